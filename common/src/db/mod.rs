@@ -1,0 +1,1 @@
+//! Postgres: one module per aggregate, SQL beside the function that runs it.

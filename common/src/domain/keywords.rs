@@ -1,0 +1,1 @@
+//! The words that opt a handset out, in, or ask for help.

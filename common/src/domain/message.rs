@@ -1,0 +1,1 @@
+//! A message, its states and the order in which they may follow each other.

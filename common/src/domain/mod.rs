@@ -1,0 +1,7 @@
+//! The rules, as pure functions and types: no I/O, no HTTP, no SQL, and nothing of ours below it.
+
+pub mod keywords;
+pub mod language;
+pub mod message;
+pub mod phone;
+pub mod segments;

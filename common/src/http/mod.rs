@@ -1,0 +1,1 @@
+//! HTTP answers: one error envelope, written in one place.

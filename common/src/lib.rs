@@ -1,0 +1,14 @@
+//! What every function of the SMS service shares: the [`domain`], which does no I/O, and the adapters to
+//! Twilio, SQS, Postgres and HTTP around it.
+//!
+//! Imports only go down: functions use adapters, adapters use the domain, no adapter uses another.
+
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod domain;
+pub mod error;
+pub mod http;
+pub mod queue;
+pub mod telemetry;
+pub mod twilio;

@@ -1,0 +1,1 @@
+//! Logs, metrics and request identities, in one place for all functions.
