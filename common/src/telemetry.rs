@@ -1,1 +1,0 @@
-//! Logs, metrics and request identities, in one place for all functions.

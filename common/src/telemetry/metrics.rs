@@ -1,0 +1,198 @@
+//! Metrics: recorded once in code, written in CloudWatch's embedded metric format.
+//!
+//! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
+//! The local stack reads the same lines and serves them as Prometheus text.
+
+use super::Sink;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use tracing::field::{Field, Visit};
+use tracing::span::Id;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+/// CloudWatch keeps at most this many values of one metric in one line (the specification's limit).
+const MAX_VALUES: usize = 100;
+
+/// The target that tells a metric event from a log event.
+pub(super) const TARGET: &str = "metric";
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $unit:ident;)*) => {
+        /// Everything that is measured, by the name it has in CloudWatch and Prometheus.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Metric { $($(#[$doc])* $variant,)* }
+
+        impl Metric {
+            /// Every metric, for documentation and for lookups by name.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Returns the metric's name in CloudWatch and Prometheus.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Returns CloudWatch's name of the metric's unit.
+            #[must_use]
+            pub fn unit(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($unit),)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Webhooks answered 2xx: the request is durable.
+    WebhooksAccepted = "webhooks_accepted", Count;
+    /// Webhooks refused with a 4xx.
+    WebhooksRefused = "webhooks_refused", Count;
+    /// Webhooks that SQS did not take in time and that went to the spool in Postgres.
+    WebhooksSpooled = "webhooks_spooled", Count;
+    /// Webhooks answered 503 because nothing durable took them.
+    WebhooksUnavailable = "webhooks_unavailable", Count;
+    /// Spooled webhooks put on their queue by the sweep.
+    SpoolDrained = "spool_drained", Count;
+    /// Inbound messages stored for the first time.
+    MessagesStored = "messages_stored", Count;
+    /// Records that were already stored: free of effect.
+    Duplicates = "duplicates", Count;
+    /// Records left on their queue for another try.
+    RecordsFailed = "records_failed", Count;
+    /// Status callbacks appended to the history for the first time.
+    StatusesStored = "statuses_stored", Count;
+    /// Sends accepted by the API.
+    SendsRequested = "sends_requested", Count;
+    /// Messages that Twilio took.
+    SendsAccepted = "sends_accepted", Count;
+    /// Messages that failed for good.
+    SendsFailed = "sends_failed", Count;
+    /// Sends put off to a later try.
+    SendsDeferred = "sends_deferred", Count;
+    /// Sends of which it is not known whether Twilio took them.
+    SendsUnknown = "sends_unknown", Count;
+    /// Sends that our own configuration made fail: somebody must act.
+    SendsMisconfigured = "sends_misconfigured", Count;
+    /// Pending sends that a sweep put back on their queue.
+    SendsRequeued = "sends_requeued", Count;
+    /// Replies that this service owed by itself.
+    AutoReplies = "auto_replies", Count;
+    /// Handsets that opted out.
+    OptOuts = "opt_outs", Count;
+    /// API requests answered 5xx.
+    ApiFailures = "api_failures", Count;
+    /// How long Twilio took to answer a create.
+    CreateLatency = "twilio_create_latency", Milliseconds;
+}
+
+impl Metric {
+    fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|metric| metric.name() == name)
+    }
+}
+
+/// Adds to a count.
+pub fn count(metric: Metric, by: usize) {
+    if by > 0 {
+        record(metric, by as f64);
+    }
+}
+
+/// Records one value. Counts add up within an invocation, other units keep every value.
+pub fn record(metric: Metric, value: f64) {
+    tracing::info!(target: TARGET, metric = metric.name(), value);
+}
+
+/// Gathers metric events, and writes them when the invocation's span closes.
+pub(super) struct EmbeddedMetrics {
+    service: &'static str,
+    sink: Sink,
+    values: Mutex<BTreeMap<Metric, Vec<f64>>>,
+}
+
+impl EmbeddedMetrics {
+    pub(super) fn new(service: &'static str, sink: Sink) -> Self {
+        Self { service, sink, values: Mutex::default() }
+    }
+
+    fn flush(&self) {
+        let values = std::mem::take(&mut *self.values.lock().unwrap_or_else(PoisonError::into_inner));
+        if values.is_empty() {
+            return;
+        }
+        let declared: Vec<Value> =
+            values.keys().map(|metric| json!({"Name": metric.name(), "Unit": metric.unit()})).collect();
+        let mut line = Map::new();
+        line.insert(
+            "_aws".to_owned(),
+            json!({
+                "Timestamp": crate::clock::now().as_millisecond(),
+                "CloudWatchMetrics":
+                    [{"Namespace": "SmsFoundation", "Dimensions": [["service"]], "Metrics": declared}],
+            }),
+        );
+        line.insert("service".to_owned(), self.service.into());
+        for (metric, values) in values {
+            let value = match values.as_slice() {
+                [single] => json!(single),
+                several => json!(several),
+            };
+            line.insert(metric.name().to_owned(), value);
+        }
+        let mut text = Value::Object(line).to_string();
+        text.push('\n');
+        (self.sink)(&text);
+    }
+}
+
+impl<S> Layer<S> for EmbeddedMetrics
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+{
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() != TARGET {
+            return;
+        }
+        let mut seen = Observation::default();
+        event.record(&mut seen);
+        let Some(metric) = seen.metric else { return };
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = values.entry(metric).or_default();
+        if metric.unit() == "Count" && !held.is_empty() {
+            held[0] += seen.value;
+        } else if held.len() < MAX_VALUES {
+            held.push(seen.value);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        if context.span(&id).is_some_and(|span| span.name() == "invocation") {
+            self.flush();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Observation {
+    metric: Option<Metric>,
+    value: f64,
+}
+
+impl Visit for Observation {
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "metric" {
+            self.metric = Metric::by_name(value);
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "value" {
+            self.value = value;
+        }
+    }
+}
