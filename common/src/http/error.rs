@@ -1,0 +1,230 @@
+//! The one error envelope of the API, and what is told to whom: the caller gets a code and a sentence, the log
+//! gets the cause.
+
+use super::{Reply, Scope};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::error::Error;
+use std::time::Duration;
+
+/// A field of a request that can't be taken, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The field's name, as the caller wrote it.
+    pub field: String,
+    /// What is wrong with it, as the end of a sentence that begins with the field.
+    pub reason: String,
+}
+
+/// Everything that is wrong with a request, gathered before it is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ValidationError(Vec<FieldError>);
+
+impl ValidationError {
+    /// Begins with one field.
+    #[must_use]
+    pub fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        let mut error = Self::default();
+        error.add(field, reason);
+        error
+    }
+
+    /// Adds a field.
+    pub fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+        self.0.push(FieldError { field: field.into(), reason: reason.into() });
+    }
+
+    /// Returns an error if anything was added.
+    ///
+    /// # Errors
+    ///
+    /// `self`, when it names at least one field.
+    pub fn check(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// Returns what is wrong, field by field.
+    #[must_use]
+    pub fn fields(&self) -> &[FieldError] {
+        &self.0
+    }
+}
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request can't be taken as it is.
+    #[error("the request is not valid")]
+    Validation(ValidationError),
+    /// The webhook or the call isn't genuine.
+    #[error("not authorized")]
+    Unauthorized,
+    /// The key lacks a scope.
+    #[error("the key lacks the scope {missing}")]
+    Forbidden {
+        /// The scope that is needed.
+        missing: Scope,
+    },
+    /// A webhook's signature isn't Twilio's.
+    #[error("the signature is not valid")]
+    BadSignature,
+    /// What was asked for isn't there.
+    #[error("{0} was not found")]
+    NotFound(&'static str),
+    /// The method isn't one that this address takes.
+    #[error("the method is not allowed")]
+    MethodNotAllowed,
+    /// The same idempotency key came with another payload.
+    #[error("this Idempotency-Key was used with another payload")]
+    IdempotencyConflict,
+    /// The recipient has opted out.
+    #[error("the recipient has opted out of messages")]
+    RecipientOptedOut,
+    /// The state of things doesn't allow it.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// The request is too large.
+    #[error("the request is larger than {limit} bytes")]
+    PayloadTooLarge {
+        /// How many bytes are taken.
+        limit: usize,
+    },
+    /// The caller asks too often.
+    #[error("too many requests")]
+    RateLimited {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Something of ours is broken.
+    #[error("something went wrong on our side")]
+    Internal(#[source] Box<dyn Error + Send + Sync>),
+    /// A peer that we need answered wrongly.
+    #[error("a service that this one needs failed")]
+    ExternalFailed(#[source] Box<dyn Error + Send + Sync>),
+    /// Something that we need is away for now.
+    #[error("the service is not available at the moment; try again")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<ValidationError> for ApiError {
+    fn from(error: ValidationError) -> Self {
+        Self::Validation(error)
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    code: &'static str,
+    message: String,
+    details: &'a [FieldError],
+    request_id: &'a str,
+    timestamp: Timestamp,
+}
+
+impl ApiError {
+    /// Wraps a cause that is our fault and that no caller can act on.
+    pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// Wraps a cause that may be gone in a moment.
+    pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+
+    /// Returns the HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Validation(_) => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden { .. } | Self::BadSignature => 403,
+            Self::NotFound(_) => 404,
+            Self::MethodNotAllowed => 405,
+            Self::IdempotencyConflict | Self::RecipientOptedOut | Self::Conflict(_) => 409,
+            Self::PayloadTooLarge { .. } => 413,
+            Self::RateLimited { .. } => 429,
+            Self::Internal(_) => 500,
+            Self::ExternalFailed(_) => 502,
+            Self::Unavailable(_) => 503,
+        }
+    }
+
+    /// Returns the code that callers can rely on.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Validation(_) => "sms.validation_error",
+            Self::Unauthorized => "sms.unauthorized",
+            Self::Forbidden { .. } | Self::BadSignature => "sms.forbidden",
+            Self::NotFound(_) => "sms.not_found",
+            Self::MethodNotAllowed => "sms.method_not_allowed",
+            Self::IdempotencyConflict => "sms.idempotency_conflict",
+            Self::RecipientOptedOut => "sms.recipient_opted_out",
+            Self::Conflict(_) => "sms.conflict",
+            Self::PayloadTooLarge { .. } => "sms.payload_too_large",
+            Self::RateLimited { .. } => "sms.rate_limited",
+            Self::Internal(_) => "sms.internal",
+            Self::ExternalFailed(_) => "sms.external_failed",
+            Self::Unavailable(_) => "sms.unavailable",
+        }
+    }
+
+    /// Writes the failure to the log, once, where it is handled: ours as errors, the caller's as information.
+    pub(super) fn log(&self) {
+        let (code, cause) = (self.code(), crate::error::chain(self));
+        match self {
+            Self::Validation(error) => {
+                // Reasons may quote input; field names alone can't hold a number or a text.
+                let fields: Vec<&str> = error.fields().iter().map(|f| f.field.as_str()).collect();
+                tracing::info!(code, fields = fields.join(","), "refused");
+            }
+            _ if self.status() < 500 => tracing::info!(code, "refused"),
+            _ => tracing::error!(code, error = cause, "failed"),
+        }
+    }
+
+    /// Returns the answer for the caller.
+    #[must_use]
+    pub fn reply(&self, request_id: &str, now: Timestamp) -> Reply {
+        let details = match self {
+            Self::Validation(error) => error.fields(),
+            _ => &[],
+        };
+        let error =
+            Body { code: self.code(), message: self.to_string(), details, request_id, timestamp: now };
+        let body = serde_json::to_string(&Envelope { error }).unwrap_or_default();
+        let reply = Reply::new(self.status(), "application/json", body);
+        match self {
+            Self::RateLimited { retry_after } => {
+                reply.with_header("retry-after", retry_after.as_secs().max(1).to_string())
+            }
+            _ => reply,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_envelope_names_each_field_with_its_reason() {
+        let mut fields = ValidationError::field("to", "is missing");
+        fields.add("body", "has 1601 characters; 1600 are allowed");
+        let reply = ApiError::Validation(fields).reply("r-1", Timestamp::UNIX_EPOCH);
+        insta::assert_snapshot!(reply.body(), @r#"{"error":{"code":"sms.validation_error","message":"the request is not valid","details":[{"field":"to","reason":"is missing"},{"field":"body","reason":"has 1601 characters; 1600 are allowed"}],"request_id":"r-1","timestamp":"1970-01-01T00:00:00Z"}}"#);
+    }
+
+    #[test]
+    fn rate_limited_answers_say_when_to_come_back() {
+        let error = ApiError::RateLimited { retry_after: Duration::from_millis(10) };
+        let reply = serde_json::to_value(error.reply("r", Timestamp::UNIX_EPOCH)).unwrap();
+        assert_eq!(reply["headers"]["retry-after"], "1");
+    }
+}

@@ -1,0 +1,165 @@
+//! A request as API Gateway's payload format 2.0 describes it; Lambda function URLs use the same format.
+//!
+//! Only what we read is declared: this is parsed for every webhook.
+//! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
+
+use super::{ApiError, Principal, Scope, ValidationError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use std::collections::HashMap;
+
+/// The event of one HTTP request.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpEvent {
+    #[serde(default)]
+    raw_path: String,
+    #[serde(default)]
+    raw_query_string: String,
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+    #[serde(default)]
+    path_parameters: HashMap<String, String>,
+    request_context: RequestContext,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext {
+    request_id: String,
+    http: HttpDescription,
+    authorizer: Option<Authorizer>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct HttpDescription {
+    method: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Authorizer {
+    lambda: Option<Principal>,
+}
+
+impl HttpEvent {
+    /// Returns the caller's `x-request-id` if it is 1 to 128 letters, digits and `._-`, else the gateway's own id.
+    ///
+    /// Anything else could forge log lines or grow them without limit.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        let well_formed = |id: &&String| {
+            (1..=128).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        let given = self.headers.get("x-request-id").filter(well_formed);
+        given.unwrap_or(&self.request_context.request_id).clone()
+    }
+}
+
+/// A request with its body decoded.
+#[derive(Debug, Clone)]
+pub struct Request {
+    method: String,
+    raw_path: String,
+    raw_query: String,
+    headers: HashMap<String, String>,
+    path_parameters: HashMap<String, String>,
+    body: Vec<u8>,
+    request_id: String,
+    principal: Option<Principal>,
+}
+
+impl Request {
+    /// Decodes an event.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Validation`] when the body isn't the base64 that the event says it is.
+    pub(super) fn from_event(event: HttpEvent, request_id: String) -> Result<Self, ApiError> {
+        let body = match event.body {
+            Some(text) if event.is_base64_encoded => STANDARD
+                .decode(text)
+                .map_err(|error| ValidationError::field("body", format!("is not base64: {error}")))?,
+            Some(text) => text.into_bytes(),
+            None => Vec::new(),
+        };
+        Ok(Self {
+            method: event.request_context.http.method,
+            raw_path: event.raw_path,
+            raw_query: event.raw_query_string,
+            headers: event.headers,
+            path_parameters: event.path_parameters,
+            body,
+            request_id,
+            principal: event.request_context.authorizer.and_then(|authorizer| authorizer.lambda),
+        })
+    }
+
+    /// Returns the method, in capitals.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Returns the path exactly as the gateway received it.
+    #[must_use]
+    pub fn raw_path(&self) -> &str {
+        &self.raw_path
+    }
+
+    /// Returns the query string exactly as the gateway received it, without its `?`.
+    #[must_use]
+    pub fn raw_query(&self) -> &str {
+        &self.raw_query
+    }
+
+    /// Returns the value of a header, whose name must be given in lower case, as AWS hands them over.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// Returns a parameter of the route's path, decoded.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Internal`] when the route has no such parameter: the template and the function disagree.
+    pub fn path_parameter(&self, name: &'static str) -> Result<&str, ApiError> {
+        self.path_parameters
+            .get(name)
+            .map(String::as_str)
+            .ok_or_else(|| ApiError::internal(std::io::Error::other(format!("no path parameter {name}"))))
+    }
+
+    /// Returns the first value of each query parameter, decoded, in order of appearance.
+    pub fn query(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        form_urlencoded::parse(self.raw_query.as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned()))
+    }
+
+    /// Returns the body's bytes.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Returns the id that follows this request through logs and queues.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// Returns the caller, if its key carries the scope.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Forbidden`] when the key lacks the scope; [`ApiError::Unauthorized`] when no authorizer spoke for
+    /// the caller, which only a route without one can bring about.
+    pub fn authorize(&self, scope: Scope) -> Result<&Principal, ApiError> {
+        let principal = self.principal.as_ref().ok_or(ApiError::Unauthorized)?;
+        if principal.has(scope) { Ok(principal) } else { Err(ApiError::Forbidden { missing: scope }) }
+    }
+}

@@ -1,0 +1,191 @@
+//! Puts messages on queues, within a budget of time.
+
+use crate::config::Env;
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{BoxError, SdkError};
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use serde::Serialize;
+use std::time::Duration;
+
+/// The roots that AWS endpoints chain to, from <https://www.amazontrust.com/repository/>, read 2026-11.
+///
+/// The machine's own store holds some 140 roots, and parsing them is most of a cold start here
+/// (`common/docs/decisions/0003-tls-roots.md`).
+const AMAZON_ROOTS: [&[u8]; 5] = [
+    include_bytes!("amazon-roots/amazon-root-ca-1.pem"),
+    include_bytes!("amazon-roots/amazon-root-ca-2.pem"),
+    include_bytes!("amazon-roots/amazon-root-ca-3.pem"),
+    include_bytes!("amazon-roots/amazon-root-ca-4.pem"),
+    include_bytes!("amazon-roots/starfield-services-root-g2.pem"),
+];
+
+/// SQS takes at most this many messages in one call (its quota).
+const MAX_BATCH: usize = 10;
+
+/// How long a send may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublisherConfig {
+    budget: Duration,
+}
+
+impl PublisherConfig {
+    /// Reads `SQS_SEND_BUDGET_MS` (1000): all the time that a call to SQS may take, its retry included.
+    pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
+        let budget = env.millis("SQS_SEND_BUDGET_MS", 1..=30_000, 1_000)?;
+        Some(Self { budget })
+    }
+}
+
+/// Why a message is not on its queue, as far as is known.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The message has no JSON form.
+    #[error("writing the message as JSON")]
+    Encode(#[source] serde_json::Error),
+    /// SQS refused, or could not be reached.
+    #[error("putting the message on its queue")]
+    Refused(#[source] BoxError),
+    /// SQS did not answer within the budget: the message may be on the queue all the same.
+    #[error("SQS did not answer within {} ms", .0.as_millis())]
+    TooSlow(Duration),
+}
+
+impl PublishError {
+    fn refused<E, R>(error: SdkError<E, R>) -> Self
+    where
+        SdkError<E, R>: Into<BoxError>,
+    {
+        Self::Refused(error.into())
+    }
+}
+
+/// Puts messages on queues.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    client: Client,
+    budget: Duration,
+}
+
+impl Publisher {
+    /// Prepares a client; the first message opens the connection.
+    pub async fn new(config: PublisherConfig) -> Self {
+        let roots =
+            AMAZON_ROOTS.iter().fold(TrustStore::empty(), |store, pem| store.with_pem_certificate(*pem));
+        let http = match TlsContext::builder().with_trust_store(roots).build() {
+            Ok(context) => aws_smithy_http_client::Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .tls_context(context)
+                .build_https(),
+            // Only a context with client certificates can fail to build; without one, plain HTTP reaches nothing of AWS's.
+            Err(_) => aws_smithy_http_client::Builder::new().build_http(),
+        };
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(config.budget)
+            .operation_attempt_timeout(config.budget)
+            .operation_timeout(config.budget)
+            .build();
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
+            .load()
+            .await;
+        Self { client: Client::new(&sdk), budget: config.budget }
+    }
+
+    /// Puts one message on a queue.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: after `TooSlow`, and after some of `Refused`, the message may be on the queue all the
+    /// same, so whatever the caller does instead must be free of effect when done twice.
+    pub async fn send(
+        &self,
+        queue_url: &str,
+        message: &impl Serialize,
+        request_id: &str,
+    ) -> Result<(), PublishError> {
+        let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
+        let call = self
+            .client
+            .send_message()
+            .queue_url(queue_url)
+            .message_body(body)
+            .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
+            .send();
+        match tokio::time::timeout(self.budget, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::refused(error)),
+            Err(_) => Err(PublishError::TooSlow(self.budget)),
+        }
+    }
+
+    /// Puts messages on a queue, ten a call, and returns the positions of those that SQS did not take.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] for a call that failed as a whole; messages of earlier calls are on the queue by then.
+    pub async fn send_all<M: Serialize>(
+        &self,
+        queue_url: &str,
+        messages: &[(M, String)],
+    ) -> Result<Vec<usize>, PublishError> {
+        let mut refused = Vec::new();
+        for (chunk, messages) in messages.chunks(MAX_BATCH).enumerate() {
+            let entries = messages
+                .iter()
+                .enumerate()
+                .map(|(position, (message, request_id))| entry(position, message, request_id))
+                .collect::<Result<Vec<_>, _>>()?;
+            let call =
+                self.client.send_message_batch().queue_url(queue_url).set_entries(Some(entries)).send();
+            let answer = tokio::time::timeout(self.budget, call)
+                .await
+                .map_err(|_| PublishError::TooSlow(self.budget))?
+                .map_err(PublishError::refused)?;
+            let failed = answer.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok());
+            refused.extend(failed.map(|position| chunk * MAX_BATCH + position));
+        }
+        Ok(refused)
+    }
+
+    /// Tells whether a queue can be reached.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`] when SQS refuses or does not answer within the budget.
+    pub async fn check(&self, queue_url: &str) -> Result<(), PublishError> {
+        let call = self.client.get_queue_attributes().queue_url(queue_url).send();
+        match tokio::time::timeout(self.budget, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::refused(error)),
+            Err(_) => Err(PublishError::TooSlow(self.budget)),
+        }
+    }
+}
+
+/// The wait before the one retry, which must fit the budget.
+const BACKOFF: Duration = Duration::from_millis(50);
+
+fn entry(
+    position: usize,
+    message: &impl Serialize,
+    request_id: &str,
+) -> Result<SendMessageBatchRequestEntry, PublishError> {
+    let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
+    SendMessageBatchRequestEntry::builder()
+        .id(position.to_string())
+        .message_body(body)
+        .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
+        .build()
+        .map_err(|error| PublishError::Refused(error.into()))
+}
+
+fn request_id_attribute(request_id: &str) -> Option<(String, MessageAttributeValue)> {
+    let value = MessageAttributeValue::builder().data_type("String").string_value(request_id).build().ok()?;
+    Some((super::REQUEST_ID.to_owned(), value))
+}
