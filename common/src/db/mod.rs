@@ -1,1 +1,143 @@
 //! Postgres: one module per aggregate, SQL beside the function that runs it.
+//!
+//! Every statement goes through [`Db::query`] with the types of its parameters, in one round trip: a transaction
+//! pooler (Supabase's, RDS Proxy, pgbouncer) breaks named prepared statements. For the same reason no result column
+//! has an enum or domain type, which would need a catalogue query first.
+
+pub mod api_keys;
+mod connect;
+pub mod conversations;
+mod error;
+pub mod inbound;
+pub mod maintenance;
+pub mod messages;
+pub mod migrations;
+pub mod sends;
+pub mod spool;
+pub mod statuses;
+
+pub use connect::DatabaseConfig;
+pub use error::DbError;
+pub use tokio_postgres::Row;
+pub use tokio_postgres::types::{Json, ToSql, Type};
+
+use deadpool_postgres::{Object, Pool};
+use std::time::Duration;
+
+/// A parameter with its Postgres type.
+pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A connection that lay unused for longer is closed rather than used: a frozen function may thaw with a socket that
+/// the other side has long forgotten, and finding that out costs a whole timeout. Poolers close idle clients after
+/// minutes; a new connection costs milliseconds.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
+/// The database: a small pool that connects when it is first used.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: Pool,
+    statement_timeout: Duration,
+}
+
+impl Db {
+    /// Prepares the pool; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::Setup`] when the TLS configuration can't be made: the function must not start.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, DbError> {
+        Ok(Self { pool: config.pool()?, statement_timeout: config.statement_timeout })
+    }
+
+    /// Opens a connection ahead of its use, so that the first event does not wait for it.
+    ///
+    /// A failure is logged and no more: Postgres may be back when the first event comes.
+    pub async fn warm_up(&self) {
+        if let Err(error) = self.object("connect").await {
+            tracing::warn!(error = crate::error::chain(&error), "Postgres cannot be reached at start");
+        }
+    }
+
+    async fn object(&self, operation: &'static str) -> Result<Object, DbError> {
+        let _ = self.pool.retain(|_, metrics| metrics.last_used() < MAX_IDLE);
+        self.pool.get().await.map_err(|source| DbError::Connect { operation, source })
+    }
+
+    /// Runs one statement and returns its rows. It is run once: a failure may have come after its effect.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`], naming `operation`; [`DbError::is_transient`] tells whether the same may succeed later.
+    pub async fn query(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        let object = self.object(operation).await?;
+        self.run(object, operation, sql, params).await
+    }
+
+    /// Runs a statement that may be run twice without harm, and runs it again on a fresh connection when the first
+    /// one turns out to be dead, as one of a thawed function may be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::query`].
+    pub async fn query_idempotent(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        match self.query(operation, sql, params).await {
+            Err(error) if error.is_connection_lost() || error.is_deadlock() => {
+                tracing::info!(operation, error = crate::error::chain(&error), "once more");
+                self.query(operation, sql, params).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn run(
+        &self,
+        object: Object,
+        operation: &'static str,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        match tokio::time::timeout(self.statement_timeout, object.query_typed(sql, params)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(source)) => Err(DbError::Query { operation, source }),
+            Err(_) => {
+                // The statement may still be running: its connection must not serve another one.
+                drop(Object::take(object));
+                Err(DbError::TimedOut { operation, after: self.statement_timeout })
+            }
+        }
+    }
+
+    /// Runs a script of several statements, as a migration is, within one transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]; nothing of the script has then been done.
+    pub(crate) async fn script(&self, operation: &'static str, sql: &str) -> Result<(), DbError> {
+        let object = self.object(operation).await?;
+        let outcome = object.batch_execute(&format!("begin; {sql}; commit")).await;
+        if outcome.is_err() {
+            // The transaction is open and broken: it ends with its connection.
+            drop(Object::take(object));
+        }
+        outcome.map_err(|source| DbError::Query { operation, source })
+    }
+
+    /// Tells whether Postgres answers.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`] when it does not.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        self.query_idempotent("ping", "select 1", &[]).await.map(drop)
+    }
+}

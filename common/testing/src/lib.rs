@@ -1,1 +1,34 @@
-//! What the tests share.
+//! What the tests share: a database each, a Lambda Runtime API that drives the built binaries, an SQS that remembers
+//! and misbehaves on demand, and a way to wait for something without sleeping blindly.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should say so and stop"
+)]
+
+mod database;
+mod lambda;
+mod sqs;
+
+pub use database::Database;
+pub use lambda::{Function, Outcome};
+pub use sqs::{Behaviour, Sent, Sqs};
+
+use std::time::{Duration, Instant};
+
+/// Waits until `probe` returns something, asking again every few milliseconds.
+///
+/// # Panics
+///
+/// When that has not happened within 20 seconds, naming `what` was waited for.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen within 20 s");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

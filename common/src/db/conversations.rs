@@ -1,0 +1,174 @@
+//! Reading conversations.
+
+use super::{Db, DbError, Row, Type};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A conversation as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: Uuid,
+    /// The number it is with: E.164, or a short code or alphanumeric sender as it is.
+    pub phone_number_canonical: String,
+    /// The number as it was first written.
+    pub phone_number_original: String,
+    /// The tenant, once known.
+    pub tenant_id: Option<String>,
+    /// The workflow that a router set.
+    pub workflow_type: Option<String>,
+    /// That workflow's instance.
+    pub workflow_id: Option<String>,
+    /// `en`, `es`, `pt` or `unknown`.
+    pub language_detected: String,
+    /// How sure that is, 0 to 1.
+    pub language_confidence: f64,
+    /// Since when the number refuses messages, if it does.
+    pub opted_out_at: Option<Timestamp>,
+    /// When its latest message came or was asked for.
+    pub last_message_at: Option<Timestamp>,
+    /// How many messages it holds.
+    pub message_count: i64,
+}
+
+/// A message as a conversation's page shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageMessage {
+    /// Its id.
+    pub id: Uuid,
+    /// `inbound` or `outbound`.
+    pub direction: String,
+    /// Its sender.
+    pub from_number: Option<String>,
+    /// Its recipient.
+    pub to_number: String,
+    /// Its text.
+    pub message_content: String,
+    /// References to its media: `[{url, content_type}]`.
+    pub media: Value,
+    /// Twilio's id, once there is one.
+    pub twilio_sid: Option<String>,
+    /// Where it stands.
+    pub delivery_status: String,
+    /// Why it failed.
+    pub error_code: Option<String>,
+    /// `en`, `es`, `pt` or `unknown`.
+    pub language: String,
+    /// How sure that is, 0 to 1.
+    pub language_confidence: f64,
+    /// When it came or was asked for.
+    pub created_at: Timestamp,
+}
+
+/// Where a page begins: after a message, by time and id, or after a number of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageStart {
+    /// Skips so many messages: costs more the further it goes.
+    Offset(i64),
+    /// Begins below a message: costs the same everywhere.
+    After(Timestamp, Uuid),
+}
+
+/// One round trip for both: the conversation stands in every row, which costs less than asking twice. The variants
+/// are tried in their order; the first that is a conversation's number wins.
+pub(crate) const PAGE: &str = "
+with conversation as (
+    select c.* from unnest($2::text[]) with ordinality as v (number, position)
+    join sms_conversations c on c.account_sid = $1 and c.phone_number_canonical = v.number
+    order by v.position limit 1
+)
+select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.workflow_type, c.workflow_id,
+    c.language_detected, c.language_confidence, c.opted_out_at, c.last_message_at, c.message_count,
+    m.id, m.direction, m.from_number, m.to_number, m.message_content, m.media, m.twilio_sid, m.delivery_status,
+    m.error_code, m.language, m.language_confidence, m.created_at
+from conversation c
+left join lateral (
+    select * from sms_messages m
+    where m.conversation_id = c.id
+      and ($3::timestamptz is null or (m.created_at, m.id) < ($3, $4))
+    order by m.created_at desc, m.id desc
+    offset $5 limit $6
+) m on true
+order by m.created_at desc, m.id desc";
+
+/// Reads a conversation by the first variant of its number that is known, with a page of its messages, newest first.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be read.
+pub async fn page(
+    db: &Db,
+    account_sid: &str,
+    variants: &[String],
+    start: PageStart,
+    limit: i64,
+) -> Result<Option<(Conversation, Vec<PageMessage>)>, DbError> {
+    let (before, before_id, offset) = match start {
+        PageStart::Offset(offset) => (None, None, offset),
+        PageStart::After(at, id) => (Some(at), Some(id), 0),
+    };
+    let rows = db
+        .query_idempotent(
+            "read a conversation",
+            PAGE,
+            &[
+                (&account_sid, Type::TEXT),
+                (&variants, Type::TEXT_ARRAY),
+                (&before, Type::TIMESTAMPTZ),
+                (&before_id, Type::UUID),
+                (&offset, Type::INT8),
+                (&limit, Type::INT8),
+            ],
+        )
+        .await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let conversation = Conversation {
+        id: first.get(0),
+        phone_number_canonical: first.get(1),
+        phone_number_original: first.get(2),
+        tenant_id: first.get(3),
+        workflow_type: first.get(4),
+        workflow_id: first.get(5),
+        language_detected: first.get(6),
+        language_confidence: first.get(7),
+        opted_out_at: first.get(8),
+        last_message_at: first.get(9),
+        message_count: first.get(10),
+    };
+    // A conversation without a message on this page comes with one row whose message is null.
+    let messages = rows.iter().filter(|row| row.get::<_, Option<Uuid>>(11).is_some()).map(message);
+    Ok(Some((conversation, messages.collect())))
+}
+
+fn message(row: &Row) -> PageMessage {
+    PageMessage {
+        id: row.get(11),
+        direction: row.get(12),
+        from_number: row.get(13),
+        to_number: row.get(14),
+        message_content: row.get(15),
+        media: row.get(16),
+        twilio_sid: row.get(17),
+        delivery_status: row.get(18),
+        error_code: row.get(19),
+        language: row.get(20),
+        language_confidence: row.get(21),
+        created_at: row.get(22),
+    }
+}
+
+const NUMBER: &str =
+    "select phone_number_canonical from sms_conversations where id = $1 and account_sid = $2";
+
+/// Returns the number that a conversation is with.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be read.
+pub async fn number(db: &Db, account_sid: &str, id: Uuid) -> Result<Option<String>, DbError> {
+    let rows = db
+        .query_idempotent("look a conversation up", NUMBER, &[(&id, Type::UUID), (&account_sid, Type::TEXT)])
+        .await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}

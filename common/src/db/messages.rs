@@ -1,0 +1,109 @@
+//! Reading single messages with all that is known of them.
+
+use super::{Db, DbError, Type};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A message with its attempts and its history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Its id.
+    pub id: Uuid,
+    /// Its conversation.
+    pub conversation_id: Uuid,
+    /// `inbound` or `outbound`.
+    pub direction: String,
+    /// Its sender.
+    pub from_number: Option<String>,
+    /// Its recipient.
+    pub to_number: String,
+    /// The messaging service it goes through.
+    pub messaging_service_sid: Option<String>,
+    /// Its text.
+    pub message_content: String,
+    /// References to its media.
+    pub media: Value,
+    /// Twilio's id, once there is one.
+    pub twilio_sid: Option<String>,
+    /// Where it stands.
+    pub delivery_status: String,
+    /// Why it failed.
+    pub error_code: Option<String>,
+    /// `GSM-7` or `UCS-2`, of what we send.
+    pub encoding: Option<String>,
+    /// How many segments it costs, of what we send.
+    pub segments: Option<i32>,
+    /// `en`, `es`, `pt` or `unknown`.
+    pub language: String,
+    /// How sure that is, 0 to 1.
+    pub language_confidence: f64,
+    /// `urgent`, `normal` or `bulk`.
+    pub priority: String,
+    /// The workflow that asked for it.
+    pub workflow_type: Option<String>,
+    /// That workflow's instance.
+    pub workflow_id: Option<String>,
+    /// Whatever the caller wanted kept with it.
+    pub metadata: Option<Value>,
+    /// Not before.
+    pub send_at: Option<Timestamp>,
+    /// Not after.
+    pub send_before: Option<Timestamp>,
+    /// When it came or was asked for.
+    pub created_at: Timestamp,
+    /// The tries to hand it to Twilio, first one first: `[{number, outcome, …}]`.
+    pub attempts: Value,
+    /// What Twilio said of it, in the order of arrival: `[{status, error_code, …}]`.
+    pub history: Value,
+}
+
+/// Attempts and history come as JSON that Postgres builds: one round trip, and one row.
+pub(crate) const FIND: &str = "
+select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messaging_service_sid, m.message_content,
+    m.media, m.twilio_sid, m.delivery_status, m.error_code, m.encoding, m.segments, m.language, m.language_confidence,
+    m.priority, m.workflow_type, m.workflow_id, m.metadata, m.send_at, m.send_before, m.created_at,
+    (select coalesce(jsonb_agg(jsonb_build_object('number', a.number, 'outcome', a.outcome, 'twilio_sid', a.twilio_sid,
+            'error_code', a.error_code, 'detail', a.detail, 'started_at', a.started_at, 'finished_at', a.finished_at)
+            order by a.number), '[]')
+     from sms_send_attempts a where a.message_id = m.id),
+    (select coalesce(jsonb_agg(jsonb_build_object('status', e.event_status, 'error_code', e.error_code,
+            'twilio_sid', e.twilio_sid, 'contradicts', e.contradicts, 'at', e.created_at)
+            order by e.created_at, e.id), '[]')
+     from sms_message_status_events e where e.message_id = m.id)
+from sms_messages m where m.id = $1";
+
+/// Reads a message.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be read.
+pub async fn find(db: &Db, id: Uuid) -> Result<Option<Message>, DbError> {
+    let rows = db.query_idempotent("read a message", FIND, &[(&id, Type::UUID)]).await?;
+    Ok(rows.first().map(|row| Message {
+        id: row.get(0),
+        conversation_id: row.get(1),
+        direction: row.get(2),
+        from_number: row.get(3),
+        to_number: row.get(4),
+        messaging_service_sid: row.get(5),
+        message_content: row.get(6),
+        media: row.get(7),
+        twilio_sid: row.get(8),
+        delivery_status: row.get(9),
+        error_code: row.get(10),
+        encoding: row.get(11),
+        segments: row.get(12),
+        language: row.get(13),
+        language_confidence: row.get(14),
+        priority: row.get(15),
+        workflow_type: row.get(16),
+        workflow_id: row.get(17),
+        metadata: row.get(18),
+        send_at: row.get(19),
+        send_before: row.get(20),
+        created_at: row.get(21),
+        attempts: row.get(22),
+        history: row.get(23),
+    }))
+}

@@ -1,0 +1,107 @@
+//! The spool: webhooks that SQS did not take in time wait here until a schedule puts them on their queue.
+
+use super::{Db, DbError, Json, Type};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The queue that a spooled webhook is bound for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpoolQueue {
+    /// `[inbound]`.
+    Inbound,
+    /// `[status]`.
+    Status,
+}
+
+impl SpoolQueue {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Status => "status",
+        }
+    }
+}
+
+/// A webhook taken from the spool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spooled {
+    /// Its row, to be removed once the message is on its queue.
+    pub id: Uuid,
+    /// Where it goes.
+    pub queue: SpoolQueue,
+    /// The message as it would have been put on the queue.
+    pub message: Value,
+    /// The request that brought it.
+    pub request_id: String,
+}
+
+const ADD: &str = "
+insert into webhook_spool (id, queue, message, request_id, created_at) values ($1, $2, $3, $4, $5)
+on conflict (id) do nothing";
+
+/// Keeps a webhook that SQS did not take.
+///
+/// # Errors
+///
+/// [`DbError`] when the row was not written for sure: the webhook must be refused, so that Twilio tries again.
+pub async fn add(
+    db: &Db,
+    id: Uuid,
+    queue: SpoolQueue,
+    message: &Value,
+    request_id: &str,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    db.query_idempotent(
+        "spool a webhook",
+        ADD,
+        &[
+            (&id, Type::UUID),
+            (&queue.as_str(), Type::TEXT),
+            (&Json(message), Type::JSONB),
+            (&request_id, Type::TEXT),
+            (&now, Type::TIMESTAMPTZ),
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+const OLDEST: &str = "
+select id, queue, message, request_id from webhook_spool
+where created_at < $1 order by created_at, id limit $2";
+
+/// Returns the oldest webhooks of the spool that are older than `min_age`.
+///
+/// They stay until [`remove`]: two sweeps side by side put a webhook on its queue twice, which consumers take as the
+/// duplicate that it is; one that dies in between loses nothing.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be read.
+pub async fn oldest(db: &Db, now: Timestamp, min_age: Duration, limit: i64) -> Result<Vec<Spooled>, DbError> {
+    let before = now - min_age;
+    let rows = db
+        .query_idempotent("read the spool", OLDEST, &[(&before, Type::TIMESTAMPTZ), (&limit, Type::INT8)])
+        .await?;
+    let spooled = |row: &super::Row| Spooled {
+        id: row.get(0),
+        queue: if row.get::<_, &str>(1) == "status" { SpoolQueue::Status } else { SpoolQueue::Inbound },
+        message: row.get(2),
+        request_id: row.get(3),
+    };
+    Ok(rows.iter().map(spooled).collect())
+}
+
+const REMOVE: &str = "delete from webhook_spool where id = any($1)";
+
+/// Removes webhooks that are on their queue.
+///
+/// # Errors
+///
+/// [`DbError`]; they will then be put on their queue again.
+pub async fn remove(db: &Db, ids: &[Uuid]) -> Result<(), DbError> {
+    db.query_idempotent("empty the spool", REMOVE, &[(&ids, Type::UUID_ARRAY)]).await.map(drop)
+}

@@ -1,0 +1,190 @@
+//! A Lambda Runtime API that drives one built binary, as Lambda does.
+//!
+//! Protocol: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::routing::{get, post};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// How long a function may take to answer in a test, cold start included.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What an invocation came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The function answered.
+    Response(Value),
+    /// The function reported an error.
+    Error(Value),
+    /// The process ended without an answer.
+    Died,
+}
+
+struct Invocation {
+    event: Value,
+    answer: oneshot::Sender<Outcome>,
+}
+
+#[derive(Default)]
+struct Waiting(HashMap<String, oneshot::Sender<Outcome>>);
+
+struct Shared {
+    invocations: Mutex<mpsc::Receiver<Invocation>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// A running function.
+#[derive(Debug)]
+pub struct Function {
+    child: Child,
+    invocations: mpsc::Sender<Invocation>,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Function {
+    /// Starts a binary with nothing in its environment but `variables` and what Lambda sets.
+    ///
+    /// # Panics
+    ///
+    /// When the binary can't be started.
+    pub async fn start(binary: &str, variables: &[(&str, &str)]) -> Self {
+        let (invocations, receiver) = mpsc::channel(16);
+        let shared =
+            Arc::new(Shared { invocations: Mutex::new(receiver), waiting: Mutex::new(Waiting::default()) });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .with_state(shared);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let mut child = Command::new(binary)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "under-test")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect(binary);
+        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let kept = Arc::clone(&lines);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = stdout.next_line().await {
+                kept.lock().await.push(line);
+            }
+        });
+        Self { child, invocations, lines }
+    }
+
+    /// Hands an event to the function and waits for what comes of it.
+    ///
+    /// # Panics
+    ///
+    /// When nothing comes of it for 20 seconds.
+    pub async fn invoke(&mut self, event: Value) -> Outcome {
+        let (answer, outcome) = oneshot::channel();
+        self.invocations.send(Invocation { event, answer }).await.expect("the Runtime API runs");
+        tokio::select! {
+            outcome = outcome => outcome.unwrap_or(Outcome::Died),
+            _ = self.child.wait() => Outcome::Died,
+            () = tokio::time::sleep(PATIENCE) => panic!("the function did not answer within {PATIENCE:?}"),
+        }
+    }
+
+    /// Hands an event to the function and returns its answer.
+    ///
+    /// # Panics
+    ///
+    /// When the function fails.
+    pub async fn call(&mut self, event: Value) -> Value {
+        match self.invoke(event).await {
+            Outcome::Response(value) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits for the process to end by itself, as one with an unusable environment does, and returns its log.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs after 20 seconds.
+    pub async fn ended(&mut self) -> Vec<Value> {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        assert!(!ended.expect("the process ends").expect("a status").success());
+        super::eventually("the last log line", async || Some(self.log().await).filter(|log| !log.is_empty()))
+            .await
+    }
+
+    /// Returns the lines logged so far.
+    pub async fn log(&self) -> Vec<Value> {
+        let lines = self.lines.lock().await;
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.clone().into())).collect()
+    }
+
+    /// Kills the process, as `kill -9` does.
+    pub async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+}
+
+async fn next(State(shared): State<Arc<Shared>>) -> (HeaderMap, String) {
+    let Some(invocation) = shared.invocations.lock().await.recv().await else {
+        return std::future::pending().await;
+    };
+    let id = common::clock::new_id().to_string();
+    shared.waiting.lock().await.0.insert(id.clone(), invocation.answer);
+    let deadline = common::clock::now().as_millisecond() + 30_000;
+    let headers = [
+        ("lambda-runtime-aws-request-id", id),
+        ("lambda-runtime-deadline-ms", deadline.to_string()),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:us-east-1:000000000000:function:under-test".to_owned(),
+        ),
+        ("lambda-runtime-trace-id", "Root=1-00000000-000000000000000000000000;Sampled=0".to_owned()),
+        ("content-type", "application/json".to_owned()),
+    ];
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(&value).unwrap()))
+        .collect();
+    (headers, invocation.event.to_string())
+}
+
+async fn settle(shared: &Shared, id: &str, outcome: Outcome) -> StatusCode {
+    match shared.waiting.lock().await.0.remove(id) {
+        Some(answer) => {
+            let _ = answer.send(outcome);
+            StatusCode::ACCEPTED
+        }
+        None => StatusCode::NOT_FOUND,
+    }
+}
+
+async fn response(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
+    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    settle(&shared, &id, Outcome::Response(value)).await
+}
+
+async fn error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
+    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    settle(&shared, &id, Outcome::Error(value)).await
+}

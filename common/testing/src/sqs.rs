@@ -1,0 +1,127 @@
+//! An SQS that remembers what was sent to it, and refuses or hangs on demand.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+
+/// How the server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Takes everything.
+    Takes,
+    /// Answers 500 to everything.
+    Refuses,
+    /// Never answers.
+    Hangs,
+}
+
+/// A message that was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    /// The queue it was put on.
+    pub queue_url: String,
+    /// Its body.
+    pub body: Value,
+    /// Its `request_id` attribute.
+    pub request_id: Option<String>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    behaviour: Mutex<Behaviour>,
+    sent: Mutex<Vec<Sent>>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Sqs {
+    url: String,
+    shared: Arc<Shared>,
+}
+
+impl Sqs {
+    /// Starts a server that takes everything.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port for it.
+    pub async fn start() -> Self {
+        let shared = Arc::new(Shared { behaviour: Mutex::new(Behaviour::Takes), sent: Mutex::default() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().route("/", post(answer)).with_state(Arc::clone(&shared));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, shared }
+    }
+
+    /// Returns what `AWS_ENDPOINT_URL_SQS` must be.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the URL of a queue.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> String {
+        format!("{}/000000000000/{name}", self.url)
+    }
+
+    /// Changes how the server answers from now on.
+    ///
+    /// # Panics
+    ///
+    /// When another thread panicked while holding the lock.
+    pub fn behave(&self, behaviour: Behaviour) {
+        *self.shared.behaviour.lock().unwrap() = behaviour;
+    }
+
+    /// Returns what was taken so far.
+    ///
+    /// # Panics
+    ///
+    /// When another thread panicked while holding the lock.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Sent> {
+        self.shared.sent.lock().unwrap().clone()
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let behaviour = *shared.behaviour.lock().unwrap();
+    match behaviour {
+        Behaviour::Takes => {}
+        Behaviour::Refuses => return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response(),
+        Behaviour::Hangs => return std::future::pending().await,
+    }
+    let target =
+        headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let queue_url = body["QueueUrl"].as_str().unwrap_or_default().to_owned();
+    let answer = match target.as_str() {
+        "AmazonSQS.SendMessage" => {
+            shared.sent.lock().unwrap().push(sent(&queue_url, &body));
+            json!({"MessageId": common::clock::new_id()})
+        }
+        "AmazonSQS.SendMessageBatch" => {
+            let entries = body["Entries"].as_array().unwrap();
+            shared.sent.lock().unwrap().extend(entries.iter().map(|entry| sent(&queue_url, entry)));
+            let taken = |entry: &Value| json!({"Id": entry["Id"], "MessageId": common::clock::new_id(), "MD5OfMessageBody": ""});
+            json!({"Successful": entries.iter().map(taken).collect::<Vec<_>>(), "Failed": []})
+        }
+        _ => json!({"Attributes": {}}),
+    };
+    ([("content-type", "application/x-amz-json-1.0")], answer.to_string()).into_response()
+}
+
+fn sent(queue_url: &str, message: &Value) -> Sent {
+    Sent {
+        queue_url: queue_url.to_owned(),
+        body: serde_json::from_str(message["MessageBody"].as_str().unwrap()).unwrap(),
+        request_id: message["MessageAttributes"]["request_id"]["StringValue"].as_str().map(str::to_owned),
+    }
+}

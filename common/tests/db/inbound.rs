@@ -1,0 +1,83 @@
+use crate::{inbound, now};
+use common::db::inbound::{OptOutChange, store};
+use jiff::ToSpan;
+use testing::Database;
+
+#[tokio::test]
+async fn a_batch_stores_each_message_once_with_its_conversation() {
+    let database = Database::create().await;
+    let db = database.db();
+    let batch =
+        [inbound("SM1", "+1860"), inbound("SM2", "+1860"), inbound("SM1", "+1860"), inbound("SM3", "+1861")];
+    assert_eq!(store(&db, &batch).await.unwrap().len(), 3);
+    assert_eq!(database.scalar("select count(*) from sms_conversations").await, "2");
+    assert_eq!(database.scalar("select string_agg(message_count::text, ',' order by phone_number_canonical) from sms_conversations").await, "2,1");
+}
+
+#[tokio::test]
+async fn a_duplicate_has_no_effect_at_all() {
+    let database = Database::create().await;
+    let db = database.db();
+    store(&db, &[inbound("SM1", "+1860")]).await.unwrap();
+    let before = database.scalar("select md5(string_agg(c::text, '')) from sms_conversations c").await;
+    let mut again = inbound("SM1", "+1860");
+    again.received_at = now() + 1.hour();
+    assert!(store(&db, &[again]).await.unwrap().is_empty());
+    assert_eq!(database.scalar("select md5(string_agg(c::text, '')) from sms_conversations c").await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_batches_in_any_order_make_one_conversation_each_and_never_deadlock() {
+    let database = Database::create().await;
+    let numbers: Vec<String> = (0..10).map(|n| format!("+1860{n}")).collect();
+    let runs = (0..8).map(|run| {
+        let db = database.db();
+        let mut batch: Vec<_> =
+            numbers.iter().enumerate().map(|(i, n)| inbound(&format!("SM{run}-{i}"), n)).collect();
+        batch.push(inbound("SM-shared", "+18600"));
+        if run % 2 == 1 {
+            batch.reverse();
+        }
+        tokio::spawn(async move { store(&db, &batch).await.unwrap().len() })
+    });
+    let mut stored = 0;
+    for run in runs.collect::<Vec<_>>() {
+        stored += run.await.unwrap();
+    }
+    assert_eq!(stored, 81);
+    assert_eq!(database.scalar("select count(*) from sms_conversations").await, "10");
+    assert_eq!(database.scalar("select sum(message_count) from sms_conversations").await, "81");
+}
+
+#[tokio::test]
+async fn the_latest_activity_only_moves_forward() {
+    let database = Database::create().await;
+    let db = database.db();
+    let mut late = inbound("SM2", "+1860");
+    late.received_at = now() + 1.hour();
+    store(&db, &[late]).await.unwrap();
+    store(&db, &[inbound("SM1", "+1860")]).await.unwrap();
+    assert_eq!(
+        database.scalar("select last_message_at = '2026-11-01T13:00:00Z' from sms_conversations").await,
+        "t"
+    );
+}
+
+#[tokio::test]
+async fn a_conversation_is_opted_out_as_its_latest_word_says_in_whatever_order_the_words_arrive() {
+    let database = Database::create().await;
+    let db = database.db();
+    let word = |sid: &str, action: &'static str, hours: i64| {
+        let mut message = inbound(sid, "+1860");
+        message.received_at = now() + hours.hours();
+        message.opt_out = Some(OptOutChange { action, source: "keyword", words: Some("STOP".to_owned()) });
+        message
+    };
+    let opted_out = async || database.scalar("select opted_out_at is not null from sms_conversations").await;
+    store(&db, &[word("SM2", "opt_in", 2)]).await.unwrap();
+    store(&db, &[word("SM1", "opt_out", 1)]).await.unwrap();
+    assert_eq!(opted_out().await, "f", "the START came after the STOP");
+    store(&db, &[word("SM3", "opt_out", 3)]).await.unwrap();
+    assert_eq!(opted_out().await, "t");
+    assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "3");
+}

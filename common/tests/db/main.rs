@@ -1,0 +1,37 @@
+//! The statements against a real Postgres, one migrated database per test.
+
+mod inbound;
+mod migrations;
+mod sends;
+mod statuses;
+
+use common::db::inbound::NewInbound;
+use serde_json::json;
+
+/// The time that tests take for now.
+pub fn now() -> jiff::Timestamp {
+    "2026-11-01T12:00:00Z".parse().unwrap()
+}
+
+/// An inbound message from a tenant.
+pub fn inbound(sid: &str, from: &str) -> NewInbound {
+    NewInbound {
+        id: common::clock::new_id(),
+        conversation_id: common::clock::new_id(),
+        account_sid: "AC1".to_owned(),
+        phone_number_canonical: from.to_owned(),
+        twilio_sid: sid.to_owned(),
+        from_number: from.to_owned(),
+        to_number: "+15550100".to_owned(),
+        messaging_service_sid: None,
+        message_content: "the sink leaks".to_owned(),
+        media: json!([]),
+        raw_webhook_data: json!({"MessageSid": sid, "From": from}),
+        nul_removed: false,
+        language: "en",
+        language_confidence: 0.9,
+        opt_out: None,
+        request_id: "r-1".to_owned(),
+        received_at: now(),
+    }
+}

@@ -1,0 +1,220 @@
+use crate::now;
+use common::clock::new_id;
+use common::db::Db;
+use common::db::sends::{self, Claimed, Created, Idempotency, NewReply, NewSend, Outcome};
+use common::domain::message::Status;
+use jiff::ToSpan;
+use serde_json::json;
+use std::time::Duration;
+use testing::Database;
+
+/// A message that a workflow wants sent.
+pub fn new_send(to: &str) -> NewSend {
+    NewSend {
+        id: new_id(),
+        conversation_id: new_id(),
+        account_sid: "AC1".to_owned(),
+        to: to.to_owned(),
+        to_original: to.to_owned(),
+        from: Some("+15550100".to_owned()),
+        messaging_service_sid: None,
+        message_content: "rent is due".to_owned(),
+        media: json!([]),
+        encoding: "GSM-7",
+        segments: 1,
+        priority: "normal",
+        workflow_type: None,
+        workflow_id: None,
+        metadata: None,
+        send_at: None,
+        send_before: None,
+        api_key_id: uuid::Uuid::nil(),
+        request_id: "r-1".to_owned(),
+        created_at: now(),
+    }
+}
+
+/// Stores a message and claims it.
+pub async fn claimed(db: &Db, send: NewSend) -> Claimed {
+    assert!(matches!(sends::create(db, &send, None).await.unwrap(), Created::Stored { .. }));
+    sends::claim(db, &[send.id], now()).await.unwrap().0.remove(0)
+}
+
+fn key(payload: u8) -> Idempotency {
+    Idempotency { key: "k-1".to_owned(), payload_hash: vec![payload] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_at_once_makes_one_message_and_every_caller_learns_of_it() {
+    let database = Database::create().await;
+    let runs = (0..10).map(|_| {
+        let db = database.db();
+        tokio::spawn(async move {
+            let send = new_send("+1860");
+            match sends::create(&db, &send, Some(&key(1))).await.unwrap() {
+                Created::Stored { .. } => send.id,
+                Created::Repeated { same_payload: true, message_id } => message_id,
+                other => panic!("{other:?}"),
+            }
+        })
+    });
+    let mut ids = Vec::new();
+    for run in runs.collect::<Vec<_>>() {
+        ids.push(run.await.unwrap());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(database.scalar("select count(*) from sms_messages").await, "1");
+}
+
+#[tokio::test]
+async fn another_payload_under_the_same_key_is_told_apart_until_the_key_is_forgotten() {
+    let database = Database::create().await;
+    let db = database.db();
+    let first = new_send("+1860");
+    sends::create(&db, &first, Some(&key(1))).await.unwrap();
+    let outcome = sends::create(&db, &new_send("+1860"), Some(&key(2))).await.unwrap();
+    assert_eq!(outcome, Created::Repeated { same_payload: false, message_id: first.id });
+    let mut tomorrow = new_send("+1860");
+    tomorrow.created_at = now() + 25.hours();
+    assert!(matches!(sends::create(&db, &tomorrow, Some(&key(2))).await.unwrap(), Created::Stored { .. }));
+}
+
+#[tokio::test]
+async fn an_opted_out_recipient_is_refused_and_uses_up_no_key() {
+    let database = Database::create().await;
+    let db = database.db();
+    sends::create(&db, &new_send("+1860"), None).await.unwrap();
+    database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
+    assert_eq!(sends::create(&db, &new_send("+1860"), Some(&key(1))).await.unwrap(), Created::OptedOut);
+    assert_eq!(database.scalar("select count(*) from idempotency_keys").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_claimed_once_however_many_ask() {
+    let database = Database::create().await;
+    let send = new_send("+1860");
+    sends::create(&database.db(), &send, None).await.unwrap();
+    let runs = (0..10).map(|_| {
+        let (db, id) = (database.db(), send.id);
+        tokio::spawn(async move { sends::claim(&db, &[id, id], now()).await.unwrap().0.len() })
+    });
+    let mut claims = 0;
+    for run in runs.collect::<Vec<_>>() {
+        claims += run.await.unwrap();
+    }
+    assert_eq!(claims, 1);
+    assert_eq!(database.scalar("select count(*) from sms_send_attempts").await, "1");
+}
+
+#[tokio::test]
+async fn what_was_queued_before_a_stop_is_refused_at_the_claim() {
+    let database = Database::create().await;
+    let db = database.db();
+    let send = new_send("+1860");
+    sends::create(&db, &send, None).await.unwrap();
+    database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
+    let (claims, refused) = sends::claim(&db, &[send.id], now()).await.unwrap();
+    assert!(claims.is_empty());
+    assert_eq!(refused, [send.id]);
+    assert_eq!(
+        database.scalar("select delivery_status || ' ' || error_code from sms_messages").await,
+        "failed opted_out"
+    );
+}
+
+#[tokio::test]
+async fn a_message_is_not_claimed_before_its_time_nor_after_it() {
+    let database = Database::create().await;
+    let db = database.db();
+    let mut send = new_send("+1860");
+    send.send_at = Some(now() + 1.hour());
+    send.send_before = Some(now() + 2.hours());
+    sends::create(&db, &send, None).await.unwrap();
+    let (claims, refused) = sends::claim(&db, &[send.id], now()).await.unwrap();
+    assert!(claims.is_empty() && refused.is_empty());
+    let (claims, refused) = sends::claim(&db, &[send.id], now() + 2.hours()).await.unwrap();
+    assert!(claims.is_empty() && refused == [send.id]);
+}
+
+#[tokio::test]
+async fn a_deferred_message_is_claimed_again_when_it_is_due() {
+    let database = Database::create().await;
+    let db = database.db();
+    let claim = claimed(&db, new_send("+1860")).await;
+    let outcome = Outcome::Deferred {
+        next_attempt_at: now() + 1.minute(),
+        error_code: Some("20429".to_owned()),
+        detail: "too many requests".to_owned(),
+    };
+    sends::finish(&db, &claim, &outcome, now()).await.unwrap();
+    let ids = [claim.message_id];
+    assert!(sends::claim(&db, &ids, now()).await.unwrap().0.is_empty());
+    assert!(sends::take_due(&db, now(), now(), 10).await.unwrap().is_empty());
+    let later = now() + 1.minute();
+    assert_eq!(sends::take_due(&db, later, now() - 1.hour(), 10).await.unwrap().len(), 1);
+    assert_eq!(sends::claim(&db, &ids, later).await.unwrap().0[0].attempt_number, 2);
+}
+
+#[tokio::test]
+async fn a_message_that_got_lost_on_its_way_to_the_queue_is_found_again() {
+    let database = Database::create().await;
+    let db = database.db();
+    let send = new_send("+1860");
+    sends::create(&db, &send, None).await.unwrap();
+    assert!(
+        sends::take_due(&db, now(), now() - 30.seconds(), 10).await.unwrap().is_empty(),
+        "it is on its way"
+    );
+    let later = now() + 1.minute();
+    let due = sends::take_due(&db, later, later - 30.seconds(), 10).await.unwrap();
+    assert_eq!(due, [(send.id, "r-1".to_owned())]);
+    sends::not_enqueued(&db, &[send.id]).await.unwrap();
+    assert_eq!(sends::take_due(&db, later, later - 30.seconds(), 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again() {
+    let database = Database::create().await;
+    let db = database.db();
+    let claim = claimed(&db, new_send("+1860")).await;
+    let later = now() + 10.minutes();
+    assert!(sends::abandon_claims(&db, now() - 1.second(), later, 10).await.unwrap().is_empty());
+    assert_eq!(sends::abandon_claims(&db, later, later, 10).await.unwrap(), [claim.message_id]);
+    assert_eq!(database.scalar("select delivery_status from sms_messages").await, "unknown");
+    assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "unknown");
+    assert!(sends::claim(&db, &[claim.message_id], later).await.unwrap().0.is_empty());
+    // The answer came all the same: late, but known.
+    let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    sends::finish(&db, &claim, &outcome, later).await.unwrap();
+    assert_eq!(
+        database.scalar("select delivery_status || ' ' || twilio_sid from sms_messages").await,
+        "queued SM1"
+    );
+    assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "accepted");
+}
+
+#[tokio::test]
+async fn an_automatic_reply_is_owed_once_per_message_and_period() {
+    let database = Database::create().await;
+    let db = database.db();
+    let stored =
+        [crate::inbound("SM1", "+1860"), crate::inbound("SM2", "+1860"), crate::inbound("SM3", "+1861")];
+    common::db::inbound::store(&db, &stored).await.unwrap();
+    let replies = |sids: &[&str]| -> Vec<NewReply> {
+        let reply = |sid: &&str| NewReply {
+            id: new_id(),
+            in_reply_to: (*sid).to_owned(),
+            text: "The office is closed.".to_owned(),
+            encoding: "GSM-7",
+            segments: 1,
+        };
+        sids.iter().map(reply).collect()
+    };
+    let period = Duration::from_secs(3600);
+    let all = ["SM1", "SM2", "SM3"];
+    assert_eq!(sends::create_replies(&db, &replies(&all), now(), period).await.unwrap().len(), 2);
+    assert_eq!(sends::create_replies(&db, &replies(&all), now(), period).await.unwrap().len(), 0);
+    let later = now() + 2.hours();
+    assert_eq!(sends::create_replies(&db, &replies(&["SM1", "SM2"]), later, period).await.unwrap().len(), 1);
+}

@@ -1,0 +1,193 @@
+use crate::now;
+use crate::sends::{claimed, new_send};
+use common::clock::new_id;
+use common::db::sends::{self, Outcome};
+use common::db::statuses::{NewStatus, join_orphans, record};
+use common::domain::message::Status;
+use serde_json::json;
+use testing::Database;
+use uuid::Uuid;
+
+fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus {
+    NewStatus {
+        id: new_id(),
+        twilio_sid: sid.to_owned(),
+        message_id,
+        event_status: status.to_owned(),
+        status: Status::from_twilio(status),
+        error_code: (status == "failed").then(|| "30003".to_owned()),
+        raw_webhook_data: json!({"MessageStatus": status}),
+        nul_removed: false,
+        received_at: now(),
+    }
+}
+
+/// A message that Twilio has taken as `SM1`.
+async fn accepted(database: &Database) -> Uuid {
+    let db = database.db();
+    let claim = claimed(&db, new_send("+1860")).await;
+    let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    sends::finish(&db, &claim, &outcome, now()).await.unwrap();
+    claim.message_id
+}
+
+const STATUS: &str = "select delivery_status from sms_messages";
+
+#[tokio::test]
+async fn every_order_of_callbacks_ends_in_the_same_status_one_by_one_and_in_a_batch() {
+    let words = ["queued", "sending", "sent", "delivered"];
+    for rotation in 0..4 {
+        for reverse in [false, true] {
+            let mut order: Vec<_> = words.iter().cycle().skip(rotation).take(4).collect();
+            if reverse {
+                order.reverse();
+            }
+            for batched in [false, true] {
+                let database = Database::create().await;
+                let id = accepted(&database).await;
+                let callbacks: Vec<_> = order.iter().map(|word| callback("SM1", word, Some(id))).collect();
+                let size = if batched { 4 } else { 1 };
+                for batch in callbacks.chunks(size) {
+                    record(&database.db(), batch, now()).await.unwrap();
+                }
+                assert_eq!(database.scalar(STATUS).await, "delivered", "{order:?}");
+                assert_eq!(database.scalar("select count(*) from sms_message_status_events").await, "4");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_callback_is_recorded_once() {
+    let database = Database::create().await;
+    accepted(&database).await;
+    let db = database.db();
+    assert_eq!(
+        record(&db, &[callback("SM1", "sent", None), callback("SM1", "sent", None)], now())
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(record(&db, &[callback("SM1", "sent", None)], now()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_first_final_status_stays_and_a_contradiction_is_flagged() {
+    let database = Database::create().await;
+    accepted(&database).await;
+    let db = database.db();
+    record(&db, &[callback("SM1", "delivered", None)], now()).await.unwrap();
+    let recorded = record(&db, &[callback("SM1", "failed", None)], now()).await.unwrap();
+    assert!(recorded[0].contradicts);
+    assert_eq!(
+        database.scalar("select delivery_status || coalesce(error_code, '') from sms_messages").await,
+        "delivered"
+    );
+    record(&db, &[callback("SM1", "read", None)], now()).await.unwrap();
+    assert_eq!(database.scalar(STATUS).await, "read");
+}
+
+#[tokio::test]
+async fn contradicting_ends_in_one_batch_keep_the_first_and_flag_the_second() {
+    let database = Database::create().await;
+    accepted(&database).await;
+    let batch = [callback("SM1", "delivered", None), callback("SM1", "failed", None)];
+    record(&database.db(), &batch, now()).await.unwrap();
+    assert_eq!(database.scalar(STATUS).await, "delivered");
+    assert_eq!(
+        database
+            .scalar("select string_agg(event_status, ',') from sms_message_status_events where contradicts")
+            .await,
+        "failed"
+    );
+}
+
+#[tokio::test]
+async fn statuses_that_we_do_not_know_are_kept_verbatim_and_change_nothing() {
+    let database = Database::create().await;
+    accepted(&database).await;
+    record(
+        &database.db(),
+        &[callback("SM1", "partially_delivered", None), callback("SM1", "teleported", None)],
+        now(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(database.scalar(STATUS).await, "queued");
+    assert_eq!(
+        database.scalar("select count(*) from sms_message_status_events where message_id is not null").await,
+        "2"
+    );
+}
+
+#[tokio::test]
+async fn a_callback_before_the_answer_lends_its_sid_to_the_message_that_it_names() {
+    let database = Database::create().await;
+    let db = database.db();
+    let claim = claimed(&db, new_send("+1860")).await;
+    record(&db, &[callback("SM1", "sent", Some(claim.message_id))], now()).await.unwrap();
+    assert_eq!(
+        database.scalar("select twilio_sid || ' ' || delivery_status from sms_messages").await,
+        "SM1 sent"
+    );
+    assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "accepted");
+    // The answer that comes afterwards changes nothing but the claim.
+    let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    sends::finish(&db, &claim, &outcome, now()).await.unwrap();
+    assert_eq!(
+        database
+            .scalar(
+                "select twilio_sid || ' ' || delivery_status || ' ' || (claimed_at is null) from sms_messages"
+            )
+            .await,
+        "SM1 sent true"
+    );
+}
+
+#[tokio::test]
+async fn a_callback_for_an_unknown_sid_is_kept_and_joined_when_its_message_is_known() {
+    let database = Database::create().await;
+    let db = database.db();
+    record(&db, &[callback("SM1", "sent", None), callback("SM1", "delivered", None)], now()).await.unwrap();
+    let id = accepted(&database).await;
+    assert_eq!(database.scalar(STATUS).await, "queued");
+    assert_eq!(join_orphans(&db, Some("SM1")).await.unwrap(), 2);
+    assert_eq!(database.scalar(STATUS).await, "delivered");
+    assert_eq!(
+        database
+            .scalar(&format!("select count(*) from sms_message_status_events where message_id = '{id}'"))
+            .await,
+        "2"
+    );
+}
+
+#[tokio::test]
+async fn the_sid_wins_over_an_id_that_names_another_message() {
+    let database = Database::create().await;
+    let db = database.db();
+    let first = accepted(&database).await;
+    let other = new_send("+1861");
+    let other_id = other.id;
+    sends::create(&db, &other, None).await.unwrap();
+    let recorded = record(&db, &[callback("SM1", "delivered", Some(other_id))], now()).await.unwrap();
+    assert_eq!(recorded[0].message_id, Some(first));
+    assert_eq!(recorded[0].disagreeing_id, Some(other_id));
+    assert_eq!(
+        database.scalar(&format!("select delivery_status from sms_messages where id = '{other_id}'")).await,
+        "pending"
+    );
+}
+
+#[tokio::test]
+async fn twilios_word_that_a_handset_opted_out_enters_the_ledger_once() {
+    let database = Database::create().await;
+    let db = database.db();
+    accepted(&database).await;
+    let mut refused = callback("SM1", "failed", None);
+    refused.error_code = Some("21610".to_owned());
+    record(&db, &[refused.clone()], now()).await.unwrap();
+    record(&db, &[refused], now()).await.unwrap();
+    assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "1");
+    assert_eq!(database.scalar("select opted_out_at is not null from sms_conversations").await, "t");
+}
