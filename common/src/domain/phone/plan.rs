@@ -257,3 +257,6 @@ impl fmt::Debug for NumberingPlan {
         f.debug_struct("NumberingPlan").field("default_region", &self.default_region).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
