@@ -52,7 +52,9 @@ fn judge(plan: &NumberingPlan, case: &Case, tally: &mut Tally) {
     if same_e164 && same_national {
         return tally.agree();
     }
-    tally.unforgivable += usize::from(number.is_some());
+    if number.is_some() {
+        tally.unmet.push(format!("a message to a stranger, id={}", case.id));
+    }
     let got = got.map(|recipient| recipient.e164().as_str().to_owned()).map_err(|error| error.to_string());
     tally.disagree(&case.id, &case.input, got, &case.e164);
 }
