@@ -1,0 +1,57 @@
+//! What reading numbers and counting segments costs: `cargo bench -p common --bench domain`.
+//!
+//! Prints one line per figure. Loading is timed once, first, as a fresh process pays for it.
+
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use common::domain::phone::{NumberingPlan, Region, Sender};
+use common::domain::segments::count;
+
+/// Long enough to make the clock's cost and a stray interruption small.
+const MEASURED_FOR: Duration = Duration::from_millis(200);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = io::stdout().lock();
+    let started = Instant::now();
+    let plan = NumberingPlan::load(Region::US)?;
+    writeln!(out, "bench load_numbering_plan ms={:.2}", started.elapsed().as_secs_f64() * 1e3)?;
+    let started = Instant::now();
+    black_box(plan.recipient("(203) 555-0123")).ok();
+    writeln!(out, "bench first_recipient us={:.1}", started.elapsed().as_secs_f64() * 1e6)?;
+
+    // Of what 250 characters can hold, this takes longest: an extension seems to begin at every other one.
+    let long = "x1".repeat(125);
+    let english = "Hi Smith, your rent of $2277 for unit 105 is due on the 1st. Reply STOP to opt out.";
+    let emoji = "🏠".repeat(800);
+    let mut report = |name: &str, run: &mut dyn FnMut()| writeln!(out, "bench {name} ns={:.0}", nanos(run));
+    report("sender_from_twilio", &mut || drop(black_box(Sender::from_twilio(black_box("+12035550123")))))?;
+    for (name, spelling) in [
+        ("recipient_us_e164", "+12035550123"),
+        ("recipient_us_spelling", "(203) 555-0123"),
+        ("recipient_brazil", "+55 11 91234-5678"),
+        ("recipient_idd", "011 44 7911 123456"),
+        ("recipient_refused", "TWILIO"),
+        ("recipient_worst_250_characters", &long),
+    ] {
+        report(name, &mut || drop(black_box(plan.recipient(black_box(spelling)))))?;
+    }
+    report("lookup_variants", &mut || drop(black_box(plan.lookup_variants(black_box("(203) 555-0123")))))?;
+    for (name, body) in [("segments_gsm7_83", english), ("segments_ucs2_1600", &emoji)] {
+        report(name, &mut || _ = black_box(count(black_box(body))))?;
+    }
+    Ok(())
+}
+
+/// Returns the mean time of a run in nanoseconds.
+fn nanos(run: &mut dyn FnMut()) -> f64 {
+    let (mut runs, started) = (0_u32, Instant::now());
+    while started.elapsed() < MEASURED_FOR {
+        for _ in 0..100 {
+            run();
+        }
+        runs += 100;
+    }
+    started.elapsed().as_nanos() as f64 / f64::from(runs)
+}

@@ -1,0 +1,262 @@
+//! The world's numbering plans: which numbers exist, and what a spelling of one means.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rlibphonenumber::{
+    CreateUtilError, InvalidRegionError, NumberLengthType, ParseError, PhoneNumber, PhoneNumberFormat,
+    PhoneNumberUtil, ValidationError,
+};
+
+use super::E164;
+
+/// The longest text that is looked at, in characters. The official library has the same limit; the port used here
+/// has none.
+const MAX_CHARACTERS: usize = 250;
+
+/// The country whose plan a number without a country code is read by, as an ISO 3166-1 code of two letters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Region(rlibphonenumber::Region);
+
+/// A text that isn't the code of a region.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an ISO 3166-1 code of two letters, such as US")]
+pub struct InvalidRegion(#[source] InvalidRegionError);
+
+impl Region {
+    /// The United States, which share their plan with Canada and much of the Caribbean.
+    pub const US: Self = Self(rlibphonenumber::Region::US);
+}
+
+impl FromStr for Region {
+    type Err = InvalidRegion;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        code.parse().map(Self).map_err(InvalidRegion)
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Region({self})")
+    }
+}
+
+/// Why the numbering plans could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The default region is no country that has phone numbers.
+    #[error("{0} has no numbering plan")]
+    UnknownRegion(Region),
+    /// The metadata inside the library is not readable.
+    #[error("reading the numbering plans")]
+    Metadata(#[source] CreateUtilError),
+}
+
+/// Why a text can't be sent to. Each says what is wrong in words that a caller of the API can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PhoneError {
+    /// Nothing, or white space only.
+    #[error("the phone number is empty")]
+    Empty,
+    /// More text than any number needs.
+    #[error("the phone number is longer than {MAX_CHARACTERS} characters")]
+    TooLong,
+    /// A text that can't be read as digits.
+    #[error("not a phone number")]
+    NotANumber,
+    /// A plus sign followed by a code that no country has.
+    #[error("no country has this country code")]
+    UnknownCountryCode,
+    /// A local number, without its area code.
+    #[error("the area code is missing")]
+    NoAreaCode,
+    /// Fewer digits than any number of its country.
+    #[error("too few digits for a number of its country")]
+    TooFewDigits,
+    /// More digits than any number of its country, or than E.164 allows.
+    #[error("too many digits for a number of its country")]
+    TooManyDigits,
+    /// A number of digits between those that its country uses.
+    #[error("no number of its country has this many digits")]
+    WrongLength,
+    /// The right number of digits in a range that its country doesn't use.
+    #[error("its country's numbering plan has no such number")]
+    NotInPlan,
+    /// A short code: it can send, but not be sent to.
+    #[error("a short code can't receive messages")]
+    ShortCode,
+    /// A valid number with an extension behind it.
+    #[error("a number with an extension can't receive messages")]
+    Extension,
+}
+
+/// A number that a message may be sent to: its country's plan allows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recipient {
+    e164: E164,
+    original: String,
+}
+
+impl Recipient {
+    /// Returns the number to send to.
+    #[must_use]
+    pub const fn e164(&self) -> &E164 {
+        &self.e164
+    }
+
+    /// Returns the number as the caller spelled it.
+    #[must_use]
+    pub fn original(&self) -> &str {
+        &self.original
+    }
+
+    /// Takes the number apart from its original spelling.
+    #[must_use]
+    pub fn into_parts(self) -> (E164, String) {
+        (self.e164, self.original)
+    }
+}
+
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipient(…{})", self.e164.last_four())
+    }
+}
+
+/// The numbering plans of all countries, read for callers in one of them.
+///
+/// Loading takes milliseconds, so it belongs beside the other set-up before the first request; reading a number
+/// takes microseconds. See `common/docs/decisions/0004-phone-numbers.md`.
+pub struct NumberingPlan {
+    util: PhoneNumberUtil,
+    default_region: Region,
+}
+
+impl NumberingPlan {
+    /// Loads the plans, and compiles what numbers of the default region need, so that no request pays for it.
+    ///
+    /// # Errors
+    ///
+    /// When the region has no numbering plan: the function should not start.
+    pub fn load(default_region: Region) -> Result<Self, LoadError> {
+        let util = PhoneNumberUtil::new().map_err(LoadError::Metadata)?;
+        if util.get_country_code_for_region(default_region.0).is_none() {
+            return Err(LoadError::UnknownRegion(default_region));
+        }
+        if let Ok(example) = util.get_example_number(default_region.0) {
+            util.is_valid_number(&example);
+        }
+        Ok(Self { util, default_region })
+    }
+
+    /// Reads a number that a message is to be sent to, in any spelling: punctuation, letters for digits, digits of
+    /// other scripts, `011…` from the US, `tel:` URIs.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no number that can be sent to, with the reason to tell the caller.
+    pub fn recipient(&self, spelling: &str) -> Result<Recipient, PhoneError> {
+        if spelling.chars().nth(MAX_CHARACTERS).is_some() {
+            return Err(PhoneError::TooLong);
+        }
+        if spelling.trim().is_empty() {
+            return Err(PhoneError::Empty);
+        }
+        let number = self.parse(spelling)?;
+        if !self.util.is_valid_number(&number) {
+            return Err(self.why_not_valid(spelling, &number));
+        }
+        if number.extension.is_some() {
+            return Err(PhoneError::Extension);
+        }
+        let e164 = self.format(&number).ok_or(PhoneError::TooManyDigits)?;
+        Ok(Recipient { e164, original: spelling.to_owned() })
+    }
+
+    /// Returns the key of the conversation that a spelling belongs to: the E.164 number, or the text itself where
+    /// it is no number, which is how short codes and alphanumeric senders are found.
+    #[must_use]
+    pub fn canonical(&self, spelling: &str) -> String {
+        self.resolve(spelling).map_or_else(|| spelling.trim().to_owned(), String::from)
+    }
+
+    /// Returns the spellings to look a number up by, in order and each once: as received, E.164, national
+    /// significant number, digits with country code. A text that is no number has only itself.
+    #[must_use]
+    pub fn lookup_variants(&self, spelling: &str) -> Vec<String> {
+        match self.resolve(spelling) {
+            Some(number) => number.lookup_variants(spelling),
+            None => vec![spelling.to_owned()],
+        }
+    }
+
+    /// Finds the number that a spelling most likely means.
+    ///
+    /// This is milder than [`recipient`](Self::recipient), for nothing is sent on its account: a number need only
+    /// have the right length, an extension is ignored, and a foreign number may lack its plus sign, as it does when
+    /// a caller forgets to percent-encode it.
+    fn resolve(&self, spelling: &str) -> Option<E164> {
+        if spelling.chars().nth(MAX_CHARACTERS).is_some() {
+            return None;
+        }
+        if let Some(number) = self.parse(spelling).ok().filter(|number| self.is_complete(number)) {
+            return self.format(&number);
+        }
+        let spelling = spelling.trim();
+        if let Ok(number) = spelling.parse() {
+            return Some(number);
+        }
+        let digits: String = spelling.chars().filter(|character| !" -.()".contains(*character)).collect();
+        let foreign: E164 = format!("+{digits}").parse().ok()?;
+        let number = self.parse(foreign.as_str()).ok().filter(|number| self.util.is_valid_number(number))?;
+        self.format(&number)
+    }
+
+    fn parse(&self, spelling: &str) -> Result<PhoneNumber, PhoneError> {
+        self.util.parse(spelling, Some(self.default_region.0)).map_err(|error| match error {
+            ParseError::InvalidCountryCode => PhoneError::UnknownCountryCode,
+            ParseError::NotANumber(_) => PhoneError::NotANumber,
+            ParseError::TooShortAfterIdd | ParseError::TooShortNsn => PhoneError::TooFewDigits,
+            ParseError::TooLongNsn => PhoneError::TooManyDigits,
+        })
+    }
+
+    fn format(&self, number: &PhoneNumber) -> Option<E164> {
+        self.util.format(number, PhoneNumberFormat::E164).into_owned().try_into().ok()
+    }
+
+    fn is_complete(&self, number: &PhoneNumber) -> bool {
+        self.util.is_possible_number_with_reason(number) == Ok(NumberLengthType::IsPossible)
+    }
+
+    fn why_not_valid(&self, spelling: &str, number: &PhoneNumber) -> PhoneError {
+        let spelling = spelling.trim();
+        if (3..=6).contains(&spelling.len()) && spelling.bytes().all(|byte| byte.is_ascii_digit()) {
+            return PhoneError::ShortCode;
+        }
+        match self.util.is_possible_number_with_reason(number) {
+            Ok(NumberLengthType::IsPossible) => PhoneError::NotInPlan,
+            Ok(NumberLengthType::IsPossibleLocalOnly) => PhoneError::NoAreaCode,
+            Err(ValidationError::InvalidCountryCode) => PhoneError::UnknownCountryCode,
+            Err(ValidationError::TooShort) => PhoneError::TooFewDigits,
+            Err(ValidationError::TooLong) => PhoneError::TooManyDigits,
+            Err(ValidationError::InvalidLength) => PhoneError::WrongLength,
+        }
+    }
+}
+
+impl fmt::Debug for NumberingPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NumberingPlan").field("default_region", &self.default_region).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Who an inbound message is from, which need not be a phone number.
+
+use std::fmt;
+
+use super::{E164, last_four};
+
+/// The `From` of an inbound message, kept as Twilio gave it.
+///
+/// Reading one never fails: a message is not lost because its sender looks odd.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// A phone number. Only these can be answered.
+    Number(E164),
+    /// Three to eight digits without a plus sign.
+    ShortCode(String),
+    /// A name of up to eleven letters, digits and spaces with a letter in it, such as `TWILIO`.
+    Alphanumeric(String),
+    /// Anything else, such as `whatsapp:+12035550123`.
+    Other(String),
+}
+
+impl Sender {
+    /// Reads the `From` of a webhook by its shape alone.
+    ///
+    /// Short codes have 5 or 6 digits in the US and 3 to 8 elsewhere; alphanumeric sender ids are described at
+    /// <https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id>.
+    #[must_use]
+    pub fn from_twilio(from: &str) -> Self {
+        if let Ok(number) = from.parse() {
+            return Self::Number(number);
+        }
+        let from = from.to_owned();
+        if (3..=8).contains(&from.len()) && from.bytes().all(|byte| byte.is_ascii_digit()) {
+            Self::ShortCode(from)
+        } else if is_alphanumeric_id(&from) {
+            Self::Alphanumeric(from)
+        } else {
+            Self::Other(from)
+        }
+    }
+
+    /// Returns the one spelling that a conversation with this sender is kept under.
+    #[must_use]
+    pub fn canonical(&self) -> &str {
+        match self {
+            Self::Number(number) => number.as_str(),
+            Self::ShortCode(text) | Self::Alphanumeric(text) | Self::Other(text) => text,
+        }
+    }
+
+    /// Returns the phone number, if the sender has one: replies and tenant look-ups need it.
+    #[must_use]
+    pub const fn number(&self) -> Option<&E164> {
+        match self {
+            Self::Number(number) => Some(number),
+            Self::ShortCode(_) | Self::Alphanumeric(_) | Self::Other(_) => None,
+        }
+    }
+
+    /// Returns the last four characters: all of the sender that a log may show.
+    #[must_use]
+    pub fn last_four(&self) -> &str {
+        last_four(self.canonical())
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Number(_) => "Number",
+            Self::ShortCode(_) => "ShortCode",
+            Self::Alphanumeric(_) => "Alphanumeric",
+            Self::Other(_) => "Other",
+        };
+        write!(f, "{kind}(…{})", self.last_four())
+    }
+}
+
+fn is_alphanumeric_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte);
+    text.len() <= 11 && text.bytes().all(allowed) && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn senders_are_told_apart_by_shape() {
+        for (from, expected) in [
+            ("+12035550123", "Number(…0123)"),
+            ("+5511912345678", "Number(…5678)"),
+            ("40404", "ShortCode(…0404)"),
+            ("TWILIO", "Alphanumeric(…ILIO)"),
+            ("Rent 2 Own", "Alphanumeric(… Own)"),
+            ("2035550123", "Other(…0123)"),
+            ("whatsapp:+12035550123", "Other(…0123)"),
+            ("", "Other(…)"),
+        ] {
+            assert_eq!(format!("{:?}", Sender::from_twilio(from)), expected, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_phone_number_has_a_number() {
+        assert!(Sender::from_twilio("+12035550123").number().is_some());
+        assert!(Sender::from_twilio("40404").number().is_none());
+        assert!(Sender::from_twilio("TWILIO").number().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn every_sender_is_kept_as_it_came(from in "\\PC{0,30}") {
+            let sender = Sender::from_twilio(&from);
+            prop_assert_eq!(sender.canonical(), &from);
+            prop_assert_eq!(&Sender::from_twilio(sender.canonical()), &sender);
+        }
+    }
+}
