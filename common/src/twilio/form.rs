@@ -67,6 +67,16 @@ impl Form {
         Ok(Self { pairs })
     }
 
+    /// Reads a form as lenient readers do: a broken escape stands for itself, a wrong byte for U+FFFD.
+    ///
+    /// What it gives is not what was sent, so it is for judging a request that is refused anyway, never for storing.
+    #[must_use]
+    pub fn from_urlencoded_lossy(encoded: &[u8]) -> Self {
+        let pairs =
+            form_urlencoded::parse(encoded).map(|(key, value)| (key.into_owned(), value.into_owned()));
+        Self { pairs: pairs.collect() }
+    }
+
     /// Reads a JSON object: strings as they are, an array of scalars as a repeated key, anything else as its text.
     ///
     /// # Errors
@@ -269,6 +279,12 @@ mod tests {
         for body in [&b"a=\xff"[..], b"a=%FF", b"a=%C3", b"%ED%A0%80=1", b"a=%C0%80"] {
             assert_eq!(message(body), "parameter 1 is not valid UTF-8");
         }
+    }
+
+    #[test]
+    fn a_lenient_reading_takes_what_a_strict_one_refuses() {
+        let lenient = Form::from_urlencoded_lossy(b"a=%zz&b=%FF+%41&c");
+        assert_eq!(lenient, form(&[("a", "%zz"), ("b", "\u{fffd} A"), ("c", "")]));
     }
 
     #[test]
