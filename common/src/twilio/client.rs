@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// How long a connection may take, TLS included. Not part of `TWILIO_TIMEOUT_MS`: a call that times out while it
-/// connects was surely not processed, one that times out later is ambiguous, so the two must not be one clock.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection may take at most, TLS included, and never more than half of the whole call: a call that times
+/// out while it connects was surely not processed, one that times out later is ambiguous, so the first clock must
+/// always run out before the second.
+const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many messages Twilio returns in one page of a list at most.
 const PAGE_SIZE: &str = "1000";
@@ -39,7 +40,7 @@ pub struct TwilioConfig {
 
 impl TwilioConfig {
     /// Reads `TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN` (a list while rotating), `TWILIO_API_BASE_URL` (Twilio's own)
-    /// and `TWILIO_TIMEOUT_MS` (10000): how long an answer may take once the connection stands.
+    /// and `TWILIO_TIMEOUT_MS` (10000): how long a call may take, its connection included.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
         let auth_tokens = env.secrets("TWILIO_AUTH_TOKEN");
@@ -168,8 +169,8 @@ impl TwilioClient {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CONNECT_TIMEOUT + config.timeout)
+            .connect_timeout(MAX_CONNECT_TIMEOUT.min(config.timeout / 2))
+            .timeout(config.timeout)
             .user_agent(concat!("sms-foundation/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(ClientError::Http)?;
@@ -254,7 +255,7 @@ impl TwilioClient {
     }
 
     /// Makes one call, with the next of our tokens when one is refused: on that answer nothing was processed.
-    async fn call(&self, method: Method, url: Url, form: Option<&Form>) -> Result<Value, SendError> {
+    async fn call(&self, method: Method, url: Url, form: Option<&Form>) -> Result<Answer, SendError> {
         let mut tokens = self.config.auth_tokens.iter().peekable();
         loop {
             let token = tokens.next().map_or("", Secret::expose);
@@ -273,7 +274,13 @@ impl TwilioClient {
     }
 }
 
-async fn answer(request: RequestBuilder) -> Result<Value, SendError> {
+/// A 2xx with JSON in it.
+struct Answer {
+    status: StatusCode,
+    json: Value,
+}
+
+async fn answer(request: RequestBuilder) -> Result<Answer, SendError> {
     let response = request.send().await.map_err(|error| {
         // The URL of a list holds phone numbers, which no log may show.
         let error = error.without_url();
@@ -292,7 +299,7 @@ async fn answer(request: RequestBuilder) -> Result<Value, SendError> {
         return Err(SendError::Failed { status: status.as_u16(), code });
     }
     match (json, code) {
-        (Ok(json), _) if status.is_success() => Ok(json),
+        (Ok(json), _) if status.is_success() => Ok(Answer { status, json }),
         (Err(source), _) => Err(SendError::Unreadable { status: status.as_u16(), source }),
         (Ok(_), Some(code)) if status.is_client_error() => {
             Err(SendError::Refused { status: status.as_u16(), code, retry_after })
@@ -305,15 +312,15 @@ fn error_code(json: &Value) -> Option<u32> {
     json.get("code")?.as_u64()?.try_into().ok()
 }
 
-fn message_of(json: Value) -> Result<Message, SendError> {
-    Message::from_json(&json).ok_or_else(|| unreadable(StatusCode::OK, "it has no SID"))
+fn message_of(answer: Answer) -> Result<Message, SendError> {
+    Message::from_json(&answer.json).ok_or_else(|| unreadable(answer.status, "it has no SID"))
 }
 
-fn page_of(json: Value) -> Result<MessagePage, SendError> {
+fn page_of(Answer { status, json }: Answer) -> Result<MessagePage, SendError> {
     let listed = json.get("messages").and_then(Value::as_array);
     let messages =
         listed.and_then(|listed| listed.iter().map(Message::from_json).collect::<Option<Vec<_>>>());
-    let messages = messages.ok_or_else(|| unreadable(StatusCode::OK, "it is not a list of messages"))?;
+    let messages = messages.ok_or_else(|| unreadable(status, "it is not a list of messages"))?;
     let next = json.get("next_page_uri").and_then(Value::as_str).filter(|next| !next.is_empty());
     Ok(MessagePage { messages, next: next.map(str::to_owned) })
 }

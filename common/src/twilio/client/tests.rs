@@ -296,6 +296,14 @@ async fn a_failed_tls_handshake_was_surely_not_processed() {
 }
 
 #[tokio::test]
+async fn a_tls_handshake_that_hangs_was_surely_not_processed() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", silent.local_addr().unwrap());
+    let error = client(&address).create_message(&hello()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotProcessed { retry_after: None }, "{error:?}");
+}
+
+#[tokio::test]
 async fn a_reset_before_the_request_was_read_is_ambiguous() {
     is_ambiguous(reset).await;
 }
