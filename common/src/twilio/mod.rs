@@ -1,1 +1,20 @@
 //! The one room that speaks Twilio: its forms, its signatures, its REST API and its error codes.
+
+mod client;
+mod error_codes;
+mod form;
+mod message;
+mod send_error;
+pub mod signature;
+mod signed_url;
+pub mod webhook;
+
+pub use client::{
+    ClientError, CreateMessage, MessageFilter, MessagePage, Sender, TwilioClient, TwilioConfig,
+};
+pub use error_codes::ErrorClass;
+pub use form::{Form, FormError, RawForm};
+pub use message::Message;
+pub use send_error::{Outcome, Retry, SendError};
+pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
+pub use webhook::{InboundSms, StatusCallback};

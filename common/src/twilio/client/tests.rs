@@ -1,0 +1,396 @@
+use super::*;
+use crate::twilio::send_error::{Outcome, Retry};
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const ACCOUNT: &str = "AC00000000000000000000000000000001";
+
+fn client(base_url: &str) -> TwilioClient {
+    let tokens = vec![Secret::new("token-1")];
+    let timeout = Duration::from_millis(250);
+    TwilioClient::new(TwilioConfig::new(ACCOUNT, tokens, base_url.parse().unwrap(), timeout)).unwrap()
+}
+
+fn hello() -> CreateMessage {
+    CreateMessage {
+        to: "+12035550100".into(),
+        sender: Sender::Number("+18605550100".into()),
+        body: "Olá + ¿sí? 🏠 100% a=b&c".into(),
+        media_urls: Vec::new(),
+        status_callback: Some("https://sms.example.com/webhook/twilio/status?message_id=1".into()),
+        validity_period: None,
+    }
+}
+
+fn created() -> Value {
+    json!({
+        "account_sid": ACCOUNT, "api_version": "2010-04-01", "body": "hi", "date_created": "Thu, 24 Aug 2023 05:01:45 +0000",
+        "date_sent": null, "date_updated": "Thu, 24 Aug 2023 05:01:45 +0000", "direction": "outbound-api",
+        "error_code": null, "error_message": null, "from": "+18605550100", "messaging_service_sid": null,
+        "num_media": "0", "num_segments": "1", "price": null, "price_unit": null,
+        "sid": "SM00000000000000000000000000000001", "status": "queued", "subresource_uris": {}, "to": "+12035550100",
+        "uri": "/2010-04-01/Accounts/AC/Messages/SM.json",
+    })
+}
+
+async fn server(answers: impl IntoIterator<Item = ResponseTemplate>) -> MockServer {
+    let server = MockServer::start().await;
+    for answer in answers {
+        Mock::given(any()).respond_with(answer).up_to_n_times(1).mount(&server).await;
+    }
+    server
+}
+
+async fn create_against(answer: ResponseTemplate) -> Result<Message, SendError> {
+    let server = server([answer]).await;
+    let outcome = client(&server.uri()).create_message(&hello()).await;
+    assert_eq!(server.received_requests().await.unwrap().len(), 1, "one call, whatever the answer");
+    outcome
+}
+
+fn twilio_error(status: u16, code: u32) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_json(
+        json!({"code": code, "message": "about +12035550100", "more_info": "…", "status": status}),
+    )
+}
+
+#[tokio::test]
+async fn a_create_is_one_form_with_basic_auth() {
+    let server = server([ResponseTemplate::new(201).set_body_json(created())]).await;
+    let message = client(&server.uri()).create_message(&hello()).await.unwrap();
+    assert_eq!(
+        (message.sid.as_str(), message.status.as_str()),
+        ("SM00000000000000000000000000000001", "queued")
+    );
+    assert_eq!((message.num_segments, message.num_media, message.error_code), (Some(1), 0, None));
+    assert_eq!(message.created_at.unwrap().to_string(), "2023-08-24T05:01:45Z");
+    assert_eq!(message.sent_at, None);
+    let request = &server.received_requests().await.unwrap()[0];
+    assert_eq!(request.method.as_str(), "POST");
+    assert_eq!(request.url.path(), format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json"));
+    insta::assert_snapshot!(
+        String::from_utf8(request.body.clone()).unwrap(),
+        @"To=%2B12035550100&From=%2B18605550100&Body=Ol%C3%A1+%2B+%C2%BFs%C3%AD%3F+%F0%9F%8F%A0+100%25+a%3Db%26c&StatusCallback=https%3A%2F%2Fsms.example.com%2Fwebhook%2Ftwilio%2Fstatus%3Fmessage_id%3D1"
+    );
+    let headers = &request.headers;
+    assert_eq!(headers["content-type"], "application/x-www-form-urlencoded");
+    assert_eq!(headers["authorization"], "Basic QUMwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMTp0b2tlbi0x");
+}
+
+#[tokio::test]
+async fn a_service_files_and_a_validity_period_are_sent_as_twilio_names_them() {
+    let server = server([ResponseTemplate::new(201).set_body_json(created())]).await;
+    let message = CreateMessage {
+        sender: Sender::MessagingService("MG1".into()),
+        body: String::new(),
+        media_urls: vec!["https://a/1.png".into(), "https://a/2.png".into()],
+        status_callback: None,
+        validity_period: Some(Duration::from_secs(100_000)),
+        ..hello()
+    };
+    client(&format!("{}/proxy/", server.uri())).create_message(&message).await.unwrap();
+    let request = &server.received_requests().await.unwrap()[0];
+    assert_eq!(request.url.path(), format!("/proxy/2010-04-01/Accounts/{ACCOUNT}/Messages.json"));
+    insta::assert_snapshot!(
+        String::from_utf8(request.body.clone()).unwrap(),
+        @"To=%2B12035550100&MessagingServiceSid=MG1&MediaUrl=https%3A%2F%2Fa%2F1.png&MediaUrl=https%3A%2F%2Fa%2F2.png&ValidityPeriod=36000"
+    );
+}
+
+#[tokio::test]
+async fn answers_are_taken_for_what_they_prove() {
+    let rejected = |code| Outcome::Rejected { code };
+    let limited = |seconds| Outcome::NotProcessed { retry_after: Some(Duration::from_secs(seconds)) };
+    let cases = [
+        (twilio_error(400, 21211), rejected(21211)),
+        (twilio_error(401, 20003), rejected(20003)),
+        (twilio_error(400, 21611), Outcome::NotProcessed { retry_after: None }),
+        (twilio_error(429, 20429).insert_header("Retry-After", "7"), limited(7)),
+        (
+            ResponseTemplate::new(429).insert_header("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),
+            limited(0),
+        ),
+        (ResponseTemplate::new(429), Outcome::NotProcessed { retry_after: None }),
+        (twilio_error(500, 20500), Outcome::Ambiguous),
+        (twilio_error(503, 20503).insert_header("Retry-After", "1"), Outcome::Ambiguous),
+        (ResponseTemplate::new(502).set_body_string("<html>"), Outcome::Ambiguous),
+        (ResponseTemplate::new(201), Outcome::Ambiguous),
+        (ResponseTemplate::new(201).set_body_string("{\"sid\":"), Outcome::Ambiguous),
+        (ResponseTemplate::new(201).set_body_string("{\"status\":\"queued\"}"), Outcome::Ambiguous),
+        (ResponseTemplate::new(200).set_body_string("<html>"), Outcome::Ambiguous),
+        (ResponseTemplate::new(307).insert_header("Location", "/elsewhere"), Outcome::Ambiguous),
+        (ResponseTemplate::new(400).set_body_string("<html>"), Outcome::Ambiguous),
+        (ResponseTemplate::new(400).set_body_string("{\"code\":null}"), Outcome::Ambiguous),
+        (ResponseTemplate::new(408), Outcome::Ambiguous),
+    ];
+    for (answer, outcome) in cases {
+        let error = create_against(answer.clone()).await.unwrap_err();
+        assert_eq!(error.outcome(), outcome, "{error:?}");
+        assert!(!crate::error::chain(&error).contains("2035550100"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_with_a_sid_is_a_message_however_odd_the_rest_is() {
+    let body =
+        json!({"sid": "SM1", "status": 7, "num_segments": "x", "date_created": "yesterday", "to": null});
+    let message = create_against(ResponseTemplate::new(200).set_body_json(body)).await.unwrap();
+    assert_eq!((message.sid.as_str(), message.status.as_str(), message.num_segments), ("SM1", "", None));
+}
+
+#[tokio::test]
+async fn the_next_token_is_tried_when_one_is_refused() {
+    let server =
+        server([twilio_error(401, 20003), ResponseTemplate::new(201).set_body_json(created())]).await;
+    let tokens = vec![Secret::new("revoked"), Secret::new("token-1")];
+    let base_url = server.uri().parse().unwrap();
+    let config = TwilioConfig::new(ACCOUNT, tokens, base_url, Duration::from_secs(5));
+    TwilioClient::new(config).unwrap().create_message(&hello()).await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].body, requests[1].body);
+}
+
+#[tokio::test]
+async fn messages_are_listed_page_by_page() {
+    let first = json!({"messages": [created()], "next_page_uri": "/2010-04-01/Accounts/A/Messages.json?Page=1&PageToken=x"});
+    let last = json!({"messages": [], "next_page_uri": null});
+    let server = server([first, last].map(|page| ResponseTemplate::new(200).set_body_json(page))).await;
+    let client = client(&server.uri());
+    let filter = MessageFilter {
+        to: Some("+12035550100".into()),
+        from: Some("+18605550100".into()),
+        sent_since: Some("2026-11-23T10:00:00.5Z".parse().unwrap()),
+        sent_until: None,
+    };
+    let page = client.list_messages(&filter).await.unwrap();
+    assert_eq!(page.messages.len(), 1);
+    let last = client.list_next(&page.next.unwrap()).await.unwrap();
+    assert_eq!(last, MessagePage { messages: vec![], next: None });
+    let queries: Vec<String> = server
+        .received_requests()
+        .await
+        .unwrap()
+        .iter()
+        .map(|request| request.url.query().unwrap().to_owned())
+        .collect();
+    let first = "To=%2B12035550100&From=%2B18605550100&DateSent%3E=2026-11-23T10%3A00%3A00Z&PageSize=1000";
+    assert_eq!(queries, [first, "Page=1&PageToken=x"]);
+}
+
+#[tokio::test]
+async fn our_credentials_follow_no_page_to_another_host() {
+    for next in ["https://evil.example/x", "//evil.example/x", "http://127.0.0.1:1/x"] {
+        let error = client("http://127.0.0.1:9").list_next(next).await.unwrap_err();
+        assert!(matches!(error, SendError::Unreadable { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_message_is_read_and_canceled_by_its_sid() {
+    let canceled = json!({"sid": "SM1", "status": "canceled"});
+    let server = server([
+        ResponseTemplate::new(200).set_body_json(created()),
+        ResponseTemplate::new(200).set_body_json(canceled),
+        twilio_error(404, 20404),
+    ])
+    .await;
+    let client = client(&server.uri());
+    client.fetch_message("SM1").await.unwrap();
+    assert_eq!(client.cancel_message("SM1").await.unwrap().status, "canceled");
+    let error = client.fetch_message("../../../Calls").await.unwrap_err();
+    assert_eq!((error.code(), error.retry()), (Some(20404), Retry::Never));
+    let requests = server.received_requests().await.unwrap();
+    let lines: Vec<String> = requests
+        .iter()
+        .map(|request| {
+            let path =
+                request.url.path().trim_start_matches("/2010-04-01/Accounts/").trim_start_matches(ACCOUNT);
+            format!("{} {path} {}", request.method, String::from_utf8_lossy(&request.body))
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /Messages/SM1.json ",
+            "POST /Messages/SM1.json Status=canceled",
+            "GET /Messages/%2E%2E%2F%2E%2E%2F%2E%2E%2FCalls.json ",
+        ]
+    );
+}
+
+/// Serves one raw connection with `serve` and says afterwards how many connections were made in all.
+fn raw_server(serve: impl FnOnce(TcpStream) + Send + 'static) -> (String, impl FnOnce() -> usize) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (served, wait) = mpsc::channel();
+    thread::spawn(move || {
+        serve(listener.accept().unwrap().0);
+        listener.set_nonblocking(true).unwrap();
+        served.send(1 + std::iter::from_fn(|| listener.accept().ok()).count()).unwrap();
+    });
+    (address, move || wait.recv_timeout(Duration::from_secs(10)).unwrap())
+}
+
+fn read_request(stream: &mut TcpStream) {
+    let mut request = Vec::new();
+    let mut chunk = [0; 4096];
+    // The form is the last thing written, and this is how it ends.
+    while !request.ends_with(b"message_id%3D1") {
+        let read = stream.read(&mut chunk).unwrap();
+        assert!(read > 0, "the client gave up early");
+        request.extend_from_slice(&chunk[..read]);
+    }
+}
+
+/// Closes with a reset rather than an orderly end.
+fn reset(stream: TcpStream) {
+    let stream = tokio_socket(stream);
+    stream.set_zero_linger().unwrap();
+}
+
+fn tokio_socket(stream: TcpStream) -> tokio::net::TcpStream {
+    stream.set_nonblocking(true).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _guard = runtime.enter();
+    tokio::net::TcpStream::from_std(stream).unwrap()
+}
+
+async fn is_ambiguous(serve: impl FnOnce(TcpStream) + Send + 'static) {
+    let (address, connections) = raw_server(serve);
+    let error = client(&address).create_message(&hello()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Ambiguous, "{error:?}");
+    assert_eq!(connections(), 1, "nothing that may have been written is written again");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_was_surely_not_processed() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = client(&format!("http://{closed}")).create_message(&hello()).await.unwrap_err();
+    assert!(matches!(error, SendError::Connect(_)), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::NotProcessed { retry_after: None });
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_was_surely_not_processed() {
+    let error = client("http://no-such-host.invalid").create_message(&hello()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotProcessed { retry_after: None }, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_failed_tls_handshake_was_surely_not_processed() {
+    let (address, connections) = raw_server(|mut stream| {
+        let mut hello = [0; 16];
+        stream.read_exact(&mut hello).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let address = address.replace("http:", "https:");
+    let error = client(&address).create_message(&hello()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotProcessed { retry_after: None }, "{error:?}");
+    assert_eq!(connections(), 1);
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_hangs_was_surely_not_processed() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", silent.local_addr().unwrap());
+    let error = client(&address).create_message(&hello()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotProcessed { retry_after: None }, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_reset_before_the_request_was_read_is_ambiguous() {
+    is_ambiguous(reset).await;
+}
+
+#[tokio::test]
+async fn a_connection_closed_before_the_request_was_read_is_ambiguous() {
+    is_ambiguous(drop).await;
+}
+
+#[tokio::test]
+async fn a_reset_after_the_request_was_read_is_ambiguous() {
+    is_ambiguous(|mut stream| {
+        read_request(&mut stream);
+        reset(stream);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_truncated_answer_is_ambiguous() {
+    is_ambiguous(|mut stream| {
+        read_request(&mut stream);
+        stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 500\r\n\r\n{\"sid\":\"SM1\"}").unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_http_is_ambiguous() {
+    is_ambiguous(|mut stream| {
+        read_request(&mut stream);
+        stream.write_all(b"SSH-2.0-OpenSSH\r\n").unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_is_ambiguous() {
+    let (release, held) = mpsc::channel::<()>();
+    let (address, connections) = raw_server(move |mut stream| {
+        read_request(&mut stream);
+        // Holds the connection until the client has given up.
+        let _ = held.recv_timeout(Duration::from_secs(10));
+    });
+    let error = client(&address).create_message(&hello()).await.unwrap_err();
+    assert!(matches!(&error, SendError::NoAnswer(cause) if cause.is_timeout()), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::Ambiguous);
+    drop(release);
+    assert_eq!(connections(), 1);
+}
+
+#[tokio::test]
+async fn every_call_has_a_connection_of_its_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let body = created().to_string();
+    let serving = thread::spawn(move || {
+        // Kept open and offered for reuse until both calls are through.
+        let connections: Vec<TcpStream> = (0..2)
+            .map(|_| {
+                let mut stream = listener.accept().unwrap().0;
+                read_request(&mut stream);
+                let head = format!("HTTP/1.1 201 Created\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(head.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        connections.len()
+    });
+    let client = client(&address);
+    client.create_message(&hello()).await.unwrap();
+    client.create_message(&hello()).await.unwrap();
+    assert_eq!(serving.join().unwrap(), 2);
+}
+
+#[test]
+fn a_configuration_has_defaults_and_names_what_is_missing() {
+    let set =
+        |name: &str| ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"].contains(&name).then(|| "AC1".to_owned());
+    let mut env = Env::new(&set);
+    let config = TwilioConfig::from_env(&mut env).unwrap();
+    assert_eq!(
+        (config.base_url.as_str(), config.timeout),
+        ("https://api.twilio.com/", Duration::from_secs(10))
+    );
+    let mut env = Env::new(&|_| None);
+    assert!(TwilioConfig::from_env(&mut env).is_none());
+    let error = env.finish(|| None::<()>).unwrap_err();
+    assert_eq!(error.problems(), ["TWILIO_ACCOUNT_SID is missing", "TWILIO_AUTH_TOKEN is missing"]);
+}

@@ -1,0 +1,364 @@
+//! A webhook's parameters, all of them, verbatim and in order.
+//!
+//! Twilio adds parameters unannounced and signs every one, so a form is a list of pairs and never a struct: what
+//! this service reads of it are views ([`super::webhook`]) over a list that stays whole.
+
+use form_urlencoded::byte_serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// The pairs of one webhook in the order they came, with repeated and empty ones.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Form {
+    pairs: Vec<(String, String)>,
+}
+
+/// Why a request's body or query is not a form. Values are not repeated in it: they may be message bodies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    /// A `%` that two hexadecimal digits don't follow.
+    #[error("parameter {parameter} has a % that two hexadecimal digits do not follow")]
+    PercentEncoding {
+        /// The parameter's place, counted from 1.
+        parameter: usize,
+    },
+    /// A name or value whose bytes are not UTF-8.
+    #[error("parameter {parameter} is not valid UTF-8")]
+    Utf8 {
+        /// The parameter's place, counted from 1.
+        parameter: usize,
+    },
+    /// A JSON body that is not one object.
+    #[error("the body is not a JSON object (line {line}, column {column})")]
+    Json {
+        /// The line where reading stopped.
+        line: usize,
+        /// The column where reading stopped.
+        column: usize,
+    },
+}
+
+/// A form as the `jsonb` column keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawForm {
+    /// An object: a repeated key's values as an array, every other value as a string.
+    pub value: Value,
+    /// Whether NULs were removed from a key or a value, which Postgres can't store; the row says so.
+    pub nul_removed: bool,
+}
+
+impl Form {
+    /// Reads an `application/x-www-form-urlencoded` body or a raw query string.
+    ///
+    /// Stricter than browsers are: they would store a broken escape or a wrong byte as something that nobody sent.
+    ///
+    /// # Errors
+    ///
+    /// Names the first parameter with a broken percent-encoding or with bytes that are not UTF-8. Answer 400: the
+    /// same bytes will never be a form.
+    pub fn from_urlencoded(encoded: &[u8]) -> Result<Self, FormError> {
+        let mut pairs = Vec::with_capacity(24);
+        for (place, pair) in split_pairs(encoded).enumerate() {
+            let decode = |part| strict_decode(part, place + 1);
+            pairs.push((decode(pair.0)?, decode(pair.1)?));
+        }
+        Ok(Self { pairs })
+    }
+
+    /// Reads a form as lenient readers do: a broken escape stands for itself, a wrong byte for U+FFFD.
+    ///
+    /// What it gives is not what was sent, so it is for judging a request that is refused anyway, never for storing.
+    #[must_use]
+    pub fn from_urlencoded_lossy(encoded: &[u8]) -> Self {
+        let pairs =
+            form_urlencoded::parse(encoded).map(|(key, value)| (key.into_owned(), value.into_owned()));
+        Self { pairs: pairs.collect() }
+    }
+
+    /// Reads a JSON object: strings as they are, an array of scalars as a repeated key, anything else as its text.
+    ///
+    /// # Errors
+    ///
+    /// When the body is not UTF-8, not JSON, or not one object. Answer 400.
+    pub fn from_json(body: &[u8]) -> Result<Self, FormError> {
+        let JsonPairs(pairs) = serde_json::from_slice(body)
+            .map_err(|error| FormError::Json { line: error.line(), column: error.column() })?;
+        Ok(Self { pairs })
+    }
+
+    /// Makes a form from pairs that are already decoded.
+    #[must_use]
+    pub fn from_pairs(pairs: Vec<(String, String)>) -> Self {
+        Self { pairs }
+    }
+
+    /// Returns all pairs in order.
+    #[must_use]
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+
+    /// Returns a parameter's first value, which may be empty.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns a parameter's first value unless it is empty: Twilio sends what it doesn't know as an empty string.
+    #[must_use]
+    pub fn non_empty(&self, key: &str) -> Option<&str> {
+        self.get(key).filter(|value| !value.is_empty())
+    }
+
+    /// Returns a parameter's first value as a number, when it is one.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<u32> {
+        self.get(key)?.trim().parse().ok()
+    }
+
+    /// Returns whether there is no pair at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Writes the form in ASCII, for a queue message: SQS refuses some characters, `%` escapes are never among them.
+    ///
+    /// [`Form::from_urlencoded`] reads it back to an equal form.
+    #[must_use]
+    pub fn to_urlencoded(&self) -> String {
+        let mut encoded = String::with_capacity(self.pairs.len() * 32);
+        for (place, (key, value)) in self.pairs.iter().enumerate() {
+            if place > 0 {
+                encoded.push('&');
+            }
+            encoded.extend(byte_serialize(key.as_bytes()));
+            encoded.push('=');
+            encoded.extend(byte_serialize(value.as_bytes()));
+        }
+        encoded
+    }
+
+    /// Returns the form as the `jsonb` column keeps it, without the NULs that Postgres refuses.
+    #[must_use]
+    pub fn to_jsonb(&self) -> RawForm {
+        let mut nul_removed = false;
+        let mut object = Map::new();
+        for (key, value) in &self.pairs {
+            nul_removed |= key.contains('\0') || value.contains('\0');
+            let value = Value::String(value.replace('\0', ""));
+            match object.get_mut(&key.replace('\0', "")) {
+                None => {
+                    object.insert(key.replace('\0', ""), value);
+                }
+                Some(Value::Array(values)) => values.push(value),
+                Some(first) => *first = Value::Array(vec![first.take(), value]),
+            }
+        }
+        RawForm { value: Value::Object(object), nul_removed }
+    }
+}
+
+/// Shows the names only: values are message bodies and phone numbers.
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.pairs.iter().map(|(key, _)| key)).finish()
+    }
+}
+
+/// Splits at `&` and the first `=`; empty stretches between two `&` are no parameters, a missing `=` is an empty value.
+pub(super) fn split_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let equals = pair.iter().position(|&byte| byte == b'=');
+        equals.map_or((pair, &[][..]), |at| (&pair[..at], &pair[at + 1..]))
+    })
+}
+
+fn strict_decode(part: &[u8], parameter: usize) -> Result<String, FormError> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.iter();
+    while let Some(&byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || rest.next().and_then(|&digit| char::from(digit).to_digit(16));
+                let (Some(high), Some(low)) = (digit(), digit()) else {
+                    return Err(FormError::PercentEncoding { parameter });
+                };
+                // Two hexadecimal digits are at most 255.
+                (high << 4 | low) as u8
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| FormError::Utf8 { parameter })
+}
+
+/// The pairs of a JSON object in its own order, with a name that stands in it twice kept twice.
+struct JsonPairs(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for JsonPairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(JsonPairsVisitor)
+    }
+}
+
+struct JsonPairsVisitor;
+
+impl<'de> Visitor<'de> for JsonPairsVisitor {
+    type Value = JsonPairs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonPairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+            for value in json_values(value).map_err(serde::de::Error::custom)? {
+                pairs.push((key.clone(), value));
+            }
+        }
+        Ok(JsonPairs(pairs))
+    }
+}
+
+/// Returns the parameter values that a JSON value stands for; numbers keep their spelling.
+fn json_values(value: &RawValue) -> Result<Vec<String>, serde_json::Error> {
+    let is_nested = |item: &&RawValue| item.get().starts_with(['{', '[']);
+    if value.get().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(value.get())?;
+        if !items.is_empty() && !items.iter().any(is_nested) {
+            return items.into_iter().map(json_scalar).collect();
+        }
+    }
+    Ok(vec![json_scalar(value)?])
+}
+
+fn json_scalar(value: &RawValue) -> Result<String, serde_json::Error> {
+    if value.get().starts_with('"') { serde_json::from_str(value.get()) } else { Ok(value.get().to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn form(pairs: &[(&str, &str)]) -> Form {
+        Form::from_pairs(pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+
+    #[test]
+    fn pairs_are_kept_verbatim_in_order_with_repeated_and_empty_ones() {
+        let read = Form::from_urlencoded(b"b=2&a=1&&b=&c&=x&a=1&d=1%3d2=3+%2B%20").unwrap();
+        let expected =
+            [("b", "2"), ("a", "1"), ("b", ""), ("c", ""), ("", "x"), ("a", "1"), ("d", "1=2=3 + ")];
+        assert_eq!(read, form(&expected));
+        assert_eq!(Form::from_urlencoded(b"").unwrap(), Form::default());
+    }
+
+    #[test]
+    fn raw_utf8_and_percent_encoded_utf8_read_alike() {
+        let raw = Form::from_urlencoded("Body=¿sí? 🏠".as_bytes()).unwrap();
+        let encoded = Form::from_urlencoded(b"Body=%C2%BFs%c3%AD?+%F0%9F%8F%A0").unwrap();
+        assert_eq!(raw, encoded);
+        assert_eq!(raw.get("Body"), Some("¿sí? 🏠"));
+    }
+
+    #[test]
+    fn a_broken_form_is_refused_with_the_place_and_the_reason() {
+        let message = |body: &[u8]| Form::from_urlencoded(body).unwrap_err().to_string();
+        let percent = |n| format!("parameter {n} has a % that two hexadecimal digits do not follow");
+        for body in ["a=%", "a=%4", "a=%4&b=1", "a=%zz", "%G1=1", "a=%+1", "a=100%"] {
+            assert_eq!(message(body.as_bytes()), percent(1), "{body}");
+        }
+        assert_eq!(message(b"a=1&&b=%"), percent(2));
+        for body in [&b"a=\xff"[..], b"a=%FF", b"a=%C3", b"%ED%A0%80=1", b"a=%C0%80"] {
+            assert_eq!(message(body), "parameter 1 is not valid UTF-8");
+        }
+    }
+
+    #[test]
+    fn a_lenient_reading_takes_what_a_strict_one_refuses() {
+        let lenient = Form::from_urlencoded_lossy(b"a=%zz&b=%FF+%41&c");
+        assert_eq!(lenient, form(&[("a", "%zz"), ("b", "\u{fffd} A"), ("c", "")]));
+    }
+
+    #[test]
+    fn a_json_object_is_read_like_a_form() {
+        let body = r#"{"MessageSid":"SM1","N":1.50,"big":12345678901234567890123,"t":true,"z":null,
+            "o":{"a" : 1},"list":["x",2,null],"nested":["x",["y"]],"none":[],"a":"1","a":"\u00e92"}"#;
+        let expected = [
+            ("MessageSid", "SM1"),
+            ("N", "1.50"),
+            ("big", "12345678901234567890123"),
+            ("t", "true"),
+            ("z", "null"),
+            ("o", r#"{"a" : 1}"#),
+            ("list", "x"),
+            ("list", "2"),
+            ("list", "null"),
+            ("nested", r#"["x",["y"]]"#),
+            ("none", "[]"),
+            ("a", "1"),
+            ("a", "é2"),
+        ];
+        assert_eq!(Form::from_json(body.as_bytes()).unwrap(), form(&expected));
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_object_is_refused() {
+        for body in
+            ["", "[]", "null", "\"a\"", "{", "{\"a\":1} x", "a=1", "{\"a\":\"\\ud800\"}", "{\"a\":[1}"]
+        {
+            let error = Form::from_json(body.as_bytes()).unwrap_err();
+            assert!(error.to_string().starts_with("the body is not a JSON object (line "), "{body}: {error}");
+        }
+        assert!(Form::from_json(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn the_raw_column_has_arrays_for_repeated_keys_and_strings_for_all_others() {
+        let raw = form(&[("a", "1"), ("b", ""), ("a", "2"), ("c", "7"), ("a", "1")]).to_jsonb();
+        assert_eq!(raw.value, json!({"a": ["1", "2", "1"], "b": "", "c": "7"}));
+        assert!(!raw.nul_removed);
+    }
+
+    #[test]
+    fn nuls_are_removed_from_keys_and_values_and_said_to_be() {
+        let read = Form::from_urlencoded(b"Body=a%00b&k%00=1&k=2").unwrap();
+        assert_eq!(read.get("Body"), Some("a\0b"), "kept until it is stored");
+        let raw = read.to_jsonb();
+        assert_eq!(raw.value, json!({"Body": "ab", "k": ["1", "2"]}));
+        assert!(raw.nul_removed);
+    }
+
+    #[test]
+    fn debug_shows_names_and_no_values() {
+        assert_eq!(format!("{:?}", form(&[("Body", "my secret")])), r#"{"Body"}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn the_queue_spelling_is_ascii_and_reads_back_equal(pairs: Vec<(String, String)>) {
+            let form = Form::from_pairs(pairs);
+            let encoded = form.to_urlencoded();
+            prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(Form::from_urlencoded(encoded.as_bytes()).unwrap(), form);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_but_never_panic(bytes: Vec<u8>) {
+            let _ = Form::from_urlencoded(&bytes);
+            let _ = Form::from_json(&bytes);
+        }
+
+        #[test]
+        fn the_raw_column_never_holds_a_nul(pairs in proptest::collection::vec(("[a\0]{0,3}", "[b\0]{0,3}"), 0..6)) {
+            prop_assert!(!Form::from_pairs(pairs).to_jsonb().value.to_string().contains("\\u0000"));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! POST /webhook/twilio/status: what became of a message that was sent, proven genuine and made durable.
+//!
+//! Reads nothing; writes to the queue [status] (`STATUS_QUEUE_URL`), or to the spool in Postgres when SQS does not take it.
+//! What it refuses, in this order: a body over 64 KiB (413), a wrong signature (403), a body that is no form or names
+//! no message (400). When nothing durable takes the webhook it answers 503, and Twilio comes again.
+
+use common::config::{ConfigError, Env};
+use common::db::spool::SpoolQueue;
+use common::http::{ApiError, Reply, Request};
+use receive::{Receiver, ReceiverConfig};
+
+/// What the function is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    receiver: ReceiverConfig,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&common::config::process)
+    }
+
+    /// Reads what `lookup` knows.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Env::new(lookup);
+        let receiver = ReceiverConfig::from_env(&mut env, "STATUS_QUEUE_URL");
+        env.finish(|| Some(Self { receiver: receiver? }))
+    }
+}
+
+/// What is built once and borrowed by every event.
+#[derive(Debug)]
+pub struct App {
+    receiver: Receiver,
+}
+
+impl App {
+    /// Builds it; nothing is connected yet.
+    pub async fn init(config: Config) -> Self {
+        Self { receiver: Receiver::init(config.receiver, SpoolQueue::Status).await }
+    }
+}
+
+/// Admits a webhook, makes it durable, and answers.
+///
+/// # Errors
+///
+/// [`ApiError`], as the table above has it.
+pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+    let webhook = app.receiver.admit(request)?;
+    app.receiver.keep(webhook).await?;
+    Ok(Reply::empty(200))
+}

@@ -1,0 +1,14 @@
+//! POST /webhook/twilio/status
+//!
+//! The whole function is `delivery_status::handle`; this file starts it.
+
+use common::{http, telemetry};
+use delivery_status::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("delivery-status");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = App::init(config).await;
+    http::run(async |request| delivery_status::handle(&app, request).await).await
+}

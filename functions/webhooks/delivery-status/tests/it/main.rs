@@ -1,0 +1,93 @@
+//! The built binary, through the Runtime API. What it shares with `inbound-sms` (the judging of requests) is tested
+//! there in full; here is what differs, and that it is wired at all.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Function, Sqs, Webhook};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_delivery-status");
+const PATH: &str = "/webhook/twilio/status";
+
+async fn start(sqs: &Sqs) -> Function {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let environment = [
+        ("TWILIO_AUTH_TOKEN", AUTH_TOKEN),
+        ("PUBLIC_WEBHOOK_BASE_URL", BASE_URL),
+        ("STATUS_QUEUE_URL", &sqs.queue("status")),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url()),
+        ("DATABASE_URL", &format!("postgres://u:hunter2@{closed}/x")),
+    ];
+    Function::start(BINARY, &environment).await
+}
+
+#[tokio::test]
+async fn a_callback_is_queued_with_the_id_that_its_url_carries() {
+    let sqs = Sqs::start().await;
+    let mut function = start(&sqs).await;
+    let events = [
+        (include_str!("../../events/post-form.json"), "message_id=019ab0c1-7b00-7000-8000-000000000001"),
+        (
+            include_str!("../../events/post-json.json"),
+            "message_id=019ab0c1-7b00-7000-8000-000000000001&bodySHA256=",
+        ),
+    ];
+    for (place, (event, query)) in events.into_iter().enumerate() {
+        let reply = function.call(serde_json::from_str(event).unwrap()).await;
+        assert_eq!((&reply["statusCode"], &reply["body"]), (&json!(200), &json!("")), "{reply}");
+        assert!(reply["headers"]["x-request-id"].is_string());
+        let sent = &sqs.sent()[place];
+        assert_eq!(sent.queue_url, sqs.queue("status"));
+        assert!(sent.body["query"].as_str().unwrap().starts_with(query), "{}", sent.body);
+        let form = sent.body["form"].as_str().unwrap();
+        assert!(
+            form.starts_with("ErrorCode=30003&ApiVersion=2010-04-01&MessageStatus=undelivered&"),
+            "{form}"
+        );
+        assert_eq!(form.split('&').count(), 10);
+    }
+}
+
+#[tokio::test]
+async fn a_signed_get_carries_everything_in_its_form() {
+    let sqs = Sqs::start().await;
+    let mut function = start(&sqs).await;
+    let event: Value = serde_json::from_str(include_str!("../../events/get.json")).unwrap();
+    let reply = function.call(event).await;
+    assert_eq!(reply["statusCode"], 200, "{reply}");
+    let body = &sqs.sent()[0].body;
+    assert_eq!(body.get("query"), None);
+    let form = body["form"].as_str().unwrap();
+    assert!(form.starts_with("message_id=019ab0c1-7b00-7000-8000-000000000001&ErrorCode=30003&"), "{form}");
+}
+
+#[tokio::test]
+async fn refusals_are_those_of_every_webhook() {
+    let sqs = Sqs::start().await;
+    let mut function = start(&sqs).await;
+    let cases = [
+        (Webhook::form(PATH, "MessageSid=SM1&MessageStatus=sent"), 403),
+        (Webhook::form(PATH, "x".repeat(70_000)), 413),
+        (Webhook::form(PATH, "MessageStatus=sent").signed(&[("MessageStatus", "sent")]), 400),
+        (Webhook::form(PATH, "MessageSid=SM1").signed(&[("MessageSid", "SM1")]).query("message_id=1"), 403),
+    ];
+    for (webhook, status) in cases {
+        assert_eq!(function.call(webhook.event()).await["statusCode"], status, "{webhook:?}");
+    }
+    assert_eq!(sqs.sent(), []);
+}
+
+#[tokio::test]
+async fn a_callback_that_nothing_durable_takes_is_answered_503() {
+    let sqs = Sqs::start().await;
+    let mut function = start(&sqs).await;
+    sqs.behave(Behaviour::Refuses);
+    let webhook = Webhook::form(PATH, "MessageSid=SM1").signed(&[("MessageSid", "SM1")]);
+    assert_eq!(function.call(webhook.event()).await["statusCode"], 503);
+}
+
+#[tokio::test]
+async fn its_queue_is_named_when_it_is_missing() {
+    let log = json!(Function::start(BINARY, &[]).await.ended().await).to_string();
+    assert!(log.contains("STATUS_QUEUE_URL is missing"), "{log}");
+}

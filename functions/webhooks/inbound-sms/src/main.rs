@@ -1,0 +1,14 @@
+//! POST /webhook/twilio/sms
+//!
+//! The whole function is `inbound_sms::handle`; this file starts it.
+
+use common::{http, telemetry};
+use inbound_sms::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("inbound-sms");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = App::init(config).await;
+    http::run(async |request| inbound_sms::handle(&app, request).await).await
+}

@@ -1,0 +1,280 @@
+//! The built binary, through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Database, Function, Sqs, Webhook, eventually};
+
+mod refusals;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_inbound-sms");
+const PATH: &str = "/webhook/twilio/sms";
+const GATEWAY_REQUEST_ID: &str = "e1506fd5-9e7b-434f-bd42-4f8fa224b599";
+
+type Parameters = &'static [(&'static str, &'static str)];
+
+/// A function with an SQS of its own and a Postgres that nobody should talk to.
+struct World {
+    function: Function,
+    sqs: Sqs,
+    postgres: TcpListener,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(changes: &[(&'static str, String)]) -> Self {
+        let sqs = Sqs::start().await;
+        let postgres = TcpListener::bind("127.0.0.1:0").unwrap();
+        postgres.set_nonblocking(true).unwrap();
+        let mut environment = environment(&sqs, &postgres);
+        environment.extend_from_slice(changes);
+        Self { function: start(&environment).await, sqs, postgres }
+    }
+
+    async fn post(&mut self, webhook: &Webhook) -> Value {
+        self.function.call(webhook.event()).await
+    }
+
+    /// Waits for a log line.
+    async fn logged(&self, what: &str, is_right: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, async || self.function.log().await.into_iter().find(&is_right)).await
+    }
+
+    /// Returns the forms on the queue.
+    fn queued(&self) -> Vec<String> {
+        self.sqs.sent().iter().map(|sent| sent.body["form"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+async fn start(environment: &[(&'static str, String)]) -> Function {
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Function::start(BINARY, &environment).await
+}
+
+fn environment(sqs: &Sqs, postgres: &TcpListener) -> Vec<(&'static str, String)> {
+    vec![
+        ("TWILIO_AUTH_TOKEN", AUTH_TOKEN.to_owned()),
+        ("PUBLIC_WEBHOOK_BASE_URL", BASE_URL.to_owned()),
+        ("INBOUND_QUEUE_URL", sqs.queue("inbound")),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url().to_owned()),
+        ("DATABASE_URL", format!("postgres://u:hunter2@{}/x", postgres.local_addr().unwrap())),
+    ]
+}
+
+fn hello() -> Webhook {
+    let body = "MessageSid=SM1&From=%2B12035550100&Body=hello+there";
+    Webhook::form(PATH, body).signed(&[
+        ("MessageSid", "SM1"),
+        ("From", "+12035550100"),
+        ("Body", "hello there"),
+    ])
+}
+
+fn assert_accepted(reply: &Value) {
+    assert_eq!(reply["statusCode"], 200, "{reply}");
+    assert_eq!(reply["headers"]["content-type"], "text/xml");
+    assert_eq!(reply["body"], "<Response/>");
+    assert_eq!(reply["headers"]["x-request-id"], GATEWAY_REQUEST_ID);
+}
+
+#[tokio::test]
+async fn a_form_a_get_and_a_json_body_are_queued_whole_and_alike() {
+    let mut world = World::start().await;
+    let events = [
+        include_str!("../../events/post-form.json"),
+        include_str!("../../events/get.json"),
+        include_str!("../../events/post-json.json"),
+    ];
+    for event in events {
+        assert_accepted(&world.function.call(serde_json::from_str(event).unwrap()).await);
+    }
+    let sent = world.sqs.sent();
+    let body = &sent[0].body;
+    assert_eq!(body["version"], "1");
+    assert_eq!(body["idempotency_token"], "4d4f7ee2-43b5-4b3c-9b57-7ed60d2c1b11");
+    assert!(body["received_at"].as_str().unwrap().starts_with("20"));
+    let form = body["form"].as_str().unwrap();
+    assert!(form.contains("&Body=%C2%BFCu%C3%A1ndo+vienen%3F+%F0%9F%8F%A0+%2B+100%25&"), "{form}");
+    assert_eq!(form.split('&').count(), 20);
+    for sent in &sent {
+        assert_eq!(sent.queue_url, world.sqs.queue("inbound"));
+        assert_eq!(sent.request_id.as_deref(), Some(GATEWAY_REQUEST_ID));
+        assert_eq!(sent.body["form"], form);
+    }
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_form_is_accepted_and_kept_in_order() {
+    let mut world = World::start().await;
+    let cases: [(&[u8], Parameters, &str); 5] = [
+        (
+            b"MessageSid=SM1&a=&b=2&a=1&a=",
+            &[("MessageSid", "SM1"), ("a", ""), ("a", "1"), ("b", "2")],
+            "MessageSid=SM1&a=&b=2&a=1&a=",
+        ),
+        (
+            b"%4d%65ssageSid=%53%4D1&Body=%e2%9c%93",
+            &[("MessageSid", "SM1"), ("Body", "✓")],
+            "MessageSid=SM1&Body=%E2%9C%93",
+        ),
+        (
+            "MessageSid=SM1&Body=olá ✓".as_bytes(),
+            &[("MessageSid", "SM1"), ("Body", "olá ✓")],
+            "MessageSid=SM1&Body=ol%C3%A1+%E2%9C%93",
+        ),
+        (
+            b"MessageSid=SM1&Body=a%00b",
+            &[("MessageSid", "SM1"), ("Body", "a\0b")],
+            "MessageSid=SM1&Body=a%00b",
+        ),
+        (b"&MessageSid=SM1&&x&=y", &[("MessageSid", "SM1"), ("x", ""), ("", "y")], "MessageSid=SM1&x=&=y"),
+    ];
+    for (body, parameters, _) in &cases {
+        let webhook = Webhook::form(PATH, *body).signed(parameters);
+        assert_accepted(&world.post(&webhook).await);
+    }
+    assert_eq!(world.queued(), cases.map(|(_, _, queued)| queued.to_owned()));
+}
+
+#[tokio::test]
+async fn a_body_as_text_a_body_without_a_type_and_a_signed_query_are_accepted() {
+    let mut world = World::start().await;
+    assert_accepted(&world.function.call(hello().text_event()).await);
+    let parameters = [("MessageSid", "SM1"), ("From", "+12035550100"), ("Body", "hello there")];
+    let query = hello().query("office=a%20b%2Fc&x=%zz").signed(&parameters);
+    assert_accepted(&world.post(&query).await);
+    let mut untyped = hello().event();
+    untyped["headers"].as_object_mut().unwrap().remove("content-type");
+    assert_accepted(&world.function.call(untyped).await);
+    assert_eq!(world.sqs.sent()[1].body["query"], "office=a+b%2Fc&x=%25zz");
+}
+
+#[tokio::test]
+async fn any_token_and_any_public_url_will_do() {
+    let tokens = format!("retired, {AUTH_TOKEN}");
+    let urls = format!("https://old.example.com,{BASE_URL}/");
+    let mut world = World::with(&[("TWILIO_AUTH_TOKEN", tokens), ("PUBLIC_WEBHOOK_BASE_URL", urls)]).await;
+    let parameters = [("MessageSid", "SM1")];
+    for (token, base_url) in [
+        (AUTH_TOKEN, BASE_URL),
+        ("retired", BASE_URL),
+        ("retired", "https://old.example.com"),
+        (AUTH_TOKEN, "https://old.example.com:443"),
+    ] {
+        let webhook = Webhook::form(PATH, "MessageSid=SM1").signed_with(token, base_url, &parameters);
+        assert_accepted(&world.post(&webhook).await);
+    }
+}
+
+#[tokio::test]
+async fn the_callers_request_id_goes_to_the_queue_and_into_the_answer() {
+    let mut world = World::start().await;
+    let reply = world.post(&hello().header("x-request-id", "trace-7")).await;
+    assert_eq!(reply["headers"]["x-request-id"], "trace-7");
+    assert_eq!(world.sqs.sent()[0].request_id.as_deref(), Some("trace-7"));
+}
+
+#[tokio::test]
+async fn the_ordinary_path_is_one_call_to_sqs_and_none_to_postgres() {
+    let mut world = World::start().await;
+    for _ in 0..5 {
+        assert_accepted(&world.post(&hello()).await);
+    }
+    assert_eq!(world.sqs.sent().len(), 5);
+    assert!(world.postgres.accept().is_err(), "nobody has connected");
+}
+
+#[tokio::test]
+async fn neither_sqs_nor_postgres_is_503_and_sqs_back_is_200() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut world = World::with(&[("DATABASE_URL", format!("postgres://u:hunter2@{closed}/x"))]).await;
+    world.sqs.behave(Behaviour::Refuses);
+    let reply = world.post(&hello()).await;
+    assert_eq!(reply["statusCode"], 503, "{reply}");
+    let body: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["error"]["code"], "sms.unavailable");
+    assert_eq!(body["error"]["request_id"], GATEWAY_REQUEST_ID);
+    assert!(!reply.to_string().contains("hunter2"));
+    world.sqs.behave(Behaviour::Takes);
+    assert_accepted(&world.post(&hello()).await);
+    let metrics = world.logged("a metric", |line| line["webhooks_unavailable"] == 1.0).await;
+    assert_eq!(metrics["service"], "inbound-sms");
+}
+
+#[tokio::test]
+async fn what_sqs_does_not_take_in_time_goes_to_the_spool_as_it_would_have_gone_to_the_queue() {
+    let database = Database::create().await;
+    let budget = ("SQS_SEND_BUDGET_MS", "200".to_owned());
+    let mut world = World::with(&[("DATABASE_URL", database.url()), budget]).await;
+    assert_accepted(&world.post(&hello()).await);
+    let as_queued = world.sqs.sent().remove(0).body;
+    for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
+        world.sqs.behave(behaviour);
+        assert_accepted(&world.post(&hello()).await);
+    }
+    let spooled = "select json_agg(json_build_array(queue, request_id, message) order by created_at) from webhook_spool";
+    let spooled: Value = serde_json::from_str(&database.scalar(spooled).await).unwrap();
+    assert_eq!(spooled.as_array().unwrap().len(), 2, "{spooled}");
+    for row in spooled.as_array().unwrap() {
+        assert_eq!((&row[0], &row[1]), (&json!("inbound"), &json!(GATEWAY_REQUEST_ID)));
+        assert_eq!((&row[2]["version"], &row[2]["form"]), (&as_queued["version"], &as_queued["form"]));
+    }
+    world.logged("a metric", |line| line["webhooks_spooled"] == 1.0).await;
+}
+
+#[tokio::test]
+async fn a_spool_that_refuses_its_row_is_503() {
+    let database = Database::create().await;
+    let mut world = World::with(&[("DATABASE_URL", database.url())]).await;
+    world.sqs.behave(Behaviour::Refuses);
+    database.client.batch_execute("alter table webhook_spool rename to elsewhere").await.unwrap();
+    assert_eq!(world.post(&hello()).await["statusCode"], 503);
+    database.client.batch_execute("alter table elsewhere rename to webhook_spool").await.unwrap();
+    assert_accepted(&world.post(&hello()).await);
+}
+
+#[tokio::test]
+async fn peers_that_never_answer_cost_no_more_than_their_budgets() {
+    let budgets = [("SQS_SEND_BUDGET_MS", "200".to_owned()), ("SPOOL_WRITE_BUDGET_MS", "200".to_owned())];
+    // A Postgres that takes connections and says nothing.
+    let mut world = World::with(&budgets).await;
+    world.sqs.behave(Behaviour::Hangs);
+    let before = Instant::now();
+    let reply = world.post(&hello()).await;
+    assert_eq!(reply["statusCode"], 503, "{reply}");
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    assert!(world.postgres.accept().is_ok(), "the spool was tried");
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_shows_a_text_a_number_or_a_secret() {
+    let mut world = World::start().await;
+    world.post(&hello()).await;
+    world.post(&hello().header("x-twilio-signature", "wrong")).await;
+    world.sqs.behave(Behaviour::Refuses);
+    world.post(&hello()).await;
+    world.logged("a metric", |line| line["webhooks_unavailable"] == 1.0).await;
+    let log = json!(world.function.log().await).to_string();
+    for secret in ["hello there", "hello+there", "12035550100", AUTH_TOKEN, "hunter2"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
+    let environment = [
+        ("PUBLIC_WEBHOOK_BASE_URL", "sms.example.com".to_owned()),
+        ("INBOUND_QUEUE_URL", "http://127.0.0.1:1/inbound".to_owned()),
+        ("SQS_SEND_BUDGET_MS", "soon".to_owned()),
+    ];
+    let log = json!(start(&environment).await.ended().await).to_string();
+    for name in ["TWILIO_AUTH_TOKEN", "PUBLIC_WEBHOOK_BASE_URL", "SQS_SEND_BUDGET_MS", "DATABASE_URL"] {
+        assert!(log.contains(name), "{name} in {log}");
+    }
+    assert!(!log.contains("INBOUND_QUEUE_URL"), "{log}");
+}

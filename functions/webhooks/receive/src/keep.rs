@@ -1,0 +1,68 @@
+//! Making a webhook durable: on its queue, else in the spool, else not at all, and then Twilio is told so.
+
+use super::{Receiver, Spool, Webhook};
+use common::clock;
+use common::db::{Db, DbError, spool};
+use common::error::chain;
+use common::http::ApiError;
+use common::queue::WebhookMessage;
+use common::telemetry::{self, Metric};
+use std::time::Duration;
+
+/// Why the spool did not take a webhook.
+#[derive(Debug, thiserror::Error)]
+enum SpoolError {
+    #[error("writing the webhook as JSON")]
+    Encode(#[source] serde_json::Error),
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error("Postgres did not take the webhook within {} ms", .0.as_millis())]
+    TooSlow(Duration),
+}
+
+impl Receiver {
+    /// Puts a webhook on its queue, or into the spool if SQS refuses it or is too slow.
+    ///
+    /// SQS may have taken what it did not confirm in time, and so may Postgres: consumers take the second copy of a
+    /// webhook for the duplicate that it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Unavailable`] when nothing durable has it, so that Twilio tries again or calls its fallback URL.
+    pub async fn keep(&self, webhook: Webhook) -> Result<(), ApiError> {
+        let Webhook { message, request_id } = webhook;
+        let message = WebhookMessage::V1(message);
+        // Boxed: the SDK's futures are nested so deeply that the compiler gives up on laying them out in one piece.
+        let put = Box::pin(self.publisher.send(&self.queue_url, &message, &request_id));
+        if let Err(error) = put.await {
+            tracing::warn!(error = chain(&error), "SQS did not take the webhook; it goes to the spool");
+            Box::pin(self.spool.add(&message, &request_id)).await.map_err(|error| {
+                telemetry::count(Metric::WebhooksUnavailable, 1);
+                ApiError::unavailable(error)
+            })?;
+            telemetry::count(Metric::WebhooksSpooled, 1);
+        }
+        telemetry::count(Metric::WebhooksAccepted, 1);
+        Ok(())
+    }
+}
+
+impl Spool {
+    async fn add(&self, message: &WebhookMessage, request_id: &str) -> Result<(), SpoolError> {
+        let message = serde_json::to_value(message).map_err(SpoolError::Encode)?;
+        let db = self.db()?;
+        let write = spool::add(db, clock::new_id(), self.queue, &message, request_id, clock::now());
+        match tokio::time::timeout(self.budget, write).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(SpoolError::TooSlow(self.budget)),
+        }
+    }
+
+    fn db(&self) -> Result<&Db, DbError> {
+        if let Some(db) = self.db.get() {
+            return Ok(db);
+        }
+        let db = Db::new(&self.config)?;
+        Ok(self.db.get_or_init(|| db))
+    }
+}
