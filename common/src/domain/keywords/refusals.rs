@@ -1,0 +1,156 @@
+//! Refusals in free text: the patterns, and how they are looked for.
+//!
+//! A text is cut into clauses, and each clause into words, folded by the caller. What stands in quotation marks is
+//! somebody else's words (a phone answers `Liked “Reply STOP to opt out”` for a heart) and is left out. A clause is
+//! a refusal if one of the [`RULES`] matches at one of its words, and:
+//!
+//! - what precedes the match doesn't turn it round: "don't stop texting me", "my neighbor won't stop calling me";
+//! - what follows doesn't limit it to a time or a place: "don't text me after nine" is a wish for quiet hours.
+
+mod rules;
+
+use rules::{RULES, Rule, Set, Step, Where};
+
+/// Words that turn an order round or give it to somebody else, when they stand right before it.
+const TURNS_ROUND: Set = &[
+    "wont", "dont", "doesnt", "didnt", "cant", "couldnt", "not", "never", "will", "ill", "they", "he", "she",
+    "it", "who", "why", "when", "did", "does", "isnt", "nobody", "nao", "nadie", "ninguem", "nunca", "if",
+];
+
+/// "to" is part of an order after these: "I need you to stop", "I want to opt out".
+const ORDERS_TO: Set = &[
+    "you", "u", "want", "like", "need", "wish", "prefer", "wanna", "trying", "ask", "asking", "asked",
+    "please", "going", "how", "able",
+];
+
+/// "you" is part of an order after these (or at the start): "can you stop", "I want you to".
+const ORDERS_YOU: Set = &[
+    "can", "could", "would", "will", "please", "pls", "plz", "that", "want", "need", "ask", "asked",
+    "asking", "told", "do", "if",
+];
+
+/// What limits a refusal to a time or a place, within three words after it.
+const LIMITS: Set = &[
+    "after", "before", "until", "till", "til", "during", "while", "when", "unless", "late", "early", "night",
+    "today", "tonight", "tomorrow", "yet", "back", "work", "weekend", "weekends", "sundays", "hasta",
+    "despues", "antes", "cuando", "mientras", "tarde", "noche", "temprano", "hoy", "manana", "durante",
+    "ate", "depois", "quando", "enquanto", "noite", "cedo", "hoje", "amanha", "trabajo", "trabalho",
+];
+const LIMIT_REACH: usize = 3;
+
+/// Returns the words of the first refusal in a folded text.
+pub(super) fn find(folded: &str) -> Option<String> {
+    let own_words = without_quotations(folded);
+    own_words.split(ends_clause).find_map(|clause| {
+        let words: Vec<&str> = split_words(clause).collect();
+        find_in_clause(&words)
+    })
+}
+
+/// Splits a clause into words; "do not" becomes the "dont" that the patterns are written with.
+fn split_words(clause: &str) -> impl Iterator<Item = &str> {
+    let mut words = clause.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).peekable();
+    std::iter::from_fn(move || {
+        let word = words.next()?;
+        let joined = match word {
+            "do" => "dont",
+            "did" => "didnt",
+            "does" => "doesnt",
+            "will" => "wont",
+            "can" => "cant",
+            _ => return Some(word),
+        };
+        Some(if words.next_if_eq(&"not").is_some() { joined } else { word })
+    })
+}
+
+fn ends_clause(c: char) -> bool {
+    matches!(c, '.' | '!' | '?' | '¿' | '¡' | ';' | ':' | ',' | '\n' | '\r' | '(' | ')' | '…')
+}
+
+/// Blanks what stands between a pair of double quotation marks, unless that is all there is.
+fn without_quotations(text: &str) -> String {
+    let mut quoted = false;
+    let own_words: String = text
+        .chars()
+        .map(|c| match c {
+            '“' | '«' => {
+                quoted = true;
+                '.'
+            }
+            '”' | '»' => {
+                quoted = false;
+                '.'
+            }
+            '"' => {
+                quoted = !quoted;
+                '.'
+            }
+            _ if quoted => ' ',
+            other => other,
+        })
+        .collect();
+    if own_words.contains(char::is_alphanumeric) { own_words } else { text.to_owned() }
+}
+
+fn find_in_clause(words: &[&str]) -> Option<String> {
+    (0..words.len()).find_map(|start| {
+        let end = RULES.iter().find_map(|rule| rule.matches(words, start))?;
+        words.get(start..end).map(|matched| matched.join(" "))
+    })
+}
+
+impl Rule {
+    /// Returns where the match that begins at `start` ends.
+    fn matches(&self, words: &[&str], start: usize) -> Option<usize> {
+        let fits_here = match self.place {
+            Where::Start => start == 0,
+            Where::Anywhere => true,
+            Where::Order => !is_turned_round(words, start),
+        };
+        if !fits_here {
+            return None;
+        }
+        let end = match_steps(self.steps, words, start)?;
+        (!is_limited(words, end)).then_some(end)
+    }
+}
+
+/// Tells whether the words before `at` keep it from being an order to us.
+fn is_turned_round(words: &[&str], at: usize) -> bool {
+    let before = |distance: usize| at.checked_sub(distance).and_then(|index| words.get(index)).copied();
+    let Some(previous) = before(1) else { return false };
+    match previous {
+        "to" => match before(2) {
+            Some(word) if !ORDERS_TO.contains(&word) => true,
+            _ => before(3).is_some_and(|word| ["dont", "not", "didnt", "never"].contains(&word)),
+        },
+        "you" | "u" => before(2).is_some_and(|word| !ORDERS_YOU.contains(&word)),
+        "i" | "we" => !before(2).is_some_and(|word| ["do", "can", "could"].contains(&word)),
+        word => TURNS_ROUND.contains(&word),
+    }
+}
+
+fn is_limited(words: &[&str], end: usize) -> bool {
+    words.iter().skip(end).take(LIMIT_REACH).any(|word| LIMITS.contains(word))
+}
+
+/// Matches steps from the word at `at`, trying the longer reading of an optional step first.
+fn match_steps(steps: &[Step], words: &[&str], at: usize) -> Option<usize> {
+    let Some((step, rest)) = steps.split_first() else { return Some(at) };
+    let is_in = |set: Set| words.get(at).is_some_and(|word| set.contains(word));
+    match *step {
+        Step::Is(set) if is_in(set) => match_steps(rest, words, at + 1),
+        Step::Is(_) => None,
+        Step::May(set) if is_in(set) => {
+            match_steps(rest, words, at + 1).or_else(|| match_steps(rest, words, at))
+        }
+        Step::Many(set) if is_in(set) => {
+            match_steps(steps, words, at + 1).or_else(|| match_steps(rest, words, at))
+        }
+        Step::May(_) | Step::Many(_) => match_steps(rest, words, at),
+        Step::Not(set) if is_in(set) => None,
+        Step::Not(_) => match_steps(rest, words, at),
+        Step::End => (at == words.len()).then_some(at).filter(|_| rest.is_empty()),
+    }
+}

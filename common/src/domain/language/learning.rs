@@ -1,0 +1,381 @@
+//! Learns the table from the material, and measures it on texts that were held out.
+//!
+//! Both are ignored tests, so that they share the detector's own code:
+//!
+//! ```text
+//! cargo test -p common --lib -- --ignored --nocapture language::learning::measures
+//! cargo test -p common --lib -- --ignored language::learning::writes_the_table
+//! ```
+//!
+//! The model is a softmax regression over words. A text is the sum of its words' weights; a word that the lexicon
+//! lacks is the sum of its letter sequences'. So that the sequences are learnt as well, a share of the words of each
+//! text is treated as unknown in training, and a share is misspelt the way people misspell.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::model::{self, CLASSES, SCALE, SEQUENCE_SLOTS, WORD_BYTES, WORD_SLOTS};
+use super::words::{Word, Words};
+use super::{Detection, Language};
+
+const MATERIAL: [(&str, &str, usize); 9] = [
+    ("sentences.en.txt", include_str!("material/sentences.en.txt"), 0),
+    ("sentences.es.txt", include_str!("material/sentences.es.txt"), 1),
+    ("sentences.pt.txt", include_str!("material/sentences.pt.txt"), 2),
+    ("words.en.txt", include_str!("material/words.en.txt"), 0),
+    ("words.es.txt", include_str!("material/words.es.txt"), 1),
+    ("words.pt.txt", include_str!("material/words.pt.txt"), 2),
+    ("sentences.none.txt", include_str!("material/sentences.none.txt"), 3),
+    ("words.none.txt", include_str!("material/words.none.txt"), 3),
+    ("words.other.txt", include_str!("material/words.other.txt"), 3),
+];
+
+/// A text of the material.
+#[derive(Clone)]
+struct Text {
+    text: String,
+    class: usize,
+    weight: f32,
+    is_word: bool,
+}
+
+/// Reads the material: one text a line in `sentences`, one a word in `words`; a line that begins with `# ` is a comment.
+fn material() -> Vec<Text> {
+    let mut texts = Vec::new();
+    for (name, content, class) in MATERIAL {
+        let is_word = name.starts_with("words");
+        let lines = content.lines().filter(|line| !line.is_empty() && !line.starts_with("# "));
+        for line in lines {
+            if is_word {
+                let words = line.split_whitespace();
+                texts.extend(words.map(|word| Text {
+                    text: word.to_owned(),
+                    class,
+                    weight: WORD_WEIGHT,
+                    is_word,
+                }));
+            } else {
+                texts.push(Text { text: line.replace("\\n", "\n"), class, weight: 1.0, is_word });
+            }
+        }
+    }
+    texts
+}
+
+/// A word of the lexicon counts this much of a sentence.
+const WORD_WEIGHT: f32 = 0.3;
+
+/// Returns the material's fingerprint, which the table carries.
+pub(super) fn fingerprint() -> u64 {
+    MATERIAL.iter().flat_map(|(_, content, _)| content.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// A small generator of its own (SplitMix64), so that the table is the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+
+    fn chance(&mut self, one_in: usize) -> bool {
+        self.below(one_in) == 0
+    }
+}
+
+/// A weight vector and its AdaGrad state.
+#[derive(Clone, Default)]
+struct Weights {
+    value: [f32; CLASSES],
+    squares: [f32; CLASSES],
+}
+
+impl Weights {
+    fn learn(&mut self, gradient: &[f32; CLASSES], scale: f32, rate: f32, decay: f32) {
+        for class in 0..CLASSES {
+            let slope = gradient[class] * scale + decay * self.value[class];
+            self.squares[class] += slope * slope;
+            self.value[class] -= rate * slope / (self.squares[class].sqrt() + 1e-6);
+        }
+    }
+}
+
+/// The model while it is learnt.
+struct Learner {
+    index: HashMap<Vec<u8>, usize>,
+    words: Vec<Weights>,
+    sequences: Vec<Weights>,
+}
+
+/// What a text is made of, for the learner.
+enum Part {
+    Known(usize),
+    Sequences(Vec<usize>),
+}
+
+const ROUNDS: usize = 24;
+const RATE: f32 = 0.25;
+const WORD_DECAY: f32 = 0.002;
+const SEQUENCE_DECAY: f32 = 0.0005;
+/// One word in so many is treated as unknown in training, and one in so many is misspelt.
+const UNKNOWN_ONE_IN: usize = 4;
+const MISSPELT_ONE_IN: usize = 12;
+
+impl Learner {
+    fn learn(texts: &[Text]) -> Self {
+        let mut learner = Self {
+            index: HashMap::new(),
+            words: Vec::new(),
+            sequences: vec![Weights::default(); SEQUENCE_SLOTS],
+        };
+        for text in texts {
+            for word in Words::of(&text.text).filter(|word| !word.foreign) {
+                for spelling in [Some(word.clone()), word.without_accents()].into_iter().flatten() {
+                    learner.add_word(&spelling);
+                }
+            }
+        }
+        let mut random = Random(1);
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        for round in 0..ROUNDS {
+            for last in (1..order.len()).rev() {
+                order.swap(last, random.below(last + 1));
+            }
+            let rate = RATE * (1.0 - 0.8 * round as f32 / ROUNDS as f32);
+            for &at in &order {
+                learner.learn_text(&texts[at], rate, &mut random);
+            }
+        }
+        learner
+    }
+
+    fn add_word(&mut self, word: &Word) {
+        let next = self.words.len();
+        if let std::collections::hash_map::Entry::Vacant(place) = self.index.entry(word.letters().to_vec()) {
+            place.insert(next);
+            self.words.push(Weights::default());
+        }
+    }
+
+    fn learn_text(&mut self, text: &Text, rate: f32, random: &mut Random) {
+        let without_accents = random.chance(3);
+        let parts: Vec<Part> = Words::of(&text.text)
+            .filter(|word| !word.foreign)
+            .map(|word| {
+                let word = if without_accents { word.without_accents().unwrap_or(word) } else { word };
+                self.part(&word, random)
+            })
+            .collect();
+        let scores = self.scores(&parts);
+        let mut gradient = softmax(scores);
+        gradient[text.class] -= 1.0;
+        for part in &parts {
+            match part {
+                Part::Known(at) => {
+                    self.words[*at].learn(&gradient, text.weight, rate, WORD_DECAY * text.weight)
+                }
+                Part::Sequences(slots) => {
+                    let scale = model::sequence_scale(slots.len() as u16) * text.weight;
+                    for &slot in slots {
+                        self.sequences[slot].learn(&gradient, scale, rate, SEQUENCE_DECAY * text.weight);
+                    }
+                }
+            }
+        }
+    }
+
+    fn part(&self, word: &Word, random: &mut Random) -> Part {
+        let misspelt = if random.chance(MISSPELT_ONE_IN) { misspell(word.letters(), random) } else { None };
+        let letters = misspelt.as_deref().unwrap_or(word.letters());
+        match self.index.get(letters) {
+            Some(&at) if !random.chance(UNKNOWN_ONE_IN) => Part::Known(at),
+            _ => Part::Sequences(sequences(letters)),
+        }
+    }
+
+    fn scores(&self, parts: &[Part]) -> [f32; CLASSES] {
+        let mut scores = [0.0; CLASSES];
+        for part in parts {
+            match part {
+                Part::Known(at) => add(&mut scores, &self.words[*at].value, 1.0),
+                Part::Sequences(slots) => {
+                    let scale = model::sequence_scale(slots.len() as u16);
+                    slots.iter().for_each(|&slot| add(&mut scores, &self.sequences[slot].value, scale));
+                }
+            }
+        }
+        scores
+    }
+
+    /// Writes the table as `model` reads it.
+    fn table(&self) -> Vec<u8> {
+        let mut words = vec![0; WORD_SLOTS * WORD_BYTES];
+        let mut sorted: Vec<_> = self.index.iter().collect();
+        sorted.sort();
+        assert!(sorted.len() * 3 < WORD_SLOTS * 2, "the table of words is too full: {}", sorted.len());
+        for (letters, &at) in sorted {
+            let (mut slot, check) = model::place_of_word(letters);
+            while words[slot * WORD_BYTES..][..2] != [0, 0] {
+                slot = (slot + 1) % WORD_SLOTS;
+            }
+            let entry = &mut words[slot * WORD_BYTES..][..WORD_BYTES];
+            entry[..2].copy_from_slice(&check.to_le_bytes());
+            entry[2..].copy_from_slice(&quantised(&self.words[at].value));
+        }
+        let mut table = fingerprint().to_le_bytes().to_vec();
+        table.extend(words);
+        self.sequences.iter().for_each(|weights| table.extend(quantised(&weights.value)));
+        table
+    }
+}
+
+fn sequences(letters: &[u8]) -> Vec<usize> {
+    let mut slots = Vec::new();
+    model::for_each_sequence(letters, |slot| slots.push(slot));
+    slots
+}
+
+/// Misspells a word: a letter dropped, doubled, swapped with the next, or written as it sounds.
+fn misspell(letters: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+    if letters.len() < 4 {
+        return None;
+    }
+    let mut word = letters.to_vec();
+    let at = random.below(word.len());
+    match random.below(5) {
+        0 => drop(word.remove(at)),
+        1 => word.insert(at, word[at]),
+        2 if at + 1 < word.len() => word.swap(at, at + 1),
+        _ => {
+            const SOUNDS: [(u8, u8); 10] = [
+                (b'c', b's'),
+                (b's', b'c'),
+                (b'z', b's'),
+                (b'v', b'b'),
+                (b'b', b'v'),
+                (b'y', b'i'),
+                (b'g', b'j'),
+                (b'c', b'k'),
+                (b'i', b'e'),
+                (b'o', b'u'),
+            ];
+            let (from, to) = SOUNDS[random.below(SOUNDS.len())];
+            let place = word.iter().position(|&letter| letter == from)?;
+            word[place] = to;
+        }
+    }
+    Some(word)
+}
+
+fn add(sum: &mut [f32; CLASSES], value: &[f32; CLASSES], scale: f32) {
+    for (sum, value) in sum.iter_mut().zip(value) {
+        *sum += value * scale;
+    }
+}
+
+fn softmax(scores: [f32; CLASSES]) -> [f32; CLASSES] {
+    let most = scores.iter().copied().fold(f32::MIN, f32::max);
+    let odds = scores.map(|score| (score - most).exp());
+    let sum: f32 = odds.iter().sum();
+    odds.map(|odd| odd / sum)
+}
+
+fn quantised(value: &[f32; CLASSES]) -> [u8; CLASSES] {
+    value.map(|value| (value * SCALE).round().clamp(-127.0, 127.0) as i8 as u8)
+}
+
+fn class_of(language: Language) -> usize {
+    match language {
+        Language::En => 0,
+        Language::Es => 1,
+        Language::Pt => 2,
+        Language::Unknown => 3,
+    }
+}
+
+/// What was right, by kind of text and by confidence.
+#[derive(Default)]
+struct Tally {
+    by_kind: std::collections::BTreeMap<String, (usize, usize)>,
+    by_confidence: [(usize, usize, f32); 10],
+    mistakes: Vec<String>,
+}
+
+impl Tally {
+    fn count(&mut self, kind: &str, text: &str, class: usize, detection: Detection) {
+        let right = class_of(detection.language) == class;
+        for kind in [kind, "all"] {
+            let entry = self.by_kind.entry(kind.to_owned()).or_default();
+            entry.0 += usize::from(right);
+            entry.1 += 1;
+        }
+        let bin = &mut self.by_confidence[((detection.confidence * 10.0) as usize).min(9)];
+        bin.0 += usize::from(right);
+        bin.1 += 1;
+        bin.2 += detection.confidence;
+        if !right {
+            self.mistakes
+                .push(format!("{class} {} {:.2} {text:?}", detection.language, detection.confidence));
+        }
+    }
+
+    fn print(&self) {
+        for (kind, (right, all)) in &self.by_kind {
+            println!("{kind:24} {right:5} of {all:5} = {:.1} %", 100.0 * *right as f32 / *all as f32);
+        }
+        println!("confidence: given, right, texts");
+        for (right, all, given) in self.by_confidence.iter().filter(|bin| bin.1 > 0) {
+            println!("  {:.3} {:.3} {all}", given / *all as f32, *right as f32 / *all as f32);
+        }
+        self.mistakes.iter().for_each(|line| println!("  mistaken: {line}"));
+    }
+}
+
+/// Five times, learns from four fifths of the sentences and judges the rest.
+#[test]
+#[ignore = "measures; takes minutes unoptimised"]
+fn measures() {
+    let texts = material();
+    let mut tally = Tally::default();
+    const FOLDS: usize = 5;
+    for fold in 0..FOLDS {
+        let is_held_out = |at: usize, text: &Text| !text.is_word && at % FOLDS == fold;
+        let kept: Vec<Text> = texts
+            .iter()
+            .enumerate()
+            .filter(|(at, text)| !is_held_out(*at, text))
+            .map(|(_, text)| text.clone())
+            .collect();
+        let table = Learner::learn(&kept).table();
+        for (_, text) in texts.iter().enumerate().filter(|(at, text)| is_held_out(*at, text)) {
+            let detection = super::weigh(&text.text, model::Evidence::by(&table));
+            let names = ["en", "es", "pt", "unknown"];
+            let short = if text.text.split_whitespace().count() <= 2 { "1-2 words" } else { "longer" };
+            tally.count(&format!("{} {short}", names[text.class]), &text.text, text.class, detection);
+        }
+    }
+    tally.print();
+}
+
+/// Writes `model.bin` from all the material.
+#[test]
+#[ignore = "writes a file of the repository"]
+fn writes_the_table() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/domain/language/model.bin");
+    std::fs::write(path, Learner::learn(&material()).table()).unwrap();
+}
+
+#[test]
+fn the_table_was_learnt_from_the_material_beside_it() {
+    assert_eq!(model::fingerprint(), fingerprint(), "run the ignored test writes_the_table");
+}

@@ -1,0 +1,180 @@
+//! The learnt table: what a word, or failing that its letter sequences, says about the language.
+//!
+//! `model.bin` is written by `learning` (see `material/README.md`) and holds three parts: a fingerprint of the
+//! material it was learnt from, the words (an open-addressing hash table of a 16-bit check and four weights each)
+//! and the letter sequences (four weights for each hash). The four weights are for English, Spanish, Portuguese
+//! and none of them, in sixteenths of a natural logarithm: adding them up multiplies odds.
+
+use super::words::Word;
+
+/// English, Spanish, Portuguese, none.
+pub(super) const CLASSES: usize = 4;
+/// Weights are kept as whole sixteenths.
+pub(super) const SCALE: f32 = 16.0;
+
+/// The fingerprint of the material, little-endian.
+pub(super) const HEADER_BYTES: usize = 8;
+/// A power of two, at most two thirds full.
+pub(super) const WORD_SLOTS: usize = 1 << 15;
+/// The check and the weights.
+pub(super) const WORD_BYTES: usize = 2 + CLASSES;
+/// A power of two.
+pub(super) const SEQUENCE_SLOTS: usize = 1 << 15;
+/// The length of the table: 328 kB.
+pub(super) const MODEL_BYTES: usize = HEADER_BYTES + WORD_SLOTS * WORD_BYTES + SEQUENCE_SLOTS * CLASSES;
+
+/// The longest letter sequence that is looked at, counting the marks for a word's beginning and end.
+const LONGEST_SEQUENCE: usize = 5;
+/// What stands for a word's beginning and end in a sequence.
+const EDGE: u8 = b' ';
+
+static MODEL: &[u8; MODEL_BYTES] = include_bytes!("model.bin");
+
+/// Probabilities are drawn towards each other by this much, as the held-out texts ask for.
+const TEMPERATURE: f32 = 1.0;
+/// The evidence of a text with no more than a word that another alphabet was used for.
+const FOREIGN: [f32; CLASSES] = [-1.0, -1.0, -1.0, 3.0];
+
+/// Evidence for each class, added up word by word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Evidence<'a> {
+    table: &'a [u8],
+    scores: [f32; CLASSES],
+    words: usize,
+}
+
+impl Evidence<'static> {
+    /// Begins with no evidence, to be judged by the compiled-in table.
+    pub(super) fn new() -> Self {
+        Evidence::by(MODEL)
+    }
+}
+
+impl<'a> Evidence<'a> {
+    /// Begins with no evidence, to be judged by another table.
+    pub(super) const fn by(table: &'a [u8]) -> Self {
+        Self { table, scores: [0.0; CLASSES], words: 0 }
+    }
+
+    /// Adds what a word says.
+    pub(super) fn add(&mut self, word: &Word) {
+        self.words += 1;
+        if word.foreign {
+            self.add_weights(FOREIGN);
+            return;
+        }
+        let known = find(self.table, word.letters())
+            .or_else(|| word.without_accents().and_then(|plain| find(self.table, plain.letters())));
+        match known {
+            Some(weights) => self.add_weights(weights),
+            // A name in the middle of a text says nothing.
+            None if word.named => {}
+            None => self.add_weights(by_sequences(self.table, word.letters())),
+        }
+    }
+
+    fn add_weights(&mut self, weights: [f32; CLASSES]) {
+        for (score, weight) in self.scores.iter_mut().zip(weights) {
+            *score += weight;
+        }
+    }
+
+    /// Tells whether no word has been added.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.words == 0
+    }
+
+    /// Returns the probability of each class.
+    pub(super) fn probabilities(&self) -> [f32; CLASSES] {
+        let most = self.scores.iter().copied().fold(f32::MIN, f32::max);
+        let odds = self.scores.map(|score| ((score - most) / (SCALE * TEMPERATURE)).exp());
+        let sum: f32 = odds.iter().sum();
+        odds.map(|odd| odd / sum)
+    }
+}
+
+/// Looks a word up; `None` if it isn't known.
+fn find(table: &[u8], letters: &[u8]) -> Option<[f32; CLASSES]> {
+    let (mut slot, check) = place_of_word(letters);
+    loop {
+        let entry = table.get(HEADER_BYTES + slot * WORD_BYTES..)?.first_chunk::<WORD_BYTES>()?;
+        let [low, high, weights @ ..] = *entry;
+        match u16::from_le_bytes([low, high]) {
+            0 => return None,
+            found if found == check => return Some(weights.map(signed)),
+            _ => slot = (slot + 1) % WORD_SLOTS,
+        }
+    }
+}
+
+/// Judges an unknown word: the sum of its sequences' weights over the root of their number.
+fn by_sequences(table: &[u8], letters: &[u8]) -> [f32; CLASSES] {
+    let mut sums = [0.0; CLASSES];
+    let mut count = 0_u16;
+    for_each_sequence(letters, |slot| {
+        let start = HEADER_BYTES + WORD_SLOTS * WORD_BYTES + slot * CLASSES;
+        if let Some(weights) = table.get(start..).and_then(<[u8]>::first_chunk::<CLASSES>) {
+            for (sum, weight) in sums.iter_mut().zip(weights.map(signed)) {
+                *sum += weight;
+            }
+            count += 1;
+        }
+    });
+    let scale = sequence_scale(count);
+    sums.map(|sum| sum * scale)
+}
+
+/// Returns what a word's summed sequences are multiplied by.
+pub(super) fn sequence_scale(count: u16) -> f32 {
+    1.0 / f32::from(count.max(1)).sqrt()
+}
+
+/// Calls `visit` with the slot of every letter sequence of a word: one to five letters, its edges included.
+pub(super) fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(usize)) {
+    let marked = |index: usize| match index.checked_sub(1) {
+        Some(inner) => letters.get(inner).copied().unwrap_or(EDGE),
+        None => EDGE,
+    };
+    for start in 0..letters.len() + 1 {
+        let mut hash = FNV_OFFSET;
+        for end in start..(start + LONGEST_SEQUENCE).min(letters.len() + 2) {
+            hash = step(hash, marked(end));
+            // A lone edge is part of every word.
+            if end > 0 {
+                visit(mix(hash) as usize % SEQUENCE_SLOTS);
+            }
+        }
+    }
+}
+
+/// Returns the slot a word is looked for first, and the check that tells it from others. The check is never 0,
+/// which marks a free slot.
+pub(super) fn place_of_word(letters: &[u8]) -> (usize, u16) {
+    let hash = mix(letters.iter().fold(FNV_OFFSET, |hash, &letter| step(hash, letter)));
+    let check = u16::try_from(hash >> 48).unwrap_or(u16::MAX).max(1);
+    (hash as usize % WORD_SLOTS, check)
+}
+
+/// FNV-1a's 64-bit parameters.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+const fn step(hash: u64, letter: u8) -> u64 {
+    (hash ^ letter as u64).wrapping_mul(FNV_PRIME)
+}
+
+/// Spreads a hash over all its bits: FNV alone leaves the low ones of short words alike.
+const fn mix(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 29)
+}
+
+fn signed(weight: u8) -> f32 {
+    f32::from(i8::from_le_bytes([weight]))
+}
+
+/// Returns the fingerprint of the material that the table was learnt from.
+#[cfg(test)]
+pub(super) fn fingerprint() -> u64 {
+    u64::from_le_bytes(*MODEL.first_chunk().unwrap())
+}

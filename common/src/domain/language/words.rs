@@ -1,0 +1,208 @@
+//! Cuts a text into the words that say something about its language.
+//!
+//! A word is lower-cased letters of Latin-1, one byte each, which all three languages fit in. Links, addresses of
+//! mail and whatever holds a digit ("4B", "$850", "9am") are skipped: they look alike in every language.
+
+/// Longer words are cut: by then their language is plain.
+const MAX_LETTERS: usize = 24;
+/// Texts are judged by their first words. Twilio's longest message has about three times as many.
+const MAX_WORDS: usize = 100;
+
+/// A word as the model knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    letters: [u8; MAX_LETTERS],
+    length: usize,
+    /// It has a letter outside Latin-1: another script or another language.
+    pub(super) foreign: bool,
+    /// It begins with a capital and doesn't begin the text: a name, unless it is a known word.
+    pub(super) named: bool,
+}
+
+impl Word {
+    /// Encodes a word; `None` if it holds no letter, or a digit.
+    fn encode(text: &str) -> Option<Self> {
+        let mut word = Self { letters: [0; MAX_LETTERS], length: 0, foreign: false, named: false };
+        let mut run = 0;
+        for c in text.chars() {
+            if c.is_numeric() {
+                return None;
+            }
+            if let Some(mark) = Accent::of(c) {
+                word.put_accent(mark);
+                continue;
+            }
+            let Some(letter) = latin_letter(c) else {
+                word.foreign |= c.is_alphabetic();
+                continue;
+            };
+            run = if word.letters().last() == Some(&letter) { run + 1 } else { 1 };
+            match run {
+                // "siii", "noooo": a letter that is held down is written once.
+                3 => word.length -= 1,
+                4.. => {}
+                _ => word.push(letter),
+            }
+        }
+        (word.length > 0 || word.foreign).then_some(word)
+    }
+
+    fn push(&mut self, letter: u8) {
+        if let Some(place) = self.letters.get_mut(self.length) {
+            *place = letter;
+            self.length += 1;
+        }
+    }
+
+    fn put_accent(&mut self, accent: Accent) {
+        if let Some(last) = self.length.checked_sub(1).and_then(|index| self.letters.get_mut(index)) {
+            *last = accent.on(*last);
+        }
+    }
+
+    /// Returns the letters, in lower case, as Latin-1.
+    pub(super) fn letters(&self) -> &[u8] {
+        self.letters.get(..self.length).unwrap_or_default()
+    }
+
+    /// Returns the word without its accents, or `None` if it has none.
+    pub(super) fn without_accents(&self) -> Option<Self> {
+        let mut plain = self.clone();
+        plain.letters.iter_mut().for_each(|letter| *letter = without_accent(*letter));
+        (plain.letters != self.letters).then_some(plain)
+    }
+}
+
+/// An accent that comes as a character of its own (Unicode NFD).
+#[derive(Clone, Copy)]
+enum Accent {
+    Grave,
+    Acute,
+    Circumflex,
+    Tilde,
+    Diaeresis,
+    Cedilla,
+}
+
+impl Accent {
+    const fn of(c: char) -> Option<Self> {
+        Some(match c {
+            '\u{300}' => Self::Grave,
+            '\u{301}' => Self::Acute,
+            '\u{302}' => Self::Circumflex,
+            '\u{303}' => Self::Tilde,
+            '\u{308}' => Self::Diaeresis,
+            '\u{327}' => Self::Cedilla,
+            _ => return None,
+        })
+    }
+
+    const fn on(self, letter: u8) -> u8 {
+        // In Latin-1 the accented forms of a vowel follow each other: grave, acute, circumflex, tilde, diaeresis.
+        match (letter, self) {
+            (b'a', Self::Grave) => 0xe0,
+            (b'a', Self::Acute) => 0xe1,
+            (b'a', Self::Circumflex) => 0xe2,
+            (b'a', Self::Tilde) => 0xe3,
+            (b'c', Self::Cedilla) => 0xe7,
+            (b'e', Self::Grave) => 0xe8,
+            (b'e', Self::Acute) => 0xe9,
+            (b'e', Self::Circumflex) => 0xea,
+            (b'i', Self::Acute) => 0xed,
+            (b'n', Self::Tilde) => 0xf1,
+            (b'o', Self::Acute) => 0xf3,
+            (b'o', Self::Circumflex) => 0xf4,
+            (b'o', Self::Tilde) => 0xf5,
+            (b'u', Self::Acute) => 0xfa,
+            (b'u', Self::Diaeresis) => 0xfc,
+            (other, _) => other,
+        }
+    }
+}
+
+/// Returns a letter in lower case as Latin-1; `None` for what is no letter of it.
+fn latin_letter(c: char) -> Option<u8> {
+    let byte = u8::try_from(u32::from(c)).ok()?;
+    match byte {
+        b'a'..=b'z' | 0xdf..=0xf6 | 0xf8..=0xff => Some(byte),
+        b'A'..=b'Z' | 0xc0..=0xd6 | 0xd8..=0xde => Some(byte + 0x20),
+        _ => None,
+    }
+}
+
+const fn without_accent(letter: u8) -> u8 {
+    match letter {
+        0xe0..=0xe5 => b'a',
+        0xe7 => b'c',
+        0xe8..=0xeb => b'e',
+        0xec..=0xef => b'i',
+        0xf1 => b'n',
+        0xf2..=0xf6 => b'o',
+        0xf9..=0xfc => b'u',
+        other => other,
+    }
+}
+
+/// The words of a text, in order.
+pub(super) struct Words<'a> {
+    chunks: std::str::SplitWhitespace<'a>,
+    chunk: &'a str,
+    shouted: bool,
+    left: usize,
+    first: bool,
+}
+
+impl<'a> Words<'a> {
+    /// Begins at the start of a text.
+    pub(super) fn of(text: &'a str) -> Self {
+        let shouted = !text.bytes().any(|byte| byte.is_ascii_lowercase());
+        Self { chunks: text.split_whitespace(), chunk: "", shouted, left: MAX_WORDS, first: true }
+    }
+
+    /// Takes the next piece of letters, digits and apostrophes.
+    fn next_piece(&mut self) -> Option<&'a str> {
+        loop {
+            let rest = self.chunk.trim_start_matches(|c| !is_part_of_word(c));
+            if rest.is_empty() {
+                self.chunk = self.chunks.find(|chunk| !is_link(chunk))?;
+                continue;
+            }
+            let end = rest.find(|c| !is_part_of_word(c)).unwrap_or(rest.len());
+            let (piece, after) = rest.split_at(end);
+            self.chunk = after;
+            return Some(piece);
+        }
+    }
+}
+
+impl Iterator for Words<'_> {
+    type Item = Word;
+
+    fn next(&mut self) -> Option<Word> {
+        while self.left > 0 {
+            self.left -= 1;
+            let piece = self.next_piece()?;
+            let first = std::mem::replace(&mut self.first, false);
+            if let Some(mut word) = Word::encode(piece) {
+                word.named = !first && !self.shouted && piece.starts_with(char::is_uppercase);
+                return Some(word);
+            }
+        }
+        None
+    }
+}
+
+fn is_part_of_word(c: char) -> bool {
+    match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '\'' | '’' | '‘' | '`' | '´' => true,
+        _ if c.is_ascii() => false,
+        _ => c.is_alphanumeric() || Accent::of(c).is_some(),
+    }
+}
+
+fn is_link(chunk: &str) -> bool {
+    chunk.contains('@')
+        || chunk.contains("://")
+        || chunk.contains("www.")
+        || [".com", ".net", ".org", ".edu", ".gov"].iter().any(|domain| chunk.contains(domain))
+}
