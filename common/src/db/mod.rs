@@ -108,7 +108,14 @@ impl Db {
     ) -> Result<Vec<Row>, DbError> {
         match tokio::time::timeout(self.statement_timeout, object.query_typed(sql, params)).await {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(source)) => Err(DbError::Query { operation, source }),
+            Ok(Err(source)) => {
+                let error = DbError::Query { operation, source };
+                if error.is_connection_lost() {
+                    // The pool may not have noticed yet, and would hand it out once more.
+                    drop(Object::take(object));
+                }
+                Err(error)
+            }
             Err(_) => {
                 // The statement may still be running: its connection must not serve another one.
                 drop(Object::take(object));

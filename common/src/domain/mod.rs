@@ -1,5 +1,6 @@
 //! The rules, as pure functions and types: no I/O, no HTTP, no SQL, and nothing of ours below it.
 
+pub mod auto_reply;
 pub mod keywords;
 pub mod language;
 pub mod message;

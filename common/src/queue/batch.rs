@@ -91,7 +91,8 @@ pub async fn run<M: DeserializeOwned>(
     let handler = &handler;
     lambda_runtime::run(lambda_runtime::service_fn(|event: LambdaEvent<SqsEvent>| async move {
         let span = telemetry::invocation(&event.context);
-        let work = async { handler(Batch::decode(event.payload)).await.into_response() };
+        // Boxed: the state of a whole handler by value is more nesting than the compiler likes to lay out.
+        let work = Box::pin(async { handler(Batch::decode(event.payload)).await.into_response() });
         Ok::<_, std::convert::Infallible>(work.instrument(span).await)
     }))
     .await

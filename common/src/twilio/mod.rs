@@ -15,6 +15,6 @@ pub use client::{
 pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};
 pub use message::Message;
-pub use send_error::{Outcome, Retry, SendError};
+pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
-pub use webhook::{InboundSms, StatusCallback};
+pub use webhook::{InboundSms, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};

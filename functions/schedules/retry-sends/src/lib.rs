@@ -1,0 +1,202 @@
+//! Every minute: puts back on its queue what should be there and is not.
+//!
+//! - webhooks that SQS did not take, from the spool to [inbound] and [status];
+//! - sends that are due, whose time for another try has come, or that got lost on their way to [outbound];
+//! - claims of functions that died: their messages become `unknown`, they are not sent again;
+//! - status callbacks that came before their message's SID was known;
+//! - idempotency keys that are past their time.
+//!
+//! Each of these is done even if another fails; then the invocation fails, so that the alarm on errors hears of it.
+//! Running it at any time, twice or side by side does no harm.
+
+mod spool;
+
+use common::clock;
+use common::config::{ConfigError, Env};
+use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
+use common::queue::{DispatchMessage, PublishError, Publisher, PublisherConfig};
+use common::telemetry::{self, Metric};
+use serde::Serialize;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How many rows are taken at a time: a few calls to SQS, and little to repeat if one fails.
+const PAGE: i64 = 100;
+
+/// How many pages one run takes of each kind at most, so that it ends within its timeout; the next run goes on.
+const MAX_PAGES: usize = 50;
+
+/// What the function is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    database: DatabaseConfig,
+    publisher: PublisherConfig,
+    queues: Queues,
+    requeue_after: Duration,
+    claim_timeout: Duration,
+}
+
+/// Where things are put back.
+#[derive(Debug, Clone)]
+struct Queues {
+    inbound: String,
+    status: String,
+    outbound: String,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&common::config::process)
+    }
+
+    /// Reads what `lookup` knows: what [`DatabaseConfig`] and [`PublisherConfig`] read, the three queues' URLs,
+    /// `SEND_REQUEUE_AFTER_SECONDS` (60): how long a message may be on its way before it is taken for lost, and
+    /// `SEND_CLAIM_TIMEOUT_SECONDS` (180): how long a function may hold a message before it is taken for dead, which
+    /// must be longer than `send-outbound` can run.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Env::new(lookup);
+        let database = DatabaseConfig::from_env(&mut env);
+        let publisher = PublisherConfig::from_env(&mut env);
+        let inbound = env.url("INBOUND_QUEUE_URL");
+        let status = env.url("STATUS_QUEUE_URL");
+        let outbound = env.url("OUTBOUND_QUEUE_URL");
+        let requeue_after = env.seconds("SEND_REQUEUE_AFTER_SECONDS", 1..=86_400, 60);
+        let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 180);
+        env.finish(|| {
+            Some(Self {
+                database: database?,
+                publisher: publisher?,
+                queues: Queues {
+                    inbound: inbound?.into(),
+                    status: status?.into(),
+                    outbound: outbound?.into(),
+                },
+                requeue_after: requeue_after?,
+                claim_timeout: claim_timeout?,
+            })
+        })
+    }
+}
+
+/// What is built once and borrowed by every run.
+#[derive(Debug)]
+pub struct App {
+    db: Db,
+    publisher: Publisher,
+    queues: Queues,
+    requeue_after: Duration,
+    claim_timeout: Duration,
+}
+
+impl App {
+    /// Builds it.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`] when the connection can't be set up at all. Postgres being away is no error.
+    pub async fn init(config: Config) -> Result<Self, DbError> {
+        Ok(Self {
+            db: Db::new(&config.database)?,
+            publisher: Publisher::new(config.publisher).await,
+            queues: config.queues,
+            requeue_after: config.requeue_after,
+            claim_timeout: config.claim_timeout,
+        })
+    }
+}
+
+/// Why a part of a run was not done; the next run does it.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// Postgres failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// SQS failed.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Several parts failed; each was logged.
+    #[error("{0} of the sweep's parts failed")]
+    Parts(usize),
+}
+
+/// What a run did.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    spool_drained: usize,
+    claims_abandoned: usize,
+    sends_requeued: usize,
+    callbacks_joined: usize,
+}
+
+/// Runs all parts once.
+///
+/// # Errors
+///
+/// [`SweepError::Parts`] when a part failed, after all have been tried.
+pub async fn handle(app: &App) -> Result<Swept, SweepError> {
+    let mut failures = 0;
+    let mut part = |name: &'static str, outcome: Result<usize, SweepError>| {
+        outcome.unwrap_or_else(|error| {
+            tracing::error!(part = name, error = common::error::chain(&error), "a part of the sweep failed");
+            failures += 1;
+            0
+        })
+    };
+    let swept = Swept {
+        spool_drained: part("spool", spool::drain(app).await),
+        claims_abandoned: part("claims", abandon_claims(app).await),
+        sends_requeued: part("sends", requeue(app).await),
+        callbacks_joined: part("callbacks", statuses::join_orphans(&app.db, None).await.map_err(Into::into)),
+    };
+    let forgotten = maintenance::forget_idempotency_keys(&app.db, clock::now(), PAGE * 10).await;
+    part("idempotency keys", forgotten.map(|()| 0).map_err(Into::into));
+    if failures > 0 { Err(SweepError::Parts(failures)) } else { Ok(swept) }
+}
+
+async fn abandon_claims(app: &App) -> Result<usize, SweepError> {
+    let now = clock::now();
+    let abandoned = sends::abandon_claims(&app.db, now - app.claim_timeout, now, PAGE).await?;
+    for message_id in &abandoned {
+        tracing::warn!(%message_id, "a function died while it held this message: it is not known whether it was sent");
+    }
+    telemetry::count(Metric::SendsUnknown, abandoned.len());
+    Ok(abandoned.len())
+}
+
+async fn requeue(app: &App) -> Result<usize, SweepError> {
+    let mut requeued = 0;
+    for _ in 0..MAX_PAGES {
+        let now = clock::now();
+        let due = sends::take_due(&app.db, now, now - app.requeue_after, PAGE).await?;
+        let ids: Vec<Uuid> = due.iter().map(|(id, _)| *id).collect();
+        let messages: Vec<_> =
+            due.into_iter().map(|(id, request_id)| (DispatchMessage::new(id), request_id)).collect();
+        let missed = match app.publisher.send_all(&app.queues.outbound, &messages).await {
+            Ok(missed) => missed.into_iter().map(|position| ids[position]).collect(),
+            Err(error) => {
+                // Some may be on the queue already: taken twice, they are sent once all the same.
+                sends::not_enqueued(&app.db, &ids).await?;
+                return Err(error.into());
+            }
+        };
+        let missed: Vec<Uuid> = missed;
+        if !missed.is_empty() {
+            sends::not_enqueued(&app.db, &missed).await?;
+        }
+        requeued += ids.len() - missed.len();
+        if ids.len() < PAGE as usize || !missed.is_empty() {
+            break;
+        }
+    }
+    telemetry::count(Metric::SendsRequeued, requeued);
+    Ok(requeued)
+}

@@ -1,0 +1,207 @@
+//! Consumer of [inbound]: stores inbound messages, a batch in one statement, and the answers owed to them.
+//!
+//! Reads and writes Postgres; puts automatic replies, where they are configured, on [outbound]
+//! (`OUTBOUND_QUEUE_URL`). Outcomes are those of [`common::queue`].
+
+mod auto_reply;
+
+pub use auto_reply::AutoReplies;
+
+use common::clock;
+use common::config::{ConfigError, Env};
+use common::db::inbound::{self, NewInbound, OptOutChange, StoredInbound};
+use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::keywords::{self, Keyword, StopKind};
+use common::domain::language;
+use common::domain::phone::Sender;
+use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
+use common::telemetry::{self, Metric};
+use common::twilio::{Form, InboundSms, MessageSidMissing, OptOutType};
+use serde_json::json;
+
+/// What the function is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    database: DatabaseConfig,
+    publisher: PublisherConfig,
+    outbound_queue_url: String,
+    auto_replies: Option<AutoReplies>,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&common::config::process)
+    }
+
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`AutoReplies`] read, and
+    /// `OUTBOUND_QUEUE_URL`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Env::new(lookup);
+        let database = DatabaseConfig::from_env(&mut env);
+        let publisher = PublisherConfig::from_env(&mut env);
+        let outbound_queue_url = env.url("OUTBOUND_QUEUE_URL");
+        let auto_replies = AutoReplies::from_env(&mut env);
+        env.finish(|| {
+            Some(Self {
+                database: database?,
+                publisher: publisher?,
+                outbound_queue_url: outbound_queue_url?.into(),
+                auto_replies: auto_replies?,
+            })
+        })
+    }
+}
+
+/// What is built once and borrowed by every batch.
+#[derive(Debug)]
+pub struct App {
+    db: Db,
+    publisher: Publisher,
+    outbound_queue_url: String,
+    auto_replies: Option<AutoReplies>,
+}
+
+impl App {
+    /// Builds it, and connects to Postgres.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`] when the connection can't be set up at all. Postgres being away is no error.
+    pub async fn init(config: Config) -> Result<Self, DbError> {
+        let db = Db::new(&config.database)?;
+        db.warm_up().await;
+        Ok(Self {
+            db,
+            publisher: Publisher::new(config.publisher).await,
+            outbound_queue_url: config.outbound_queue_url,
+            auto_replies: config.auto_replies,
+        })
+    }
+}
+
+/// Stores a batch, then the answers that it calls for.
+pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<WebhookMessage> {
+    let mut readable = Vec::with_capacity(batch.records.len());
+    for record in std::mem::take(&mut batch.records) {
+        match read(&record) {
+            Ok(message) => readable.push((record, message)),
+            Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+        }
+    }
+    let stored = store(app, &mut batch, readable).await;
+    if let Some(replies) = &app.auto_replies {
+        auto_reply::answer(app, replies, &mut batch, &stored).await;
+    }
+    batch
+}
+
+/// A record with the message that it became.
+type Kept = (Record<WebhookMessage>, NewInbound);
+
+/// Stores messages and returns those that are stored now, whether by this batch or an earlier one. If Postgres
+/// refuses one of them for what it holds, all are stored one by one, and that one fails alone.
+async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
+    if kept.is_empty() {
+        return kept;
+    }
+    let messages: Vec<NewInbound> = kept.iter().map(|(_, message)| message.clone()).collect();
+    match inbound::store(&app.db, &messages).await {
+        Ok(stored) => {
+            report(&stored, messages.len());
+            kept
+        }
+        Err(error) if error.is_about_the_data() && kept.len() > 1 => store_one_by_one(app, batch, kept).await,
+        Err(error) => {
+            for (record, _) in &kept {
+                batch.fail(&record.sqs_message_id, &record.request_id, &error);
+            }
+            Vec::new()
+        }
+    }
+}
+
+async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
+    let mut stored = Vec::with_capacity(kept.len());
+    for (record, message) in kept {
+        match inbound::store(&app.db, std::slice::from_ref(&message)).await {
+            Ok(fresh) => {
+                report(&fresh, 1);
+                stored.push((record, message));
+            }
+            Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+        }
+    }
+    stored
+}
+
+fn report(stored: &[StoredInbound], of: usize) {
+    telemetry::count(Metric::MessagesStored, stored.len());
+    telemetry::count(Metric::Duplicates, of - stored.len());
+    for message in stored {
+        tracing::info!(
+            message_id = %message.message_id,
+            conversation_id = %message.conversation_id,
+            twilio_sid = message.twilio_sid,
+            "stored an inbound message"
+        );
+    }
+}
+
+fn read(record: &Record<WebhookMessage>) -> Result<NewInbound, MessageSidMissing> {
+    let WebhookMessage::V1(webhook) = &record.message;
+    // The webhook refused what it could not read; leniency here can only mean another version's way of writing.
+    let form = Form::from_urlencoded_lossy(webhook.form.as_bytes());
+    let sms = InboundSms::read(&form)?;
+    let raw = form.to_jsonb();
+    let detected = language::detect(&sms.body);
+    let opt_out = opt_out_change(&sms);
+    let media = sms.media.iter().map(|media| json!({"url": media.url, "content_type": media.content_type}));
+    Ok(NewInbound {
+        id: clock::new_id(),
+        conversation_id: clock::new_id(),
+        account_sid: sms.account_sid.unwrap_or_default(),
+        phone_number_canonical: Sender::from_twilio(&sms.from).canonical().to_owned(),
+        twilio_sid: sms.message_sid,
+        from_number: sms.from,
+        to_number: sms.to,
+        messaging_service_sid: sms.messaging_service_sid,
+        media: media.collect(),
+        message_content: sms.body,
+        raw_webhook_data: raw.value,
+        nul_removed: raw.nul_removed,
+        language: detected.language.as_str(),
+        language_confidence: f64::from(detected.confidence),
+        opt_out,
+        request_id: record.request_id.clone(),
+        received_at: webhook.received_at,
+    })
+}
+
+/// Reads a wish to opt out or in: Twilio's own word for it first, then the text.
+fn opt_out_change(sms: &InboundSms) -> Option<OptOutChange> {
+    let change =
+        |action, source, words: &str| Some(OptOutChange { action, source, words: Some(words.to_owned()) });
+    match sms.opt_out_type {
+        Some(OptOutType::Stop) => return change("opt_out", "opt_out_type", "STOP"),
+        Some(OptOutType::Start) => return change("opt_in", "opt_out_type", "START"),
+        Some(OptOutType::Help) => return None,
+        None => {}
+    }
+    let keyword = keywords::classify(&sms.body)?;
+    let keyword = if keywords::is_toll_free(&sms.to) { keyword.on_toll_free()? } else { keyword };
+    match keyword {
+        Keyword::Stop { words, kind: StopKind::Word } => change("opt_out", "keyword", &words),
+        Keyword::Stop { words, kind: StopKind::FreeText } => change("opt_out", "free_text", &words),
+        Keyword::Start { word } => change("opt_in", "keyword", word),
+        Keyword::Help => None,
+    }
+}

@@ -1,0 +1,12 @@
+//! Consumer of an SQS queue; the whole function is `record_inbound::handle`, this file starts it.
+
+use common::{queue, telemetry};
+use record_inbound::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("record-inbound");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config).await);
+    queue::run(async |batch| record_inbound::handle(&app, batch).await).await
+}

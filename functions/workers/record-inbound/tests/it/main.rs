@@ -1,0 +1,175 @@
+//! The built binary, through the Runtime API, against a real Postgres.
+
+use serde_json::{Value, json};
+use testing::{Behaviour, Database, Function, Sqs};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_record-inbound");
+
+/// A batch as SQS hands it over, of the given forms.
+fn batch(forms: &[&str]) -> Value {
+    let mut event: Value = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
+    let template = event["Records"][0].clone();
+    let records = forms.iter().enumerate().map(|(position, form)| {
+        let mut record = template.clone();
+        record["messageId"] = format!("m-{position}").into();
+        record["body"] =
+            json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": form}).to_string().into();
+        record
+    });
+    event["Records"] = records.collect();
+    event
+}
+
+fn failed(answer: &Value) -> Vec<&str> {
+    answer["batchItemFailures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["itemIdentifier"].as_str().unwrap())
+        .collect()
+}
+
+async fn start(database: &Database, sqs: &Sqs, extra: &[(&str, &str)]) -> Function {
+    let (url, queue) = (database.url(), sqs.queue("outbound"));
+    let mut variables = vec![
+        ("DATABASE_URL", url.as_str()),
+        ("OUTBOUND_QUEUE_URL", &queue),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url()),
+    ];
+    variables.extend(extra);
+    Function::start(BINARY, &variables).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorded_event_is_stored_whole() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let event = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
+    assert!(failed(&function.call(event).await).is_empty());
+    assert_eq!(
+        database.scalar("select message_content || '|' || (raw_webhook_data->>'FromCity') || '|' || request_id from sms_messages").await,
+        "Hola, no hay agua caliente|WATERBURY|req-42"
+    );
+    assert_eq!(database.scalar("select language from sms_messages").await, "es");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    // A SID that no index can hold: Postgres refuses the row, and with it the batch's one statement.
+    let huge: String = (0..9000_u32).map(|n| char::from(b'A' + u8::try_from(n * n % 26).unwrap())).collect();
+    let huge = format!("MessageSid=SM{huge}{}&From=%2B18605550101&Body=x", random_text());
+    let mut event = batch(&[
+        "MessageSid=SM1&From=%2B18605550101&Body=one",
+        &huge,
+        "Body=nobody",
+        "MessageSid=SM2&From=%2B18605550102",
+    ]);
+    event["Records"].as_array_mut().unwrap().push(json!({"messageId": "not-ours", "body": "{}"}));
+    let answer = function.call(event).await;
+    let mut failures = failed(&answer);
+    failures.sort_unstable();
+    assert_eq!(failures, ["m-1", "m-2", "not-ours"]);
+    assert_eq!(
+        database.scalar("select string_agg(twilio_sid, ',' order by twilio_sid) from sms_messages").await,
+        "SM1,SM2"
+    );
+}
+
+/// Text that Postgres can't compress below what an index holds.
+fn random_text() -> String {
+    (0..4_000).map(|_| common::clock::new_id().simple().to_string()).collect::<String>()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nuls_and_over_long_bodies_are_kept() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let emoji = "%F0%9F%98%80".repeat(1600);
+    let nul = "MessageSid=SM1&From=%2B18605550101&Body=a%00b&X%00Y=1";
+    let long = format!("MessageSid=SM2&From=%2B18605550101&Body={emoji}");
+    assert!(failed(&function.call(batch(&[nul, &long])).await).is_empty());
+    assert_eq!(
+        database.scalar("select message_content || nul_removed || (raw_webhook_data->>'XY') from sms_messages where twilio_sid = 'SM1'").await,
+        "abtrue1"
+    );
+    assert_eq!(
+        database.scalar("select length(message_content) from sms_messages where twilio_sid = 'SM2'").await,
+        "1600"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let event = batch(&["MessageSid=SM1&From=%2B18605550101", "MessageSid=SM2&From=%2B18605550102"]);
+    database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
+    assert_eq!(failed(&function.call(event.clone()).await), ["m-0", "m-1"]);
+    database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
+    assert!(failed(&function.call(event).await).is_empty());
+    assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    assert!(failed(&function.call(batch(&["MessageSid=SM1&From=%2B18605550101"])).await).is_empty());
+    database
+        .scalar("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+        .await;
+    assert!(failed(&function.call(batch(&["MessageSid=SM2&From=%2B18605550101"])).await).is_empty());
+    assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn automatic_replies_go_out_once_in_the_writers_language_and_never_to_machines() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let texts = [("AUTO_REPLY_EN", "We are closed."), ("AUTO_REPLY_ES", "Estamos cerrados.")];
+    let mut function = start(&database, &sqs, &texts).await;
+    let event = batch(&[
+        "MessageSid=SM1&From=%2B18605550101&To=%2B15005550006&Body=Hola+buenas+tardes+mi+calentador+no+sirve",
+        "MessageSid=SM2&From=%2B18605550102&To=%2B15005550006&Body=STOP",
+        "MessageSid=SM3&From=24273&To=%2B15005550006&Body=your+code",
+        "MessageSid=SM4&From=%2B18605550103&To=%2B15005550006&Body=Auto-reply:+I+am+away",
+    ]);
+    assert!(failed(&function.call(event.clone()).await).is_empty());
+    assert!(failed(&function.call(event).await).is_empty(), "the same batch again owes nothing");
+    let replies = "select string_agg(to_number || ' ' || message_content || ' ' || delivery_status, ',') from sms_messages where direction = 'outbound'";
+    assert_eq!(database.scalar(replies).await, "+18605550101 Estamos cerrados. pending");
+    let sent = sqs.sent();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(
+        sent[0].body["message_id"],
+        database.scalar("select id from sms_messages where direction = 'outbound'").await
+    );
+    assert_eq!(database.scalar("select opted_out_at is not null from sms_conversations where phone_number_canonical = '+18605550102'").await, "t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_sqs_does_not_take_waits_for_the_sweep() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;
+    sqs.behave(Behaviour::Refuses);
+    let event = batch(&["MessageSid=SM1&From=%2B18605550101&To=%2B15005550006&Body=the+sink+leaks"]);
+    assert!(failed(&function.call(event).await).is_empty());
+    assert_eq!(
+        database.scalar("select enqueued_at is null from sms_messages where direction = 'outbound'").await,
+        "t"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+    let mut function =
+        Function::start(BINARY, &[("DATABASE_URL", "nonsense"), ("SQS_SEND_BUDGET_MS", "soon")]).await;
+    let log = function.ended().await;
+    let error = log[0]["error"].as_str().unwrap();
+    for name in
+        ["DATABASE_URL is not usable", "SQS_SEND_BUDGET_MS is not usable", "OUTBOUND_QUEUE_URL is missing"]
+    {
+        assert!(error.contains(name), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Consumer of [status]: appends status callbacks to the history and moves their messages forward, a batch in one
+//! statement.
+//!
+//! Reads and writes Postgres. Outcomes are those of [`common::queue`].
+
+use common::clock;
+use common::config::{ConfigError, Env};
+use common::db::statuses::{self, NewStatus, RecordedStatus};
+use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::message::Status;
+use common::queue::{Batch, Record, WebhookMessage};
+use common::telemetry::{self, Metric};
+use common::twilio::{Form, MessageSidMissing, StatusCallback};
+
+/// What the function is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    database: DatabaseConfig,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&common::config::process)
+    }
+
+    /// Reads what `lookup` knows.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Env::new(lookup);
+        let database = DatabaseConfig::from_env(&mut env);
+        env.finish(|| Some(Self { database: database? }))
+    }
+}
+
+/// What is built once and borrowed by every batch.
+#[derive(Debug)]
+pub struct App {
+    db: Db,
+}
+
+impl App {
+    /// Builds it, and connects to Postgres.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`] when the connection can't be set up at all. Postgres being away is no error.
+    pub async fn init(config: Config) -> Result<Self, DbError> {
+        let db = Db::new(&config.database)?;
+        db.warm_up().await;
+        Ok(Self { db })
+    }
+}
+
+/// Records a batch. If Postgres refuses one of the callbacks for what it holds, all are recorded one by one, and that
+/// one fails alone.
+pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<WebhookMessage> {
+    let mut kept = Vec::with_capacity(batch.records.len());
+    for record in std::mem::take(&mut batch.records) {
+        match read(&record) {
+            Ok(status) => kept.push((record, status)),
+            Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+        }
+    }
+    if kept.is_empty() {
+        return batch;
+    }
+    let callbacks: Vec<NewStatus> = kept.iter().map(|(_, status)| status.clone()).collect();
+    match statuses::record(&app.db, &callbacks, clock::now()).await {
+        Ok(recorded) => report(&recorded, callbacks.len()),
+        Err(error) if error.is_about_the_data() && kept.len() > 1 => {
+            for (record, status) in kept {
+                match statuses::record(&app.db, std::slice::from_ref(&status), clock::now()).await {
+                    Ok(recorded) => report(&recorded, 1),
+                    Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+                }
+            }
+        }
+        Err(error) => {
+            for (record, _) in &kept {
+                batch.fail(&record.sqs_message_id, &record.request_id, &error);
+            }
+        }
+    }
+    batch
+}
+
+fn report(recorded: &[RecordedStatus], of: usize) {
+    telemetry::count(Metric::StatusesStored, recorded.len());
+    telemetry::count(Metric::Duplicates, of.saturating_sub(recorded.len()));
+    for status in recorded {
+        let twilio_sid = status.twilio_sid.as_str();
+        if let Some(claimed) = status.disagreeing_id {
+            tracing::warn!(twilio_sid, %claimed, "the callback's id names another message than its SID");
+        }
+        if status.contradicts {
+            tracing::warn!(twilio_sid, "a callback contradicts a final status");
+        }
+        if status.message_id.is_none() {
+            tracing::info!(twilio_sid, "a callback waits for its message");
+        }
+    }
+}
+
+fn read(record: &Record<WebhookMessage>) -> Result<NewStatus, MessageSidMissing> {
+    let WebhookMessage::V1(webhook) = &record.message;
+    let form = Form::from_urlencoded_lossy(webhook.form.as_bytes());
+    let query = Form::from_urlencoded_lossy(webhook.query.as_bytes());
+    let callback = StatusCallback::read(&form, &query)?;
+    let raw = form.to_jsonb();
+    Ok(NewStatus {
+        id: clock::new_id(),
+        twilio_sid: callback.message_sid,
+        message_id: callback.message_id,
+        status: Status::from_twilio(&callback.message_status),
+        event_status: callback.message_status,
+        error_code: callback.error_code.map(|code| code.to_string()),
+        raw_webhook_data: raw.value,
+        nul_removed: raw.nul_removed,
+        received_at: webhook.received_at,
+    })
+}

@@ -1,0 +1,12 @@
+//! Consumer of an SQS queue; the whole function is `record_status::handle`, this file starts it.
+
+use common::{queue, telemetry};
+use record_status::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("record-status");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config).await);
+    queue::run(async |batch| record_status::handle(&app, batch).await).await
+}

@@ -1,0 +1,234 @@
+//! Consumer of [outbound]: claims each message, hands it to Twilio, and records what came of it.
+//!
+//! Reads and writes Postgres, calls Twilio. A claim is committed before the call, so a message that comes twice, or
+//! to two functions at once, is called for once; whoever dies in between leaves a claim that the sweep turns into
+//! `unknown`, never into a second call.
+
+mod plan;
+
+pub use plan::RetryPolicy;
+
+use common::clock;
+use common::config::{ConfigError, Env};
+use common::db::sends::{self, Claimed, Outcome};
+use common::db::{DatabaseConfig, Db, DbError, statuses};
+use common::domain::message::Status;
+use common::queue::{Batch, DispatchMessage};
+use common::telemetry::{self, Metric};
+use common::twilio::{
+    ClientError, CreateMessage, Message, SendError, SendOutcome, Sender, TwilioClient, TwilioConfig,
+    status_callback_url,
+};
+use std::collections::HashMap;
+use std::time::Duration;
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
+const RECORD_TRIES: u32 = 5;
+
+/// What the function is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    database: DatabaseConfig,
+    twilio: TwilioConfig,
+    callback_base_url: String,
+    retry: RetryPolicy,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&common::config::process)
+    }
+
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`] and [`RetryPolicy`] read, and
+    /// `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Env::new(lookup);
+        let database = DatabaseConfig::from_env(&mut env);
+        let twilio = TwilioConfig::from_env(&mut env);
+        let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
+        let retry = RetryPolicy::from_env(&mut env);
+        env.finish(|| {
+            Some(Self {
+                database: database?,
+                twilio: twilio?,
+                callback_base_url: base_urls?.into_iter().next()?,
+                retry: retry?,
+            })
+        })
+    }
+}
+
+/// What is built once and borrowed by every batch.
+#[derive(Debug)]
+pub struct App {
+    db: Db,
+    twilio: TwilioClient,
+    callback_base_url: String,
+    retry: RetryPolicy,
+}
+
+/// Why the function can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Postgres can't be spoken to.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Twilio can't be spoken to.
+    #[error(transparent)]
+    Twilio(#[from] ClientError),
+}
+
+impl App {
+    /// Builds it, and connects to Postgres.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError`] when Postgres or Twilio can't be spoken to at all. Their being away is no error.
+    pub async fn init(config: Config) -> Result<Self, InitError> {
+        let db = Db::new(&config.database)?;
+        let twilio = TwilioClient::new(config.twilio)?;
+        db.warm_up().await;
+        Ok(Self { db, twilio, callback_base_url: config.callback_base_url, retry: config.retry })
+    }
+}
+
+/// Claims a batch and sends what was claimed, all at once.
+///
+/// A message that can't be claimed is somebody else's, or done: its record succeeds.
+pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<DispatchMessage> {
+    let ids: Vec<Uuid> = batch
+        .records
+        .iter()
+        .map(|record| {
+            let DispatchMessage::V1(dispatch) = record.message;
+            dispatch.message_id
+        })
+        .collect();
+    if ids.is_empty() {
+        return batch;
+    }
+    let request_ids: HashMap<Uuid, String> =
+        ids.iter().copied().zip(batch.records.iter().map(|record| record.request_id.clone())).collect();
+    match sends::claim(&app.db, &ids, clock::now()).await {
+        Ok((claims, refused)) => {
+            telemetry::count(Metric::Duplicates, ids.len() - claims.len() - refused.len());
+            telemetry::count(Metric::SendsFailed, refused.len());
+            for message_id in refused {
+                tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
+            }
+            let sends = claims.iter().map(|claim| {
+                let request_id = request_ids.get(&claim.message_id).map_or("", String::as_str);
+                send(app, claim).instrument(telemetry::request(request_id))
+            });
+            futures::future::join_all(sends).await;
+        }
+        Err(error) => {
+            for record in std::mem::take(&mut batch.records) {
+                batch.fail(&record.sqs_message_id, &record.request_id, &error);
+            }
+        }
+    }
+    batch
+}
+
+async fn send(app: &App, claim: &Claimed) {
+    let answer = create(app, claim).await;
+    let outcome = judge(app, claim, &answer);
+    match &outcome {
+        Outcome::Accepted { twilio_sid, .. } => {
+            telemetry::count(Metric::SendsAccepted, 1);
+            tracing::info!(message_id = %claim.message_id, twilio_sid, "Twilio took the message");
+        }
+        Outcome::Deferred { next_attempt_at, detail, .. } => {
+            telemetry::count(Metric::SendsDeferred, 1);
+            tracing::warn!(message_id = %claim.message_id, %next_attempt_at, detail, "the send is put off");
+        }
+        Outcome::Failed { error_code, detail, .. } => {
+            telemetry::count(Metric::SendsFailed, 1);
+            tracing::warn!(message_id = %claim.message_id, error_code, detail, "the message can't be sent");
+        }
+        Outcome::Unknown { detail } => {
+            telemetry::count(Metric::SendsUnknown, 1);
+            tracing::error!(message_id = %claim.message_id, detail, "it is not known whether Twilio took the message");
+        }
+    }
+    if answer.as_ref().is_err_and(SendError::is_our_fault) {
+        telemetry::count(Metric::SendsMisconfigured, 1);
+        tracing::error!(message_id = %claim.message_id, "Twilio refuses our account, number or credentials");
+    }
+    record(app, claim, &outcome).await;
+}
+
+/// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter.
+async fn create(app: &App, claim: &Claimed) -> Result<Message, SendError> {
+    let now = clock::now();
+    let sender = match (&claim.from, &claim.messaging_service_sid) {
+        (Some(number), _) => Sender::Number(number.clone()),
+        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
+    };
+    let message = CreateMessage {
+        to: claim.to.clone(),
+        sender,
+        body: claim.message_content.clone(),
+        media_urls: claim.media_urls.clone(),
+        status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
+        validity_period: claim.send_before.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
+    };
+    let mut tries = 0;
+    loop {
+        let begun = std::time::Instant::now();
+        let answer = app.twilio.create_message(&message).await;
+        telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
+        tries += 1;
+        let wait = match answer.as_ref().map_err(SendError::outcome) {
+            Err(SendOutcome::NotProcessed { retry_after }) => {
+                app.retry.wait_within_invocation(tries, retry_after)
+            }
+            _ => None,
+        };
+        match wait {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return answer,
+        }
+    }
+}
+
+fn judge(app: &App, claim: &Claimed, answer: &Result<Message, SendError>) -> Outcome {
+    match answer {
+        Ok(message) => Outcome::Accepted {
+            twilio_sid: message.sid.clone(),
+            status: Status::from_twilio(&message.status).unwrap_or(Status::Queued),
+        },
+        Err(error) => app.retry.outcome(claim, error, clock::now()),
+    }
+}
+
+/// Records the outcome, trying for as long as the invocation reasonably can. If Postgres stays away, the claim stays,
+/// and the sweep makes the message `unknown`; the callback that carries our id then tells what became of it.
+async fn record(app: &App, claim: &Claimed, outcome: &Outcome) {
+    for attempt in 1..=RECORD_TRIES {
+        let Err(error) = sends::finish(&app.db, claim, outcome, clock::now()).await else { break };
+        let error = common::error::chain(&error);
+        tracing::error!(message_id = %claim.message_id, attempt, ?outcome, error, "the outcome is not recorded");
+        if attempt == RECORD_TRIES {
+            return;
+        }
+        tokio::time::sleep(plan::jitter(attempt)).await;
+    }
+    if let Outcome::Accepted { twilio_sid, .. } = outcome
+        && let Err(error) = statuses::join_orphans(&app.db, Some(twilio_sid)).await
+    {
+        tracing::warn!(error = common::error::chain(&error), "early callbacks wait for the next sweep");
+    }
+}

@@ -1,0 +1,12 @@
+//! Consumer of an SQS queue; the whole function is `send_outbound::handle`, this file starts it.
+
+use common::{queue, telemetry};
+use send_outbound::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("send-outbound");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config).await);
+    queue::run(async |batch| send_outbound::handle(&app, batch).await).await
+}

@@ -1,0 +1,175 @@
+//! When a message that Twilio did not take is tried again, and when it has failed.
+
+use common::clock;
+use common::config::Env;
+use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
+use common::twilio::{Retry, SendError};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// How often Twilio is called within one invocation at most.
+const TRIES: u32 = 3;
+/// The first wait's upper bound; it doubles with each try.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// No wait within an invocation is longer.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// When to try again.
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    delays: Vec<Duration>,
+    max_age: Duration,
+}
+
+impl RetryPolicy {
+    /// Reads `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200; the last one repeats) and `SEND_MAX_AGE_SECONDS` (86 400): how
+    /// long a message without `send_before` is tried.
+    pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
+        let delays = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &[60, 300, 1_800, 7_200]);
+        let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
+        Some(Self { delays: delays?, max_age: max_age? })
+    }
+
+    /// Returns how long to wait before the next try within this invocation, or `None` when that must be left to a
+    /// later one: after the last try, or when Twilio asks for a longer pause.
+    pub(crate) fn wait_within_invocation(
+        &self,
+        tries: u32,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let wait = retry_after.unwrap_or_else(|| jitter(tries));
+        (tries < TRIES && wait <= MAX_BACKOFF).then_some(wait)
+    }
+
+    /// Returns what a failed call means for its message.
+    pub(crate) fn outcome(&self, claim: &Claimed, error: &SendError, now: Timestamp) -> Outcome {
+        let detail = common::error::chain(error);
+        let code = error.code().map(|code| code.to_string());
+        let pause = match error.retry() {
+            Retry::Resolve => return Outcome::Unknown { detail },
+            Retry::Never => {
+                let error_code = code.unwrap_or_else(|| "refused".to_owned());
+                return Outcome::Failed { by_twilio: true, error_code, detail };
+            }
+            Retry::Backoff { retry_after } => {
+                self.delay(claim.attempt_number).max(retry_after.unwrap_or_default())
+            }
+            Retry::HoldSender => self.delay(claim.attempt_number),
+            // A window opens in hours, a repair takes a person: there is no use in asking every minute.
+            Retry::WaitForWindow | Retry::AfterRepair => self.longest_delay(),
+        };
+        let next_attempt_at = now + pause;
+        let end = claim.send_before.unwrap_or(claim.created_at + self.max_age);
+        if next_attempt_at >= end {
+            return Outcome::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
+        }
+        Outcome::Deferred { next_attempt_at, error_code: code, detail }
+    }
+
+    fn delay(&self, attempt: i32) -> Duration {
+        let position = usize::try_from(attempt - 1).unwrap_or(0).min(self.delays.len().saturating_sub(1));
+        self.delays.get(position).copied().unwrap_or(MAX_BACKOFF)
+    }
+
+    fn longest_delay(&self) -> Duration {
+        self.delays.iter().copied().max().unwrap_or(MAX_BACKOFF)
+    }
+}
+
+/// Full jitter: anything between nothing and a bound that doubles with each try, from 100 ms to 2 s.
+pub(crate) fn jitter(tries: u32) -> Duration {
+    let bound = FIRST_BACKOFF.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(MAX_BACKOFF);
+    bound.mul_f64(clock::random_fraction())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::config::Env;
+
+    fn policy() -> RetryPolicy {
+        let mut env = Env::new(&|_| None);
+        RetryPolicy::from_env(&mut env).unwrap()
+    }
+
+    fn claim(attempt_number: i32) -> Claimed {
+        let id = clock::new_id();
+        Claimed {
+            message_id: id,
+            attempt_id: id,
+            attempt_number,
+            to: "+18605550123".to_owned(),
+            from: Some("+15005550006".to_owned()),
+            messaging_service_sid: None,
+            message_content: "rent".to_owned(),
+            media_urls: Vec::new(),
+            send_before: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn seconds_until_next(attempt: i32, error: &SendError) -> i64 {
+        match policy().outcome(&claim(attempt), error, Timestamp::UNIX_EPOCH) {
+            Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn tries_are_spaced_as_configured_and_the_last_space_repeats() {
+        let limited = SendError::Limited { code: None, retry_after: None };
+        let spaces: Vec<_> = (1..=6).map(|attempt| seconds_until_next(attempt, &limited)).collect();
+        assert_eq!(spaces, [60, 300, 1_800, 7_200, 7_200, 7_200]);
+    }
+
+    #[test]
+    fn twilios_retry_after_is_honoured_when_it_is_longer() {
+        let limited =
+            |seconds| SendError::Limited { code: None, retry_after: Some(Duration::from_secs(seconds)) };
+        assert_eq!(seconds_until_next(1, &limited(5)), 60);
+        assert_eq!(seconds_until_next(1, &limited(600)), 600);
+    }
+
+    #[test]
+    fn what_our_configuration_spoils_is_held_rather_than_failed() {
+        let refused = SendError::Refused { status: 401, code: 20003, retry_after: None };
+        assert_eq!(seconds_until_next(1, &refused), 7_200);
+    }
+
+    #[test]
+    fn an_ambiguous_failure_is_unknown_and_a_permanent_one_fails_with_its_code() {
+        let failed = SendError::Failed { status: 500, code: None };
+        assert!(matches!(
+            policy().outcome(&claim(1), &failed, Timestamp::UNIX_EPOCH),
+            Outcome::Unknown { .. }
+        ));
+        let refused = SendError::Refused { status: 400, code: 21211, retry_after: None };
+        let outcome = policy().outcome(&claim(1), &refused, Timestamp::UNIX_EPOCH);
+        assert!(
+            matches!(outcome, Outcome::Failed { by_twilio: true, error_code, .. } if error_code == "21211")
+        );
+    }
+
+    #[test]
+    fn a_message_that_would_be_too_old_at_its_next_try_has_failed() {
+        let limited = SendError::Limited { code: None, retry_after: None };
+        let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 60);
+        let outcome = policy().outcome(&claim(1), &limited, almost_a_day);
+        assert!(
+            matches!(outcome, Outcome::Failed { by_twilio: false, error_code, .. } if error_code == "retries_exhausted")
+        );
+    }
+
+    #[test]
+    fn waits_within_an_invocation_are_short_and_few() {
+        for _ in 0..100 {
+            assert!(policy().wait_within_invocation(1, None).unwrap() <= MAX_BACKOFF);
+        }
+        assert_eq!(policy().wait_within_invocation(3, None), None);
+        assert_eq!(policy().wait_within_invocation(1, Some(Duration::from_secs(30))), None);
+        assert_eq!(
+            policy().wait_within_invocation(1, Some(Duration::from_secs(1))),
+            Some(Duration::from_secs(1))
+        );
+    }
+}
