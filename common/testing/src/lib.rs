@@ -10,10 +10,12 @@
 mod database;
 mod lambda;
 mod sqs;
+mod webhook;
 
 pub use database::Database;
 pub use lambda::{Function, Outcome};
 pub use sqs::{Behaviour, Sent, Sqs};
+pub use webhook::{AUTH_TOKEN, BASE_URL, Webhook};
 
 use std::time::{Duration, Instant};
 
