@@ -82,10 +82,10 @@ pub struct Detection {
 }
 
 /// Below this probability no language is named: two of the three are about as likely.
-const NAMED_FROM: f32 = 0.5;
+const NAMED_FROM: f32 = 0.4;
 /// No evidence is more than this.
 const MOST_SURE: f32 = 0.99;
-/// A text without a single word that says anything: digits, emoji, links.
+/// A text without a single word that says anything: digits, emoji, links, names.
 const NO_WORDS: f32 = 0.98;
 
 /// Detects the language of a text.

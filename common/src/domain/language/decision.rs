@@ -135,3 +135,81 @@ fn newer(before: Held, own: Held) -> Held {
     }
     own
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Language::{En, Es, Pt, Unknown};
+    use Source::{Carried, Own};
+
+    fn held(language: Language, confidence: f32, source: Source) -> Option<Held> {
+        Held::new(language, confidence, source)
+    }
+
+    fn said(language: Language, confidence: f32) -> Detection {
+        Detection { language, confidence }
+    }
+
+    /// Held before, said now, known from the tenant's other numbers → held after, changed, pushed.
+    type Transition = (Option<Held>, Detection, Option<Held>, Option<Held>, bool, bool);
+
+    fn transitions() -> Vec<Transition> {
+        let es = held(Es, 0.95, Own);
+        vec![
+            // The first evidence is taken, however weak; it is pushed once it is sure.
+            (None, said(Es, 0.95), None, held(Es, 0.95, Own), true, true),
+            (None, said(Es, 0.7), None, held(Es, 0.7, Own), true, true),
+            (None, said(Es, 0.69), None, held(Es, 0.69, Own), true, false),
+            (held(Es, 0.5, Own), said(Es, 0.8), None, held(Es, 0.8, Own), false, true),
+            // Nothing is read into "ok", a name or a number.
+            (None, said(Unknown, 0.98), None, None, false, false),
+            (es, said(Unknown, 0.98), None, es, false, false),
+            // The most recent among equally strong evidence.
+            (es, said(En, 0.97), None, held(En, 0.97, Own), true, true),
+            (es, said(En, 0.91), None, held(En, 0.91, Own), true, true),
+            (held(Es, 0.8, Own), said(Pt, 0.75), None, held(Pt, 0.75, Own), true, true),
+            (held(Es, 0.6, Own), said(Pt, 0.5), None, held(Pt, 0.5, Own), true, false),
+            // Weaker evidence changes nothing, stronger does.
+            (es, said(En, 0.89), None, es, false, false),
+            (held(Es, 0.75, Own), said(En, 0.6), None, held(Es, 0.75, Own), false, false),
+            (held(Es, 0.75, Own), said(En, 0.9), None, held(En, 0.9, Own), true, true),
+            // More of the same language never lowers the confidence, and tells the profile nothing new.
+            (es, said(Es, 0.91), None, es, false, false),
+            (es, said(Es, 0.6), None, es, false, false),
+            (held(Es, 0.92, Own), said(Es, 0.99), None, held(Es, 0.99, Own), false, false),
+            // A tenant's language fills in where there is none, or only weaker evidence; it isn't pushed back.
+            (None, said(Unknown, 0.98), es, held(Es, 0.95, Carried), true, false),
+            (held(En, 0.6, Own), said(Unknown, 0.98), es, held(Es, 0.95, Carried), true, false),
+            (held(En, 0.95, Own), said(Unknown, 0.98), es, held(En, 0.95, Own), false, false),
+            (None, said(En, 0.8), es, held(Es, 0.95, Carried), true, false),
+            // It gives way to the number's own evidence of the same strength, in either language.
+            (None, said(En, 0.92), es, held(En, 0.92, Own), true, true),
+            (held(Es, 0.95, Carried), said(En, 0.92), es, held(En, 0.92, Own), true, true),
+            (held(Es, 0.95, Carried), said(Es, 0.91), es, held(Es, 0.91, Own), false, false),
+            (None, said(Es, 0.93), es, held(Es, 0.93, Own), true, false),
+        ]
+    }
+
+    #[test]
+    fn a_conversation_keeps_the_most_recent_among_the_strongest_evidence() {
+        for (current, detected, carried, chosen, changed, push) in transitions() {
+            let expected = Decision { previous: current, detected, chosen, changed, push };
+            assert_eq!(decide(current, detected, carried), expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_language_is_never_held() {
+        assert_eq!(Held::new(Unknown, 0.98, Own), None);
+    }
+
+    #[test]
+    fn the_same_message_twice_decides_the_same_and_pushes_once() {
+        for (current, detected, carried, ..) in transitions() {
+            let first = decide(current, detected, carried);
+            let again = decide(first.chosen, detected, carried);
+            assert_eq!(again.chosen, first.chosen);
+            assert!(!again.changed && !again.push, "{first:?} {again:?}");
+        }
+    }
+}

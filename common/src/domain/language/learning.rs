@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::model::{self, CLASSES, SCALE, SEQUENCE_SLOTS, WORD_BYTES, WORD_SLOTS};
-use super::words::{Word, Words};
+use super::words::{NUMBER, Word, Words};
 use super::{Detection, Language};
 
 const MATERIAL: [(&str, &str, usize); 9] = [
@@ -25,9 +25,9 @@ const MATERIAL: [(&str, &str, usize); 9] = [
     ("words.en.txt", include_str!("material/words.en.txt"), 0),
     ("words.es.txt", include_str!("material/words.es.txt"), 1),
     ("words.pt.txt", include_str!("material/words.pt.txt"), 2),
-    ("sentences.none.txt", include_str!("material/sentences.none.txt"), 3),
-    ("words.none.txt", include_str!("material/words.none.txt"), 3),
-    ("words.other.txt", include_str!("material/words.other.txt"), 3),
+    ("sentences.none.txt", include_str!("material/sentences.none.txt"), NONE),
+    ("words.none.txt", include_str!("material/words.none.txt"), NONE),
+    ("words.other.txt", include_str!("material/words.other.txt"), NONE),
 ];
 
 /// A text of the material.
@@ -37,6 +37,7 @@ struct Text {
     class: usize,
     weight: f32,
     is_word: bool,
+    is_name: bool,
 }
 
 /// Reads the material: one text a line in `sentences`, one a word in `words`; a line that begins with `# ` is a comment.
@@ -44,6 +45,7 @@ fn material() -> Vec<Text> {
     let mut texts = Vec::new();
     for (name, content, class) in MATERIAL {
         let is_word = name.starts_with("words");
+        let is_name = name == "words.none.txt";
         let lines = content.lines().filter(|line| !line.is_empty() && !line.starts_with("# "));
         for line in lines {
             if is_word {
@@ -53,17 +55,28 @@ fn material() -> Vec<Text> {
                     class,
                     weight: WORD_WEIGHT,
                     is_word,
+                    is_name,
                 }));
             } else {
-                texts.push(Text { text: line.replace("\\n", "\n"), class, weight: 1.0, is_word });
+                texts.push(Text {
+                    text: line.replace("\\n", "\n"),
+                    class,
+                    weight: if class == NONE { NONE_WEIGHT } else { 1.0 },
+                    is_word,
+                    is_name,
+                });
             }
         }
     }
     texts
 }
 
+/// The class of what is no language of ours.
+const NONE: usize = 3;
+/// The texts of no language are fewer than the others, and count more.
+const NONE_WEIGHT: f32 = 2.0;
 /// A word of the lexicon counts this much of a sentence.
-const WORD_WEIGHT: f32 = 0.3;
+const WORD_WEIGHT: f32 = 0.5;
 
 /// Returns the material's fingerprint, which the table carries.
 pub(super) fn fingerprint() -> u64 {
@@ -113,19 +126,23 @@ impl Weights {
 /// The model while it is learnt.
 struct Learner {
     index: HashMap<Vec<u8>, usize>,
+    /// Names and brands that no language's lexicon has: they weigh nothing, so that what stands beside them decides.
+    neutral: Vec<bool>,
     words: Vec<Weights>,
     sequences: Vec<Weights>,
 }
 
 /// What a text is made of, for the learner.
 enum Part {
+    Neutral,
+    Number,
     Known(usize),
     Sequences(Vec<usize>),
 }
 
 const ROUNDS: usize = 24;
 const RATE: f32 = 0.25;
-const WORD_DECAY: f32 = 0.002;
+const WORD_DECAY: f32 = 0.0007;
 const SEQUENCE_DECAY: f32 = 0.0005;
 /// One word in so many is treated as unknown in training, and one in so many is misspelt.
 const UNKNOWN_ONE_IN: usize = 4;
@@ -135,16 +152,21 @@ impl Learner {
     fn learn(texts: &[Text]) -> Self {
         let mut learner = Self {
             index: HashMap::new(),
+            neutral: Vec::new(),
             words: Vec::new(),
             sequences: vec![Weights::default(); SEQUENCE_SLOTS],
         };
-        for text in texts {
-            for word in Words::of(&text.text).filter(|word| !word.foreign) {
+        for letters in [model::NO_LETTERS, model::CAPITAL, &[NUMBER]] {
+            learner.add_word(letters);
+        }
+        for text in texts.iter().map(|text| text.text.as_str()).chain(SIGNATURES) {
+            for word in Words::of(text).filter(|word| !word.foreign) {
                 for spelling in [Some(word.clone()), word.without_accents()].into_iter().flatten() {
-                    learner.add_word(&spelling);
+                    learner.add_word(spelling.letters());
                 }
             }
         }
+        learner.neutral = learner.neutral_words(texts);
         let mut random = Random(1);
         let mut order: Vec<usize> = (0..texts.len()).collect();
         for round in 0..ROUNDS {
@@ -159,9 +181,26 @@ impl Learner {
         learner
     }
 
-    fn add_word(&mut self, word: &Word) {
+    fn neutral_words(&self, texts: &[Text]) -> Vec<bool> {
+        let mut neutral = vec![false; self.words.len()];
+        for is_name in [true, false] {
+            for text in texts
+                .iter()
+                .filter(|text| text.is_word && text.is_name == is_name && (is_name || text.class != NONE))
+            {
+                for word in Words::of(&text.text).filter(|word| !word.foreign) {
+                    for spelling in [Some(word.clone()), word.without_accents()].into_iter().flatten() {
+                        neutral[self.index[spelling.letters()]] = is_name;
+                    }
+                }
+            }
+        }
+        neutral
+    }
+
+    fn add_word(&mut self, letters: &[u8]) {
         let next = self.words.len();
-        if let std::collections::hash_map::Entry::Vacant(place) = self.index.entry(word.letters().to_vec()) {
+        if let std::collections::hash_map::Entry::Vacant(place) = self.index.entry(letters.to_vec()) {
             place.insert(next);
             self.words.push(Weights::default());
         }
@@ -169,18 +208,30 @@ impl Learner {
 
     fn learn_text(&mut self, text: &Text, rate: f32, random: &mut Random) {
         let without_accents = random.chance(3);
-        let parts: Vec<Part> = Words::of(&text.text)
+        let mut parts = vec![self.known(model::NO_LETTERS)];
+        let (mut has_number, mut has_capital) = (false, false);
+        for word in Words::of(&dressed(&text.text, text.class != NONE && !text.is_word, random))
             .filter(|word| !word.foreign)
-            .map(|word| {
-                let word = if without_accents { word.without_accents().unwrap_or(word) } else { word };
-                self.part(&word, random)
-            })
-            .collect();
+        {
+            let word = if without_accents { word.without_accents().unwrap_or(word) } else { word };
+            let part = self.part(&word, text.is_name, random);
+            if matches!(part, Part::Number) {
+                if !std::mem::replace(&mut has_number, true) {
+                    parts.push(self.known(&[NUMBER]));
+                }
+                continue;
+            }
+            if word.named && matches!(part, Part::Known(_)) && !std::mem::replace(&mut has_capital, true) {
+                parts.push(self.known(model::CAPITAL));
+            }
+            parts.push(part);
+        }
         let scores = self.scores(&parts);
         let mut gradient = softmax(scores);
         gradient[text.class] -= 1.0;
         for part in &parts {
             match part {
+                Part::Neutral | Part::Number => {}
                 Part::Known(at) => {
                     self.words[*at].learn(&gradient, text.weight, rate, WORD_DECAY * text.weight)
                 }
@@ -194,10 +245,22 @@ impl Learner {
         }
     }
 
-    fn part(&self, word: &Word, random: &mut Random) -> Part {
+    fn known(&self, letters: &[u8]) -> Part {
+        Part::Known(self.index[letters])
+    }
+
+    fn part(&self, word: &Word, is_name: bool, random: &mut Random) -> Part {
         let misspelt = if random.chance(MISSPELT_ONE_IN) { misspell(word.letters(), random) } else { None };
         let letters = misspelt.as_deref().unwrap_or(word.letters());
         match self.index.get(letters) {
+            Some(&at) if self.neutral[at] && is_name && random.chance(2) => {
+                Part::Sequences(sequences(letters))
+            }
+            Some(&at) if self.neutral[at] => Part::Neutral,
+            _ if word.is_number() => Part::Number,
+            None if word.numbered => Part::Number,
+            None if word.named => Part::Neutral,
+            Some(&at) if word.numbered => Part::Known(at),
             Some(&at) if !random.chance(UNKNOWN_ONE_IN) => Part::Known(at),
             _ => Part::Sequences(sequences(letters)),
         }
@@ -207,6 +270,7 @@ impl Learner {
         let mut scores = [0.0; CLASSES];
         for part in parts {
             match part {
+                Part::Neutral | Part::Number => {}
                 Part::Known(at) => add(&mut scores, &self.words[*at].value, 1.0),
                 Part::Sequences(slots) => {
                     let scale = model::sequence_scale(slots.len() as u16);
@@ -277,6 +341,40 @@ fn misspell(letters: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     Some(word)
 }
 
+/// What people write below a message. The message decides on its language.
+const SIGNATURES: [&str; 10] = [
+    "John Smith",
+    "Maria Lopez\n123 Main St apt 4",
+    "apt 4B",
+    "Unit 12",
+    "Carlos, 45 Oak Ave",
+    "Ana Silva 305-555-0100",
+    "John Smith\n901 Park Road, Los Angeles CA",
+    "Room 5, Building 2",
+    "Apartment 7, 1200 N Broadway",
+    "Section 8",
+];
+
+/// Writes some texts as some people do: All With Capitals, or all without, or with a signature.
+fn dressed(text: &str, is_signed: bool, random: &mut Random) -> String {
+    match random.below(12) {
+        0 => text.to_lowercase(),
+        2 if is_signed && random.chance(2) => {
+            format!("{text}\n{}", SIGNATURES[random.below(SIGNATURES.len())])
+        }
+        1 => {
+            let mut begins = true;
+            let capitalise = |c: char| {
+                let capital = if begins { c.to_ascii_uppercase() } else { c };
+                begins = c.is_whitespace();
+                capital
+            };
+            text.chars().map(capitalise).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
 fn add(sum: &mut [f32; CLASSES], value: &[f32; CLASSES], scale: f32) {
     for (sum, value) in sum.iter_mut().zip(value) {
         *sum += value * scale;
@@ -299,7 +397,7 @@ fn class_of(language: Language) -> usize {
         Language::En => 0,
         Language::Es => 1,
         Language::Pt => 2,
-        Language::Unknown => 3,
+        Language::Unknown => NONE,
     }
 }
 
@@ -309,6 +407,7 @@ struct Tally {
     by_kind: std::collections::BTreeMap<String, (usize, usize)>,
     by_confidence: [(usize, usize, f32); 10],
     mistakes: Vec<String>,
+    scores: Vec<([f32; CLASSES], usize)>,
 }
 
 impl Tally {
@@ -330,6 +429,16 @@ impl Tally {
     }
 
     fn print(&self) {
+        for temperature in [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3] {
+            let loss: f32 = self
+                .scores
+                .iter()
+                .map(|(scores, class)| {
+                    -softmax(scores.map(|s| s / 16.0 / temperature))[*class].max(1e-6).ln()
+                })
+                .sum();
+            println!("temperature {temperature}: loss {:.4}", loss / self.scores.len() as f32);
+        }
         for (kind, (right, all)) in &self.by_kind {
             println!("{kind:24} {right:5} of {all:5} = {:.1} %", 100.0 * *right as f32 / *all as f32);
         }
@@ -359,6 +468,9 @@ fn measures() {
         let table = Learner::learn(&kept).table();
         for (_, text) in texts.iter().enumerate().filter(|(at, text)| is_held_out(*at, text)) {
             let detection = super::weigh(&text.text, model::Evidence::by(&table));
+            let mut evidence = model::Evidence::by(&table);
+            Words::of(&text.text).for_each(|word| evidence.add(&word));
+            tally.scores.push((evidence.scores(), text.class));
             let names = ["en", "es", "pt", "unknown"];
             let short = if text.text.split_whitespace().count() <= 2 { "1-2 words" } else { "longer" };
             tally.count(&format!("{} {short}", names[text.class]), &text.text, text.class, detection);

@@ -5,7 +5,7 @@
 //! and the letter sequences (four weights for each hash). The four weights are for English, Spanish, Portuguese
 //! and none of them, in sixteenths of a natural logarithm: adding them up multiplies odds.
 
-use super::words::Word;
+use super::words::{NUMBER, Word};
 
 /// English, Spanish, Portuguese, none.
 pub(super) const CLASSES: usize = 4;
@@ -31,7 +31,13 @@ const EDGE: u8 = b' ';
 static MODEL: &[u8; MODEL_BYTES] = include_bytes!("model.bin");
 
 /// Probabilities are drawn towards each other by this much, as the held-out texts ask for.
-const TEMPERATURE: f32 = 1.0;
+const TEMPERATURE: f32 = 0.6;
+/// The weights of names that belong to no language.
+const NEUTRAL: [f32; CLASSES] = [0.0; CLASSES];
+/// The word that every text begins with: what is likely before anything was read.
+pub(super) const NO_LETTERS: &[u8] = b"";
+/// The word that goes, once a text, with a known one written with a capital inside a sentence: "Main" of "Main Street".
+pub(super) const CAPITAL: &[u8] = b"^";
 /// The evidence of a text with no more than a word that another alphabet was used for.
 const FOREIGN: [f32; CLASSES] = [-1.0, -1.0, -1.0, 3.0];
 
@@ -41,6 +47,8 @@ pub(super) struct Evidence<'a> {
     table: &'a [u8],
     scores: [f32; CLASSES],
     words: usize,
+    has_number: bool,
+    has_capital: bool,
 }
 
 impl Evidence<'static> {
@@ -52,25 +60,63 @@ impl Evidence<'static> {
 
 impl<'a> Evidence<'a> {
     /// Begins with no evidence, to be judged by another table.
-    pub(super) const fn by(table: &'a [u8]) -> Self {
-        Self { table, scores: [0.0; CLASSES], words: 0 }
+    pub(super) fn by(table: &'a [u8]) -> Self {
+        Self {
+            table,
+            scores: find(table, NO_LETTERS).unwrap_or_default(),
+            words: 0,
+            has_number: false,
+            has_capital: false,
+        }
     }
 
     /// Adds what a word says.
     pub(super) fn add(&mut self, word: &Word) {
-        self.words += 1;
         if word.foreign {
+            self.words += 1;
             self.add_weights(FOREIGN);
             return;
         }
-        let known = find(self.table, word.letters())
-            .or_else(|| word.without_accents().and_then(|plain| find(self.table, plain.letters())));
-        match known {
-            Some(weights) => self.add_weights(weights),
-            // A name in the middle of a text says nothing.
-            None if word.named => {}
-            None => self.add_weights(by_sequences(self.table, word.letters())),
+        if word.is_number() {
+            return self.add_number();
         }
+        let weights = match self.look_up(word) {
+            Some(weights) => weights,
+            // "4B", "9am"
+            None if word.numbered => return self.add_number(),
+            // An unknown name in the middle of a text says nothing.
+            None if word.named => return,
+            None => by_sequences(self.table, word.letters()),
+        };
+        if weights == NEUTRAL {
+            return;
+        }
+        self.words += 1;
+        self.add_weights(weights);
+        if word.named && !self.has_capital {
+            self.has_capital = true;
+            self.add_known(CAPITAL);
+        }
+    }
+
+    /// Adds what a number says, once: an address has several.
+    fn add_number(&mut self) {
+        if !self.has_number {
+            self.has_number = true;
+            self.add_known(&[NUMBER]);
+        }
+    }
+
+    /// Looks a word up as it is, then without its accents, then without the letters that are doubled ("holaa").
+    fn look_up(&self, word: &Word) -> Option<[f32; CLASSES]> {
+        let look_up = |spelling: Word| find(self.table, spelling.letters());
+        find(self.table, word.letters())
+            .or_else(|| word.without_accents().and_then(look_up))
+            .or_else(|| word.without_doubles().and_then(look_up))
+    }
+
+    fn add_known(&mut self, letters: &[u8]) {
+        self.add_weights(find(self.table, letters).unwrap_or_default());
     }
 
     fn add_weights(&mut self, weights: [f32; CLASSES]) {
@@ -79,7 +125,12 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Tells whether no word has been added.
+    #[cfg(test)]
+    pub(super) fn scores(&self) -> [f32; CLASSES] {
+        self.scores
+    }
+
+    /// Tells whether no word has said anything: there were none, or numbers and names alone.
     pub(super) const fn is_empty(&self) -> bool {
         self.words == 0
     }

@@ -1,12 +1,16 @@
 //! Cuts a text into the words that say something about its language.
 //!
 //! A word is lower-cased letters of Latin-1, one byte each, which all three languages fit in. Links, addresses of
-//! mail and whatever holds a digit ("4B", "$850", "9am") are skipped: they look alike in every language.
+//! mail and numbers are skipped: they look alike in every language. A digit between letters is kept ("2day"), and
+//! says something only if the whole word is known.
 
 /// Longer words are cut: by then their language is plain.
 const MAX_LETTERS: usize = 24;
 /// Texts are judged by their first words. Twilio's longest message has about three times as many.
 const MAX_WORDS: usize = 100;
+
+/// The only letter of a word that is a number.
+pub(super) const NUMBER: u8 = b'0';
 
 /// A word as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,18 +19,24 @@ pub(super) struct Word {
     length: usize,
     /// It has a letter outside Latin-1: another script or another language.
     pub(super) foreign: bool,
-    /// It begins with a capital and doesn't begin the text: a name, unless it is a known word.
+    /// It begins with a capital and doesn't begin a sentence: a name, unless it is a known word.
     pub(super) named: bool,
+    /// It holds a digit: "4B", "9am", "2day".
+    pub(super) numbered: bool,
 }
 
 impl Word {
-    /// Encodes a word; `None` if it holds no letter, or a digit.
+    /// Encodes a word; all numbers are [`NUMBER`].
     fn encode(text: &str) -> Option<Self> {
-        let mut word = Self { letters: [0; MAX_LETTERS], length: 0, foreign: false, named: false };
+        let mut word =
+            Self { letters: [0; MAX_LETTERS], length: 0, foreign: false, named: false, numbered: false };
+        let mut has_letter = false;
         let mut run = 0;
         for c in text.chars() {
-            if c.is_numeric() {
-                return None;
+            if c.is_ascii_digit() {
+                word.numbered = true;
+                word.push(c as u8);
+                continue;
             }
             if let Some(mark) = Accent::of(c) {
                 word.put_accent(mark);
@@ -36,6 +46,7 @@ impl Word {
                 word.foreign |= c.is_alphabetic();
                 continue;
             };
+            has_letter = true;
             run = if word.letters().last() == Some(&letter) { run + 1 } else { 1 };
             match run {
                 // "siii", "noooo": a letter that is held down is written once.
@@ -43,6 +54,11 @@ impl Word {
                 4.. => {}
                 _ => word.push(letter),
             }
+        }
+        if word.numbered && !has_letter {
+            word.letters = [0; MAX_LETTERS];
+            word.length = 0;
+            word.push(NUMBER);
         }
         (word.length > 0 || word.foreign).then_some(word)
     }
@@ -60,6 +76,11 @@ impl Word {
         }
     }
 
+    /// Tells whether the word is a number and nothing else.
+    pub(super) fn is_number(&self) -> bool {
+        self.letters() == [NUMBER]
+    }
+
     /// Returns the letters, in lower case, as Latin-1.
     pub(super) fn letters(&self) -> &[u8] {
         self.letters.get(..self.length).unwrap_or_default()
@@ -70,6 +91,17 @@ impl Word {
         let mut plain = self.clone();
         plain.letters.iter_mut().for_each(|letter| *letter = without_accent(*letter));
         (plain.letters != self.letters).then_some(plain)
+    }
+
+    /// Returns the word without its accents and with doubled letters written once, or `None` if it has none.
+    pub(super) fn without_doubles(&self) -> Option<Self> {
+        let mut single = Self { letters: [0; MAX_LETTERS], length: 0, ..*self };
+        for letter in self.letters().iter().copied().map(without_accent) {
+            if single.letters().last() != Some(&letter) {
+                single.push(letter);
+            }
+        }
+        (single.length < self.length).then_some(single)
     }
 }
 
@@ -163,6 +195,8 @@ impl<'a> Words<'a> {
     fn next_piece(&mut self) -> Option<&'a str> {
         loop {
             let rest = self.chunk.trim_start_matches(|c| !is_part_of_word(c));
+            let skipped = self.chunk.strip_suffix(rest).unwrap_or_default();
+            self.first |= skipped.contains(['.', '!', '?', '¿', '¡']);
             if rest.is_empty() {
                 self.chunk = self.chunks.find(|chunk| !is_link(chunk))?;
                 continue;
