@@ -1,1 +1,7 @@
-//! The one-machine stack.
+//! The one-machine stack: what AWS does around the functions, done by one process from the same template.
+
+mod children;
+mod clock;
+pub mod lambda;
+pub mod metrics;
+pub mod template;

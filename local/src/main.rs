@@ -1,1 +1,2 @@
+//! The one-machine stack's command.
 fn main() {}
