@@ -4,4 +4,5 @@ mod children;
 mod clock;
 pub mod lambda;
 pub mod metrics;
+pub mod sqs;
 pub mod template;
