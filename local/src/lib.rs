@@ -2,6 +2,7 @@
 
 mod children;
 mod clock;
+pub mod gateway;
 pub mod lambda;
 pub mod metrics;
 pub mod sqs;
