@@ -5,5 +5,8 @@ mod clock;
 pub mod gateway;
 pub mod lambda;
 pub mod metrics;
+mod pollers;
+pub mod postgres;
+mod schedules;
 pub mod sqs;
 pub mod template;
