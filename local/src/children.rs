@@ -27,11 +27,12 @@ pub(crate) fn tie(command: &mut Command, orphaned: OnOrphaned) {
             OnOrphaned::Interrupt => Signal::INT,
         };
         // After `uid`, which would clear it: std runs these closures last.
-        #[expect(unsafe_code, reason = "`pre_exec` is unsafe; the closure is one async-signal-safe system call")]
+        #[expect(
+            unsafe_code,
+            reason = "`pre_exec` is unsafe; the closure is one async-signal-safe system call"
+        )]
         unsafe {
-            command.pre_exec(move || {
-                Ok(rustix::process::set_parent_process_death_signal(Some(signal))?)
-            });
+            command.pre_exec(move || Ok(rustix::process::set_parent_process_death_signal(Some(signal))?));
         }
     }
     #[cfg(not(target_os = "linux"))]

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 /// Returns the present instant.
 pub(crate) fn now() -> Timestamp {
-    #[expect(clippy::disallowed_methods, reason = "the stack stands for AWS, whose clock is not the service's")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the stack stands for AWS, whose clock is not the service's"
+    )]
     Timestamp::now()
 }
 

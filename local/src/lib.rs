@@ -8,5 +8,7 @@ pub mod metrics;
 mod pollers;
 pub mod postgres;
 mod schedules;
+pub mod settings;
 pub mod sqs;
+pub mod stack;
 pub mod template;

@@ -81,7 +81,8 @@ impl Metrics {
     #[must_use]
     pub fn prometheus(&self) -> String {
         let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::from("# Gathered by the local stack; a deployment has these metrics in CloudWatch.\n");
+        let mut text =
+            String::from("# Gathered by the local stack; a deployment has these metrics in CloudWatch.\n");
         for (name, family) in families.iter() {
             let kind = if family.kind == Kind::Counter { "counter" } else { "summary" };
             // Writing to a String cannot fail.
@@ -91,7 +92,11 @@ impl Metrics {
                 let _ = match family.kind {
                     Kind::Counter => writeln!(text, "{name}{labels} {}", series.sum),
                     Kind::Summary => {
-                        writeln!(text, "{name}_sum{labels} {}\n{name}_count{labels} {}", series.sum, series.count)
+                        writeln!(
+                            text,
+                            "{name}_sum{labels} {}\n{name}_count{labels} {}",
+                            series.sum, series.count
+                        )
                     }
                 };
             }

@@ -162,7 +162,8 @@ impl Poller {
     /// A record as Lambda gives it to a function.
     fn record(&self, message: &Message) -> Value {
         let attributes = message.attributes().into_iter().flatten();
-        let attributes: BTreeMap<&str, &String> = attributes.map(|(name, value)| (name.as_str(), value)).collect();
+        let attributes: BTreeMap<&str, &String> =
+            attributes.map(|(name, value)| (name.as_str(), value)).collect();
         let mut message_attributes = Map::new();
         for (name, value) in message.message_attributes().into_iter().flatten() {
             let mut shown =

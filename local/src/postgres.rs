@@ -36,7 +36,9 @@ pub enum PostgresError {
     )]
     NotInstalled,
     /// Root without a user for the server.
-    #[error("PostgreSQL does not run as root, and there is no user `{SERVER_USER}` to run it as: create one, or set DATABASE_URL")]
+    #[error(
+        "PostgreSQL does not run as root, and there is no user `{SERVER_USER}` to run it as: create one, or set DATABASE_URL"
+    )]
     NoServerUser,
     /// A step failed.
     #[error("cannot {step}: {source}")]
@@ -197,7 +199,10 @@ fn io(step: &str) -> impl FnOnce(std::io::Error) -> PostgresError {
 
 fn failed(program: &str, output: &Output) -> PostgresError {
     let output = [&output.stdout[..], &output.stderr[..]].concat();
-    PostgresError::Failed { program: program.to_owned(), output: String::from_utf8_lossy(&output).into_owned() }
+    PostgresError::Failed {
+        program: program.to_owned(),
+        output: String::from_utf8_lossy(&output).into_owned(),
+    }
 }
 
 /// The folder of the newest server's programs: those in `PATH` before the places where packages put them.
@@ -222,7 +227,9 @@ fn find_binaries() -> Option<PathBuf> {
     packaged.sort();
     let fixed = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/local/pgsql/bin"].map(PathBuf::from);
     let candidates = in_path.into_iter().chain(packaged.into_iter().rev().map(|(_, bin)| bin)).chain(fixed);
-    candidates.into_iter().find(|bin| ["initdb", "postgres", "pg_isready", "createdb"].iter().all(|program| bin.join(program).exists()))
+    candidates.into_iter().find(|bin| {
+        ["initdb", "postgres", "pg_isready", "createdb"].iter().all(|program| bin.join(program).exists())
+    })
 }
 
 /// `None` when the stack is not root and Postgres can run as whoever it is.

@@ -148,7 +148,8 @@ fn read(expression: &str, timezone: &str) -> Result<Every, String> {
     let inner = |kind: &str| expression.strip_prefix(kind)?.strip_prefix('(')?.strip_suffix(')');
     if let Some(rate) = inner("rate") {
         let (count, unit) = rate.trim().split_once(' ').ok_or("rate() wants a number and a unit")?;
-        let count = u64::from_str(count).ok().filter(|count| *count > 0).ok_or("the number is no positive one")?;
+        let count =
+            u64::from_str(count).ok().filter(|count| *count > 0).ok_or("the number is no positive one")?;
         let seconds = match unit.trim().trim_end_matches('s') {
             "minute" => 60,
             "hour" => 3600,
@@ -162,7 +163,8 @@ fn read(expression: &str, timezone: &str) -> Result<Every, String> {
         return Err("cron() has six fields: minutes hours day-of-month month day-of-week year".to_owned());
     }
     // AWS counts weekdays as Quartz does, from Sunday = 1, and has no seconds.
-    let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Required).alternative_weekdays(true);
+    let parser =
+        CronParser::builder().seconds(Seconds::Required).year(Year::Required).alternative_weekdays(true);
     let cron = parser.build().parse(&format!("0 {cron}")).map_err(|error| error.to_string())?;
     let zone = TimeZone::get(timezone).map_err(|error| error.to_string())?;
     Ok(Every::Cron(Box::new(cron), zone))
@@ -196,7 +198,9 @@ mod tests {
 
     #[test]
     fn a_wrong_expression_is_refused_with_its_reason() {
-        for expression in ["rate(0 minutes)", "rate(5 parsecs)", "cron(* * * * *)", "every day", "cron(61 * * * ? *)"] {
+        for expression in
+            ["rate(0 minutes)", "rate(5 parsecs)", "cron(* * * * *)", "every day", "cron(61 * * * ? *)"]
+        {
             assert!(read(expression, "UTC").is_err(), "{expression}");
         }
         assert!(read("cron(0 9 * * ? *)", "Mars/Olympus").is_err());

@@ -57,7 +57,8 @@ impl Authorizer {
             None => {
                 let event = incoming.authorizer_event(matched, &identity, region, port);
                 let failed = Refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-                let answer = functions.invoke(&self.spec.function, event.to_string().into(), WhenBusy::Throttle).await;
+                let answer =
+                    functions.invoke(&self.spec.function, event.to_string().into(), WhenBusy::Throttle).await;
                 let answer = answer.map_err(|_: InvokeError| failed)?;
                 let verdict: Verdict = serde_json::from_slice(&answer)
                     .map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))?;

@@ -76,7 +76,8 @@ impl Incoming {
 
     fn cookies(&self) -> Vec<String> {
         let cookies = self.parts.headers.get_all(http::header::COOKIE);
-        let cookies = cookies.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+        let cookies =
+            cookies.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
         cookies.map(|cookie| cookie.trim().to_owned()).filter(|cookie| !cookie.is_empty()).collect()
     }
 
@@ -155,13 +156,22 @@ impl Incoming {
     }
 
     /// The event for a route's authorizer: no body, but the identity asked for.
-    pub(super) fn authorizer_event(&self, matched: &Matched, identity: &[String], region: &str, port: u16) -> Value {
+    pub(super) fn authorizer_event(
+        &self,
+        matched: &Matched,
+        identity: &[String],
+        region: &str,
+        port: u16,
+    ) -> Value {
         let path = decoded(self.parts.uri.path());
         let mut event = self.base(&matched.route.key(), &path, port);
         event["type"] = "REQUEST".into();
         event["identitySource"] = json!(identity);
-        event["routeArn"] =
-            format!("arn:aws:execute-api:{region}:{ACCOUNT_ID}:{API_ID}/$default/{}{path}", self.parts.method).into();
+        event["routeArn"] = format!(
+            "arn:aws:execute-api:{region}:{ACCOUNT_ID}:{API_ID}/$default/{}{path}",
+            self.parts.method
+        )
+        .into();
         if !matched.parameters.is_empty() {
             event["pathParameters"] = json!(matched.parameters);
         }

@@ -51,7 +51,9 @@ impl Gateway {
             functions,
             metrics,
             routes: template.routes.iter().cloned().map(|route| Arc::new(Route::new(route))).collect(),
-            authorizers: authorizers.map(|(name, spec)| (name.clone(), Authorizer::new(spec.clone()))).collect(),
+            authorizers: authorizers
+                .map(|(name, spec)| (name.clone(), Authorizer::new(spec.clone())))
+                .collect(),
             function_urls: urls.map(|url| (url.path.clone(), url.function.clone())).collect(),
             region: template.region().to_owned(),
             port,
@@ -64,7 +66,8 @@ impl Gateway {
     }
 
     async fn api(&self, incoming: &Incoming) -> Response {
-        let Some(matched) = routes::find(&self.routes, incoming.parts.method.as_str(), incoming.parts.uri.path())
+        let Some(matched) =
+            routes::find(&self.routes, incoming.parts.method.as_str(), incoming.parts.uri.path())
         else {
             return own(StatusCode::NOT_FOUND, "Not Found");
         };
@@ -82,7 +85,9 @@ impl Gateway {
         let spec = &matched.route.spec;
         let invoked = self.functions.invoke(&spec.function, event.into(), WhenBusy::Throttle);
         match tokio::time::timeout(spec.timeout, invoked).await {
-            Err(_) | Ok(Err(InvokeError::Throttled)) => own(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"),
+            Err(_) | Ok(Err(InvokeError::Throttled)) => {
+                own(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+            }
             Ok(answer) => answer
                 .ok()
                 .and_then(|answer| from_function(&answer, &incoming.request_id))
@@ -90,7 +95,11 @@ impl Gateway {
         }
     }
 
-    async fn authorized(&self, incoming: &Incoming, matched: &Matched) -> Result<Option<serde_json::Value>, Refusal> {
+    async fn authorized(
+        &self,
+        incoming: &Incoming,
+        matched: &Matched,
+    ) -> Result<Option<serde_json::Value>, Refusal> {
         let name = matched.route.spec.authorizer.as_ref();
         let Some(authorizer) = name.and_then(|name| self.authorizers.get(name)) else { return Ok(None) };
         authorizer.authorize(&self.functions, incoming, matched, &self.region, self.port).await.map(Some)
@@ -132,5 +141,6 @@ async fn serve(
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
-    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.prometheus()).into_response()
+    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.prometheus())
+        .into_response()
 }

@@ -30,7 +30,9 @@ struct Bucket {
 
 impl Route {
     pub(super) fn new(spec: RouteSpec) -> Self {
-        let bucket = spec.throttle.map(|throttle| Mutex::new(Bucket { tokens: throttle.burst, filled: Instant::now() }));
+        let bucket = spec
+            .throttle
+            .map(|throttle| Mutex::new(Bucket { tokens: throttle.burst, filled: Instant::now() }));
         Self { spec, bucket }
     }
 
@@ -44,7 +46,9 @@ impl Route {
 
     /// Takes one token; false if the route is throttled.
     pub(super) fn admits(&self) -> bool {
-        let (Some(bucket), Some(Throttle { rate, burst })) = (&self.bucket, self.spec.throttle) else { return true };
+        let (Some(bucket), Some(Throttle { rate, burst })) = (&self.bucket, self.spec.throttle) else {
+            return true;
+        };
         let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         bucket.tokens = (bucket.tokens + rate * now.duration_since(bucket.filled).as_secs_f64()).min(burst);

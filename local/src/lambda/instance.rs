@@ -299,8 +299,12 @@ async fn init_error(State(instance): State<Arc<Instance>>, headers: HeaderMap, b
 fn accepted(status: StatusCode) -> Response {
     let body = match status {
         StatusCode::ACCEPTED => json!({ "status": "OK" }),
-        StatusCode::BAD_REQUEST => json!({ "errorType": "InvalidRequestID", "errorMessage": "Invalid request ID" }),
-        _ => json!({ "errorType": "RequestEntityTooLarge", "errorMessage": "Exceeded maximum allowed payload size" }),
+        StatusCode::BAD_REQUEST => {
+            json!({ "errorType": "InvalidRequestID", "errorMessage": "Invalid request ID" })
+        }
+        _ => {
+            json!({ "errorType": "RequestEntityTooLarge", "errorMessage": "Exceeded maximum allowed payload size" })
+        }
     };
     (status, axum::Json(body)).into_response()
 }

@@ -171,7 +171,8 @@ impl Sqs {
         let name = input.queue_name.ok_or(SqsError::MissingParameter("QueueName"))?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || name.len() > 80 || !name.chars().all(is_name) {
-            let reason = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
+            let reason =
+                "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
             return Err(SqsError::InvalidParameterValue(reason.to_owned()));
         }
         let attributes = checked(input.attributes)?;
@@ -184,8 +185,10 @@ impl Sqs {
                 }
             }
             Err(SqsError::QueueDoesNotExist) => {
-                let mut all: QueueAttributes =
-                    SETTABLE.iter().map(|(key, default, ..)| ((*key).to_owned(), default.to_string())).collect();
+                let mut all: QueueAttributes = SETTABLE
+                    .iter()
+                    .map(|(key, default, ..)| ((*key).to_owned(), default.to_string()))
+                    .collect();
                 all.extend(attributes);
                 store.put_queue(&name, &all)?;
             }
@@ -197,7 +200,8 @@ impl Sqs {
     fn list_queues(&self, input: &Names) -> Result<Value, SqsError> {
         let prefix = input.queue_name_prefix.as_deref().unwrap_or_default();
         let names = self.store().queues()?;
-        let urls: Vec<_> = names.iter().filter(|name| name.starts_with(prefix)).map(|name| self.url(name)).collect();
+        let urls: Vec<_> =
+            names.iter().filter(|name| name.starts_with(prefix)).map(|name| self.url(name)).collect();
         Ok(json!({ "QueueUrls": urls }))
     }
 
@@ -248,9 +252,11 @@ impl Sqs {
     async fn receive(&self, queue: &str, input: Receive) -> Result<Value, SqsError> {
         let attributes = self.store().attributes(queue)?.0;
         let max = ranged("MaxNumberOfMessages", input.max_number_of_messages.unwrap_or(1), 1, 10)?;
-        let wait = input.wait_time_seconds.unwrap_or_else(|| setting(&attributes, "ReceiveMessageWaitTimeSeconds"));
+        let wait =
+            input.wait_time_seconds.unwrap_or_else(|| setting(&attributes, "ReceiveMessageWaitTimeSeconds"));
         let wait = ranged("WaitTimeSeconds", wait, 0, 20)?;
-        let visibility = input.visibility_timeout.unwrap_or_else(|| setting(&attributes, "VisibilityTimeout"));
+        let visibility =
+            input.visibility_timeout.unwrap_or_else(|| setting(&attributes, "VisibilityTimeout"));
         let visibility = ranged("VisibilityTimeout", visibility, 0, MAX_VISIBILITY_SECONDS)?;
         let deadline = Instant::now() + Duration::from_secs(u64::try_from(wait).unwrap_or(0));
         let arrival = self.arrival(queue);
@@ -261,7 +267,8 @@ impl Sqs {
             if received.is_empty() && Instant::now() < deadline {
                 let next = self.store().next_visible_ms(queue)?;
                 let until = next.map(|next| u64::try_from(next - clock::now_ms()).unwrap_or(0).max(1));
-                let until = until.map_or(deadline, |ms| deadline.min(Instant::now() + Duration::from_millis(ms)));
+                let until =
+                    until.map_or(deadline, |ms| deadline.min(Instant::now() + Duration::from_millis(ms)));
                 tokio::select! {
                     () = woken => {}
                     () = tokio::time::sleep_until(until.into()) => {}
@@ -334,12 +341,17 @@ impl Sqs {
     fn move_messages(&self, input: Move) -> Result<Value, SqsError> {
         let name = |arn: &str| arn.rsplit(':').next().unwrap_or_default().to_owned();
         let source = name(&input.source_arn.ok_or(SqsError::MissingParameter("SourceArn"))?);
-        let missing = || SqsError::ResourceNotFound("The resource that you specified for the SourceArn parameter doesn't exist.".to_owned());
+        let missing = || {
+            SqsError::ResourceNotFound(
+                "The resource that you specified for the SourceArn parameter doesn't exist.".to_owned(),
+            )
+        };
         let store = self.store();
         store.attributes(&source).map_err(|_| missing())?;
         let mut is_dead_letter_queue = false;
         for queue in store.queues()? {
-            is_dead_letter_queue |= redrive(&store.attributes(&queue)?.0).is_some_and(|(target, _)| target == source);
+            is_dead_letter_queue |=
+                redrive(&store.attributes(&queue)?.0).is_some_and(|(target, _)| target == source);
         }
         if !is_dead_letter_queue {
             let reason = "Source queue must be configured as a Dead Letter Queue.";
@@ -368,7 +380,8 @@ impl Handle {
 }
 
 fn parse<T: DeserializeOwned>(input: Value) -> Result<T, SqsError> {
-    serde_path_to_error::deserialize(input).map_err(|error| SqsError::InvalidParameterValue(error.to_string()))
+    serde_path_to_error::deserialize(input)
+        .map_err(|error| SqsError::InvalidParameterValue(error.to_string()))
 }
 
 /// A queue's setting; every queue has them all from its creation.

@@ -37,13 +37,17 @@ pub enum SqsError {
         sent: usize,
     },
     /// A character that XML 1.0 does not have.
-    #[error("Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF")]
+    #[error(
+        "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
+    )]
     InvalidMessageContents,
     /// A receipt handle that was never given out.
     #[error("The input receipt handle \"{0}\" is not a valid receipt handle.")]
     ReceiptHandleIsInvalid(String),
     /// A change of visibility of a message that nobody holds.
-    #[error("Value {0} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.")]
+    #[error(
+        "Value {0} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change."
+    )]
     MessageNotInflight(String),
     /// An attribute that queues do not have.
     #[error("Unknown Attribute {0}.")]
@@ -82,13 +86,17 @@ impl SqsError {
             Self::BatchEntryIdsNotDistinct(_) => {
                 ("BatchEntryIdsNotDistinct", "AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
             }
-            Self::InvalidBatchEntryId => ("InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId"),
+            Self::InvalidBatchEntryId => {
+                ("InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId")
+            }
             Self::BatchRequestTooLong { .. } => {
                 ("BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong")
             }
             Self::InvalidMessageContents => ("InvalidMessageContents", "InvalidMessageContents"),
             Self::ReceiptHandleIsInvalid(_) => ("ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"),
-            Self::MessageNotInflight(_) => ("MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"),
+            Self::MessageNotInflight(_) => {
+                ("MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight")
+            }
             Self::InvalidAttributeName(_) => ("InvalidAttributeName", "InvalidAttributeName"),
             Self::InvalidAttributeValue(_) => ("InvalidAttributeValue", "InvalidAttributeValue"),
             Self::ResourceNotFound(_) => ("ResourceNotFoundException", "ResourceNotFoundException"),

@@ -58,7 +58,9 @@ impl Outgoing {
         let body = self.message_body.as_deref().filter(|body| !body.is_empty());
         let body = body.ok_or(SqsError::MissingParameter("MessageBody"))?;
         if self.size() > limit {
-            let reason = format!("One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes.");
+            let reason = format!(
+                "One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes."
+            );
             return Err(SqsError::InvalidParameterValue(reason));
         }
         if !body.chars().all(is_allowed) {
@@ -71,7 +73,10 @@ impl Outgoing {
             return Err(SqsError::InvalidParameterValue(reason));
         }
         if self.message_attributes.len() > MAX_ATTRIBUTES {
-            let reason = format!("Number of message attributes [{}] exceeds the allowed maximum [10].", self.message_attributes.len());
+            let reason = format!(
+                "Number of message attributes [{}] exceeds the allowed maximum [10].",
+                self.message_attributes.len()
+            );
             return Err(SqsError::InvalidParameterValue(reason));
         }
         for (name, attribute) in &self.message_attributes {
@@ -109,7 +114,9 @@ impl Attribute {
             }
         };
         if !matches || self.bytes().is_none_or(|value| value.is_empty()) {
-            return invalid(format!("The message attribute '{name}' must contain a non-empty value of its type."));
+            return invalid(format!(
+                "The message attribute '{name}' must contain a non-empty value of its type."
+            ));
         }
         Ok(())
     }

@@ -85,7 +85,10 @@ async fn serve(State(sqs): State<Arc<Sqs>>, headers: HeaderMap, body: Bytes) -> 
         Ok(input) => sqs.act(action, input).await,
         Err(error) => Err(SqsError::InvalidParameterValue(format!("The request is not JSON: {error}"))),
     };
-    let headers = [("content-type", "application/x-amz-json-1.0".to_owned()), ("x-amzn-requestid", clock::request_id())];
+    let headers = [
+        ("content-type", "application/x-amz-json-1.0".to_owned()),
+        ("x-amzn-requestid", clock::request_id()),
+    ];
     match outcome {
         Ok(Value::Null) => headers.into_response(),
         Ok(output) => (headers, output.to_string()).into_response(),

@@ -74,8 +74,10 @@ impl Store {
     }
 
     pub(super) fn attributes(&self, queue: &str) -> Result<(QueueAttributes, i64), SqsError> {
-        let mut statement = self.0.prepare_cached("SELECT attributes, created_ms FROM queues WHERE name = ?")?;
-        let found = statement.query_row([queue], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
+        let mut statement =
+            self.0.prepare_cached("SELECT attributes, created_ms FROM queues WHERE name = ?")?;
+        let found =
+            statement.query_row([queue], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
         let (attributes, created) = found.ok_or(SqsError::QueueDoesNotExist)?;
         Ok((serde_json::from_str(&attributes).unwrap_or_default(), created))
     }
@@ -113,7 +115,15 @@ impl Store {
             "INSERT INTO messages (queue, id, body, attributes, trace, sent_ms, visible_ms)
              VALUES (?, ?, ?, ?, ?, ?, ?)",
         )?;
-        statement.execute(params![queue, id, body, json!(attributes).to_string(), trace, now, now + delay_ms])?;
+        statement.execute(params![
+            queue,
+            id,
+            body,
+            json!(attributes).to_string(),
+            trace,
+            now,
+            now + delay_ms
+        ])?;
         Ok(())
     }
 
@@ -150,7 +160,9 @@ impl Store {
                                ORDER BY visible_ms, seq LIMIT ?3)
                  RETURNING id, body, attributes, trace, sent_ms, first_receive_ms, receives, receipt, came_from",
             )?;
-            statement.query_map(params![queue, now, max, visibility_ms], received)?.collect::<Result<_, _>>()?
+            statement
+                .query_map(params![queue, now, max, visibility_ms], received)?
+                .collect::<Result<_, _>>()?
         };
         transaction.commit()?;
         Ok(received)

@@ -82,7 +82,8 @@ impl<'a> Resolver<'a> {
             }
             "Fn::Select" => {
                 let [index, list] = exactly(argument, "!Select")?;
-                let index: usize = self.string(index)?.parse().map_err(|_| "!Select: the index is no number")?;
+                let index: usize =
+                    self.string(index)?.parse().map_err(|_| "!Select: the index is no number")?;
                 let mut list = self.strings(list, "!Select")?;
                 if index >= list.len() {
                     return Err(format!("!Select: there is no item {index} of {}", list.len()));
@@ -182,7 +183,8 @@ impl<'a> Resolver<'a> {
     fn holds(&self, definition: &Value) -> Result<bool, String> {
         let entry = definition.as_object().and_then(single_entry);
         let (name, argument) = entry.ok_or("it is no condition function")?;
-        let each = || items(argument, name)?.iter().map(|item| self.holds(item)).collect::<Result<Vec<_>, _>>();
+        let each =
+            || items(argument, name)?.iter().map(|item| self.holds(item)).collect::<Result<Vec<_>, _>>();
         match name {
             "Condition" => self.condition(text(argument, name)?),
             "Fn::Equals" => {

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::properties::{
-    Event, FUNCTION_KEYS, FunctionProperties, HTTP_API_KEYS, HttpApiEvent, HttpApiProperties, LambdaAuthorizer,
-    QueueProperties, RouteSettings, ScheduleEvent, SqsEvent,
+    Event, FUNCTION_KEYS, FunctionProperties, HTTP_API_KEYS, HttpApiEvent, HttpApiProperties,
+    LambdaAuthorizer, QueueProperties, RouteSettings, ScheduleEvent, SqsEvent,
 };
 use super::{
     ACCOUNT_ID, AuthorizerSpec, FunctionSpec, FunctionUrlSpec, MappingSpec, QueueSpec, Resolver, RouteSpec,
@@ -64,7 +64,10 @@ pub(super) fn template(document: Value, region: &str) -> Result<Template, Templa
         }
     }
     let named = |functions: bool| {
-        names.iter().filter(move |(_, _, is_function)| *is_function == functions).map(|(id, name, _)| (*id, name))
+        names
+            .iter()
+            .filter(move |(_, _, is_function)| *is_function == functions)
+            .map(|(id, name, _)| (*id, name))
     };
     let static_names = static_names(region, named(true), named(false));
     let resolver = Resolver::new(&document, region, &static_names);
@@ -204,12 +207,17 @@ fn merged(globals: Option<&Value>, own: Option<&Value>) -> Map<String, Value> {
     merged
 }
 
-fn queue(id: &str, name: &str, document: &Value, resolver: &Resolver<'_>) -> Result<QueueSpec, TemplateError> {
+fn queue(
+    id: &str,
+    name: &str,
+    document: &Value,
+    resolver: &Resolver<'_>,
+) -> Result<QueueSpec, TemplateError> {
     let own = document.pointer(&format!("/Resources/{id}/Properties"));
     let own = own.map_or_else(Map::new, |own| merged(None, Some(own)));
-    let own = own.into_iter().filter(|(key, _)| !["QueueName", "Tags", "KmsMasterKeyId"].contains(&key.as_str()));
-    let read: QueueProperties =
-        properties(id, None, Some(&Value::Object(own.collect())), None, resolver)?;
+    let own =
+        own.into_iter().filter(|(key, _)| !["QueueName", "Tags", "KmsMasterKeyId"].contains(&key.as_str()));
+    let read: QueueProperties = properties(id, None, Some(&Value::Object(own.collect())), None, resolver)?;
     let attributes = [
         ("VisibilityTimeout", read.visibility_timeout),
         ("MessageRetentionPeriod", read.message_retention_period),
@@ -217,7 +225,8 @@ fn queue(id: &str, name: &str, document: &Value, resolver: &Resolver<'_>) -> Res
         ("ReceiveMessageWaitTimeSeconds", read.receive_message_wait_time_seconds),
         ("MaximumMessageSize", read.maximum_message_size),
     ];
-    let attributes = attributes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string())));
+    let attributes =
+        attributes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string())));
     let redrive = match read.redrive_policy {
         None => None,
         Some(policy) => {
@@ -225,7 +234,12 @@ fn queue(id: &str, name: &str, document: &Value, resolver: &Resolver<'_>) -> Res
             Some((queue_of(&policy.dead_letter_target_arn, at)?, policy.max_receive_count))
         }
     };
-    Ok(QueueSpec { logical_id: id.to_owned(), name: name.to_owned(), attributes: attributes.collect(), redrive })
+    Ok(QueueSpec {
+        logical_id: id.to_owned(),
+        name: name.to_owned(),
+        attributes: attributes.collect(),
+        redrive,
+    })
 }
 
 fn queue_of(arn: &str, at: String) -> Result<String, TemplateError> {
@@ -233,7 +247,12 @@ fn queue_of(arn: &str, at: String) -> Result<String, TemplateError> {
     name.map(str::to_owned).ok_or_else(|| TemplateError::new(at, format!("{arn} is not a queue's ARN")))
 }
 
-fn function(id: &str, name: &str, document: &Value, resolver: &Resolver<'_>) -> Result<Declared, TemplateError> {
+fn function(
+    id: &str,
+    name: &str,
+    document: &Value,
+    resolver: &Resolver<'_>,
+) -> Result<Declared, TemplateError> {
     let globals = document.pointer("/Globals/Function");
     let own = document.pointer(&format!("/Resources/{id}/Properties"));
     let read: FunctionProperties = properties(id, globals, own, Some(&FUNCTION_KEYS), resolver)?;
@@ -276,7 +295,9 @@ fn http_api(
     let (id, own) = match apis.as_slice() {
         [] => ("ServerlessHttpApi", None),
         [api] => *api,
-        [_, (second, _), ..] => return Err(TemplateError::new(*second, "the local stack serves one HTTP API only")),
+        [_, (second, _), ..] => {
+            return Err(TemplateError::new(*second, "the local stack serves one HTTP API only"));
+        }
     };
     let read: HttpApiProperties = properties(id, globals, own, Some(&HTTP_API_KEYS), resolver)?;
     for (name, authorizer) in read.auth.iter().flat_map(|auth| &auth.authorizers) {
@@ -310,7 +331,11 @@ fn authorizer_spec(
     })
 }
 
-fn events(declared: &Declared, api: &HttpApiProperties, template: &mut Template) -> Result<(), TemplateError> {
+fn events(
+    declared: &Declared,
+    api: &HttpApiProperties,
+    template: &mut Template,
+) -> Result<(), TemplateError> {
     for (event, trigger) in &declared.events {
         let at = format!("{}.Properties.Events.{event}.Properties", declared.spec.logical_id);
         match trigger {
@@ -356,7 +381,8 @@ fn route(
         return Err(TemplateError::new(format!("{at}.TimeoutInMillis"), "it must be between 50 and 30000"));
     }
     let method = event.method.to_uppercase().replace('*', "ANY");
-    let settings = event.route_settings.or(api.route_settings.get(&format!("{method} {}", event.path)).copied());
+    let settings =
+        event.route_settings.or(api.route_settings.get(&format!("{method} {}", event.path)).copied());
     Ok(RouteSpec {
         throttle: settings.or(api.default_route_settings).and_then(throttle),
         method,
@@ -380,7 +406,10 @@ fn mapping(
 ) -> Result<Option<MappingSpec>, TemplateError> {
     let queue = queue_of(&event.queue, format!("{at}.Queue"))?;
     if !template.queues.iter().any(|declared| declared.name == queue) {
-        return Err(TemplateError::new(format!("{at}.Queue"), format!("{queue} is no queue of this template")));
+        return Err(TemplateError::new(
+            format!("{at}.Queue"),
+            format!("{queue} is no queue of this template"),
+        ));
     }
     if !(1..=10_000).contains(&event.batch_size) {
         return Err(TemplateError::new(format!("{at}.BatchSize"), "it must be between 1 and 10000"));
@@ -409,7 +438,12 @@ fn mapping(
     Ok(event.enabled.then_some(mapping))
 }
 
-fn scheduled(event: &ScheduleEvent, function: &FunctionSpec, id: &str, is_rule: bool) -> Option<ScheduleSpec> {
+fn scheduled(
+    event: &ScheduleEvent,
+    function: &FunctionSpec,
+    id: &str,
+    is_rule: bool,
+) -> Option<ScheduleSpec> {
     let enabled = event.enabled.unwrap_or(true) && event.state.as_deref() != Some("DISABLED");
     let policy = event.retry_policy.as_ref();
     let retries = policy.and_then(|policy| policy.maximum_retry_attempts);
@@ -434,7 +468,8 @@ fn function_urls(
 ) -> Result<Vec<FunctionUrlSpec>, TemplateError> {
     let mut found = Vec::new();
     for (name, output) in document.get("Outputs").and_then(Value::as_object).into_iter().flatten() {
-        let Some(value) = output.get("Value").filter(|value| value.to_string().contains("FunctionUrl")) else {
+        let Some(value) = output.get("Value").filter(|value| value.to_string().contains("FunctionUrl"))
+        else {
             continue;
         };
         let at = |reason| TemplateError::new(format!("Outputs.{name}.Value"), reason);
@@ -450,7 +485,10 @@ fn function_urls(
     for Declared { spec, has_url, .. } in declared {
         if *has_url && !found.iter().any(|url| url.function == spec.name) {
             let at = format!("{}.Properties.FunctionUrlConfig", spec.logical_id);
-            let reason = format!("no output gives its public path as !Sub \"${{{}Url.FunctionUrl}}path\"", spec.logical_id);
+            let reason = format!(
+                "no output gives its public path as !Sub \"${{{}Url.FunctionUrl}}path\"",
+                spec.logical_id
+            );
             return Err(TemplateError::new(at, reason));
         }
     }
