@@ -100,8 +100,8 @@ async fn key(scopes: &str) -> Result<(), Box<dyn Error>> {
 
 fn clean_data() -> Result<(), Box<dyn Error>> {
     let settings = settings()?;
-    if StackInfo::read(&settings.data).is_ok() {
-        return Err("the stack is running: stop it first".into());
+    if settings.data.exists() {
+        local::stack::lock(&settings.data)?;
     }
     local::postgres::remove_data(&settings.data.join("postgres"))?;
     match std::fs::remove_dir_all(&settings.data) {

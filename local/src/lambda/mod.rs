@@ -16,12 +16,15 @@ use tokio::sync::{Semaphore, watch};
 use self::instance::{Failure, Instance};
 pub(crate) use self::invoke_api::router;
 use self::output::Output;
-use crate::clock;
+use crate::{children, clock};
 use crate::metrics::Metrics;
 use crate::template::{ACCOUNT_ID, FunctionSpec};
 
 /// Lambda's limit of a synchronous request's and an answer's payload: 6 MB.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
+
+/// How long [`Functions::stop`] waits for killed processes.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an invocation gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +132,17 @@ impl Functions {
         self.by_name.values()
     }
 
+    /// Ends every process, and waits until they are gone. What they were doing fails.
+    pub async fn stop(&self) {
+        let mut changes = self.changes();
+        self.iter().for_each(|function| function.kill_all());
+        let gone = async {
+            while self.iter().any(|function| !function.pids().is_empty()) && changes.changed().await.is_ok() {}
+        };
+        // A process that `SIGKILL` cannot end hangs in the kernel: it is not waited for.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, gone).await;
+    }
+
     /// Changes whenever a process starts or ends.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -204,6 +218,11 @@ impl Function {
                 outcome => return outcome,
             }
         }
+    }
+
+    fn kill_all(&self) {
+        self.machine.close();
+        self.pids().into_iter().for_each(children::kill_group);
     }
 
     fn rest(&self, instance: Arc<Instance>) {

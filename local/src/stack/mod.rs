@@ -6,6 +6,7 @@ mod keys;
 mod queues;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -45,6 +46,9 @@ pub enum StackError {
         #[source]
         source: std::io::Error,
     },
+    /// Another stack has the folder.
+    #[error("a stack is running with its data in {}: stop it first", .0.display())]
+    Running(PathBuf),
     /// The template is wrong.
     #[error("template.yaml: {0}")]
     Template(#[from] TemplateError),
@@ -95,7 +99,9 @@ pub struct Stack {
     info: StackInfo,
     data: PathBuf,
     tasks: JoinSet<()>,
+    functions: Arc<Functions>,
     postgres: Option<Postgres>,
+    _lock: File,
 }
 
 impl Stack {
@@ -106,8 +112,9 @@ impl Stack {
     /// As [`StackError`] says, in words for the person who typed the command.
     pub async fn start(settings: &Settings) -> Result<Self, StackError> {
         let begun = Instant::now();
-        let info_file = StackInfo::path(&settings.data);
         std::fs::create_dir_all(&settings.data).map_err(file(&settings.data))?;
+        let lock = lock(&settings.data)?;
+        let info_file = StackInfo::path(&settings.data);
         if info_file.exists() {
             std::fs::remove_file(&info_file).map_err(file(&info_file))?;
         }
@@ -123,8 +130,9 @@ impl Stack {
                 info.ready_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 info.functions = info::function_infos(&functions);
                 info.write(&settings.data).map_err(file(&info_file))?;
-                let mut stack = Self { info, data: settings.data.clone(), tasks, postgres };
-                stack.tasks.spawn(stack.info.clone().keep(functions, settings.data.clone()));
+                let data = settings.data.clone();
+                let mut stack = Self { info, data, tasks, functions, postgres, _lock: lock };
+                stack.tasks.spawn(stack.info.clone().keep(stack.functions.clone(), stack.data.clone()));
                 Ok(stack)
             }
             Err(error) => {
@@ -144,8 +152,8 @@ impl Stack {
 
     /// Stops everything. Messages that were being worked on come back after their visibility timeout.
     pub async fn stop(mut self) {
-        // The functions' processes die with the tasks that watch them.
         self.tasks.shutdown().await;
+        self.functions.stop().await;
         if let Some(postgres) = self.postgres {
             postgres.stop().await;
         }
@@ -247,6 +255,18 @@ async fn bind(port: u16, variable: &'static str) -> Result<(TcpListener, u16), S
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     Ok((listener, port))
+}
+
+/// Two stacks in one folder would take each other's data; a stack that was killed holds no lock.
+///
+/// # Errors
+///
+/// [`StackError::Running`] if there is one.
+pub fn lock(data: &Path) -> Result<File, StackError> {
+    let path = data.join("lock");
+    let lock = File::create(&path).map_err(file(&path))?;
+    lock.try_lock().map_err(|_| StackError::Running(data.to_owned()))?;
+    Ok(lock)
 }
 
 fn file(path: &Path) -> impl FnOnce(std::io::Error) -> StackError {
