@@ -1,1 +1,111 @@
-fn main() {}
+//! The one-machine stack's command.
+//!
+//! `local run` starts the stack, `local key --scopes a,b` prints a new API key of the running one, `local clean-data`
+//! removes what it keeps.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use local::settings::Settings;
+use local::stack::{Stack, StackInfo};
+use tokio::signal::unix::{SignalKind, signal};
+
+const USAGE: &str = "usage: local run | key --scopes messages:send,messages:read | clean-data";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["run"] => run().await,
+        ["key", "--scopes", scopes] => key(scopes).await,
+        ["clean-data"] => clean_data(),
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "local: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn settings() -> Result<Settings, Box<dyn Error>> {
+    // One cargo build puts the functions beside this binary.
+    let binary = std::env::current_exe()?;
+    let binaries = binary.parent().map(PathBuf::from).unwrap_or_default();
+    Ok(Settings::from_env(std::env::current_dir()?, binaries)?)
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let settings = settings()?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Dropping a start that is not through takes its children with it.
+    let stack = tokio::select! {
+        stack = Stack::start(&settings) => stack?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
+    announce(stack.info(), &settings)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    writeln!(std::io::stdout(), "\nstopping")?;
+    stack.stop().await;
+    Ok(())
+}
+
+/// Prints the addresses and three commands to paste.
+fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (api, simulator) = (&info.api_url, &info.twilio_api_url);
+    let key = info.api_key.as_deref().unwrap_or("<key>");
+    let files = settings.data.display();
+    writeln!(out, "\nReady after {} ms.\n", info.ready_ms)?;
+    writeln!(out, "  API       {api}   key {key}")?;
+    writeln!(out, "  Phone     {simulator}/")?;
+    writeln!(out, "  Metrics   {api}/metrics")?;
+    writeln!(out, "  AWS       {}   (SQS, Lambda's Invoke)", info.aws_endpoint_url)?;
+    writeln!(out, "  Database  {}", info.database_url)?;
+    writeln!(out, "  Logs      {files}/logs, all of this in {files}/stack.json\n")?;
+    writeln!(out, "Text the service from a handset:")?;
+    writeln!(
+        out,
+        "  curl -sX POST {simulator}/simulator/handsets/+12025550123/messages -H 'content-type: application/json' \
+         -d '{{\"body\":\"The heating is off\"}}'"
+    )?;
+    writeln!(out, "Read the conversation:")?;
+    writeln!(out, "  curl -s {api}/conversations/+12025550123 -H 'authorization: Bearer {key}'")?;
+    writeln!(out, "Answer:")?;
+    writeln!(
+        out,
+        "  curl -sX POST {api}/sms/send -H 'authorization: Bearer {key}' -H 'content-type: application/json' \
+         -d '{{\"to\":\"+12025550123\",\"body\":\"We are on our way\"}}'\n"
+    )?;
+    writeln!(out, "Ctrl-C stops everything; the data stay until `make clean-data`.\n")
+}
+
+async fn key(scopes: &str) -> Result<(), Box<dyn Error>> {
+    let info = StackInfo::read(&settings()?.data)
+        .map_err(|error| format!("no running stack is known ({error}): `make run` starts one"))?;
+    let scopes: Vec<&str> = scopes.split(',').map(str::trim).filter(|scope| !scope.is_empty()).collect();
+    let key = local::stack::create_key(&info.aws_endpoint_url, &scopes).await?;
+    writeln!(std::io::stdout(), "{key}")?;
+    Ok(())
+}
+
+fn clean_data() -> Result<(), Box<dyn Error>> {
+    let settings = settings()?;
+    if settings.data.exists() {
+        local::stack::lock(&settings.data)?;
+    }
+    local::postgres::remove_data(&settings.data.join("postgres"))?;
+    match std::fs::remove_dir_all(&settings.data) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

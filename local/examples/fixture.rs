@@ -1,0 +1,78 @@
+//! A function for the stack's own tests: it does what its event, or the body of its first record, tells it to.
+
+use std::time::Duration;
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    if std::env::var("FIXTURE_FAILS_AT_START").is_ok() {
+        std::process::exit(3);
+    }
+    run(service_fn(handle)).await
+}
+
+async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let (payload, context) = event.into_parts();
+    let from_record = payload.pointer("/Records/0/body").and_then(Value::as_str);
+    let from_http = payload.get("body").and_then(Value::as_str);
+    let order = payload.get("do").and_then(Value::as_str).or(from_record).or(from_http).unwrap_or_default();
+    match order {
+        "crash" => std::process::exit(1),
+        "abort" => std::process::abort(),
+        "hang" => std::future::pending().await,
+        "sleep" => tokio::time::sleep(Duration::from_millis(300)).await,
+        "error" => return Err("ordered to fail".into()),
+        "fail" => return Ok(failures(&payload)),
+        "garbage" => return Ok(json!({ "statusCode": "no number" })),
+        "large" => return Ok(json!("x".repeat(7 * 1024 * 1024))),
+        "metric" => emit(),
+        _ => {}
+    }
+    Ok(answer(&payload, &context))
+}
+
+/// Authorizes the key `right`; answers HTTP with the event itself; else tells what the runtime told it.
+fn answer(payload: &Value, context: &lambda_runtime::Context) -> Value {
+    if payload.get("type").is_some_and(|kind| kind == "REQUEST") {
+        let right = payload.pointer("/identitySource/0").is_some_and(|key| key == "Bearer right");
+        return json!({ "isAuthorized": right, "context": { "key_id": "7", "asked": context.request_id } });
+    }
+    if payload.get("routeKey").is_some() {
+        let headers = json!({ "content-type": "application/json" });
+        return json!({ "statusCode": 200, "headers": headers, "cookies": ["a=1", "b=2"], "body": payload.to_string() });
+    }
+    json!({
+        "event": payload,
+        "request_id": context.request_id,
+        "deadline": context.deadline,
+        "arn": context.invoked_function_arn,
+        "pid": std::process::id(),
+        "environment": std::env::vars().collect::<std::collections::BTreeMap<_, _>>(),
+    })
+}
+
+/// Names every record whose body is `fail`.
+fn failures(payload: &Value) -> Value {
+    let records = payload["Records"].as_array().into_iter().flatten();
+    let failed = records.filter(|record| record["body"] == "fail");
+    json!({ "batchItemFailures": failed.map(|record| json!({ "itemIdentifier": record["messageId"] })).collect::<Vec<_>>() })
+}
+
+#[expect(clippy::print_stdout, reason = "a metric is a line on standard output")]
+fn emit() {
+    println!(
+        "{}",
+        json!({
+            "_aws": { "Timestamp": 0, "CloudWatchMetrics": [{
+                "Namespace": "Fixture",
+                "Dimensions": [["service"]],
+                "Metrics": [{ "Name": "OrdersTaken", "Unit": "Count" }, { "Name": "Wait", "Unit": "Milliseconds" }],
+            }] },
+            "service": "echo",
+            "OrdersTaken": 2,
+            "Wait": [1.5, 2.5],
+        })
+    );
+}

@@ -1,0 +1,146 @@
+//! The front door: API Gateway's HTTP API, the functions' own URLs, and `/metrics`.
+
+mod authorizer;
+mod events;
+mod response;
+mod routes;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{ConnectInfo, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{Request, StatusCode};
+
+use self::authorizer::{Authorizer, Refusal};
+use self::events::Incoming;
+use self::response::{from_function, own, url_own};
+use self::routes::{Matched, Route};
+use crate::clock;
+use crate::lambda::{Functions, InvokeError, MAX_PAYLOAD_BYTES, WhenBusy};
+use crate::metrics::Metrics;
+use crate::template::Template;
+
+/// An HTTP API's limit of a request's body: 10 MB.
+const MAX_API_BODY_BYTES: usize = 10 * 1024 * 1024;
+
+/// What the front door needs to answer.
+#[derive(Debug)]
+pub struct Gateway {
+    functions: Arc<Functions>,
+    metrics: Arc<Metrics>,
+    routes: Vec<Arc<Route>>,
+    authorizers: BTreeMap<String, Authorizer>,
+    /// Function names by path.
+    function_urls: BTreeMap<String, String>,
+    region: String,
+    port: u16,
+}
+
+impl Gateway {
+    /// A front door on `port` to what the template declares.
+    #[must_use]
+    pub fn new(template: &Template, functions: Arc<Functions>, metrics: Arc<Metrics>, port: u16) -> Self {
+        let authorizers = template.authorizers.iter();
+        let urls = template.function_urls.iter();
+        Self {
+            functions,
+            metrics,
+            routes: template.routes.iter().cloned().map(|route| Arc::new(Route::new(route))).collect(),
+            authorizers: authorizers
+                .map(|(name, spec)| (name.clone(), Authorizer::new(spec.clone())))
+                .collect(),
+            function_urls: urls.map(|url| (url.path.clone(), url.function.clone())).collect(),
+            region: template.region().to_owned(),
+            port,
+        }
+    }
+
+    /// The routes, to be served with the peer's address.
+    pub fn router(self) -> Router {
+        Router::new().route("/metrics", get(metrics)).fallback(serve).with_state(Arc::new(self))
+    }
+
+    async fn api(&self, incoming: &Incoming) -> Response {
+        let Some(matched) =
+            routes::find(&self.routes, incoming.parts.method.as_str(), incoming.parts.uri.path())
+        else {
+            return own(StatusCode::NOT_FOUND, "Not Found");
+        };
+        if !matched.route.admits() {
+            return own(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
+        }
+        let context = match self.authorized(incoming, &matched).await {
+            Ok(context) => context,
+            Err(Refusal(status, message)) => return own(status, message),
+        };
+        let event = incoming.api_event(&matched, context.as_ref(), self.port).to_string();
+        if event.len() > MAX_PAYLOAD_BYTES {
+            return own(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        }
+        let spec = &matched.route.spec;
+        let invoked = self.functions.invoke(&spec.function, event.into(), WhenBusy::Throttle);
+        match tokio::time::timeout(spec.timeout, invoked).await {
+            Err(_) | Ok(Err(InvokeError::Throttled)) => {
+                own(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+            }
+            Ok(answer) => answer
+                .ok()
+                .and_then(|answer| from_function(&answer, &incoming.request_id))
+                .unwrap_or_else(|| own(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")),
+        }
+    }
+
+    async fn authorized(
+        &self,
+        incoming: &Incoming,
+        matched: &Matched,
+    ) -> Result<Option<serde_json::Value>, Refusal> {
+        let name = matched.route.spec.authorizer.as_ref();
+        let Some(authorizer) = name.and_then(|name| self.authorizers.get(name)) else { return Ok(None) };
+        authorizer.authorize(&self.functions, incoming, matched, &self.region, self.port).await.map(Some)
+    }
+
+    async fn function_url(&self, function: &str, incoming: &Incoming) -> Response {
+        let event = incoming.url_event(self.port).to_string();
+        if event.len() > MAX_PAYLOAD_BYTES {
+            return url_own(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        }
+        match self.functions.invoke(function, event.into(), WhenBusy::Throttle).await {
+            Ok(answer) => from_function(&answer, &incoming.request_id)
+                .unwrap_or_else(|| (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response()),
+            Err(InvokeError::Throttled) => url_own(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded."),
+            Err(_) => (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response(),
+        }
+    }
+}
+
+async fn serve(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let function = gateway.function_urls.get(parts.uri.path());
+    let refuse = if function.is_some() { url_own } else { own };
+    let too_large = || refuse(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+    let declared = body.size_hint().exact().unwrap_or(0);
+    if declared > MAX_API_BODY_BYTES as u64 {
+        return too_large();
+    }
+    let Ok(body) = axum::body::to_bytes(body, MAX_API_BODY_BYTES).await else { return too_large() };
+    let incoming = Incoming { parts, body, source: peer.ip(), request_id: clock::request_id() };
+    match function {
+        Some(function) => gateway.function_url(function, &incoming).await,
+        None => gateway.api(&incoming).await,
+    }
+}
+
+async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
+    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.prometheus())
+        .into_response()
+}

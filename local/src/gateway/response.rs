@@ -1,0 +1,78 @@
+//! A function's answer of payload format 2.0 as an HTTP response.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Structured {
+    status_code: Value,
+    #[serde(default)]
+    headers: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    multi_value_headers: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(default)]
+    cookies: Option<Vec<String>>,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+/// Maps a function's answer; `None` if AWS could not: a wrong status, header or base64.
+///
+/// An answer without `statusCode` is the body of a 200 itself, as JSON.
+pub(super) fn from_function(answer: &[u8], request_id: &str) -> Option<Response> {
+    let value: Value = serde_json::from_slice(answer).ok()?;
+    if value.get("statusCode").is_none() {
+        let body = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        return Some(([("content-type", "application/json")], body).into_response());
+    }
+    let structured: Structured = serde_json::from_value(value).ok()?;
+    let code = structured.status_code.as_u64().or_else(|| structured.status_code.as_str()?.parse().ok())?;
+    let body = structured.body.unwrap_or_default();
+    let body = if structured.is_base64_encoded { STANDARD.decode(body).ok()? } else { body.into_bytes() };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(u16::try_from(code).ok()?).ok()?;
+    let headers = response.headers_mut();
+    let single = structured.headers.unwrap_or_default().into_iter().map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        (name, vec![value])
+    });
+    for (name, values) in single.chain(structured.multi_value_headers.unwrap_or_default()) {
+        let name = HeaderName::try_from(name).ok()?;
+        // The length is the gateway's to tell: it may have decoded base64.
+        if name == http::header::CONTENT_LENGTH || name == http::header::TRANSFER_ENCODING {
+            continue;
+        }
+        headers.remove(&name);
+        for value in values {
+            headers.append(&name, HeaderValue::try_from(value).ok()?);
+        }
+    }
+    for cookie in structured.cookies.unwrap_or_default() {
+        headers.append(http::header::SET_COOKIE, HeaderValue::try_from(cookie).ok()?);
+    }
+    if !headers.contains_key(http::header::CONTENT_TYPE) {
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+    }
+    headers.insert("apigw-requestid", HeaderValue::try_from(request_id).ok()?);
+    Some(response)
+}
+
+/// What the gateway answers by itself.
+pub(super) fn own(status: StatusCode, message: &str) -> Response {
+    (status, axum::Json(json!({ "message": message }))).into_response()
+}
+
+/// The same for a function URL, whose object is spelt with a capital.
+pub(super) fn url_own(status: StatusCode, message: &str) -> Response {
+    (status, axum::Json(json!({ "Message": message }))).into_response()
+}

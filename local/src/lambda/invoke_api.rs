@@ -1,0 +1,59 @@
+//! Lambda's Invoke API, for the AWS SDKs and for `local key`.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+
+use super::{Functions, InvokeError, WhenBusy};
+
+/// The functions, once they can be invoked: they need queues, which the same endpoint makes.
+type Late = Arc<OnceLock<Arc<Functions>>>;
+
+/// The API's route.
+pub(crate) fn router(functions: Late) -> Router {
+    Router::new()
+        .route("/2015-03-31/functions/{name}/invocations", post(invoke))
+        .layer(axum::extract::DefaultBodyLimit::max(super::MAX_PAYLOAD_BYTES))
+        .with_state(functions)
+}
+
+async fn invoke(
+    State(functions): State<Late>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    payload: Bytes,
+) -> Response {
+    let payload = if payload.is_empty() { Bytes::from_static(b"{}") } else { payload };
+    let Some(functions) = functions.get().cloned() else {
+        return aws_error(StatusCode::SERVICE_UNAVAILABLE, "ServiceException", "The stack is starting.");
+    };
+    if functions.get(&name).is_none() {
+        let message = format!("Function not found: {name}");
+        return aws_error(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
+    }
+    if headers.get("x-amz-invocation-type").is_some_and(|kind| kind == "Event") {
+        tokio::spawn(async move { functions.invoke(&name, payload, WhenBusy::Wait).await });
+        return StatusCode::ACCEPTED.into_response();
+    }
+    match functions.invoke(&name, payload, WhenBusy::Throttle).await {
+        Ok(answer) => ([("x-amz-executed-version", "$LATEST")], answer).into_response(),
+        Err(InvokeError::Function(payload)) => {
+            ([("x-amz-executed-version", "$LATEST"), ("x-amz-function-error", "Unhandled")], payload)
+                .into_response()
+        }
+        Err(error @ (InvokeError::Throttled | InvokeError::NotFound(_))) => {
+            aws_error(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", &error.to_string())
+        }
+    }
+}
+
+fn aws_error(status: StatusCode, kind: &'static str, message: &str) -> Response {
+    (status, [("x-amzn-errortype", kind)], Json(json!({ "Type": "User", "Message": message })))
+        .into_response()
+}

@@ -1,0 +1,353 @@
+//! A PostgreSQL server of the stack's own: found, set up once, started, and never left behind.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+use crate::children::{self, OnOrphaned};
+use crate::clock;
+
+/// The owner of the cluster and of the database, both of this name.
+const DATABASE: &str = "sms";
+/// The user that Debian's package makes; Postgres does not run as root.
+const SERVER_USER: &str = "postgres";
+/// How long a start may take, recovery after a kill included.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a clean shutdown may take before the server is killed: it recovers at the next start.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Every function's processes may be up at once, each with a connection or a few.
+const MAX_CONNECTIONS: u32 = 400;
+
+/// Why there is no database.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// No server is installed.
+    #[error(
+        "no PostgreSQL server was found (initdb in PATH, /usr/lib/postgresql/*/bin or Homebrew's folders). Install \
+         one (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql), or set DATABASE_URL"
+    )]
+    NotInstalled,
+    /// Root without a user for the server.
+    #[error(
+        "PostgreSQL does not run as root, and there is no user `{SERVER_USER}` to run it as: create one, or set DATABASE_URL"
+    )]
+    NoServerUser,
+    /// A step failed.
+    #[error("cannot {step}: {source}")]
+    Io {
+        /// What was tried.
+        step: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program of PostgreSQL failed.
+    #[error("{program} failed:\n{output}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// What it printed.
+        output: String,
+    },
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Postgres {
+    child: Child,
+    pid: u32,
+    url: String,
+    data: PathBuf,
+}
+
+/// Whose processes the server's are, when the stack runs as root.
+#[derive(Debug, Clone, Copy)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl Postgres {
+    /// Sets up a cluster at the first start, and starts its server on a free port of the loopback interface.
+    ///
+    /// The data are in `folder`; or, if the server's user cannot go there, in a folder of `/var/lib` named after it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresError`] says, in words for the person who typed the command.
+    pub async fn start(folder: &Path, log: &Path) -> Result<Self, PostgresError> {
+        let binaries = find_binaries().ok_or(PostgresError::NotInstalled)?;
+        let user = server_user()?;
+        let root = data_root(folder, user).await?;
+        let data = root.join("data");
+        let password = password(&root, user)?;
+        if !data.join("PG_VERSION").exists() {
+            initialise(&binaries, &data, &root.join("password"), user).await?;
+        }
+        stop_stale(&data).await;
+        let port = free_port().await.map_err(io("find a free port"))?;
+        let log_file = std::fs::File::create(log).map_err(io(&format!("write {}", log.display())))?;
+        let mut command = command(&binaries, "postgres", user);
+        command
+            .arg("-D")
+            .arg(&data)
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", &format!("port={port}"), "-c", &format!("max_connections={MAX_CONNECTIONS}")])
+            .stdout(Stdio::from(log_file.try_clone().map_err(io("share the log"))?))
+            .stderr(Stdio::from(log_file));
+        children::tie(&mut command, OnOrphaned::Interrupt);
+        let child = command.spawn().map_err(io("start postgres"))?;
+        let pid = child.id().unwrap_or_default();
+        let url = format!("postgres://{DATABASE}:{password}@127.0.0.1:{port}/{DATABASE}?sslmode=disable");
+        let mut postgres = Self { child, pid, url, data };
+        postgres.wait_until_ready(&binaries, user, port, log).await?;
+        postgres.create_database(&binaries, user, port, &password).await?;
+        Ok(postgres)
+    }
+
+    /// The database's URL, password included.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where the data are.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Shuts the server down.
+    pub async fn stop(mut self) {
+        children::signal_group(self.pid, Signal::INT);
+        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
+            children::kill_group(self.pid);
+            // Killed: there is nothing left to wait for but the exit itself.
+            let _ = self.child.wait().await;
+        }
+    }
+
+    async fn wait_until_ready(
+        &mut self,
+        binaries: &Path,
+        user: Option<User>,
+        port: u16,
+        log: &Path,
+    ) -> Result<(), PostgresError> {
+        let begun = Instant::now();
+        let port = port.to_string();
+        while begun.elapsed() < START_TIMEOUT {
+            if self.child.try_wait().map_err(io("watch postgres"))?.is_some() {
+                break;
+            }
+            let mut ready = command(binaries, "pg_isready", user);
+            ready.args(["-q", "-h", "127.0.0.1", "-p", &port, "-d", "template1"]);
+            if ready.status().await.map_err(io("run pg_isready"))?.success() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let output = std::fs::read_to_string(log).unwrap_or_default();
+        Err(PostgresError::Failed { program: "postgres".to_owned(), output })
+    }
+
+    async fn create_database(
+        &self,
+        binaries: &Path,
+        user: Option<User>,
+        port: u16,
+        password: &str,
+    ) -> Result<(), PostgresError> {
+        let mut create = command(binaries, "createdb", user);
+        create.env("PGPASSWORD", password);
+        create.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", DATABASE, "--no-password", DATABASE]);
+        let output = create.output().await.map_err(io("run createdb"))?;
+        if output.status.success() || String::from_utf8_lossy(&output.stderr).contains("already exists") {
+            return Ok(());
+        }
+        Err(failed("createdb", &output))
+    }
+}
+
+/// Removes the data of the stack in `folder`, wherever [`Postgres::start`] put them.
+///
+/// # Errors
+///
+/// When a folder cannot be removed.
+pub fn remove_data(folder: &Path) -> std::io::Result<()> {
+    for root in [folder.to_owned(), fallback_root(folder)] {
+        match std::fs::remove_dir_all(root) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn io(step: &str) -> impl FnOnce(std::io::Error) -> PostgresError {
+    let step = step.to_owned();
+    move |source| PostgresError::Io { step, source }
+}
+
+fn failed(program: &str, output: &Output) -> PostgresError {
+    let output = [&output.stdout[..], &output.stderr[..]].concat();
+    PostgresError::Failed {
+        program: program.to_owned(),
+        output: String::from_utf8_lossy(&output).into_owned(),
+    }
+}
+
+/// The folder of the newest server's programs: those in `PATH` before the places where packages put them.
+fn find_binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).collect::<Vec<_>>();
+    let mut packaged: Vec<(u32, PathBuf)> = Vec::new();
+    let places = [
+        ("/usr/lib/postgresql", "", "bin"),
+        ("/opt/homebrew/opt", "postgresql@", "bin"),
+        ("/usr/local/opt", "postgresql@", "bin"),
+        ("/usr", "pgsql-", "bin"),
+    ];
+    for (parent, prefix, suffix) in places {
+        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(version) = name.strip_prefix(prefix).and_then(|version| version.parse().ok()) {
+                packaged.push((version, entry.path().join(suffix)));
+            }
+        }
+    }
+    packaged.sort();
+    let fixed = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/local/pgsql/bin"].map(PathBuf::from);
+    let candidates = in_path.into_iter().chain(packaged.into_iter().rev().map(|(_, bin)| bin)).chain(fixed);
+    candidates.into_iter().find(|bin| {
+        ["initdb", "postgres", "pg_isready", "createdb"].iter().all(|program| bin.join(program).exists())
+    })
+}
+
+/// `None` when the stack is not root and Postgres can run as whoever it is.
+fn server_user() -> Result<Option<User>, PostgresError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string("/etc/passwd").map_err(io("read /etc/passwd"))?;
+    let user = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(SERVER_USER)).then_some(())?;
+        Some(User { uid: fields.nth(1)?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    });
+    user.map(Some).ok_or(PostgresError::NoServerUser)
+}
+
+fn command(binaries: &Path, program: &str, user: Option<User>) -> Command {
+    let mut command = Command::new(binaries.join(program));
+    // The server's user may not be able to enter the present folder.
+    command.current_dir("/").stdin(Stdio::null()).env("LC_ALL", "C");
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+    command
+}
+
+/// The folder for the cluster: `folder`, or a reachable one for it.
+async fn data_root(folder: &Path, user: Option<User>) -> Result<PathBuf, PostgresError> {
+    let Some(user) = user else {
+        private_folder(folder, None)?;
+        return Ok(folder.to_owned());
+    };
+    private_folder(folder, Some(user))?;
+    if can_enter(folder, user).await {
+        return Ok(folder.to_owned());
+    }
+    let root = fallback_root(folder);
+    private_folder(&root, Some(user))?;
+    Ok(root)
+}
+
+async fn can_enter(folder: &Path, user: User) -> bool {
+    let mut probe = Command::new("test");
+    probe.arg("-w").arg(folder).current_dir("/").uid(user.uid).gid(user.gid);
+    probe.status().await.is_ok_and(|status| status.success())
+}
+
+fn fallback_root(folder: &Path) -> PathBuf {
+    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
+    Path::new("/var/lib").join(format!("sms-local-{}", &hex::encode(digest)[..12]))
+}
+
+fn private_folder(folder: &Path, user: Option<User>) -> Result<(), PostgresError> {
+    let step = format!("make {}", folder.display());
+    std::fs::create_dir_all(folder).map_err(io(&step))?;
+    let metadata = std::fs::metadata(folder).map_err(io(&step))?;
+    if metadata.mode() & 0o777 != 0o700 {
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(io(&step))?;
+    }
+    match user {
+        Some(user) => chown(folder, Some(user.uid), Some(user.gid)).map_err(io(&step)),
+        None => Ok(()),
+    }
+}
+
+/// The cluster's password, made at the first start.
+fn password(root: &Path, user: Option<User>) -> Result<String, PostgresError> {
+    let path = root.join("password");
+    if let Ok(password) = std::fs::read_to_string(&path) {
+        return Ok(password.trim().to_owned());
+    }
+    let step = format!("write {}", path.display());
+    let password = clock::request_id().replace('-', "");
+    let mut file = std::fs::File::create(&path).map_err(io(&step))?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io(&step))?;
+    file.write_all(password.as_bytes()).map_err(io(&step))?;
+    if let Some(user) = user {
+        chown(&path, Some(user.uid), Some(user.gid)).map_err(io(&step))?;
+    }
+    Ok(password)
+}
+
+async fn initialise(
+    binaries: &Path,
+    data: &Path,
+    password_file: &Path,
+    user: Option<User>,
+) -> Result<(), PostgresError> {
+    // What an interrupted attempt left would be refused.
+    if data.exists() {
+        std::fs::remove_dir_all(data).map_err(io(&format!("remove {}", data.display())))?;
+    }
+    let mut initdb = command(binaries, "initdb", user);
+    initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--username", DATABASE]);
+    initdb.args([OsStr::new("--pwfile"), password_file.as_os_str(), OsStr::new("-D"), data.as_os_str()]);
+    let output = initdb.output().await.map_err(io("run initdb"))?;
+    if output.status.success() { Ok(()) } else { Err(failed("initdb", &output)) }
+}
+
+/// Ends a server that an earlier stack could not take with it. A pid file whose server is gone is Postgres's own to
+/// recognise.
+async fn stop_stale(data: &Path) {
+    let Ok(file) = std::fs::read_to_string(data.join("postmaster.pid")) else { return };
+    // Its lines: pid, data folder, start time, port.
+    let lines: Vec<&str> = file.lines().map(str::trim).collect();
+    let [pid, folder, _, port, ..] = lines.as_slice() else { return };
+    let (Ok(pid), Ok(port)) = (pid.parse(), port.parse::<u16>()) else { return };
+    let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| Path::new(folder) == data) else { return };
+    // Another process may have the number by now: only a listening server is stopped.
+    if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        return;
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < STOP_TIMEOUT && rustix::process::kill_process(pid, Signal::INT).is_ok() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port())
+}

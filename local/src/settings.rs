@@ -1,0 +1,81 @@
+//! What can be set about the stack itself, from the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the stack is, and what it is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder that holds `template.yaml`.
+    pub root: PathBuf,
+    /// The folder of the stack's own files.
+    pub data: PathBuf,
+    /// The folder that holds the functions' binaries.
+    pub binaries: PathBuf,
+    /// The front door's port; 0 takes a free one.
+    pub port: u16,
+    /// The Twilio simulator's port; 0 takes a free one.
+    pub twilio_port: u16,
+    /// Replaces every schedule's expression.
+    pub schedule_tick: Option<Duration>,
+    /// The most processes of one function.
+    pub max_processes: usize,
+    /// The region in ARNs and events.
+    pub region: String,
+    /// Whether the functions' output is shown as well as filed.
+    pub echo: bool,
+    /// What replaces embedded defaults and template values, by variable name.
+    pub overrides: fn(&str) -> Option<String>,
+}
+
+/// A variable with a value that it cannot have.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}={value} is not {wanted}")]
+pub struct SettingError {
+    name: &'static str,
+    value: String,
+    wanted: &'static str,
+}
+
+impl Settings {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// When a variable holds what it cannot.
+    pub fn from_env(root: PathBuf, binaries: PathBuf) -> Result<Self, SettingError> {
+        let number = |name: &'static str| match variable(name) {
+            None => Ok(None),
+            Some(value) => match value.parse::<u32>() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(SettingError { name, value, wanted: "a whole number" }),
+            },
+        };
+        let port = |name: &'static str, default: u16| match number(name)? {
+            None => Ok(default),
+            Some(port) => u16::try_from(port).map_err(|_| SettingError {
+                name,
+                value: port.to_string(),
+                wanted: "a port",
+            }),
+        };
+        Ok(Self {
+            data: root.join("target/local"),
+            root,
+            binaries,
+            port: port("SMS_PORT", 9000)?,
+            twilio_port: port("SMS_TWILIO_PORT", 9010)?,
+            schedule_tick: number("SMS_SCHEDULE_SECONDS")?
+                .map(|seconds| Duration::from_secs(seconds.max(1).into())),
+            max_processes: number("SMS_MAX_PROCESSES")?.map_or(32, |most| most.max(1) as usize),
+            region: variable("AWS_REGION").unwrap_or_else(|| "us-east-1".to_owned()),
+            echo: variable("SMS_QUIET").is_none(),
+            overrides: variable,
+        })
+    }
+}
+
+/// A variable of the process's environment; an empty one is as if it were not set.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

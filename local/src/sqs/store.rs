@@ -1,0 +1,228 @@
+//! The queues in SQLite, so that messages survive a restart of the stack.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde_json::{Value, json};
+
+use super::SqsError;
+use super::message::Attributes;
+use crate::clock;
+
+const SCHEMA: &str = "
+    PRAGMA journal_mode = WAL;
+    -- Without a write barrier per message: what the stack accepted survives its own end, not the machine's.
+    PRAGMA synchronous = NORMAL;
+    CREATE TABLE IF NOT EXISTS queues (
+        name TEXT PRIMARY KEY, attributes TEXT NOT NULL, created_ms INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS messages (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        queue TEXT NOT NULL REFERENCES queues ON DELETE CASCADE,
+        id TEXT NOT NULL, body TEXT NOT NULL, attributes TEXT NOT NULL, trace TEXT,
+        sent_ms INTEGER NOT NULL, visible_ms INTEGER NOT NULL,
+        receives INTEGER NOT NULL DEFAULT 0, first_receive_ms INTEGER, receipt TEXT, came_from TEXT
+    );
+    CREATE INDEX IF NOT EXISTS messages_by_visibility ON messages (queue, visible_ms, seq);
+    CREATE INDEX IF NOT EXISTS messages_by_receipt ON messages (receipt);
+    PRAGMA foreign_keys = ON;
+";
+
+/// A queue's attributes by SQS's names.
+pub(super) type QueueAttributes = BTreeMap<String, String>;
+
+/// A message that was received.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub id: String,
+    pub body: String,
+    pub attributes: Attributes,
+    pub trace: Option<String>,
+    pub sent_ms: i64,
+    pub first_receive_ms: i64,
+    pub receives: i64,
+    pub receipt: String,
+    pub came_from: Option<String>,
+}
+
+/// The dead-letter queue's name, and after how many receives.
+pub(super) fn redrive(attributes: &QueueAttributes) -> Option<(String, i64)> {
+    let policy: Value = serde_json::from_str(attributes.get("RedrivePolicy")?).ok()?;
+    let name = policy.get("deadLetterTargetArn")?.as_str()?.rsplit(':').next()?.to_owned();
+    // The console and CloudFormation write the count as a number or as a string.
+    let count = policy.get("maxReceiveCount")?;
+    Some((name, count.as_i64().or_else(|| count.as_str()?.parse().ok())?))
+}
+
+/// The store. Every method is one short transaction.
+#[derive(Debug)]
+pub(super) struct Store(Connection);
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch(SCHEMA)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(Self(connection))
+    }
+
+    pub(super) fn queues(&self) -> Result<Vec<String>, SqsError> {
+        let mut statement = self.0.prepare_cached("SELECT name FROM queues ORDER BY name")?;
+        let names = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(names)
+    }
+
+    pub(super) fn attributes(&self, queue: &str) -> Result<(QueueAttributes, i64), SqsError> {
+        let mut statement =
+            self.0.prepare_cached("SELECT attributes, created_ms FROM queues WHERE name = ?")?;
+        let found =
+            statement.query_row([queue], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
+        let (attributes, created) = found.ok_or(SqsError::QueueDoesNotExist)?;
+        Ok((serde_json::from_str(&attributes).unwrap_or_default(), created))
+    }
+
+    pub(super) fn put_queue(&self, queue: &str, attributes: &QueueAttributes) -> Result<(), SqsError> {
+        self.0.execute(
+            "INSERT INTO queues (name, attributes, created_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET attributes = excluded.attributes",
+            params![queue, json!(attributes).to_string(), clock::now_ms()],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn delete_queue(&self, queue: &str) -> Result<(), SqsError> {
+        self.0.execute("DELETE FROM queues WHERE name = ?", [queue])?;
+        Ok(())
+    }
+
+    pub(super) fn purge(&self, queue: &str) -> Result<(), SqsError> {
+        self.0.execute("DELETE FROM messages WHERE queue = ?", [queue])?;
+        Ok(())
+    }
+
+    pub(super) fn send(
+        &self,
+        queue: &str,
+        id: &str,
+        body: &str,
+        attributes: &Attributes,
+        trace: Option<&str>,
+        delay_ms: i64,
+    ) -> Result<(), SqsError> {
+        let now = clock::now_ms();
+        let mut statement = self.0.prepare_cached(
+            "INSERT INTO messages (queue, id, body, attributes, trace, sent_ms, visible_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )?;
+        statement.execute(params![
+            queue,
+            id,
+            body,
+            json!(attributes).to_string(),
+            trace,
+            now,
+            now + delay_ms
+        ])?;
+        Ok(())
+    }
+
+    /// Takes up to `max` visible messages; those received too often go to the dead-letter queue instead.
+    pub(super) fn receive(
+        &mut self,
+        queue: &str,
+        attributes: &QueueAttributes,
+        max: i64,
+        visibility_ms: i64,
+    ) -> Result<Vec<Received>, SqsError> {
+        let now = clock::now_ms();
+        let transaction = self.0.transaction()?;
+        let retention = attributes.get("MessageRetentionPeriod").and_then(|seconds| seconds.parse().ok());
+        let oldest = now - retention.unwrap_or(345_600_i64) * 1000;
+        transaction
+            .prepare_cached("DELETE FROM messages WHERE queue = ? AND sent_ms < ?")?
+            .execute(params![queue, oldest])?;
+        if let Some((dead_letters, most)) = redrive(attributes) {
+            transaction
+                .prepare_cached(
+                    "UPDATE messages SET queue = ?1, visible_ms = ?2, receipt = NULL, came_from = ?3
+                     WHERE queue = ?3 AND visible_ms <= ?2 AND receives >= ?4
+                       AND EXISTS (SELECT 1 FROM queues WHERE name = ?1)",
+                )?
+                .execute(params![dead_letters, now, queue, most])?;
+        }
+        let received = {
+            let mut statement = transaction.prepare_cached(
+                "UPDATE messages
+                 SET visible_ms = ?2 + ?4, receives = receives + 1, receipt = hex(randomblob(24)),
+                     first_receive_ms = coalesce(first_receive_ms, ?2)
+                 WHERE seq IN (SELECT seq FROM messages WHERE queue = ?1 AND visible_ms <= ?2
+                               ORDER BY visible_ms, seq LIMIT ?3)
+                 RETURNING id, body, attributes, trace, sent_ms, first_receive_ms, receives, receipt, came_from",
+            )?;
+            statement
+                .query_map(params![queue, now, max, visibility_ms], received)?
+                .collect::<Result<_, _>>()?
+        };
+        transaction.commit()?;
+        Ok(received)
+    }
+
+    /// When the next hidden message becomes visible.
+    pub(super) fn next_visible_ms(&self, queue: &str) -> Result<Option<i64>, SqsError> {
+        let mut statement = self.0.prepare_cached("SELECT min(visible_ms) FROM messages WHERE queue = ?")?;
+        Ok(statement.query_row([queue], |row| row.get(0))?)
+    }
+
+    /// Deletes by receipt. A receipt that another receive has outdated, or whose message is gone, changes nothing.
+    pub(super) fn delete(&self, queue: &str, receipt: &str) -> Result<(), SqsError> {
+        let mut statement = self.0.prepare_cached("DELETE FROM messages WHERE queue = ? AND receipt = ?")?;
+        statement.execute([queue, receipt])?;
+        Ok(())
+    }
+
+    /// Whether a message in flight had that receipt, and now has that visibility.
+    pub(super) fn change_visibility(&self, queue: &str, receipt: &str, ms: i64) -> Result<bool, SqsError> {
+        let now = clock::now_ms();
+        let mut statement = self.0.prepare_cached(
+            "UPDATE messages SET visible_ms = ?1 WHERE queue = ?2 AND receipt = ?3 AND visible_ms > ?4",
+        )?;
+        Ok(statement.execute(params![now + ms, queue, receipt, now])? > 0)
+    }
+
+    /// How many messages are visible, in flight and delayed.
+    pub(super) fn counts(&self, queue: &str) -> Result<[i64; 3], SqsError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT coalesce(sum(visible_ms <= ?2), 0), coalesce(sum(visible_ms > ?2 AND receipt IS NOT NULL), 0),
+                    coalesce(sum(visible_ms > ?2 AND receipt IS NULL), 0)
+             FROM messages WHERE queue = ?1",
+        )?;
+        let now = clock::now_ms();
+        Ok(statement.query_row(params![queue, now], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?)
+    }
+
+    /// Moves the visible messages of a dead-letter queue to `destination`, or each to where it came from.
+    pub(super) fn move_all(&self, source: &str, destination: Option<&str>) -> Result<usize, SqsError> {
+        let now = clock::now_ms();
+        Ok(self.0.execute(
+            "UPDATE messages SET queue = coalesce(?2, came_from), visible_ms = ?3, receives = 0, receipt = NULL,
+                                 came_from = NULL, sent_ms = ?3
+             WHERE queue = ?1 AND visible_ms <= ?3 AND coalesce(?2, came_from) IN (SELECT name FROM queues)",
+            params![source, destination, now],
+        )?)
+    }
+}
+
+fn received(row: &Row<'_>) -> Result<Received, rusqlite::Error> {
+    Ok(Received {
+        id: row.get(0)?,
+        body: row.get(1)?,
+        attributes: serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default(),
+        trace: row.get(3)?,
+        sent_ms: row.get(4)?,
+        first_receive_ms: row.get(5)?,
+        receives: row.get(6)?,
+        receipt: row.get(7)?,
+        came_from: row.get(8)?,
+    })
+}

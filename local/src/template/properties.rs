@@ -1,0 +1,216 @@
+//! The properties of SAM and CloudFormation resources that the local stack acts on, as AWS writes them.
+//!
+//! What is denied as unknown here would be a misspelling that AWS refuses as well.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct FunctionProperties {
+    pub code_uri: String,
+    pub timeout: Option<u64>,
+    pub memory_size: Option<u32>,
+    pub reserved_concurrent_executions: Option<usize>,
+    #[serde(default)]
+    pub events: BTreeMap<String, Event>,
+    pub function_url_config: Option<FunctionUrlConfig>,
+    pub event_invoke_config: Option<EventInvokeConfig>,
+}
+
+/// The names above: nothing else of a function is evaluated, so that `Policies` may refer to anything.
+pub(super) const FUNCTION_KEYS: [&str; 7] = [
+    "CodeUri",
+    "Timeout",
+    "MemorySize",
+    "ReservedConcurrentExecutions",
+    "Events",
+    "FunctionUrlConfig",
+    "EventInvokeConfig",
+];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct FunctionUrlConfig {
+    pub auth_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct EventInvokeConfig {
+    pub maximum_retry_attempts: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "Type", content = "Properties")]
+pub(super) enum Event {
+    HttpApi(HttpApiEvent),
+    #[serde(rename = "SQS")]
+    Sqs(SqsEvent),
+    Schedule(ScheduleEvent),
+    ScheduleV2(ScheduleEvent),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct HttpApiEvent {
+    #[serde(default = "default_route")]
+    pub path: String,
+    #[serde(default = "any_method")]
+    pub method: String,
+    pub api_id: Option<Value>,
+    pub auth: Option<RouteAuth>,
+    pub timeout_in_millis: Option<u64>,
+    pub payload_format_version: Option<String>,
+    pub route_settings: Option<RouteSettings>,
+}
+
+fn default_route() -> String {
+    "$default".to_owned()
+}
+
+fn any_method() -> String {
+    "ANY".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RouteAuth {
+    pub authorizer: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RouteSettings {
+    pub throttling_burst_limit: Option<u32>,
+    pub throttling_rate_limit: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct SqsEvent {
+    pub queue: String,
+    #[serde(default = "default_batch_size")]
+    pub batch_size: usize,
+    #[serde(default)]
+    pub maximum_batching_window_in_seconds: u64,
+    #[serde(default)]
+    pub function_response_types: Vec<String>,
+    pub scaling_config: Option<ScalingConfig>,
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    #[serde(rename = "FilterCriteria")]
+    pub filter_criteria: Option<IgnoredAny>,
+    #[serde(rename = "MetricsConfig")]
+    pub _metrics_config: Option<IgnoredAny>,
+}
+
+/// AWS's default for SQS.
+fn default_batch_size() -> usize {
+    10
+}
+
+fn enabled() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct ScalingConfig {
+    pub maximum_concurrency: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ScheduleEvent {
+    #[serde(alias = "Schedule")]
+    pub schedule_expression: String,
+    pub schedule_expression_timezone: Option<String>,
+    pub name: Option<String>,
+    pub input: Option<String>,
+    pub state: Option<String>,
+    pub enabled: Option<bool>,
+    pub retry_policy: Option<RetryPolicy>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct RetryPolicy {
+    pub maximum_retry_attempts: Option<u32>,
+    pub maximum_event_age_in_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct QueueProperties {
+    pub visibility_timeout: Option<u32>,
+    pub message_retention_period: Option<u32>,
+    pub delay_seconds: Option<u32>,
+    pub receive_message_wait_time_seconds: Option<u32>,
+    pub maximum_message_size: Option<u32>,
+    pub redrive_policy: Option<RedrivePolicy>,
+    #[serde(rename = "QueueName")]
+    pub _queue_name: Option<IgnoredAny>,
+    #[serde(rename = "KmsMasterKeyId")]
+    pub _kms_key: Option<IgnoredAny>,
+    #[serde(rename = "KmsDataKeyReusePeriodSeconds")]
+    pub _kms_period: Option<IgnoredAny>,
+    #[serde(rename = "SqsManagedSseEnabled")]
+    pub _sse: Option<IgnoredAny>,
+    #[serde(rename = "RedriveAllowPolicy")]
+    pub _redrive_allow_policy: Option<IgnoredAny>,
+    #[serde(rename = "Tags")]
+    pub _tags: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RedrivePolicy {
+    #[serde(rename = "deadLetterTargetArn")]
+    pub dead_letter_target_arn: String,
+    #[serde(rename = "maxReceiveCount")]
+    pub max_receive_count: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct HttpApiProperties {
+    pub auth: Option<ApiAuth>,
+    pub default_route_settings: Option<RouteSettings>,
+    #[serde(default)]
+    pub route_settings: BTreeMap<String, RouteSettings>,
+}
+
+/// The names above.
+pub(super) const HTTP_API_KEYS: [&str; 3] = ["Auth", "DefaultRouteSettings", "RouteSettings"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ApiAuth {
+    pub default_authorizer: Option<String>,
+    #[serde(default)]
+    pub authorizers: BTreeMap<String, LambdaAuthorizer>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct LambdaAuthorizer {
+    pub function_arn: String,
+    pub authorizer_payload_format_version: Value,
+    #[serde(default)]
+    pub enable_simple_responses: bool,
+    pub identity: Option<AuthorizerIdentity>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AuthorizerIdentity {
+    #[serde(default)]
+    pub headers: Vec<String>,
+    #[serde(default)]
+    pub query_strings: Vec<String>,
+    pub reauthorize_every: Option<u64>,
+}

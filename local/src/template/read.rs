@@ -1,0 +1,496 @@
+//! From the evaluated document to [`Template`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::properties::{
+    Event, FUNCTION_KEYS, FunctionProperties, HTTP_API_KEYS, HttpApiEvent, HttpApiProperties,
+    LambdaAuthorizer, QueueProperties, RouteSettings, ScheduleEvent, SqsEvent,
+};
+use super::{
+    ACCOUNT_ID, AuthorizerSpec, FunctionSpec, FunctionUrlSpec, MappingSpec, QueueSpec, Resolver, RouteSpec,
+    ScheduleSpec, Template, TemplateError, Throttle,
+};
+
+/// Lambda's default `Timeout`, in seconds.
+const DEFAULT_TIMEOUT_SECONDS: u64 = 3;
+/// Lambda's default `MemorySize`.
+const DEFAULT_MEMORY_MB: u32 = 128;
+/// Lambda's default `MaximumRetryAttempts` of asynchronous invocations.
+const DEFAULT_ASYNC_RETRIES: u32 = 2;
+/// The longest an HTTP API waits for its integration, and the default.
+const MAX_INTEGRATION_TIMEOUT_MS: u64 = 30_000;
+/// EventBridge Scheduler's default `MaximumRetryAttempts`.
+const DEFAULT_SCHEDULE_RETRIES: u32 = 185;
+/// EventBridge Scheduler's default `MaximumEventAgeInSeconds`: a day.
+const DEFAULT_SCHEDULE_AGE_SECONDS: u64 = 86_400;
+/// Begins a function URL while outputs are read, so that its path can be told from any other text.
+const FUNCTION_URL_MARK: &str = "function-url://";
+
+/// Resource types that would run, but that the local stack reads only in their SAM form.
+const UNSUPPORTED: [&str; 7] = [
+    "AWS::Lambda::Function",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Url",
+    "AWS::Scheduler::Schedule",
+    "AWS::Events::Rule",
+    "AWS::ApiGatewayV2::Route",
+    "AWS::Serverless::Api",
+];
+
+/// One function with its triggers, which are not part of [`FunctionSpec`].
+struct Declared {
+    spec: FunctionSpec,
+    events: BTreeMap<String, Event>,
+    has_url: bool,
+}
+
+pub(super) fn template(document: Value, region: &str) -> Result<Template, TemplateError> {
+    let empty = BTreeMap::new();
+    let plain = Resolver::new(&document, region, &empty);
+    let mut names = Vec::new();
+    for (id, resource) in resources(&document, &plain)? {
+        match resource_type(id, resource)? {
+            "AWS::Serverless::Function" => names.push((id, function_name(id, resource, &document)?, true)),
+            "AWS::SQS::Queue" => names.push((id, queue_name(id, resource, &plain)?, false)),
+            unsupported if UNSUPPORTED.contains(&unsupported) => {
+                let reason = format!("{unsupported} is not supported by the local stack: use SAM's form");
+                return Err(TemplateError::new(format!("{id}.Type"), reason));
+            }
+            _ => {}
+        }
+    }
+    let named = |functions: bool| {
+        names
+            .iter()
+            .filter(move |(_, _, is_function)| *is_function == functions)
+            .map(|(id, name, _)| (*id, name))
+    };
+    let static_names = static_names(region, named(true), named(false));
+    let resolver = Resolver::new(&document, region, &static_names);
+    let mut template = Template {
+        document: Value::Null,
+        region: region.to_owned(),
+        functions: Vec::new(),
+        queues: Vec::new(),
+        routes: Vec::new(),
+        authorizers: BTreeMap::new(),
+        function_urls: Vec::new(),
+        mappings: Vec::new(),
+        schedules: Vec::new(),
+    };
+    for (id, name) in named(false) {
+        template.queues.push(queue(id, name, &document, &resolver)?);
+    }
+    let mut declared = Vec::new();
+    for (id, name) in named(true) {
+        declared.push(function(id, name, &document, &resolver)?);
+    }
+    template.functions = declared.iter().map(|declared| declared.spec.clone()).collect();
+    let api = http_api(&document, &resolver, &mut template)?;
+    for declared in &declared {
+        events(declared, &api, &mut template)?;
+    }
+    template.function_urls = function_urls(&document, &resolver, &declared)?;
+    template.document = document;
+    Ok(template)
+}
+
+/// `!Ref` and `!GetAtt` of functions and queues, as far as they can be known without a running stack.
+pub(super) fn static_names<'a>(
+    region: &str,
+    functions: impl Iterator<Item = (&'a String, &'a String)>,
+    queues: impl Iterator<Item = (&'a String, &'a String)>,
+) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for (id, name) in functions {
+        names.insert(id.clone(), name.clone());
+        names.insert(format!("{id}.Arn"), format!("arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"));
+        names.insert(format!("{id}Url.FunctionUrl"), format!("{FUNCTION_URL_MARK}{name}/"));
+    }
+    for (id, name) in queues {
+        names.insert(format!("{id}.Arn"), format!("arn:aws:sqs:{region}:{ACCOUNT_ID}:{name}"));
+        names.insert(format!("{id}.QueueName"), name.clone());
+    }
+    names
+}
+
+fn resources<'d>(
+    document: &'d Value,
+    resolver: &Resolver<'_>,
+) -> Result<Vec<(&'d String, &'d Value)>, TemplateError> {
+    let all = document.get("Resources").and_then(Value::as_object);
+    let all = all.ok_or_else(|| TemplateError::new("Resources", "the template has none"))?;
+    let mut existing = Vec::new();
+    for (id, resource) in all {
+        let exists = resolver.exists(resource);
+        if exists.map_err(|reason| TemplateError::new(format!("{id}.Condition"), reason))? {
+            existing.push((id, resource));
+        }
+    }
+    Ok(existing)
+}
+
+fn resource_type<'d>(id: &str, resource: &'d Value) -> Result<&'d str, TemplateError> {
+    let kind = resource.get("Type").and_then(Value::as_str);
+    kind.ok_or_else(|| TemplateError::new(format!("{id}.Type"), "it is missing"))
+}
+
+fn function_name(id: &str, resource: &Value, document: &Value) -> Result<String, TemplateError> {
+    let at = || format!("{id}.Properties.CodeUri");
+    let own = resource.pointer("/Properties/CodeUri");
+    let code_uri = own.or_else(|| document.pointer("/Globals/Function/CodeUri")).and_then(Value::as_str);
+    let code_uri = code_uri.ok_or_else(|| TemplateError::new(at(), "it must name the function's folder"))?;
+    let folder = code_uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    if folder.is_empty() || folder == "." {
+        return Err(TemplateError::new(at(), format!("{code_uri} names no folder")));
+    }
+    Ok(folder.to_owned())
+}
+
+fn queue_name(id: &str, resource: &Value, resolver: &Resolver<'_>) -> Result<String, TemplateError> {
+    let Some(name) = resource.pointer("/Properties/QueueName") else { return Ok(id.to_owned()) };
+    let at = || format!("{id}.Properties.QueueName");
+    let name = resolver.evaluate(name).map_err(|reason| TemplateError::new(at(), reason))?;
+    match name {
+        None => Ok(id.to_owned()),
+        Some(Value::String(name)) if name.ends_with(".fifo") => {
+            Err(TemplateError::new(at(), "FIFO queues are not supported by the local stack"))
+        }
+        Some(Value::String(name)) => Ok(name),
+        Some(_) => Err(TemplateError::new(at(), "it must be a string")),
+    }
+}
+
+/// Evaluates `keys` of a resource's properties over the globals of its kind, and reads them.
+fn properties<T: DeserializeOwned>(
+    id: &str,
+    globals: Option<&Value>,
+    own: Option<&Value>,
+    keys: Option<&[&str]>,
+    resolver: &Resolver<'_>,
+) -> Result<T, TemplateError> {
+    let merged = merged(globals, own);
+    let mut evaluated = Map::new();
+    for (key, value) in merged {
+        if keys.is_some_and(|keys| !keys.contains(&key.as_str())) {
+            continue;
+        }
+        let at = || format!("{id}.Properties.{key}");
+        let value = resolver.evaluate(&value).map_err(|reason| TemplateError::new(at(), reason))?;
+        if let Some(value) = value {
+            evaluated.insert(key, value);
+        }
+    }
+    serde_path_to_error::deserialize(Value::Object(evaluated)).map_err(|error| {
+        let path = error.path().to_string();
+        let at = if path == "." { format!("{id}.Properties") } else { format!("{id}.Properties.{path}") };
+        TemplateError::new(at, error.into_inner().to_string())
+    })
+}
+
+/// SAM's merge of `Globals`: maps are merged, anything else is replaced by the resource's own.
+fn merged(globals: Option<&Value>, own: Option<&Value>) -> Map<String, Value> {
+    let mut merged = globals.and_then(Value::as_object).cloned().unwrap_or_default();
+    for (key, value) in own.and_then(Value::as_object).into_iter().flatten() {
+        let value = match merged.get(key) {
+            Some(global @ Value::Object(_)) if value.is_object() => {
+                Value::Object(self::merged(Some(global), Some(value)))
+            }
+            _ => value.clone(),
+        };
+        merged.insert(key.clone(), value);
+    }
+    merged
+}
+
+fn queue(
+    id: &str,
+    name: &str,
+    document: &Value,
+    resolver: &Resolver<'_>,
+) -> Result<QueueSpec, TemplateError> {
+    let own = document.pointer(&format!("/Resources/{id}/Properties"));
+    let own = own.map_or_else(Map::new, |own| merged(None, Some(own)));
+    let own =
+        own.into_iter().filter(|(key, _)| !["QueueName", "Tags", "KmsMasterKeyId"].contains(&key.as_str()));
+    let read: QueueProperties = properties(id, None, Some(&Value::Object(own.collect())), None, resolver)?;
+    let attributes = [
+        ("VisibilityTimeout", read.visibility_timeout),
+        ("MessageRetentionPeriod", read.message_retention_period),
+        ("DelaySeconds", read.delay_seconds),
+        ("ReceiveMessageWaitTimeSeconds", read.receive_message_wait_time_seconds),
+        ("MaximumMessageSize", read.maximum_message_size),
+    ];
+    let attributes =
+        attributes.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_string())));
+    let redrive = match read.redrive_policy {
+        None => None,
+        Some(policy) => {
+            let at = format!("{id}.Properties.RedrivePolicy.deadLetterTargetArn");
+            Some((queue_of(&policy.dead_letter_target_arn, at)?, policy.max_receive_count))
+        }
+    };
+    Ok(QueueSpec {
+        logical_id: id.to_owned(),
+        name: name.to_owned(),
+        attributes: attributes.collect(),
+        redrive,
+    })
+}
+
+fn queue_of(arn: &str, at: String) -> Result<String, TemplateError> {
+    let name = arn.starts_with("arn:aws:sqs:").then(|| arn.rsplit(':').next()).flatten();
+    name.map(str::to_owned).ok_or_else(|| TemplateError::new(at, format!("{arn} is not a queue's ARN")))
+}
+
+fn function(
+    id: &str,
+    name: &str,
+    document: &Value,
+    resolver: &Resolver<'_>,
+) -> Result<Declared, TemplateError> {
+    let globals = document.pointer("/Globals/Function");
+    let own = document.pointer(&format!("/Resources/{id}/Properties"));
+    let read: FunctionProperties = properties(id, globals, own, Some(&FUNCTION_KEYS), resolver)?;
+    if let Some(url) = &read.function_url_config
+        && url.auth_type != "NONE"
+    {
+        let at = format!("{id}.Properties.FunctionUrlConfig.AuthType");
+        return Err(TemplateError::new(at, "the local stack supports NONE only"));
+    }
+    let binary = document.pointer(&format!("/Resources/{id}/Metadata/BuildProperties/Binary"));
+    let environment = merged(globals, own).get("Environment").and_then(|e| e.get("Variables")).cloned();
+    let environment = environment.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
+    let retries = read.event_invoke_config.and_then(|config| config.maximum_retry_attempts);
+    let spec = FunctionSpec {
+        logical_id: id.to_owned(),
+        name: name.to_owned(),
+        binary: binary.and_then(Value::as_str).unwrap_or(name).to_owned(),
+        timeout: Duration::from_secs(read.timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS)),
+        memory_mb: read.memory_size.unwrap_or(DEFAULT_MEMORY_MB),
+        reserved_concurrency: read.reserved_concurrent_executions,
+        async_retries: retries.unwrap_or(DEFAULT_ASYNC_RETRIES),
+        environment: environment.into_iter().collect(),
+    };
+    Ok(Declared { spec, events: read.events, has_url: read.function_url_config.is_some() })
+}
+
+/// The API's settings, and its authorizers into `template`.
+fn http_api(
+    document: &Value,
+    resolver: &Resolver<'_>,
+    template: &mut Template,
+) -> Result<HttpApiProperties, TemplateError> {
+    let globals = document.pointer("/Globals/HttpApi");
+    let mut apis = Vec::new();
+    for (id, resource) in resources(document, resolver)? {
+        if resource_type(id, resource)? == "AWS::Serverless::HttpApi" {
+            apis.push((id.as_str(), resource.get("Properties")));
+        }
+    }
+    let (id, own) = match apis.as_slice() {
+        [] => ("ServerlessHttpApi", None),
+        [api] => *api,
+        [_, (second, _), ..] => {
+            return Err(TemplateError::new(*second, "the local stack serves one HTTP API only"));
+        }
+    };
+    let read: HttpApiProperties = properties(id, globals, own, Some(&HTTP_API_KEYS), resolver)?;
+    for (name, authorizer) in read.auth.iter().flat_map(|auth| &auth.authorizers) {
+        let at = format!("{id}.Properties.Auth.Authorizers.{name}");
+        template.authorizers.insert(name.clone(), authorizer_spec(authorizer, template, &at)?);
+    }
+    Ok(read)
+}
+
+fn authorizer_spec(
+    authorizer: &LambdaAuthorizer,
+    template: &Template,
+    at: &str,
+) -> Result<AuthorizerSpec, TemplateError> {
+    let version = super::scalar(&authorizer.authorizer_payload_format_version).unwrap_or_default();
+    if !version.starts_with('2') || !authorizer.enable_simple_responses {
+        let reason = "the local stack supports payload format 2.0 with EnableSimpleResponses only";
+        return Err(TemplateError::new(at, reason));
+    }
+    let function = authorizer.function_arn.rsplit(':').next().unwrap_or_default();
+    if template.function(function).is_none() {
+        let reason = format!("{} is no function of this template", authorizer.function_arn);
+        return Err(TemplateError::new(format!("{at}.FunctionArn"), reason));
+    }
+    let identity = authorizer.identity.as_ref();
+    Ok(AuthorizerSpec {
+        function: function.to_owned(),
+        headers: identity.map(|identity| identity.headers.clone()).unwrap_or_default(),
+        query: identity.map(|identity| identity.query_strings.clone()).unwrap_or_default(),
+        ttl: Duration::from_secs(identity.and_then(|identity| identity.reauthorize_every).unwrap_or(0)),
+    })
+}
+
+fn events(
+    declared: &Declared,
+    api: &HttpApiProperties,
+    template: &mut Template,
+) -> Result<(), TemplateError> {
+    for (event, trigger) in &declared.events {
+        let at = format!("{}.Properties.Events.{event}.Properties", declared.spec.logical_id);
+        match trigger {
+            Event::HttpApi(http) => {
+                let route = route(http, &declared.spec.name, api, template, &at)?;
+                template.routes.push(route);
+            }
+            Event::Sqs(sqs) => template.mappings.extend(mapping(sqs, &declared.spec.name, template, &at)?),
+            Event::Schedule(schedule) => {
+                template.schedules.extend(scheduled(schedule, &declared.spec, event, true));
+            }
+            Event::ScheduleV2(schedule) => {
+                template.schedules.extend(scheduled(schedule, &declared.spec, event, false));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn route(
+    event: &HttpApiEvent,
+    function: &str,
+    api: &HttpApiProperties,
+    template: &Template,
+    at: &str,
+) -> Result<RouteSpec, TemplateError> {
+    if event.payload_format_version.as_deref().is_some_and(|version| version != "2.0") {
+        let reason = "the local stack speaks 2.0 only";
+        return Err(TemplateError::new(format!("{at}.PayloadFormatVersion"), reason));
+    }
+    if event.path != "$default" && !event.path.starts_with('/') {
+        return Err(TemplateError::new(format!("{at}.Path"), "it must begin with a slash"));
+    }
+    let own = event.auth.as_ref().and_then(|auth| auth.authorizer.clone());
+    let default = api.auth.as_ref().and_then(|auth| auth.default_authorizer.clone());
+    let authorizer = own.or(default).filter(|name| name != "NONE");
+    if let Some(name) = authorizer.as_ref().filter(|name| !template.authorizers.contains_key(*name)) {
+        let reason = format!("there is no authorizer {name}");
+        return Err(TemplateError::new(format!("{at}.Auth.Authorizer"), reason));
+    }
+    let timeout = event.timeout_in_millis.unwrap_or(MAX_INTEGRATION_TIMEOUT_MS);
+    if !(50..=MAX_INTEGRATION_TIMEOUT_MS).contains(&timeout) {
+        return Err(TemplateError::new(format!("{at}.TimeoutInMillis"), "it must be between 50 and 30000"));
+    }
+    let method = event.method.to_uppercase().replace('*', "ANY");
+    let settings =
+        event.route_settings.or(api.route_settings.get(&format!("{method} {}", event.path)).copied());
+    Ok(RouteSpec {
+        throttle: settings.or(api.default_route_settings).and_then(throttle),
+        method,
+        path: event.path.clone(),
+        function: function.to_owned(),
+        authorizer,
+        timeout: Duration::from_millis(timeout),
+    })
+}
+
+fn throttle(settings: RouteSettings) -> Option<Throttle> {
+    let rate = settings.throttling_rate_limit?;
+    Some(Throttle { rate, burst: settings.throttling_burst_limit.map_or(rate, f64::from) })
+}
+
+fn mapping(
+    event: &SqsEvent,
+    function: &str,
+    template: &Template,
+    at: &str,
+) -> Result<Option<MappingSpec>, TemplateError> {
+    let queue = queue_of(&event.queue, format!("{at}.Queue"))?;
+    if !template.queues.iter().any(|declared| declared.name == queue) {
+        return Err(TemplateError::new(
+            format!("{at}.Queue"),
+            format!("{queue} is no queue of this template"),
+        ));
+    }
+    if !(1..=10_000).contains(&event.batch_size) {
+        return Err(TemplateError::new(format!("{at}.BatchSize"), "it must be between 1 and 10000"));
+    }
+    if event.batch_size > 10 && event.maximum_batching_window_in_seconds == 0 {
+        let reason = "more than 10 need a MaximumBatchingWindowInSeconds of at least 1";
+        return Err(TemplateError::new(format!("{at}.BatchSize"), reason));
+    }
+    if event.filter_criteria.is_some() {
+        let reason = "it is not supported by the local stack";
+        return Err(TemplateError::new(format!("{at}.FilterCriteria"), reason));
+    }
+    let concurrency = event.scaling_config.as_ref().map(|scaling| scaling.maximum_concurrency);
+    if concurrency.is_some_and(|most| !(2..=1000).contains(&most)) {
+        let at = format!("{at}.ScalingConfig.MaximumConcurrency");
+        return Err(TemplateError::new(at, "it must be between 2 and 1000"));
+    }
+    let mapping = MappingSpec {
+        queue,
+        function: function.to_owned(),
+        batch_size: event.batch_size,
+        window: Duration::from_secs(event.maximum_batching_window_in_seconds),
+        concurrency,
+        reports_failures: event.function_response_types.iter().any(|kind| kind == "ReportBatchItemFailures"),
+    };
+    Ok(event.enabled.then_some(mapping))
+}
+
+fn scheduled(
+    event: &ScheduleEvent,
+    function: &FunctionSpec,
+    id: &str,
+    is_rule: bool,
+) -> Option<ScheduleSpec> {
+    let enabled = event.enabled.unwrap_or(true) && event.state.as_deref() != Some("DISABLED");
+    let policy = event.retry_policy.as_ref();
+    let retries = policy.and_then(|policy| policy.maximum_retry_attempts);
+    let max_age = policy.and_then(|policy| policy.maximum_event_age_in_seconds);
+    enabled.then(|| ScheduleSpec {
+        name: event.name.clone().unwrap_or_else(|| format!("{}{id}", function.logical_id)),
+        function: function.name.clone(),
+        expression: event.schedule_expression.clone(),
+        timezone: event.schedule_expression_timezone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        input: event.input.clone(),
+        retries: retries.unwrap_or(DEFAULT_SCHEDULE_RETRIES),
+        max_age: Duration::from_secs(max_age.unwrap_or(DEFAULT_SCHEDULE_AGE_SECONDS)),
+        is_rule,
+    })
+}
+
+/// Finds each function URL's public path in the outputs.
+fn function_urls(
+    document: &Value,
+    resolver: &Resolver<'_>,
+    declared: &[Declared],
+) -> Result<Vec<FunctionUrlSpec>, TemplateError> {
+    let mut found = Vec::new();
+    for (name, output) in document.get("Outputs").and_then(Value::as_object).into_iter().flatten() {
+        let Some(value) = output.get("Value").filter(|value| value.to_string().contains("FunctionUrl"))
+        else {
+            continue;
+        };
+        let at = |reason| TemplateError::new(format!("Outputs.{name}.Value"), reason);
+        if !resolver.exists(output).map_err(at)? {
+            continue;
+        }
+        let value = resolver.evaluate(value).map_err(at)?;
+        let url = value.as_ref().and_then(Value::as_str).and_then(|url| url.strip_prefix(FUNCTION_URL_MARK));
+        if let Some((function, path)) = url.and_then(|url| url.split_once('/')) {
+            found.push(FunctionUrlSpec { path: format!("/{path}"), function: function.to_owned() });
+        }
+    }
+    for Declared { spec, has_url, .. } in declared {
+        if *has_url && !found.iter().any(|url| url.function == spec.name) {
+            let at = format!("{}.Properties.FunctionUrlConfig", spec.logical_id);
+            let reason = format!(
+                "no output gives its public path as !Sub \"${{{}Url.FunctionUrl}}path\"",
+                spec.logical_id
+            );
+            return Err(TemplateError::new(at, reason));
+        }
+    }
+    Ok(found)
+}
