@@ -1,1 +1,3 @@
 //! The one-machine stack.
+
+pub mod twilio;
