@@ -12,3 +12,4 @@ pub mod settings;
 pub mod sqs;
 pub mod stack;
 pub mod template;
+pub mod twilio;
