@@ -96,6 +96,46 @@ pub(super) const RULES: &[Rule] = &[
             "contact",
         ]),
     ]),
+    anywhere(&[
+        Is(NO_LONGER),
+        Many(&["longer", "really"]),
+        Is(WANT),
+        Many(WANT_FILLERS),
+        Is(WANTED),
+        Is(&["from"]),
+        Is(&["you", "u", "yall", "your", "this"]),
+    ]),
+    at_start(&[
+        Is(&["no"]),
+        Is(&["texts", "messages", "texting", "sms"]),
+        Many(&["please", "pls", "plz", "thanks"]),
+        End,
+    ]),
+    anywhere(&[
+        Is(&["asked", "told", "said"]),
+        Many(&["you", "u", "yall", "guys", "already"]),
+        Is(&["not"]),
+        Is(&["to"]),
+        Is(CONTACT),
+        Is(&["me", "us", "this"]),
+    ]),
+    // "I revoke my consent", "cancel messages".
+    order(&[Is(&["revoke", "withdraw"]), Many(&["my", "the", "any", "all"]), Is(&["consent"])]),
+    anywhere(&[
+        Is(&["i"]),
+        Is(&["revoke", "withdraw"]),
+        Many(&["my", "the", "any", "all"]),
+        Is(&["consent"]),
+    ]),
+    order(&[
+        Is(&["end", "cancel"]),
+        Many(&["all", "the", "my", "these", "your", "text", "sms"]),
+        Is(&["messages", "texts", "texting", "sms", "alerts", "notifications", "subscription"]),
+        Many(&["please", "pls", "plz", "now", "thanks"]),
+        End,
+    ]),
+    order(&[Is(&["cease"]), Is(&["and"]), Is(&["desist"])]),
+    order(&[Is(CEASE), Is(&["blowing"]), Is(&["up"]), Is(&["my"]), Is(&["phone", "cell"])]),
     // "Take me off your list", "remove my number".
     order(&[Is(REMOVE), Is(&["me", "us"]), Many(&["please", "now", "thanks", "thank", "you", "thx"]), End]),
     order(&[Is(TAKE_OFF), Is(&["me", "us"]), Is(&["off"]), Many(&["please", "now", "thanks"]), End]),
@@ -228,6 +268,7 @@ const STOP_FILLERS: Set = &[
     "annoying",
     "unwanted",
     "spam",
+    "it",
 ];
 const CONTACTING: Set = &[
     "texting",
@@ -245,6 +286,7 @@ const CONTACTING: Set = &[
     "sms",
     "contacting",
     "bothering",
+    "bugging",
     "spamming",
     "spam",
     "harassing",
@@ -253,6 +295,9 @@ const CONTACTING: Set = &[
     "mensagens",
     "textos",
     "contact",
+    "communication",
+    "communications",
+    "communicating",
 ];
 const SENT_THINGS: Set = &[
     "texts",

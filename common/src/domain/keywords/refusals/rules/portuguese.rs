@@ -86,6 +86,33 @@ pub(super) const RULES: &[Rule] = &[
     ]),
     anywhere(&[Is(&["me"]), Is(&["deixa", "deixe", "deixem"]), Is(&["em"]), Is(&["paz"])]),
     anywhere(&[Is(&["deixa", "deixe", "deixem"]), Is(&["me"]), Is(&["em"]), Is(&["paz"])]),
+    anywhere(&[
+        Is(NO),
+        Many(&["me", "nos"]),
+        Is(DO_SEND),
+        Many(&["mais"]),
+        Is(&["nada"]),
+        Many(COURTESY),
+        End,
+    ]),
+    anywhere(&[Is(NO), Is(WANT), Is(&["mais"]), Is(&["contato"]), Many(COURTESY), End]),
+    anywhere(&[Is(CEASE), Is(&["de"]), Is(&["me"]), Is(&["ligar"]), Many(COURTESY), End]),
+    anywhere(&[
+        Is(CEASE),
+        Is(&["de"]),
+        Is(&["me"]),
+        Is(&["ligar"]),
+        Is(&["e", "ou"]),
+        Is(SENDING),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    anywhere(&[
+        Is(&["removido", "removida", "excluido", "excluida", "retirado", "retirada"]),
+        Is(&["da", "de", "dessa", "desta", "do"]),
+        Many(&["sua", "seu"]),
+        Is(LISTS),
+    ]),
 ];
 
 const NO: Set = &["nao", "n", "nunca", "num"];

@@ -117,6 +117,28 @@ pub(super) const RULES: &[Rule] = &[
     ]),
     anywhere(&[Is(&["dejame", "dejenme", "dejeme", "dejarme"]), Is(&["en"]), Is(&["paz"])]),
     anywhere(&[Is(&["desuscribir", "desuscribirme", "desuscribanme", "desinscribir", "desinscribirme"])]),
+    anywhere(&[
+        Is(&["no", "nunca"]),
+        May(&["me", "nos"]),
+        Is(DO_SEND),
+        Many(&["mas"]),
+        Is(&["nada"]),
+        Many(COURTESY),
+        End,
+    ]),
+    anywhere(&[Is(&["paren", "pare", "basta", "dejen"]), Is(&["con"]), Many(FILLERS), Is(MESSAGES)]),
+    anywhere(&[Is(&["detener", "detengan", "detenga"]), Many(FILLERS), Is(MESSAGES)]),
+    anywhere(&[Is(&["dar"]), Is(&["de"]), Is(&["baja"]), Many(COURTESY), End]),
+    anywhere(&[Is(&["no", "nunca"]), May(&["me", "nos"]), Is(AGAIN), Is(&["a"]), Is(WRITING)]),
+    anywhere(&[
+        Is(&["no", "nunca"]),
+        May(&["me", "nos"]),
+        Is(AGAIN),
+        Is(&["a"]),
+        Is(SENDING),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
 ];
 
 const NOW: Set = &["ya", "por", "favor", "porfavor", "porfa"];
@@ -141,6 +163,7 @@ const DO_WRITE: Set = &[
     "moleste",
     "molestes",
 ];
+const AGAIN: Set = &["vuelvan", "vuelva", "vuelvas"];
 const CEASE: Set =
     &["dejen", "deje", "deja", "dejar", "paren", "pare", "parar", "para", "dejan", "favor", "basta", "ya"];
 const SENDING: Set = &["mandar", "mandarme", "enviar", "enviarme", "mandando", "mandandome", "enviando"];
@@ -243,6 +266,8 @@ const REMOVE_ANY: Set = &[
     "sacar",
     "borrar",
     "eliminar",
+    "saquen",
+    "saque",
 ];
 const REMOVE_NUMBER: Set = &[
     "borren", "borre", "borra", "borrar", "eliminen", "elimine", "elimina", "eliminar", "quiten", "quite",
