@@ -3,6 +3,7 @@
 //! Reads `common/cases`, or the folder named by `SMS_CASES_DIR`. Prints a line per file, such as
 //! `cases phones agree=1997 total=1997`, and fails when less agrees than a file requires.
 
+mod language;
 mod phones;
 mod segments;
 
@@ -18,7 +19,8 @@ use serde_json::Value;
 /// One case file: its name without the ending, and what runs it.
 type Suite = (&'static str, fn(&Path) -> Result<Tally, Error>);
 
-const SUITES: [Suite; 2] = [("phones", phones::run), ("segments", segments::run)];
+const SUITES: [Suite; 3] =
+    [("language", language::run), ("phones", phones::run), ("segments", segments::run)];
 
 type Error = Box<dyn std::error::Error>;
 

@@ -95,7 +95,7 @@ fn without_quotations(text: &str) -> String {
 
 fn find_in_clause(words: &[&str]) -> Option<String> {
     (0..words.len()).find_map(|start| {
-        let end = RULES.iter().find_map(|rule| rule.matches(words, start))?;
+        let end = RULES.into_iter().flatten().find_map(|rule| rule.matches(words, start))?;
         words.get(start..end).map(|matched| matched.join(" "))
     })
 }

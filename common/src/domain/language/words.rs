@@ -235,8 +235,10 @@ fn is_part_of_word(c: char) -> bool {
 }
 
 fn is_link(chunk: &str) -> bool {
-    chunk.contains('@')
-        || chunk.contains("://")
-        || chunk.contains("www.")
-        || [".com", ".net", ".org", ".edu", ".gov"].iter().any(|domain| chunk.contains(domain))
+    let may_be = chunk.bytes().any(|byte| matches!(byte, b'@' | b'.' | b':'));
+    may_be
+        && (chunk.contains('@')
+            || chunk.contains("://")
+            || chunk.contains("www.")
+            || [".com", ".net", ".org", ".edu", ".gov"].iter().any(|domain| chunk.contains(domain)))
 }
