@@ -159,7 +159,8 @@ fn read(expression: &str, timezone: &str) -> Result<Every, String> {
         return Ok(Every::Period(Duration::from_secs(count.saturating_mul(seconds))));
     }
     let cron = inner("cron").ok_or("the local stack knows rate() and cron()")?;
-    let fields: Vec<String> = cron.split_whitespace().zip(LAST).map(|(field, last)| stepped(field, last)).collect();
+    let fields: Vec<String> =
+        cron.split_whitespace().zip(LAST).map(|(field, last)| stepped(field, last)).collect();
     if cron.split_whitespace().count() != LAST.len() {
         return Err("cron() has six fields: minutes hours day-of-month month day-of-week year".to_owned());
     }

@@ -69,6 +69,8 @@ impl Failure {
     }
 }
 
+type Reply = oneshot::Sender<Result<Bytes, Failure>>;
+
 /// An event on its way to the process.
 struct Event {
     request_id: String,
@@ -76,7 +78,7 @@ struct Event {
     timeout: Duration,
     /// Told which `next` took the event.
     started: oneshot::Sender<u64>,
-    reply: oneshot::Sender<Result<Bytes, Failure>>,
+    reply: Reply,
 }
 
 /// One process.
@@ -85,7 +87,8 @@ pub(super) struct Instance {
     function: Arc<Function>,
     events: mpsc::Sender<Event>,
     inbox: tokio::sync::Mutex<mpsc::Receiver<Event>>,
-    running: Mutex<Option<(String, oneshot::Sender<Result<Bytes, Failure>>)>>,
+    /// The event being worked on, by its request id.
+    running: Mutex<Option<(String, Reply)>>,
     init_error: Mutex<Option<Bytes>>,
     /// Before the first `next`: the event that it was started for is on its way.
     fresh: AtomicBool,

@@ -6,8 +6,8 @@ mod output;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,9 +17,9 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch};
 use self::instance::{Failure, Instance};
 pub(crate) use self::invoke_api::router;
 use self::output::Output;
-use crate::{children, clock};
 use crate::metrics::Metrics;
 use crate::template::{ACCOUNT_ID, FunctionSpec};
+use crate::{children, clock};
 
 /// Lambda's limit of a synchronous request's and an answer's payload: 6 MB.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
@@ -146,7 +146,8 @@ impl Functions {
         let mut changes = self.changes();
         self.iter().for_each(|function| function.kill_all());
         let gone = async {
-            while self.iter().any(|function| !function.pids().is_empty()) && changes.changed().await.is_ok() {}
+            while self.iter().any(|function| !function.pids().is_empty()) && changes.changed().await.is_ok() {
+            }
         };
         // A process that `SIGKILL` cannot end hangs in the kernel: it is not waited for.
         let _ = tokio::time::timeout(STOP_TIMEOUT, gone).await;
@@ -224,7 +225,10 @@ impl Function {
     }
 
     /// Permits that are held until the process asks for its next event.
-    async fn admit(&self, busy: WhenBusy) -> Result<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>), InvokeError> {
+    async fn admit(
+        &self,
+        busy: WhenBusy,
+    ) -> Result<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>), InvokeError> {
         let reserved = match (&self.reserved, busy) {
             (None, _) => None,
             (Some(reserved), WhenBusy::Wait) => Some(reserved.acquire().await.map_err(|_| shutting_down())?),

@@ -27,7 +27,8 @@ fn functions_take_what_they_say_over_the_globals_and_lambdas_defaults() {
 #[test]
 fn triggers_are_read_with_what_bounds_them() {
     let template = parsed();
-    let keys: Vec<_> = template.routes.iter().map(|route| (route.path.as_str(), route.authorizer.as_deref())).collect();
+    let keys: Vec<_> =
+        template.routes.iter().map(|route| (route.path.as_str(), route.authorizer.as_deref())).collect();
     let expected = [
         ("/things/{id}", Some("Keys")),
         ("/open", None),
@@ -80,14 +81,18 @@ fn a_variable_is_set_by_the_environment_then_the_stack_then_the_template() {
     assert_eq!(template.environment(echo, set, &embedded, &runtime).unwrap(), expected);
     let set = |name: &str| (name == "PEER_API_URL").then(|| "http://peer".to_owned());
     let environment = template.environment(echo, set, &embedded, &runtime).unwrap();
-    assert_eq!(environment["PEER_API_URL"], "http://peer", "declared, though the template's condition drops it");
+    assert_eq!(
+        environment["PEER_API_URL"], "http://peer",
+        "declared, though the template's condition drops it"
+    );
 }
 
 #[test]
 fn a_secret_that_nothing_replaces_is_named() {
     let template = parsed();
     let echo = template.function("echo").unwrap();
-    let error = template.environment(echo, |_| None, &BTreeMap::new(), &BTreeMap::new()).unwrap_err().to_string();
+    let error =
+        template.environment(echo, |_| None, &BTreeMap::new(), &BTreeMap::new()).unwrap_err().to_string();
     assert_eq!(
         error,
         "EchoFunction.Properties.Environment.Variables.DATABASE_URL: \
@@ -101,18 +106,48 @@ fn what_is_wrong_is_named_with_its_place() {
     let cases = [
         ("BatchSize: 5", "BatchSize: five", "WorkFunction.Properties.Events.Work", "expected usize"),
         ("BatchSize: 5", "BatchSise: 5", "WorkFunction.Properties.Events.Work", "unknown field `BatchSise`"),
-        ("BatchSize: 5", "BatchSize: 50", "WorkFunction.Properties.Events.Work.Properties.BatchSize", "Window"),
+        (
+            "BatchSize: 5",
+            "BatchSize: 50",
+            "WorkFunction.Properties.Events.Work.Properties.BatchSize",
+            "Window",
+        ),
         ("MaximumConcurrency: 2", "MaximumConcurrency: 1", "MaximumConcurrency", "between 2 and 1000"),
-        ("Queue: !GetAtt Queue.Arn", "Queue: !GetAtt Queu.Arn", "WorkFunction.Properties.Events", "no resource Queu"),
-        ("VisibilityTimeout: 1", "VisibilityTimout: 1", "Queue.Properties", "unknown field `VisibilityTimout`"),
+        (
+            "Queue: !GetAtt Queue.Arn",
+            "Queue: !GetAtt Queu.Arn",
+            "WorkFunction.Properties.Events",
+            "no resource Queu",
+        ),
+        (
+            "VisibilityTimeout: 1",
+            "VisibilityTimout: 1",
+            "Queue.Properties",
+            "unknown field `VisibilityTimout`",
+        ),
         ("Path: /open", "Path: open", "EchoFunction.Properties.Events.Open.Properties.Path", "slash"),
         ("DefaultAuthorizer: Keys", "DefaultAuthorizer: Locks", "Auth.Authorizer", "no authorizer Locks"),
         ("Type: ScheduleV2", "Type: Clock", "EchoFunction.Properties.Events.Tick", "unknown variant `Clock`"),
-        ("HookUrl: {Value:", "HookUrl: {Condition: Missing, Value:", "Outputs.HookUrl", "no condition Missing"),
+        (
+            "HookUrl: {Value:",
+            "HookUrl: {Condition: Missing, Value:",
+            "Outputs.HookUrl",
+            "no condition Missing",
+        ),
         ("AuthType: NONE", "AuthType: AWS_IAM", "EchoFunction.Properties.FunctionUrlConfig.AuthType", "NONE"),
         ("CodeUri: functions/api/echo", "Handler: x", "EchoFunction.Properties.CodeUri", "folder"),
-        ("EnableSimpleResponses: true", "EnableSimpleResponses: false", "Api.Properties.Auth", "EnableSimple"),
-        ("deadLetterTargetArn: !GetAtt DeadLetters.Arn", "deadLetterTargetArn: x", "Queue.Properties.RedrivePolicy", "ARN"),
+        (
+            "EnableSimpleResponses: true",
+            "EnableSimpleResponses: false",
+            "Api.Properties.Auth",
+            "EnableSimple",
+        ),
+        (
+            "deadLetterTargetArn: !GetAtt DeadLetters.Arn",
+            "deadLetterTargetArn: x",
+            "Queue.Properties.RedrivePolicy",
+            "ARN",
+        ),
         ("Parameters:", "Parameters: [", "template", ""),
     ];
     for (right, wrong, place, reason) in cases {
@@ -121,7 +156,10 @@ fn what_is_wrong_is_named_with_its_place() {
             Ok(_) => assert!(place.is_empty(), "{wrong} was taken"),
             Err(error) => {
                 let error = error.to_string();
-                assert!(!place.is_empty() && error.contains(place) && error.contains(reason), "{wrong}: {error}");
+                assert!(
+                    !place.is_empty() && error.contains(place) && error.contains(reason),
+                    "{wrong}: {error}"
+                );
             }
         }
     }
@@ -129,9 +167,13 @@ fn what_is_wrong_is_named_with_its_place() {
 
 #[test]
 fn a_function_url_without_a_public_path_is_refused() {
-    let template = TEMPLATE.replace("HookUrl: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl}hook\"}", "Other: {Value: x}");
+    let template = TEMPLATE
+        .replace("HookUrl: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl}hook\"}", "Other: {Value: x}");
     let error = Template::parse(&template, "us-east-1").unwrap_err().to_string();
-    assert!(error.starts_with("EchoFunction.Properties.FunctionUrlConfig: no output gives its public path"), "{error}");
+    assert!(
+        error.starts_with("EchoFunction.Properties.FunctionUrlConfig: no output gives its public path"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -153,4 +195,17 @@ fn intrinsic_functions_give_what_cloudformation_gives() {
         let environment = template.environment(&template.functions[0], |_| None, &embedded, &BTreeMap::new());
         assert_eq!(environment.unwrap()["QUEUE_ARN"], expected, "{expression}");
     }
+}
+
+#[test]
+fn the_projects_own_template_is_one_that_the_stack_runs() {
+    let template = Template::parse(include_str!("../../../template.yaml"), "us-east-1").unwrap();
+    let embedded = ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_WEBHOOK_BASE_URL"];
+    let embedded = map(&embedded.map(|name| (name, "embedded")));
+    for function in &template.functions {
+        template.environment(function, |_| None, &embedded, &BTreeMap::new()).unwrap();
+    }
+    assert!(template.routes.iter().any(|route| route.path == "/health" && route.authorizer.is_none()));
+    let urls: Vec<_> = template.function_urls.iter().map(|url| url.path.as_str()).collect();
+    assert!(urls.contains(&"/webhook/twilio/sms") && urls.contains(&"/webhook/twilio/status"), "{urls:?}");
 }

@@ -66,7 +66,8 @@ async fn bodies_are_text_or_base64_as_aws_has_them() {
     ];
     for path in ["/order", "/hook"] {
         for (kind, body, expected, is_base64) in &cases {
-            let answer = request(Method::POST, &format!("{door}{path}"), &[("content-type", kind)], *body).await;
+            let answer =
+                request(Method::POST, &format!("{door}{path}"), &[("content-type", kind)], *body).await;
             let event = answer.json();
             assert_eq!(event["body"], *expected, "{path} {kind}");
             assert_eq!(event["isBase64Encoded"], *is_base64, "{path} {kind}");
@@ -91,7 +92,8 @@ async fn the_gateway_answers_by_itself_in_its_own_shape() {
     let lambda = Lambda::start();
     let door = lambda.front_door().await;
     let orders = format!("{door}/order");
-    let order = |order: &'static str| request(Method::POST, &orders, &[("content-type", "text/plain")], order);
+    let order =
+        |order: &'static str| request(Method::POST, &orders, &[("content-type", "text/plain")], order);
     let wrong = [("authorization", "Bearer wrong")];
     let right = [("authorization", "Bearer right")];
     get(&format!("{door}/throttled"), &[]).await;
@@ -137,7 +139,10 @@ async fn an_authorizers_answer_is_kept_by_its_identity() {
         asked.push(event["requestContext"]["authorizer"]["lambda"]["asked"].clone());
     }
     assert!(asked[0].is_string());
-    assert!(asked.iter().all(|request_id| *request_id == asked[0]), "the authorizer was asked once: {asked:?}");
+    assert!(
+        asked.iter().all(|request_id| *request_id == asked[0]),
+        "the authorizer was asked once: {asked:?}"
+    );
     assert_eq!(get(&format!("{door}/things/1"), &[("authorization", "Bearer other")]).await.status, 403);
 }
 

@@ -28,9 +28,13 @@ async fn an_event_is_answered_with_what_lambda_tells_a_function() {
 async fn a_process_is_kept_warm_and_takes_one_event_at_a_time() {
     let lambda = Lambda::start();
     let first = lambda.invoke("{}").await.unwrap();
-    eventually("it rests", async || (lambda.invoke("{}").await.unwrap()["pid"] == first["pid"]).then_some(())).await;
+    eventually("it rests", async || {
+        (lambda.invoke("{}").await.unwrap()["pid"] == first["pid"]).then_some(())
+    })
+    .await;
     let together = join_all((0..3).map(|_| lambda.invoke(r#"{"do":"sleep"}"#))).await;
-    let mut pids: Vec<_> = together.into_iter().map(|answer| answer.unwrap()["pid"].as_u64().unwrap()).collect();
+    let mut pids: Vec<_> =
+        together.into_iter().map(|answer| answer.unwrap()["pid"].as_u64().unwrap()).collect();
     pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 3, "three events at once need three processes");
@@ -43,7 +47,9 @@ async fn a_crash_is_reported_as_lambda_does_and_the_process_replaced() {
     let error = lambda.invoke(r#"{"do":"crash"}"#).await.unwrap_err();
     assert_eq!(error["errorType"], "Runtime.ExitError");
     let message = error["errorMessage"].as_str().unwrap();
-    assert!(message.starts_with("RequestId: ") && message.ends_with("Runtime exited with error: exit status 1"));
+    assert!(
+        message.starts_with("RequestId: ") && message.ends_with("Runtime exited with error: exit status 1")
+    );
     let after = lambda.invoke("{}").await.unwrap();
     assert_ne!(before["pid"], after["pid"]);
     let error = lambda.invoke(r#"{"do":"abort"}"#).await.unwrap_err();
@@ -57,7 +63,10 @@ async fn a_function_that_overruns_is_killed_and_reported() {
     let error = lambda.invoke(r#"{"do":"hang"}"#).await.unwrap_err();
     assert!(begun.elapsed() >= Duration::from_secs(2));
     assert_eq!(error["errorType"], "Sandbox.Timedout");
-    assert!(error["errorMessage"].as_str().unwrap().ends_with("Task timed out after 2.00 seconds"), "{error}");
+    assert!(
+        error["errorMessage"].as_str().unwrap().ends_with("Task timed out after 2.00 seconds"),
+        "{error}"
+    );
     assert!(lambda.pids().is_empty());
     lambda.invoke("{}").await.unwrap();
 }

@@ -81,7 +81,11 @@ fn text(value: &str) -> MessageAttributeValue {
 async fn a_message_comes_as_it_was_sent_and_is_gone_when_deleted() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;
-    let binary = MessageAttributeValue::builder().data_type("Binary").binary_value(Blob::new([0, 255])).build().unwrap();
+    let binary = MessageAttributeValue::builder()
+        .data_type("Binary")
+        .binary_value(Blob::new([0, 255]))
+        .build()
+        .unwrap();
     let sent = server.client.send_message().queue_url(&url).message_body("¿Qué tal? 🙂");
     let sent = sent.message_attributes("a", text("x")).message_attributes("b", binary).send().await.unwrap();
     let [message] = &server.receive(&url, 0).await[..] else { panic!("one message") };
@@ -157,19 +161,30 @@ async fn visibility_can_be_given_up_and_an_outdated_receipt_is_refused() {
     change(&first, 0).await.unwrap();
     let second = server.receive(&url, 0).await[0].receipt_handle.clone().unwrap();
     assert_ne!(first, second);
-    assert_eq!(change(&first, 10).await.unwrap_err().code(), Some("AWS.SimpleQueueService.MessageNotInflight"));
+    assert_eq!(
+        change(&first, 10).await.unwrap_err().code(),
+        Some("AWS.SimpleQueueService.MessageNotInflight")
+    );
     assert_eq!(change("nonsense", 10).await.unwrap_err().code(), Some("ReceiptHandleIsInvalid"));
     assert_eq!(change(&second, 43_201).await.unwrap_err().code(), Some("InvalidParameterValue"));
     server.client.delete_message().queue_url(&url).receipt_handle(&first).send().await.unwrap();
-    assert_eq!(server.count(&url, Name::ApproximateNumberOfMessagesNotVisible).await, "1", "nothing was deleted");
+    assert_eq!(
+        server.count(&url, Name::ApproximateNumberOfMessagesNotVisible).await,
+        "1",
+        "nothing was deleted"
+    );
 }
 
 #[tokio::test]
 async fn a_batch_is_taken_entry_by_entry_or_refused_whole() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;
-    let entry = |id: &str, body: &str| SendMessageBatchRequestEntry::builder().id(id).message_body(body).build().unwrap();
-    let send = |entries: Vec<_>| server.client.send_message_batch().queue_url(&url).set_entries(Some(entries)).send();
+    let entry = |id: &str, body: &str| {
+        SendMessageBatchRequestEntry::builder().id(id).message_body(body).build().unwrap()
+    };
+    let send = |entries: Vec<_>| {
+        server.client.send_message_batch().queue_url(&url).set_entries(Some(entries)).send()
+    };
     let output = send(vec![entry("a", "1"), entry("b", "bad\u{0}"), entry("c", "3")]).await.unwrap();
     assert_eq!(output.successful().iter().map(|sent| sent.id()).collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(output.failed()[0].code(), "InvalidMessageContents");
@@ -177,7 +192,10 @@ async fn a_batch_is_taken_entry_by_entry_or_refused_whole() {
     let half = "x".repeat(MAX_MESSAGE_BYTES / 2 + 1);
     let refused = [
         (vec![], "AWS.SimpleQueueService.EmptyBatchRequest"),
-        ((0..11).map(|n| entry(&n.to_string(), "x")).collect(), "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"),
+        (
+            (0..11).map(|n| entry(&n.to_string(), "x")).collect(),
+            "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+        ),
         (vec![entry("a", "1"), entry("a", "2")], "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"),
         (vec![entry("a b", "1")], "AWS.SimpleQueueService.InvalidBatchEntryId"),
         (vec![entry("a", &half), entry("b", &half)], "AWS.SimpleQueueService.BatchRequestTooLong"),
@@ -217,9 +235,11 @@ async fn what_sqs_refuses_is_refused_with_its_codes() {
     let attributes = server.client.set_queue_attributes().queue_url(&url);
     let wrong = attributes.attributes(Name::VisibilityTimeout, "43201").send().await.unwrap_err();
     assert_eq!(wrong.code(), Some("InvalidAttributeValue"));
-    let other = server.client.create_queue().queue_name("q").attributes(Name::VisibilityTimeout, "7").send().await;
+    let other =
+        server.client.create_queue().queue_name("q").attributes(Name::VisibilityTimeout, "7").send().await;
     assert_eq!(other.unwrap_err().code(), Some("QueueAlreadyExists"));
-    let no_source = server.client.start_message_move_task().source_arn("arn:aws:sqs:us-east-1:000000000000:q");
+    let no_source =
+        server.client.start_message_move_task().source_arn("arn:aws:sqs:us-east-1:000000000000:q");
     assert_eq!(no_source.send().await.unwrap_err().code(), Some("InvalidParameterValue"));
     let many = server.client.receive_message().queue_url(&url).max_number_of_messages(11).send().await;
     assert_eq!(many.unwrap_err().code(), Some("InvalidParameterValue"));

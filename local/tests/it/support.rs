@@ -62,7 +62,9 @@ impl Lambda {
         let answer = self.functions.invoke("echo", payload.to_owned().into(), WhenBusy::Wait).await;
         match answer {
             Ok(answer) => Ok(serde_json::from_slice(&answer).unwrap()),
-            Err(local::lambda::InvokeError::Function(payload)) => Err(serde_json::from_slice(&payload).unwrap()),
+            Err(local::lambda::InvokeError::Function(payload)) => {
+                Err(serde_json::from_slice(&payload).unwrap())
+            }
             Err(other) => panic!("{other}"),
         }
     }
