@@ -21,6 +21,8 @@ const DATABASE: &str = "sms";
 const SERVER_USER: &str = "postgres";
 /// How long a start may take, recovery after a kill included.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a start is tried: between the choice of a free port and the server's bind somebody may take it.
+const START_TRIES: u32 = 3;
 /// How long a clean shutdown may take before the server is killed: it recovers at the next start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Every function's processes may be up at once, each with a connection or a few.
@@ -68,6 +70,15 @@ pub struct Postgres {
     data: PathBuf,
 }
 
+/// A cluster that is set up, and what it takes to start its server.
+struct Cluster {
+    binaries: PathBuf,
+    user: Option<User>,
+    data: PathBuf,
+    password: String,
+    log: PathBuf,
+}
+
 /// Whose processes the server's are, when the stack runs as root.
 #[derive(Debug, Clone, Copy)]
 struct User {
@@ -93,24 +104,17 @@ impl Postgres {
             initialise(&binaries, &data, &root.join("password"), user).await?;
         }
         stop_stale(&data).await;
-        let port = free_port().await.map_err(io("find a free port"))?;
-        let log_file = std::fs::File::create(log).map_err(io(&format!("write {}", log.display())))?;
-        let mut command = command(&binaries, "postgres", user);
-        command
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
-            .args(["-c", &format!("port={port}"), "-c", &format!("max_connections={MAX_CONNECTIONS}")])
-            .stdout(Stdio::from(log_file.try_clone().map_err(io("share the log"))?))
-            .stderr(Stdio::from(log_file));
-        children::tie(&mut command, OnOrphaned::Interrupt);
-        let child = command.spawn().map_err(io("start postgres"))?;
-        let pid = child.id().unwrap_or_default();
-        let url = format!("postgres://{DATABASE}:{password}@127.0.0.1:{port}/{DATABASE}?sslmode=disable");
-        let mut postgres = Self { child, pid, url, data };
-        postgres.wait_until_ready(&binaries, user, port, log).await?;
-        postgres.create_database(&binaries, user, port, &password).await?;
-        Ok(postgres)
+        let cluster = Cluster { binaries, user, data, password, log: log.to_owned() };
+        let mut tries = START_TRIES;
+        loop {
+            tries -= 1;
+            match cluster.start().await {
+                Ok(postgres) => return Ok(postgres),
+                Err(PostgresError::Failed { output, .. })
+                    if tries > 0 && output.contains("Address already in use") => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The database's URL, password included.
@@ -134,46 +138,61 @@ impl Postgres {
             let _ = self.child.wait().await;
         }
     }
+}
 
-    async fn wait_until_ready(
-        &mut self,
-        binaries: &Path,
-        user: Option<User>,
-        port: u16,
-        log: &Path,
-    ) -> Result<(), PostgresError> {
+impl Cluster {
+    async fn start(&self) -> Result<Postgres, PostgresError> {
+        let port = free_port().await.map_err(io("find a free port"))?;
+        let log = std::fs::File::create(&self.log).map_err(io(&format!("write {}", self.log.display())))?;
+        let mut command = self.command("postgres");
+        command
+            .arg("-D")
+            .arg(&self.data)
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", &format!("port={port}"), "-c", &format!("max_connections={MAX_CONNECTIONS}")])
+            .stdout(Stdio::from(log.try_clone().map_err(io("share the log"))?))
+            .stderr(Stdio::from(log));
+        children::tie(&mut command, OnOrphaned::Interrupt);
+        let mut child = command.spawn().map_err(io("start postgres"))?;
+        let pid = child.id().unwrap_or_default();
+        self.wait_until_ready(&mut child, port).await?;
+        self.create_database(port).await?;
+        let url =
+            format!("postgres://{DATABASE}:{}@127.0.0.1:{port}/{DATABASE}?sslmode=disable", self.password);
+        Ok(Postgres { child, pid, url, data: self.data.clone() })
+    }
+
+    async fn wait_until_ready(&self, child: &mut Child, port: u16) -> Result<(), PostgresError> {
         let begun = Instant::now();
         let port = port.to_string();
         while begun.elapsed() < START_TIMEOUT {
-            if self.child.try_wait().map_err(io("watch postgres"))?.is_some() {
+            if child.try_wait().map_err(io("watch postgres"))?.is_some() {
                 break;
             }
-            let mut ready = command(binaries, "pg_isready", user);
+            let mut ready = self.command("pg_isready");
             ready.args(["-q", "-h", "127.0.0.1", "-p", &port, "-d", "template1"]);
             if ready.status().await.map_err(io("run pg_isready"))?.success() {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let output = std::fs::read_to_string(log).unwrap_or_default();
+        let output = std::fs::read_to_string(&self.log).unwrap_or_default();
         Err(PostgresError::Failed { program: "postgres".to_owned(), output })
     }
 
-    async fn create_database(
-        &self,
-        binaries: &Path,
-        user: Option<User>,
-        port: u16,
-        password: &str,
-    ) -> Result<(), PostgresError> {
-        let mut create = command(binaries, "createdb", user);
-        create.env("PGPASSWORD", password);
+    async fn create_database(&self, port: u16) -> Result<(), PostgresError> {
+        let mut create = self.command("createdb");
+        create.env("PGPASSWORD", &self.password);
         create.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", DATABASE, "--no-password", DATABASE]);
         let output = create.output().await.map_err(io("run createdb"))?;
         if output.status.success() || String::from_utf8_lossy(&output.stderr).contains("already exists") {
             return Ok(());
         }
         Err(failed("createdb", &output))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        command(&self.binaries, program, self.user)
     }
 }
 

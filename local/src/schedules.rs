@@ -159,15 +159,29 @@ fn read(expression: &str, timezone: &str) -> Result<Every, String> {
         return Ok(Every::Period(Duration::from_secs(count.saturating_mul(seconds))));
     }
     let cron = inner("cron").ok_or("the local stack knows rate() and cron()")?;
-    if cron.split_whitespace().count() != 6 {
+    let fields: Vec<String> =
+        cron.split_whitespace().zip(LAST).map(|(field, last)| stepped(field, last)).collect();
+    if cron.split_whitespace().count() != LAST.len() {
         return Err("cron() has six fields: minutes hours day-of-month month day-of-week year".to_owned());
     }
     // AWS counts weekdays as Quartz does, from Sunday = 1, and has no seconds.
     let parser =
         CronParser::builder().seconds(Seconds::Required).year(Year::Required).alternative_weekdays(true);
-    let cron = parser.build().parse(&format!("0 {cron}")).map_err(|error| error.to_string())?;
+    let cron = parser.build().parse(&format!("0 {}", fields.join(" "))).map_err(|error| error.to_string())?;
     let zone = TimeZone::get(timezone).map_err(|error| error.to_string())?;
     Ok(Every::Cron(Box::new(cron), zone))
+}
+
+/// The last value of each of the six fields.
+const LAST: [u16; 6] = [59, 23, 31, 12, 7, 2199];
+
+/// AWS's `5/15` (from 5, every 15) as the library takes it: `5-59/15`.
+fn stepped(field: &str, last: u16) -> String {
+    let parts = field.split(',').map(|part| match part.split_once('/') {
+        Some((from, step)) if from.parse::<u16>().is_ok() => format!("{from}-{last}/{step}"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -69,13 +69,16 @@ impl Failure {
     }
 }
 
+type Reply = oneshot::Sender<Result<Bytes, Failure>>;
+
 /// An event on its way to the process.
 struct Event {
     request_id: String,
     payload: Bytes,
     timeout: Duration,
-    started: oneshot::Sender<()>,
-    reply: oneshot::Sender<Result<Bytes, Failure>>,
+    /// Told which `next` took the event.
+    started: oneshot::Sender<u64>,
+    reply: Reply,
 }
 
 /// One process.
@@ -84,10 +87,13 @@ pub(super) struct Instance {
     function: Arc<Function>,
     events: mpsc::Sender<Event>,
     inbox: tokio::sync::Mutex<mpsc::Receiver<Event>>,
-    running: Mutex<Option<(String, oneshot::Sender<Result<Bytes, Failure>>)>>,
+    /// The event being worked on, by its request id.
+    running: Mutex<Option<(String, Reply)>>,
     init_error: Mutex<Option<Bytes>>,
     /// Before the first `next`: the event that it was started for is on its way.
     fresh: AtomicBool,
+    /// How often the process has asked for an event.
+    nexts: watch::Sender<u64>,
     kill: Notify,
     exited: watch::Sender<Option<String>>,
 }
@@ -128,6 +134,7 @@ impl Instance {
             running: Mutex::default(),
             init_error: Mutex::default(),
             fresh: AtomicBool::new(true),
+            nexts: watch::Sender::new(0),
             kill: Notify::new(),
             exited: watch::Sender::new(None),
         });
@@ -167,13 +174,22 @@ impl Instance {
         self.exited.send_replace(Some(how));
     }
 
-    /// Gives the process one event and waits for what becomes of it.
+    /// Waits until the process, after the event that its `nth` request took, asks for another or ends.
+    pub(super) async fn rested(&self, nth: u64) {
+        let (mut nexts, mut exited) = (self.nexts.subscribe(), self.exited.subscribe());
+        tokio::select! {
+            _ = nexts.wait_for(|count| *count > nth) => {}
+            _ = ended(&mut exited) => {}
+        }
+    }
+
+    /// Gives the process one event, and returns the answer with the number of the request that took the event.
     pub(super) async fn run(
         &self,
         request_id: &str,
         payload: Bytes,
         timeout: Duration,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<(Bytes, u64), Failure> {
         let (started, has_started) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
         let event = Event { request_id: request_id.to_owned(), payload, timeout, started, reply };
@@ -181,17 +197,17 @@ impl Instance {
             return Err(Failure::NotStarted("it had another event".to_owned()));
         }
         let mut exited = self.exited.subscribe();
-        tokio::select! {
+        let nth = tokio::select! {
             biased;
-            Ok(()) = has_started => {}
+            Ok(nth) = has_started => nth,
             how = ended(&mut exited) => return Err(self.init_failure(how)),
             () = tokio::time::sleep(INIT_TIMEOUT) => {
                 return Err(self.killed(&mut exited, Failure::InitTimeout(INIT_TIMEOUT)).await);
             }
-        }
+        };
         tokio::select! {
             biased;
-            Ok(answer) = answer => answer,
+            Ok(answer) = answer => answer.map(|answer| (answer, nth)),
             how = ended(&mut exited) => Err(Failure::Exit(how)),
             () = tokio::time::sleep(timeout) => Err(self.killed(&mut exited, Failure::Timeout(timeout)).await),
         }
@@ -261,11 +277,13 @@ async fn next(State(instance): State<Arc<Instance>>) -> Response {
     if !instance.fresh.swap(false, Ordering::AcqRel) {
         instance.function.rest(instance.clone());
     }
+    instance.nexts.send_modify(|count| *count += 1);
+    let nth = *instance.nexts.borrow();
     let Some(event) = inbox.recv().await else { return StatusCode::GONE.into_response() };
     *instance.running.lock().unwrap_or_else(PoisonError::into_inner) =
         Some((event.request_id.clone(), event.reply));
     // The invoker waits for this or for the process's end; it cannot have gone.
-    let _ = event.started.send(());
+    let _ = event.started.send(nth);
     let headers = [
         ("content-type", "application/json".to_owned()),
         ("lambda-runtime-aws-request-id", event.request_id),

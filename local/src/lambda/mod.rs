@@ -6,25 +6,31 @@ mod output;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch};
 
 use self::instance::{Failure, Instance};
 pub(crate) use self::invoke_api::router;
 use self::output::Output;
-use crate::{children, clock};
 use crate::metrics::Metrics;
 use crate::template::{ACCOUNT_ID, FunctionSpec};
+use crate::{children, clock};
 
 /// Lambda's limit of a synchronous request's and an answer's payload: 6 MB.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 
 /// How long [`Functions::stop`] waits for killed processes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait for a process that has answered rather than start another.
+const FINISHING_PAUSE: Duration = Duration::from_millis(20);
+
+type Outcome = Result<Bytes, InvokeError>;
 
 /// Why an invocation gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +102,8 @@ impl Functions {
                 reserved: spec.reserved_concurrency.map(Semaphore::new),
                 machine: Semaphore::new(settings.max_processes),
                 idle: Mutex::default(),
+                finishing: AtomicUsize::new(0),
+                rested: Notify::new(),
                 pids: Mutex::default(),
                 changes: changes.clone(),
                 output: Output::create(&settings.logs, &spec.name, metrics.clone(), settings.echo)?,
@@ -122,9 +130,10 @@ impl Functions {
     /// As [`InvokeError`] says; a throttled invocation may be tried again.
     pub async fn invoke(&self, name: &str, payload: Bytes, busy: WhenBusy) -> Result<Bytes, InvokeError> {
         let function = self.get(name).ok_or_else(|| InvokeError::NotFound(name.to_owned()))?.clone();
+        let (reply, outcome) = oneshot::channel();
         // A task of its own: an impatient caller must not take the time limit away with it.
-        let running = tokio::spawn(async move { function.invoke(payload, busy).await });
-        running.await.unwrap_or_else(|error| Err(failed("Sandbox.Failure", &error.to_string())))
+        tokio::spawn(function.invoke(payload, busy, reply));
+        outcome.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
     /// Every function.
@@ -137,7 +146,8 @@ impl Functions {
         let mut changes = self.changes();
         self.iter().for_each(|function| function.kill_all());
         let gone = async {
-            while self.iter().any(|function| !function.pids().is_empty()) && changes.changed().await.is_ok() {}
+            while self.iter().any(|function| !function.pids().is_empty()) && changes.changed().await.is_ok() {
+            }
         };
         // A process that `SIGKILL` cannot end hangs in the kernel: it is not waited for.
         let _ = tokio::time::timeout(STOP_TIMEOUT, gone).await;
@@ -160,6 +170,9 @@ pub struct Function {
     reserved: Option<Semaphore>,
     machine: Semaphore,
     idle: Mutex<Vec<Arc<Instance>>>,
+    /// How many have answered and not yet asked for the next event.
+    finishing: AtomicUsize,
+    rested: Notify,
     pids: Mutex<BTreeSet<u32>>,
     changes: watch::Sender<u64>,
     output: Output,
@@ -185,39 +198,75 @@ impl Function {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
-    async fn invoke(self: Arc<Self>, payload: Bytes, busy: WhenBusy) -> Result<Bytes, InvokeError> {
-        let closed = |_| failed("Sandbox.Failure", "the stack is shutting down");
-        let _reserved = match (&self.reserved, busy) {
+    async fn invoke(self: Arc<Self>, payload: Bytes, busy: WhenBusy, reply: oneshot::Sender<Outcome>) {
+        // Whoever waits for a reply may have gone, here and below.
+        let permits = match self.admit(busy).await {
+            Ok(permits) => permits,
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        let request_id = clock::request_id();
+        let begun = Instant::now();
+        let outcome = self.run(&request_id, payload).await;
+        self.metrics.invocation(&self.spec.name, begun.elapsed(), outcome.is_err());
+        match outcome {
+            Ok((answer, instance, nth)) => {
+                self.finishing.fetch_add(1, Ordering::AcqRel);
+                let _ = reply.send(Ok(answer));
+                instance.rested(nth).await;
+                self.finishing.fetch_sub(1, Ordering::AcqRel);
+                self.rested.notify_one();
+            }
+            Err(failure) => {
+                self.output.note(&format!("{request_id} {failure}"));
+                let _ = reply.send(Err(InvokeError::Function(failure.payload(&request_id))));
+            }
+        }
+        drop(permits);
+    }
+
+    /// Permits that are held until the process asks for its next event.
+    async fn admit(
+        &self,
+        busy: WhenBusy,
+    ) -> Result<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>), InvokeError> {
+        let reserved = match (&self.reserved, busy) {
             (None, _) => None,
-            (Some(reserved), WhenBusy::Wait) => Some(reserved.acquire().await.map_err(closed)?),
+            (Some(reserved), WhenBusy::Wait) => Some(reserved.acquire().await.map_err(|_| shutting_down())?),
             (Some(reserved), WhenBusy::Throttle) => {
                 Some(reserved.try_acquire().map_err(|_| InvokeError::Throttled)?)
             }
         };
-        let _machine = self.machine.acquire().await.map_err(closed)?;
-        let request_id = clock::request_id();
-        let begun = std::time::Instant::now();
-        let outcome = self.run(&request_id, payload).await;
-        self.metrics.invocation(&self.spec.name, begun.elapsed(), outcome.is_err());
-        outcome.map_err(|failure| {
-            self.output.note(&format!("{request_id} {failure}"));
-            InvokeError::Function(failure.payload(&request_id))
-        })
+        Ok((reserved, self.machine.acquire().await.map_err(|_| shutting_down())?))
     }
 
-    async fn run(self: &Arc<Self>, request_id: &str, payload: Bytes) -> Result<Bytes, Failure> {
+    async fn run(
+        self: &Arc<Self>,
+        request_id: &str,
+        payload: Bytes,
+    ) -> Result<(Bytes, Arc<Instance>, u64), Failure> {
         loop {
-            let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let (instance, is_warm) = match warm {
+            let (instance, is_warm) = match self.warm().await {
                 Some(instance) => (instance, true),
                 None => (Instance::spawn(self).await?, false),
             };
             match instance.run(request_id, payload.clone(), self.spec.timeout).await {
                 // A warm process that died in its sleep never saw the event.
                 Err(Failure::NotStarted(_)) if is_warm => {}
-                outcome => return outcome,
+                outcome => return outcome.map(|(answer, nth)| (answer, instance, nth)),
             }
         }
+    }
+
+    /// A process that waits for an event, or that has answered one and is about to.
+    async fn warm(&self) -> Option<Arc<Instance>> {
+        let pop = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let warm = pop();
+        if warm.is_some() || self.finishing.load(Ordering::Acquire) == 0 {
+            return warm;
+        }
+        // A late notification of one that somebody else took costs a start, not an event.
+        let _ = tokio::time::timeout(FINISHING_PAUSE, self.rested.notified()).await;
+        pop()
     }
 
     fn kill_all(&self) {
@@ -277,8 +326,8 @@ fn lambda_environment(
     environment
 }
 
-fn failed(kind: &str, message: &str) -> InvokeError {
-    InvokeError::Function(error_payload(kind, message))
+fn shutting_down() -> InvokeError {
+    InvokeError::Function(error_payload("Sandbox.Failure", "the stack is shutting down"))
 }
 
 /// Lambda's error object.

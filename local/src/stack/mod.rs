@@ -293,7 +293,7 @@ fn info(settings: &Settings, own_base: &str, database_url: String) -> StackInfo 
         twilio_api_url: set("TWILIO_API_BASE_URL", &format!("http://127.0.0.1:{}", settings.twilio_port)),
         account_sid: set("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
         auth_token: first(&auth_tokens),
-        phone_number: set("TWILIO_PHONE_NUMBER", PHONE_NUMBER),
+        phone_number: first(&set("TWILIO_PHONE_NUMBER", PHONE_NUMBER)),
         api_key: None,
         database_url,
         aws_endpoint_url: String::new(),

@@ -11,7 +11,6 @@ use serde_json::Value;
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct FunctionProperties {
-    pub code_uri: String,
     pub timeout: Option<u64>,
     pub memory_size: Option<u32>,
     pub reserved_concurrent_executions: Option<usize>,
@@ -22,8 +21,7 @@ pub(super) struct FunctionProperties {
 }
 
 /// The names above: nothing else of a function is evaluated, so that `Policies` may refer to anything.
-pub(super) const FUNCTION_KEYS: [&str; 7] = [
-    "CodeUri",
+pub(super) const FUNCTION_KEYS: [&str; 6] = [
     "Timeout",
     "MemorySize",
     "ReservedConcurrentExecutions",
@@ -61,7 +59,8 @@ pub(super) struct HttpApiEvent {
     pub path: String,
     #[serde(default = "any_method")]
     pub method: String,
-    pub api_id: Option<Value>,
+    #[serde(rename = "ApiId")]
+    pub _api_id: Option<IgnoredAny>,
     pub auth: Option<RouteAuth>,
     pub timeout_in_millis: Option<u64>,
     pub payload_format_version: Option<String>,

@@ -1,0 +1,192 @@
+//! The whole stack as its command runs it, with a Postgres of its own.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use http::Method;
+use local::stack::StackInfo;
+use tempfile::TempDir;
+
+use super::support::{TEMPLATE, eventually, fixture_folder, get, request};
+
+/// `local run` in a folder of its own.
+struct Run {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Run {
+    /// Beside copies of the binaries, as cargo would put them.
+    fn start(template: &str, variables: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        // For the server's user too, when the tests run as root.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(folder.path().join("template.yaml"), template).unwrap();
+        for (from, name) in [
+            (PathBuf::from(env!("CARGO_BIN_EXE_local")), "local"),
+            (fixture_folder().join("fixture"), "fixture"),
+        ] {
+            std::fs::hard_link(&from, folder.path().join(name))
+                .or_else(|_| std::fs::copy(from, folder.path().join(name)).map(|_| ()))
+                .unwrap();
+        }
+        Self::again(folder, variables)
+    }
+
+    fn again(folder: TempDir, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(folder.path().join("local"));
+        command.arg("run").current_dir(folder.path()).env("SMS_PORT", "0").env("SMS_TWILIO_PORT", "0");
+        command
+            .env_remove("DATABASE_URL")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        Self { child, folder }
+    }
+
+    async fn ready(&mut self) -> StackInfo {
+        let data = self.folder.path().join("target/local");
+        eventually("the stack is ready", async || {
+            if self.child.try_wait().unwrap().is_some() {
+                panic!("it ended: {}", self.error());
+            }
+            StackInfo::read(&data).ok()
+        })
+        .await
+    }
+
+    /// What it printed, once it has ended.
+    fn error(&mut self) -> String {
+        let mut error = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+        error
+    }
+
+    fn signal(&mut self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The processes that still live of a stack that was in `folder`.
+fn left_behind(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let processes = Command::new("ps").args(["-eo", "pid,stat,args"]).output().unwrap();
+    let processes = String::from_utf8(processes.stdout).unwrap();
+    let ours = processes.lines().filter(|line| line.contains(folder) && !line.contains("ps -eo"));
+    ours.filter(|line| !line.split_whitespace().nth(1).is_some_and(|state| state.starts_with('Z')))
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn nothing_is_left(folder: &Path) {
+    eventually("nothing is left behind", async || left_behind(folder).is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_serves_survives_a_kill_and_leaves_nothing_behind() {
+    let mut run = Run::start(TEMPLATE, &[]);
+    let info = run.ready().await;
+    let event = get(&format!("{}/open", info.api_url), &[]).await.json();
+    assert_eq!(event["routeKey"], "GET /open");
+    assert!(left_behind(run.folder.path()).iter().any(|line| line.contains("/postgres -D")));
+    let names: Vec<_> = info.queues.keys().map(String::as_str).collect();
+    assert_eq!(names, ["work", "work-dead"]);
+    let data = run.folder.path().join("target/local");
+    let pids = |name: &'static str| StackInfo::read(&data).ok().map(|info| info.functions[name].pids.clone());
+    let echo = eventually("its pid is told", async || pids("echo").filter(|pids| pids.len() == 1)).await;
+    assert!(left_behind(run.folder.path()).iter().any(|line| line.trim().starts_with(&echo[0].to_string())));
+    let answer = request(Method::POST, &invoke_url(&info, "echo"), &[], r#"{"do":"sleep"}"#).await.json();
+    let environment = &answer["environment"];
+    assert_eq!(environment["DATABASE_URL"], info.database_url.as_str());
+    assert_eq!(environment["QUEUE_URL"], info.queues["work"].as_str());
+    assert_eq!(environment["AWS_ENDPOINT_URL_SQS"], info.aws_endpoint_url.as_str());
+
+    run.signal("-KILL");
+    nothing_is_left(run.folder.path()).await;
+    let folder = std::mem::replace(&mut run.folder, TempDir::new().unwrap());
+    let stale = data.join("stack.json");
+    assert!(stale.exists());
+    let mut run = Run::again(folder, &[]);
+    let info = eventually("it is ready again", async || {
+        StackInfo::read(&data).ok().filter(|again| again.aws_endpoint_url != info.aws_endpoint_url)
+    })
+    .await;
+    assert_eq!(get(&format!("{}/open", info.api_url), &[]).await.status, 200);
+    run.signal("-INT");
+    assert_eq!(left_behind(run.folder.path()), Vec::<String>::new());
+    assert!(!stale.exists());
+}
+
+fn invoke_url(info: &StackInfo, function: &str) -> String {
+    format!("{}/2015-03-31/functions/{function}/invocations", info.aws_endpoint_url)
+}
+
+/// Sends to a queue without an SDK.
+async fn sqs(info: &StackInfo, action: &str, input: serde_json::Value) -> serde_json::Value {
+    let target = format!("AmazonSQS.{action}");
+    let headers = [("x-amz-target", target.as_str()), ("content-type", "application/x-amz-json-1.0")];
+    request(Method::POST, &info.aws_endpoint_url, &headers, input.to_string()).await.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_record_ends_among_the_dead_letters_and_harms_no_neighbour() {
+    let mut run = Run::start(TEMPLATE, &[]);
+    let info = run.ready().await;
+    let entries = ["fail", "good", "good", "fail", "good"];
+    let entries: Vec<_> = entries
+        .iter()
+        .enumerate()
+        .map(|(id, body)| serde_json::json!({ "Id": id.to_string(), "MessageBody": body }))
+        .collect();
+    let sent = serde_json::json!({ "QueueUrl": info.queues["work"], "Entries": entries });
+    assert_eq!(sqs(&info, "SendMessageBatch", sent).await["Successful"].as_array().unwrap().len(), 5);
+    let counts = async |queue: &str| {
+        let input = serde_json::json!({ "QueueUrl": info.queues[queue], "AttributeNames": ["All"] });
+        let attributes = sqs(&info, "GetQueueAttributes", input).await["Attributes"].clone();
+        let count = |name: &str| attributes[name].as_str().unwrap().parse::<u32>().unwrap();
+        (count("ApproximateNumberOfMessages"), count("ApproximateNumberOfMessagesNotVisible"))
+    };
+    eventually("the queue is empty and two are dead", async || {
+        (counts("work").await == (0, 0) && counts("work-dead").await == (2, 0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_tick_as_often_as_asked() {
+    let mut run = Run::start(TEMPLATE, &[("SMS_SCHEDULE_SECONDS", "1")]);
+    let info = run.ready().await;
+    eventually("it has ticked twice", async || {
+        let metrics = get(&format!("{}/metrics", info.api_url), &[]).await;
+        String::from_utf8(metrics.body.to_vec())
+            .unwrap()
+            .contains("fixture_orders_taken_total{service=\"echo\"} 4")
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_not_built_is_named() {
+    let template = TEMPLATE.replacen("Binary: fixture", "Binary: nowhere", 1);
+    let mut run = Run::start(&template, &[]);
+    assert!(!run.child.wait().unwrap().success());
+    let mut error = String::new();
+    run.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    assert_eq!(
+        error,
+        "local: not built: nowhere. `make run` builds every function that the template names\n"
+    );
+}

@@ -1,0 +1,129 @@
+//! What the tests have in common.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use local::gateway::Gateway;
+use local::lambda::{FunctionSettings, Functions, WhenBusy};
+use local::metrics::Metrics;
+use local::template::Template;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub const TEMPLATE: &str = include_str!("template.yaml");
+
+/// Where cargo puts the fixture: beside the tests' own folder.
+pub fn fixture_folder() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().join("examples")
+}
+
+/// The fixture's functions, without queues, gateway or schedules.
+pub struct Lambda {
+    pub functions: Arc<Functions>,
+    pub metrics: Arc<Metrics>,
+    pub template: Template,
+    pub folder: TempDir,
+}
+
+impl Lambda {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    pub fn with(variables: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let template = Template::parse(TEMPLATE, "us-east-1").unwrap();
+        let variables: BTreeMap<_, _> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = FunctionSettings {
+            binaries: fixture_folder(),
+            logs: folder.path().join("logs"),
+            region: "us-east-1".to_owned(),
+            max_processes: 8,
+            echo: false,
+        };
+        let metrics = Arc::new(Metrics::default());
+        let specs = template.functions.iter().map(|spec| (spec.clone(), variables.clone()));
+        let functions = Arc::new(Functions::new(specs, &settings, &metrics).unwrap());
+        Self { functions, metrics, template, folder }
+    }
+
+    pub async fn invoke(&self, payload: &str) -> Result<Value, Value> {
+        let answer = self.functions.invoke("echo", payload.to_owned().into(), WhenBusy::Wait).await;
+        match answer {
+            Ok(answer) => Ok(serde_json::from_slice(&answer).unwrap()),
+            Err(local::lambda::InvokeError::Function(payload)) => {
+                Err(serde_json::from_slice(&payload).unwrap())
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("logs/echo.log")).unwrap()
+    }
+
+    pub fn pids(&self) -> Vec<u32> {
+        self.functions.get("echo").unwrap().pids()
+    }
+
+    /// Opens a front door, and returns its base URL.
+    pub async fn front_door(&self) -> String {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let gateway = Gateway::new(&self.template, self.functions.clone(), self.metrics.clone(), port);
+        let service = gateway.router().into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        format!("http://127.0.0.1:{port}")
+    }
+}
+
+/// An HTTP answer.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
+    }
+}
+
+pub async fn request(method: Method, url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    let mut request = Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into())).unwrap();
+    let response = Client::builder(TokioExecutor::new()).build_http().request(request).await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    Answer { status, headers, body: response.into_body().collect().await.unwrap().to_bytes() }
+}
+
+pub async fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
+    request(Method::GET, url, headers, "").await
+}
+
+/// Waits until `condition` gives something.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never happened that {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
