@@ -20,7 +20,7 @@ fn the_held_out_texts_are_detected_as_often_as_is_asked() {
     }
     let all = lines.count();
     println!("{right} of {all} {mistakes:#?}");
-    assert!(right * 100 >= all * 95, "{right} of {all}: {mistakes:#?}");
+    assert!(right * 100 >= all * 97, "{right} of {all}: {mistakes:#?}");
 }
 
 #[test]
