@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run clean-data key
+.PHONY: help run clean-data key test cases lint tools
 
 # RELEASE=1 builds and runs what a deployment would.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -19,3 +19,26 @@ key: ## Prints a new API key of the running service: make key SCOPES=messages:se
 
 clean-data: ## Removes everything that `make run` keeps between runs
 	@if [ -x $(LOCAL) ]; then $(LOCAL) clean-data; else rm -rf target/local; fi
+
+test: ## Runs every test: units, SQL, each binary through the Runtime API, the flow through the whole stack
+	@local/get-postgres.sh
+	cargo build --workspace --bins
+	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
+
+cases: ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
+	@cargo run --quiet --package common --example cases
+
+lint: tools ## Checks formatting, clippy, the documentation and the template, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	PATH="$(PYTHON)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam validate --lint
+	$(PYTHON)/bin/cfn-lint template.yaml
+
+# The template's linters, in a folder of their own.
+PYTHON := $(TARGET)/python
+tools: $(PYTHON)/.installed
+$(PYTHON)/.installed: local/requirements.txt
+	python3 -m venv $(PYTHON)
+	$(PYTHON)/bin/pip install --quiet --disable-pip-version-check -r local/requirements.txt
+	touch $@

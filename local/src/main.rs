@@ -1,18 +1,21 @@
 //! The one-machine stack's command.
 //!
 //! `local run` starts the stack, `local key --scopes a,b` prints a new API key of the running one, `local clean-data`
-//! removes what it keeps.
+//! removes what it keeps. `local with-postgres COMMAND …` runs a command, the tests' above all, with a server of its own
+//! in `TEST_DATABASE_URL`.
 
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use local::postgres::Postgres;
 use local::settings::Settings;
 use local::stack::{Stack, StackInfo};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: local run | key --scopes messages:send,messages:read | clean-data";
+const USAGE: &str =
+    "usage: local run | key --scopes messages:send,messages:read | clean-data | with-postgres COMMAND …";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -22,6 +25,10 @@ async fn main() -> ExitCode {
         ["run"] => run().await,
         ["key", "--scopes", scopes] => key(scopes).await,
         ["clean-data"] => clean_data(),
+        ["with-postgres", program, arguments @ ..] => match with_postgres(program, arguments).await {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         _ => Err(USAGE.into()),
     };
     match outcome {
@@ -31,6 +38,25 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command with a fresh server, which goes with it, and passes its exit code on.
+async fn with_postgres(program: &str, arguments: &[&str]) -> Result<ExitCode, Box<dyn Error>> {
+    let folder = settings()?.data.with_file_name(format!("test-postgres-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let (data, log) = (folder.join("cluster"), folder.join("log"));
+    let server = Postgres::start_for_tests(&data, &log).await?;
+    let status = tokio::process::Command::new(program)
+        .args(arguments)
+        .env("TEST_DATABASE_URL", server.url())
+        .kill_on_drop(true)
+        .status()
+        .await;
+    server.stop().await;
+    local::postgres::remove_data(&data)?;
+    std::fs::remove_dir_all(&folder)?;
+    let code = status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
 }
 
 fn settings() -> Result<Settings, Box<dyn Error>> {

@@ -77,6 +77,7 @@ struct Cluster {
     data: PathBuf,
     password: String,
     log: PathBuf,
+    options: &'static [&'static str],
 }
 
 /// Whose processes the server's are, when the stack runs as root.
@@ -95,6 +96,23 @@ impl Postgres {
     ///
     /// As [`PostgresError`] says, in words for the person who typed the command.
     pub async fn start(folder: &Path, log: &Path) -> Result<Self, PostgresError> {
+        Self::start_with(folder, log, &[]).await
+    }
+
+    /// Starts a server whose data need not survive a crash of the machine, as tests want it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Postgres::start`].
+    pub async fn start_for_tests(folder: &Path, log: &Path) -> Result<Self, PostgresError> {
+        Self::start_with(folder, log, &["fsync=off", "synchronous_commit=off", "full_page_writes=off"]).await
+    }
+
+    async fn start_with(
+        folder: &Path,
+        log: &Path,
+        options: &'static [&'static str],
+    ) -> Result<Self, PostgresError> {
         let binaries = find_binaries().ok_or(PostgresError::NotInstalled)?;
         let user = server_user()?;
         let root = data_root(folder, user).await?;
@@ -104,7 +122,7 @@ impl Postgres {
             initialise(&binaries, &data, &root.join("password"), user).await?;
         }
         stop_stale(&data).await;
-        let cluster = Cluster { binaries, user, data, password, log: log.to_owned() };
+        let cluster = Cluster { binaries, user, data, password, log: log.to_owned(), options };
         let mut tries = START_TRIES;
         loop {
             tries -= 1;
@@ -150,6 +168,7 @@ impl Cluster {
             .arg(&self.data)
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
             .args(["-c", &format!("port={port}"), "-c", &format!("max_connections={MAX_CONNECTIONS}")])
+            .args(self.options.iter().flat_map(|option| ["-c", option]))
             .stdout(Stdio::from(log.try_clone().map_err(io("share the log"))?))
             .stderr(Stdio::from(log));
         children::tie(&mut command, OnOrphaned::Interrupt);
