@@ -1,0 +1,238 @@
+//! Starting, in the order that the parts need each other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use aws_sdk_sqs::Client;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::{StackError, StackInfo, file, first_run, queues};
+use crate::gateway::Gateway;
+use crate::lambda::{self, FunctionSettings, Functions};
+use crate::metrics::Metrics;
+use crate::pollers::Poller;
+use crate::postgres::Postgres;
+use crate::schedules::Schedule;
+use crate::settings::Settings;
+use crate::sqs::Sqs;
+use crate::template::Template;
+use crate::twilio::{Simulator, SimulatorConfig};
+
+/// The simulated account, unless `TWILIO_ACCOUNT_SID` names another.
+const ACCOUNT_SID: &str = "AC5f0e1b6c7d8e9fa0b1c2d3e4f5061728";
+/// Its auth token, unless `TWILIO_AUTH_TOKEN` does.
+const AUTH_TOKEN: &str = "4c0d7a1e5b2f9c8d3e6a7b8c9d0e1f2a";
+/// Its number, unless `TWILIO_PHONE_NUMBER` does: one of those that are never assigned.
+const PHONE_NUMBER: &str = "+12025550100";
+
+/// The function that Twilio's incoming texts are posted to.
+const INBOUND_FUNCTION: &str = "inbound-sms";
+/// What Twilio is told to do when a webhook fails: try again five times, whatever went wrong.
+const WEBHOOK_RETRIES: &str = "#rc=5&rp=all";
+
+/// What runs, and has to be stopped.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub tasks: JoinSet<()>,
+    pub functions: Option<Arc<Functions>>,
+    simulator: Option<Simulator>,
+    postgres: Option<Postgres>,
+}
+
+impl Parts {
+    pub(super) async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        if let Some(functions) = self.functions {
+            functions.stop().await;
+        }
+        if let Some(simulator) = self.simulator {
+            simulator.shutdown().await;
+        }
+        if let Some(postgres) = self.postgres {
+            postgres.stop().await;
+        }
+    }
+}
+
+/// Starts everything into `parts`, which hold what was started even if a later part fails.
+pub(super) async fn start(
+    settings: &Settings,
+    template: &Template,
+    parts: &mut Parts,
+) -> Result<StackInfo, StackError> {
+    check_built(template, settings)?;
+    // Bound before anything slow, so that a taken port is told at once.
+    let (door, port) = bind(settings.port, "SMS_PORT").await?;
+    let (aws, aws_port) = bind(0, "SMS_PORT").await?;
+    let mut info = info(settings, &format!("http://127.0.0.1:{port}"));
+    info.aws_endpoint_url = format!("http://127.0.0.1:{aws_port}");
+    if (settings.overrides)("TWILIO_API_BASE_URL").is_none() {
+        let simulator = Simulator::start(simulator_config(settings, template, &info)).await?;
+        info.twilio_api_url = simulator.url().to_owned();
+        parts.simulator = Some(simulator);
+    }
+    let mut key_file = None;
+    if info.database_url.is_empty() {
+        let postgres =
+            Postgres::start(&settings.data.join("postgres"), &settings.data.join("postgres.log")).await?;
+        info.database_url = postgres.url().to_owned();
+        key_file = postgres.data().parent().map(|folder| folder.join("api-key"));
+        parts.postgres = Some(postgres);
+    }
+    let late = Arc::new(OnceLock::new());
+    let sqs = Sqs::open(&settings.data.join("queues.sqlite"), &info.aws_endpoint_url, &settings.region)?;
+    serve(parts, aws, Arc::new(sqs).router().merge(lambda::router(late.clone())));
+    let sqs_url =
+        (settings.overrides)("AWS_ENDPOINT_URL_SQS").unwrap_or_else(|| info.aws_endpoint_url.clone());
+    let client = queues::client(&sqs_url, settings);
+    info.queues = queues::create(&client, &template.queues).await?;
+    let metrics = Arc::new(Metrics::default());
+    let functions = Arc::new(functions(settings, template, &info, &sqs_url, &metrics)?);
+    parts.functions = Some(functions.clone());
+    // Nobody else sets it.
+    let _ = late.set(functions.clone());
+    serve(parts, door, Gateway::new(template, functions.clone(), metrics, port).router());
+    first_run::migrate(&functions, &info.database_url).await?;
+    info.api_key = first_run::api_key(&functions, key_file.as_deref()).await?;
+    start_triggers(settings, template, &info, &client, &functions, &mut parts.tasks)?;
+    Ok(info)
+}
+
+fn start_triggers(
+    settings: &Settings,
+    template: &Template,
+    info: &StackInfo,
+    client: &Client,
+    functions: &Arc<Functions>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), StackError> {
+    for spec in &template.mappings {
+        let poller = Poller {
+            queue_url: info.queues.get(&spec.queue).cloned().unwrap_or_default(),
+            spec: spec.clone(),
+            client: client.clone(),
+            functions: functions.clone(),
+            region: settings.region.clone(),
+        };
+        tasks.spawn(poller.run());
+    }
+    for spec in &template.schedules {
+        let retries = template.function(&spec.function).map_or(0, |function| function.async_retries);
+        let schedule = Schedule::new(spec.clone(), settings.schedule_tick, retries, &settings.region)?;
+        tasks.spawn(schedule.run(functions.clone()));
+    }
+    Ok(())
+}
+
+fn serve(parts: &mut Parts, listener: TcpListener, router: Router) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    parts.tasks.spawn(async move {
+        // It ends with the task; there is nobody to tell.
+        let _ = axum::serve(listener, service).await;
+    });
+}
+
+/// A simulator of the account in `info`, whose numbers' texts go to the template's webhook.
+fn simulator_config(settings: &Settings, template: &Template, info: &StackInfo) -> SimulatorConfig {
+    let webhook = template.function_urls.iter().find(|url| url.function == INBOUND_FUNCTION);
+    let webhook = webhook.map_or("/", |url| url.path.as_str());
+    let webhook = format!("{}{webhook}{WEBHOOK_RETRIES}", info.webhook_base_url.trim_end_matches('/'));
+    let set = |name: &str, embedded: &str| (settings.overrides)(name).unwrap_or_else(|| embedded.to_owned());
+    let list = |text: String| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
+    let mut config = SimulatorConfig::new(info.account_sid.clone(), info.auth_token.clone());
+    config.port = settings.twilio_port;
+    config.auth_tokens = list(set("TWILIO_AUTH_TOKEN", AUTH_TOKEN));
+    config.journal = Some(settings.data.join("twilio.journal"));
+    for number in list(set("TWILIO_PHONE_NUMBER", PHONE_NUMBER)) {
+        config = config.with_number(number, webhook.clone());
+    }
+    match (settings.overrides)("TWILIO_MESSAGING_SERVICE_SID") {
+        Some(service) => config.with_messaging_service(service, Vec::new()),
+        None => config,
+    }
+}
+
+async fn bind(port: u16, variable: &'static str) -> Result<(TcpListener, u16), StackError> {
+    let failed = |source| StackError::Port { port, variable, source };
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((listener, port))
+}
+
+fn check_built(template: &Template, settings: &Settings) -> Result<(), StackError> {
+    let missing =
+        template.functions.iter().filter(|function| !settings.binaries.join(&function.binary).exists());
+    let missing: Vec<_> = missing.map(|function| function.binary.as_str()).collect();
+    if missing.is_empty() { Ok(()) } else { Err(StackError::NotBuilt(missing.join(", "))) }
+}
+
+/// The stack's addresses and credentials, each from the environment or embedded. What only the started parts know is
+/// empty yet.
+fn info(settings: &Settings, own_base: &str) -> StackInfo {
+    let set = |name: &str, embedded: &str| (settings.overrides)(name).unwrap_or_else(|| embedded.to_owned());
+    let webhook_bases = set("PUBLIC_WEBHOOK_BASE_URL", own_base);
+    let auth_tokens = set("TWILIO_AUTH_TOKEN", AUTH_TOKEN);
+    let first = |list: &str| list.split(',').next().unwrap_or_default().trim().to_owned();
+    StackInfo {
+        api_url: own_base.to_owned(),
+        webhook_base_url: first(&webhook_bases),
+        twilio_api_url: set("TWILIO_API_BASE_URL", ""),
+        account_sid: set("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
+        auth_token: first(&auth_tokens),
+        phone_number: first(&set("TWILIO_PHONE_NUMBER", PHONE_NUMBER)),
+        api_key: None,
+        database_url: (settings.overrides)("DATABASE_URL").unwrap_or_default(),
+        aws_endpoint_url: String::new(),
+        queues: BTreeMap::new(),
+        functions: BTreeMap::new(),
+        ready_ms: 0,
+    }
+}
+
+/// Every function with its variables: set in the environment, embedded, or the template's.
+fn functions(
+    settings: &Settings,
+    template: &Template,
+    info: &StackInfo,
+    sqs_url: &str,
+    metrics: &Arc<Metrics>,
+) -> Result<Functions, StackError> {
+    let embedded = [
+        ("DATABASE_URL", &info.database_url),
+        ("PUBLIC_WEBHOOK_BASE_URL", &info.webhook_base_url),
+        ("TWILIO_ACCOUNT_SID", &info.account_sid),
+        ("TWILIO_API_BASE_URL", &info.twilio_api_url),
+        ("TWILIO_AUTH_TOKEN", &info.auth_token),
+        ("TWILIO_PHONE_NUMBER", &info.phone_number),
+    ];
+    let embedded = embedded.map(|(name, value)| (name.to_owned(), value.clone())).into();
+    let runtime = template.queues.iter().filter_map(|queue| {
+        let url = info.queues.get(&queue.name)?;
+        Some([
+            (queue.logical_id.clone(), url.clone()),
+            (format!("{}.QueueUrl", queue.logical_id), url.clone()),
+        ])
+    });
+    let mut runtime: BTreeMap<String, String> = runtime.flatten().collect();
+    for function in &template.functions {
+        runtime
+            .insert(format!("{}Url.FunctionUrl", function.logical_id), format!("{}/", info.webhook_base_url));
+    }
+    let mut specs = Vec::new();
+    for function in &template.functions {
+        let mut environment = template.environment(function, settings.overrides, &embedded, &runtime)?;
+        environment.insert("AWS_ENDPOINT_URL_SQS".to_owned(), sqs_url.to_owned());
+        specs.push((function.clone(), environment));
+    }
+    let function_settings = FunctionSettings {
+        binaries: settings.binaries.clone(),
+        logs: settings.data.join("logs"),
+        region: settings.region.clone(),
+        max_processes: settings.max_processes,
+        echo: settings.echo,
+    };
+    Functions::new(specs, &function_settings, metrics).map_err(file(&function_settings.logs))
+}
