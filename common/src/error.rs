@@ -22,6 +22,14 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
+/// A failure of something that we need, which knows whether it may be gone in a moment.
+///
+/// Adapters' errors implement it, so that [`crate::http::ApiError`] can be made of them without knowing any.
+pub trait MayPass: Error + Send + Sync + 'static {
+    /// Tells whether the caller does well to try again: 503 rather than 500.
+    fn may_pass(&self) -> bool;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,8 @@ pub mod db;
 pub mod domain;
 pub mod error;
 pub mod http;
+pub mod invoke;
 pub mod queue;
 pub mod telemetry;
+pub mod tls;
 pub mod twilio;

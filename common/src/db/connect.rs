@@ -29,10 +29,20 @@ impl DatabaseConfig {
     /// One connection serves one event at a time, which is all that a Lambda function has; two let a function that
     /// sends several messages at once keep their records moving.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
+        Self::read(env, 10_000)
+    }
+
+    /// Reads the same for a function that somebody waits for: `DATABASE_STATEMENT_TIMEOUT_MS` defaults to 1500.
+    pub fn for_answers(env: &mut Env<'_>) -> Option<Self> {
+        Self::read(env, 1_500)
+    }
+
+    fn read(env: &mut Env<'_>, statement_timeout_ms: u64) -> Option<Self> {
         let url = env.secret("DATABASE_URL");
         let ca_pem = env.optional_text("DATABASE_CA_PEM");
         let connect_timeout = env.millis("DATABASE_CONNECT_TIMEOUT_MS", 50..=60_000, 1_000);
-        let statement_timeout = env.millis("DATABASE_STATEMENT_TIMEOUT_MS", 50..=600_000, 10_000);
+        let statement_timeout =
+            env.millis("DATABASE_STATEMENT_TIMEOUT_MS", 50..=600_000, statement_timeout_ms);
         let config = Self {
             url: url?,
             ca_pem: ca_pem?,

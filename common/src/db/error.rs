@@ -1,5 +1,6 @@
 //! What can go wrong with Postgres, and what to do about it.
 
+use crate::error::MayPass;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
@@ -76,6 +77,26 @@ impl DbError {
         !self.is_about_the_data() && !matches!(self, Self::Setup(_) | Self::Decode { .. })
     }
 
+    /// Tells whether Postgres is away, overloaded or starting, and the statement itself is not at fault.
+    ///
+    /// These are the SQLSTATE classes 08 (connection), 25006 (a standby that takes no writes), 40 (rollback),
+    /// 53 (resources), 55P03 and 57 (intervention).
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::TimedOut { .. } => true,
+            Self::Query { source, .. } => match source.code() {
+                Some(state) => {
+                    matches!(state.code().get(..2), Some("08" | "40" | "53" | "57"))
+                        || matches!(state.code(), "25006" | "55P03")
+                }
+                // Without a word from Postgres it was the connection, or a value that has no form on the wire.
+                None => !self.is_about_the_data(),
+            },
+            Self::Setup(_) | Self::Decode { .. } => false,
+        }
+    }
+
     /// Tells whether the connection was dead, so that a fresh one may do.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
@@ -89,6 +110,12 @@ impl DbError {
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         self.state() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+    }
+}
+
+impl MayPass for DbError {
+    fn may_pass(&self) -> bool {
+        self.is_unavailable()
     }
 }
 

@@ -22,6 +22,7 @@ pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql, Type};
 
 use deadpool_postgres::{Object, Pool};
+use scopeguard::ScopeGuard;
 use std::time::Duration;
 
 /// A parameter with its Postgres type.
@@ -106,21 +107,24 @@ impl Db {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, DbError> {
-        match tokio::time::timeout(self.statement_timeout, object.query_typed(sql, params)).await {
-            Ok(Ok(rows)) => Ok(rows),
+        // Until it has answered, its connection must not serve another statement: not after the timeout, and not
+        // when the caller gives up and drops this future.
+        let busy = scopeguard::guard(object, |object| drop(Object::take(object)));
+        match tokio::time::timeout(self.statement_timeout, busy.query_typed(sql, params)).await {
+            Ok(Ok(rows)) => {
+                drop(ScopeGuard::into_inner(busy));
+                Ok(rows)
+            }
             Ok(Err(source)) => {
                 let error = DbError::Query { operation, source };
-                if error.is_connection_lost() {
-                    // The pool may not have noticed yet, and would hand it out once more.
-                    drop(Object::take(object));
+                if !error.is_connection_lost() {
+                    drop(ScopeGuard::into_inner(busy));
                 }
+                // A connection that was lost goes with the guard: the pool may not have noticed yet, and would hand
+                // it out once more.
                 Err(error)
             }
-            Err(_) => {
-                // The statement may still be running: its connection must not serve another one.
-                drop(Object::take(object));
-                Err(DbError::TimedOut { operation, after: self.statement_timeout })
-            }
+            Err(_) => Err(DbError::TimedOut { operation, after: self.statement_timeout }),
         }
     }
 

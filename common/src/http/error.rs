@@ -2,13 +2,15 @@
 //! gets the cause.
 
 use super::{Reply, Scope};
+use crate::error::MayPass;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::error::Error;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// A field of a request that can't be taken, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The field's name, as the caller wrote it.
     pub field: String,
@@ -112,18 +114,33 @@ impl From<ValidationError> for ApiError {
     }
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
-    error: Body<'a>,
+impl<E: MayPass> From<E> for ApiError {
+    fn from(error: E) -> Self {
+        if error.may_pass() { Self::unavailable(error) } else { Self::internal(error) }
+    }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    code: &'static str,
-    message: String,
-    details: &'a [FieldError],
-    request_id: &'a str,
-    timestamp: Timestamp,
+/// What every refused or failed call is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ErrorEnvelope {
+    /// What went wrong.
+    pub error: ErrorBody,
+}
+
+/// What went wrong, for the caller's code, for its developer, and for ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// The code that callers can rely on, such as `sms.validation_error`.
+    #[schema(value_type = String, pattern = r"^sms\.[a-z_]+$")]
+    pub code: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// Every field at fault, when the request is not valid; else empty.
+    pub details: Vec<FieldError>,
+    /// The id that this request has in our logs: the caller's `x-request-id`, if it sent a well-formed one.
+    pub request_id: String,
+    /// When it was answered.
+    pub timestamp: Timestamp,
 }
 
 impl ApiError {
@@ -180,8 +197,8 @@ impl ApiError {
         let (code, cause) = (self.code(), crate::error::chain(self));
         match self {
             Self::Validation(error) => {
-                // Reasons may quote input; field names alone can't hold a number or a text.
-                let fields: Vec<&str> = error.fields().iter().map(|f| f.field.as_str()).collect();
+                // Reasons may quote input, and so may the name of a field that nobody knows.
+                let fields: Vec<&str> = error.fields().iter().map(|f| loggable(&f.field)).collect();
                 tracing::info!(code, fields = fields.join(","), "refused");
             }
             _ if self.status() < 500 => tracing::info!(code, "refused"),
@@ -193,12 +210,17 @@ impl ApiError {
     #[must_use]
     pub fn reply(&self, request_id: &str, now: Timestamp) -> Reply {
         let details = match self {
-            Self::Validation(error) => error.fields(),
-            _ => &[],
+            Self::Validation(error) => error.fields().to_vec(),
+            _ => Vec::new(),
         };
-        let error =
-            Body { code: self.code(), message: self.to_string(), details, request_id, timestamp: now };
-        let body = serde_json::to_string(&Envelope { error }).unwrap_or_default();
+        let error = ErrorBody {
+            code: self.code(),
+            message: self.to_string(),
+            details,
+            request_id: request_id.to_owned(),
+            timestamp: now,
+        };
+        let body = serde_json::to_string(&ErrorEnvelope { error }).unwrap_or_default();
         let reply = Reply::new(self.status(), "application/json", body);
         match self {
             Self::RateLimited { retry_after } => {
@@ -207,6 +229,15 @@ impl ApiError {
             _ => reply,
         }
     }
+}
+
+/// Returns a field's name if it can't be a number or a text that was put in a name's place.
+fn loggable(field: &str) -> &str {
+    let is_plain = field.len() <= 40
+        && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[] ".contains(&byte))
+        && field.bytes().filter(u8::is_ascii_digit).count() <= 4
+        && field.bytes().filter(|byte| *byte == b' ').count() <= 1;
+    if is_plain { field } else { "?" }
 }
 
 #[cfg(test)]
@@ -219,6 +250,16 @@ mod tests {
         fields.add("body", "has 1601 characters; 1600 are allowed");
         let reply = ApiError::Validation(fields).reply("r-1", Timestamp::UNIX_EPOCH);
         insta::assert_snapshot!(reply.body(), @r#"{"error":{"code":"sms.validation_error","message":"the request is not valid","details":[{"field":"to","reason":"is missing"},{"field":"body","reason":"has 1601 characters; 1600 are allowed"}],"request_id":"r-1","timestamp":"1970-01-01T00:00:00Z"}}"#);
+    }
+
+    #[test]
+    fn a_field_of_the_callers_making_is_not_logged_when_it_may_be_content() {
+        for shown in ["to", "media_urls[9]", "request body", "MessageSid", "Idempotency-Key"] {
+            assert_eq!(loggable(shown), shown);
+        }
+        for hidden in ["+12035550100", "12035550100", "your rent is due", "ação", &"x".repeat(41)] {
+            assert_eq!(loggable(hidden), "?");
+        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod auth;
 mod error;
 mod event;
+mod payload;
 
 pub use auth::{Principal, Scope};
-pub use error::{ApiError, FieldError, ValidationError};
+pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError};
 pub use event::{HttpEvent, Request};
+pub use payload::Fields;
 
 use crate::telemetry::{self, Metric};
 use lambda_runtime::LambdaEvent;

@@ -9,12 +9,12 @@ use super::message::Message;
 use super::send_error::SendError;
 use crate::clock;
 use crate::config::{Env, Secret};
+use crate::tls::{self, TlsError};
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
-use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
@@ -69,12 +69,9 @@ impl TwilioConfig {
 /// Why a client can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The machine has no usable certificate authorities.
-    #[error("no certificate authority was found on this machine")]
-    NoRoots,
-    /// rustls refuses its own defaults.
-    #[error("setting up TLS")]
-    Tls(#[source] rustls::Error),
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// reqwest can't be set up.
     #[error("setting up the HTTP client")]
     Http(#[source] reqwest::Error),
@@ -163,7 +160,7 @@ impl TwilioClient {
     /// [`ClientError`] when TLS can't be set up: the function can't start.
     pub fn new(config: TwilioConfig) -> Result<Self, ClientError> {
         let http = Client::builder()
-            .tls_backend_preconfigured(tls_config(&config.base_url)?)
+            .tls_backend_preconfigured(tls::client_config(&config.base_url)?)
             .http1_only()
             .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
@@ -235,6 +232,18 @@ impl TwilioClient {
             self.config.base_url.join(next).ok().filter(|url| url.origin() == self.config.base_url.origin());
         let url = url.ok_or_else(|| unreadable(StatusCode::OK, "the next page is not at Twilio"))?;
         page_of(self.call(Method::GET, url, None).await?)
+    }
+
+    /// Asks for one message of the list, whatever it is: the cheapest call that shows whether Twilio answers and
+    /// takes our credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`], as for any call.
+    pub async fn check(&self) -> Result<(), SendError> {
+        let mut url = self.messages_url();
+        url.query_pairs_mut().append_pair("PageSize", "1");
+        page_of(self.call(Method::GET, url, None).await?).map(drop)
     }
 
     fn messages_url(&self) -> Url {
@@ -337,23 +346,6 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     }
     let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Some(at.duration_since(now).try_into().unwrap_or(Duration::ZERO))
-}
-
-/// Returns TLS with the machine's own certificate authorities, which are read only if the base URL needs them.
-///
-/// Reading them costs some 3 ms of a cold start. The SQS client carries Amazon's few roots instead, but whom
-/// Twilio's certificates come from is Twilio's to change at any time, and this client stays out of the webhooks.
-fn tls_config(base_url: &Url) -> Result<rustls::ClientConfig, ClientError> {
-    let mut roots = rustls::RootCertStore::empty();
-    if base_url.scheme() == "https" {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(ClientError::NoRoots);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(builder.map_err(ClientError::Tls)?.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@
     reason = "a test that can't be set up should say so and stop"
 )]
 
+mod api;
 mod database;
 mod lambda;
 mod sqs;
 mod webhook;
 
+pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
 pub use database::Database;
 pub use lambda::{Function, Outcome};
 pub use sqs::{Behaviour, Sent, Sqs};

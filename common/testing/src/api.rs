@@ -1,0 +1,147 @@
+//! Requests as API Gateway hands them to a function (payload format 2.0).
+
+use serde_json::{Map, Value, json};
+
+/// The id that the gateway gives each request here.
+pub const GATEWAY_REQUEST_ID: &str = "Xw3bFjRkIAMEPaA=";
+
+/// The key that calls unless a test says otherwise.
+pub const KEY_ID: &str = "01900000-0000-7000-8000-000000000001";
+
+/// A request to be made.
+#[derive(Debug, Clone)]
+pub struct ApiRequest {
+    method: String,
+    path: String,
+    query: String,
+    headers: Map<String, Value>,
+    path_parameters: Map<String, Value>,
+    key_id: String,
+    scopes: Option<String>,
+    body: Option<String>,
+}
+
+impl ApiRequest {
+    /// Begins a request without a body by a key that may do everything.
+    #[must_use]
+    pub fn new(method: &str, path: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            headers: Map::new(),
+            path_parameters: Map::new(),
+            key_id: KEY_ID.to_owned(),
+            scopes: Some("admin".to_owned()),
+            body: None,
+        }
+    }
+
+    /// Sets a parameter of the route's path, decoded, as the gateway does.
+    #[must_use]
+    pub fn path_parameter(mut self, name: &str, value: &str) -> Self {
+        self.path_parameters.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets the query, without its `?`.
+    #[must_use]
+    pub fn query(mut self, query: &str) -> Self {
+        query.clone_into(&mut self.query);
+        self
+    }
+
+    /// Sets a header; its name must be in lower case.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: &str) -> Self {
+        self.body = Some(body.to_owned());
+        self
+    }
+
+    /// Sets the body to a value as JSON.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.body(&body.to_string())
+    }
+
+    /// Sets what the key may do.
+    #[must_use]
+    pub fn scopes(mut self, scopes: &str) -> Self {
+        self.scopes = Some(scopes.to_owned());
+        self
+    }
+
+    /// Lets another key call.
+    #[must_use]
+    pub fn key(mut self, key_id: &str) -> Self {
+        key_id.clone_into(&mut self.key_id);
+        self
+    }
+
+    /// Leaves the authorizer out, as on an open route.
+    #[must_use]
+    pub fn unauthorized(mut self) -> Self {
+        self.scopes = None;
+        self
+    }
+
+    /// Returns the event.
+    #[must_use]
+    pub fn event(&self) -> Value {
+        let mut context = json!({
+            "accountId": "123456789012", "apiId": "r3pmxmplak", "domainName": "r3pmxmplak.execute-api.us-east-1.amazonaws.com",
+            "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
+            "requestId": GATEWAY_REQUEST_ID, "stage": "$default", "timeEpoch": 1_795_428_000_000_i64,
+        });
+        if let Some(scopes) = &self.scopes {
+            context["authorizer"] = json!({"lambda": {"key_id": self.key_id, "scopes": scopes}});
+        }
+        let mut event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": self.path, "rawQueryString": self.query,
+            "headers": self.headers, "requestContext": context, "isBase64Encoded": false,
+        });
+        if !self.path_parameters.is_empty() {
+            event["pathParameters"] = Value::Object(self.path_parameters.clone());
+        }
+        if let Some(body) = &self.body {
+            event["body"] = body.as_str().into();
+        }
+        event
+    }
+}
+
+/// Returns the body of an answer as JSON.
+///
+/// # Panics
+///
+/// When it is none.
+#[must_use]
+pub fn body(reply: &Value) -> Value {
+    serde_json::from_str(reply["body"].as_str().expect("a body")).expect("JSON")
+}
+
+/// Returns an error answer in one line: its status, its code and each field with its reason.
+///
+/// # Panics
+///
+/// When it does not have the one shape that all errors have.
+#[must_use]
+pub fn refusal(reply: &Value) -> String {
+    let body = body(reply);
+    let error = &body["error"];
+    assert_eq!(body.as_object().expect("an object").len(), 1, "{body}");
+    assert_eq!(error["request_id"], reply["headers"]["x-request-id"], "{reply}");
+    assert!(error["timestamp"].is_string() && error["message"].is_string(), "{body}");
+    let details = error["details"].as_array().expect("details").iter();
+    let details: String = details
+        .map(|one| format!("\n  {}: {}", one["field"].as_str().unwrap(), one["reason"].as_str().unwrap()))
+        .collect();
+    format!("{} {}{details}", reply["statusCode"], error["code"].as_str().unwrap())
+}

@@ -1,0 +1,15 @@
+//! The gateway's authorizer.
+//!
+//! The whole function is `authorize::handle`; this file starts it.
+
+use authorize::{App, Config};
+use common::{invoke, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("authorize");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(&config));
+    app.warm_up().await;
+    invoke::run("NotAuthorized", async |event| authorize::handle(&app, event).await).await
+}

@@ -1,0 +1,14 @@
+//! Invoked directly: makes, lists and revokes keys of the API.
+//!
+//! The whole function is `manage_keys::handle`; this file starts it.
+
+use common::{invoke, telemetry};
+use manage_keys::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("manage-keys");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(&config));
+    invoke::run("KeyNotManaged", async |payload| manage_keys::handle(&app, payload).await).await
+}

@@ -1,0 +1,14 @@
+//! Invoked directly: applies the migrations.
+//!
+//! The whole function is `migrate::handle`; this file starts it.
+
+use common::{invoke, telemetry};
+use migrate::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("migrate");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(&config));
+    invoke::run("MigrationFailed", async |payload| migrate::handle(&app, payload).await).await
+}
