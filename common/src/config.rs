@@ -155,6 +155,16 @@ impl<'a> Env<'a> {
         self.parse_url(name, &value)
     }
 
+    /// Reads an absolute `http` or `https` URL that may be left out; the outer `Option` is as in
+    /// [`Env::optional_text`].
+    #[expect(clippy::option_option, reason = "the outer level says «readable», the inner one «given»")]
+    pub fn optional_url(&mut self, name: &'static str) -> Option<Option<Url>> {
+        match self.get(name) {
+            None => Some(None),
+            Some(value) => self.parse_url(name, &value).map(Some),
+        }
+    }
+
     /// Reads a required comma-separated list of absolute `http` or `https` URLs, as written, without their final
     /// slashes.
     ///

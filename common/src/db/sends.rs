@@ -80,13 +80,17 @@ pub enum Created {
     },
     /// The recipient has opted out; nothing was stored.
     OptedOut,
-    /// The key was used before, with this payload or another.
-    Repeated {
-        /// Whether the payload is the same.
-        same_payload: bool,
-        /// The message that the first request made.
-        message_id: Uuid,
-    },
+    /// The key was used before.
+    Repeated(Repeated),
+}
+
+/// What an Idempotency-Key was used for before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeated {
+    /// Whether the payload is the same.
+    pub same_payload: bool,
+    /// The message that the first request made.
+    pub message_id: Uuid,
 }
 
 /// The steps of the statement:
@@ -131,8 +135,32 @@ with opted as (
 )
 select exists (select from opted), (select conversation_id from stored)";
 
-const REPEATED: &str = "
-select payload_hash, resource_id from idempotency_keys where api_key_id = $1 and idempotency_key = $2";
+pub(crate) const REPEATED: &str = "
+select payload_hash, resource_id from idempotency_keys
+where api_key_id = $1 and idempotency_key = $2 and created_at >= $3";
+
+/// Tells what was made for an Idempotency-Key before, if it is still remembered.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be read.
+pub async fn repeated(
+    db: &Db,
+    api_key_id: Uuid,
+    idempotency: &Idempotency,
+    now: Timestamp,
+) -> Result<Option<Repeated>, DbError> {
+    let params = [
+        (&api_key_id as _, Type::UUID),
+        (&idempotency.key as _, Type::TEXT),
+        (&(now - IDEMPOTENCY_TTL) as _, Type::TIMESTAMPTZ),
+    ];
+    let rows = db.query_idempotent("look an idempotency key up", REPEATED, &params).await?;
+    Ok(rows.first().map(|row| Repeated {
+        same_payload: row.get::<_, &[u8]>(0) == idempotency.payload_hash,
+        message_id: row.get(1),
+    }))
+}
 
 /// Stores a message to be sent, once for an Idempotency-Key.
 ///
@@ -183,18 +211,10 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
         return Ok(Created::Stored { conversation_id });
     }
     // A repeated request gets its first answer, even when the recipient has opted out since.
-    if let Some(idempotency) = idempotency {
-        let rows = db
-            .query_idempotent(
-                "look an idempotency key up",
-                REPEATED,
-                &[(&send.api_key_id, Type::UUID), (&idempotency.key, Type::TEXT)],
-            )
-            .await?;
-        if let Some(row) = rows.first() {
-            let same_payload = row.get::<_, &[u8]>(0) == idempotency.payload_hash;
-            return Ok(Created::Repeated { same_payload, message_id: row.get(1) });
-        }
+    if let Some(idempotency) = idempotency
+        && let Some(repeated) = repeated(db, send.api_key_id, idempotency, send.created_at).await?
+    {
+        return Ok(Created::Repeated(repeated));
     }
     if opted_out {
         return Ok(Created::OptedOut);

@@ -1,13 +1,16 @@
 //! A message, its states and the order in which they may follow each other.
 
+use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 /// Where a message stands.
 ///
 /// Twilio's words, with three of ours: `received` for what came in, `pending` for what Twilio has not been asked to
 /// send yet, and `unknown` when it can't be told whether Twilio took it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// An inbound message.
     Received,
@@ -144,7 +147,8 @@ impl FromStr for Status {
 }
 
 /// How urgent a message is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Priority {
     /// Before everything else, and in quiet hours too.
     Urgent,
@@ -156,6 +160,9 @@ pub enum Priority {
 }
 
 impl Priority {
+    /// Every priority, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Bulk];
+
     /// Returns the priority as columns and the API write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -176,6 +183,7 @@ mod tests {
     fn every_status_is_read_as_it_is_written() {
         for status in Status::ALL {
             assert_eq!(status.as_str().parse::<Status>().unwrap(), status);
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
     }
 

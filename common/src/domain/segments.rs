@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Septets in a message of one segment: 140 bytes of user data hold 160 times 7 bits.
 const GSM7_SINGLE: usize = 160;
@@ -18,7 +19,7 @@ const UCS2_SINGLE: usize = 70;
 const UCS2_CONCATENATED: usize = 67;
 
 /// The alphabet a text is sent in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 pub enum Encoding {
     /// The GSM 03.38 default alphabet with its extension table, 7 bits a unit.
     #[serde(rename = "GSM-7")]

@@ -36,13 +36,26 @@ impl ValidationError {
         self.0.push(FieldError { field: field.into(), reason: reason.into() });
     }
 
+    /// Adds a field unless something else is wrong with it already.
+    pub fn add_once(&mut self, field: &str, reason: impl Into<String>) {
+        if !self.0.iter().any(|known| known.field == field) {
+            self.add(field, reason);
+        }
+    }
+
+    /// Tells whether nothing was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns an error if anything was added.
     ///
     /// # Errors
     ///
     /// `self`, when it names at least one field.
     pub fn check(self) -> Result<(), Self> {
-        if self.0.is_empty() { Ok(()) } else { Err(self) }
+        if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
     /// Returns what is wrong, field by field.

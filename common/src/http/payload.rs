@@ -193,7 +193,7 @@ impl Fields {
     pub fn finish_with<T>(self, made: Option<T>) -> Result<T, ValidationError> {
         let problems = self.finish();
         match made {
-            Some(made) if problems.fields().is_empty() => Ok(made),
+            Some(made) if problems.is_empty() => Ok(made),
             _ => Err(problems),
         }
     }

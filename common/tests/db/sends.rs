@@ -1,7 +1,7 @@
 use crate::now;
 use common::clock::new_id;
 use common::db::Db;
-use common::db::sends::{self, Claimed, Created, Idempotency, NewReply, NewSend, Outcome};
+use common::db::sends::{self, Claimed, Created, Idempotency, NewReply, NewSend, Outcome, Repeated};
 use common::domain::message::Status;
 use jiff::ToSpan;
 use serde_json::json;
@@ -53,7 +53,7 @@ async fn the_same_key_at_once_makes_one_message_and_every_caller_learns_of_it() 
             let send = new_send("+1860");
             match sends::create(&db, &send, Some(&key(1))).await.unwrap() {
                 Created::Stored { .. } => send.id,
-                Created::Repeated { same_payload: true, message_id } => message_id,
+                Created::Repeated(Repeated { same_payload: true, message_id }) => message_id,
                 other => panic!("{other:?}"),
             }
         })
@@ -74,7 +74,7 @@ async fn another_payload_under_the_same_key_is_told_apart_until_the_key_is_forgo
     let first = new_send("+1860");
     sends::create(&db, &first, Some(&key(1))).await.unwrap();
     let outcome = sends::create(&db, &new_send("+1860"), Some(&key(2))).await.unwrap();
-    assert_eq!(outcome, Created::Repeated { same_payload: false, message_id: first.id });
+    assert_eq!(outcome, Created::Repeated(Repeated { same_payload: false, message_id: first.id }));
     let mut tomorrow = new_send("+1860");
     tomorrow.created_at = now() + 25.hours();
     assert!(matches!(sends::create(&db, &tomorrow, Some(&key(2))).await.unwrap(), Created::Stored { .. }));

@@ -1,1 +1,198 @@
-//! GET /health
+//! GET /health: whether the service is well, and with `?deep=true` whether what it needs is.
+//!
+//! The shallow answer waits for nothing: it says that the function runs, which it does only with a usable environment.
+//! The deep one asks Postgres, the queues, Twilio and the Monitor, all at once and each for at most
+//! `HEALTH_CHECK_TIMEOUT_MS`. Causes go to the log; the answer is open to everybody.
+
+mod config;
+mod monitor;
+
+pub use config::Config;
+pub use monitor::MonitorError;
+
+use common::db::{Db, DbError};
+use common::error::chain;
+use common::http::{ApiError, Reply, Request, ValidationError};
+use common::queue::Publisher;
+use common::twilio::{ClientError, TwilioClient};
+use monitor::Monitor;
+use serde::Serialize;
+use std::error::Error;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// Why the function can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Postgres can't be set up.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Twilio's client can't be set up.
+    #[error(transparent)]
+    Twilio(#[from] ClientError),
+    /// The Monitor's client can't be set up.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+}
+
+/// What is built once and borrowed by every event.
+#[derive(Debug)]
+pub struct App {
+    db: Db,
+    publisher: Publisher,
+    queue_urls: Vec<String>,
+    twilio: TwilioClient,
+    monitor: Option<Monitor>,
+    check_timeout: Duration,
+}
+
+impl App {
+    /// Builds it; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError`]: the function can't start.
+    pub async fn init(config: Config) -> Result<Self, InitError> {
+        Ok(Self {
+            db: Db::new(&config.database)?,
+            publisher: Publisher::new(config.publisher).await,
+            queue_urls: config.queue_urls,
+            twilio: TwilioClient::new(config.twilio)?,
+            monitor: config.monitor.map(Monitor::new).transpose()?,
+            check_timeout: config.check_timeout,
+        })
+    }
+}
+
+/// How one thing that the service needs is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// It answers.
+    Ok,
+    /// It does not.
+    Failed,
+    /// It was not asked.
+    Skipped,
+    /// There is none.
+    NotConfigured,
+}
+
+/// How everything that the service needs is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Checks {
+    /// The environment: `ok` as soon as the function runs.
+    pub config: Check,
+    /// Postgres.
+    pub db: Check,
+    /// The queues.
+    pub queues: Check,
+    /// Twilio, with our credentials.
+    pub twilio: Check,
+    /// The Collections Monitor, without which messages are kept all the same.
+    pub monitor: Check,
+}
+
+impl Checks {
+    fn is_well(&self) -> bool {
+        [self.config, self.db, self.queues, self.twilio, self.monitor]
+            .into_iter()
+            .all(|check| check != Check::Failed)
+    }
+}
+
+/// How the service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Health {
+    /// Whether nothing that was asked has failed.
+    pub ok: bool,
+    /// The version that answers.
+    #[schema(value_type = String)]
+    pub version: &'static str,
+    /// How everything that the service needs is.
+    pub checks: Checks,
+}
+
+/// Says how the service is.
+///
+/// # Errors
+///
+/// [`ApiError::Validation`] when `deep` is neither `true` nor `false`.
+#[utoipa::path(
+    get, path = "/health", tag = "service",
+    operation_id = "get_health",
+    summary = "Ask how the service is",
+    description = "Open. The shallow answer asks nothing else and comes at once; the deep one asks the database, the \
+                   queues, Twilio and the Monitor.",
+    params(("deep" = Option<bool>, Query, description = "Whether to ask what the service needs.")),
+    responses(
+        (status = 200, description = "Well.", body = Health),
+        (status = 400, description = "`sms.validation_error`: `deep` is neither `true` nor `false`.",
+            body = common::http::ErrorEnvelope),
+        (status = 503, description = "Something that the service needs has failed.", body = Health),
+    ),
+    security(()),
+)]
+pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+    let checks = if is_deep(request)? {
+        app.deep().await
+    } else {
+        use Check::{Ok, Skipped};
+        Checks { config: Ok, db: Skipped, queues: Skipped, twilio: Skipped, monitor: Skipped }
+    };
+    let ok = checks.is_well();
+    let health = Health { ok, version: env!("CARGO_PKG_VERSION"), checks };
+    Reply::json(if ok { 200 } else { 503 }, &health)
+}
+
+fn is_deep(request: &Request) -> Result<bool, ValidationError> {
+    let deep = request.query().find(|(name, _)| name == "deep");
+    match deep.as_ref().map(|(_, value)| value.as_str()) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(ValidationError::field("deep", "must be true or false")),
+    }
+}
+
+impl App {
+    async fn deep(&self) -> Checks {
+        let monitor = async {
+            match &self.monitor {
+                Some(monitor) => self.check("monitor", monitor.check()).await,
+                None => Check::NotConfigured,
+            }
+        };
+        // Boxed: the SDK's futures are nested so deeply that the compiler gives up on laying them out in one piece.
+        let (db, queues, twilio, monitor) = tokio::join!(
+            self.check("db", self.db.ping()),
+            Box::pin(self.queues()),
+            self.check("twilio", self.twilio.check()),
+            monitor,
+        );
+        Checks { config: Check::Ok, db, queues, twilio, monitor }
+    }
+
+    async fn queues(&self) -> Check {
+        let checks = self.queue_urls.iter().map(|url| self.check("queues", self.publisher.check(url)));
+        let checks = futures::future::join_all(checks).await;
+        if checks.iter().all(|check| *check == Check::Ok) { Check::Ok } else { Check::Failed }
+    }
+
+    async fn check<E: Error + 'static>(
+        &self,
+        name: &str,
+        question: impl Future<Output = Result<(), E>>,
+    ) -> Check {
+        match tokio::time::timeout(self.check_timeout, question).await {
+            Ok(Ok(())) => Check::Ok,
+            Ok(Err(error)) => {
+                tracing::warn!(check = name, error = chain(&error), "a check failed");
+                Check::Failed
+            }
+            Err(_) => {
+                tracing::warn!(check = name, "a check took too long");
+                Check::Failed
+            }
+        }
+    }
+}

@@ -1,1 +1,14 @@
-fn main() {}
+//! GET /health
+//!
+//! The whole function is `health::handle`; this file starts it.
+
+use common::{http, telemetry};
+use health::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("health");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config).await);
+    http::run(async |request| health::handle(&app, request).await).await
+}

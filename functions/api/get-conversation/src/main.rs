@@ -1,0 +1,15 @@
+//! GET /conversations/{phone_number}
+//!
+//! The whole function is `get_conversation::handle`; this file starts it.
+
+use common::{http, telemetry};
+use get_conversation::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("get-conversation");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config));
+    app.warm_up().await;
+    http::run(async |request| get_conversation::handle(&app, request).await).await
+}

@@ -1,0 +1,238 @@
+//! Which page of a conversation is asked for.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use common::db::conversations::PageStart;
+use common::http::ValidationError;
+use jiff::Timestamp;
+use std::fmt;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// How many messages a page holds unless the caller says otherwise.
+const DEFAULT_LIMIT: u32 = 20;
+/// How many messages a page holds at most.
+const MAX_LIMIT: u32 = 100;
+
+/// The message that a page begins after: opaque to callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// When the message came.
+    pub created_at: Timestamp,
+    /// Its id, which tells it from others of the same instant.
+    pub id: Uuid,
+}
+
+/// The first byte of a cursor, so that another kind may come one day.
+const VERSION: u8 = 1;
+/// A version, microseconds since 1970, an id.
+const BYTES: usize = 1 + 8 + 16;
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = Vec::with_capacity(BYTES);
+        bytes.push(VERSION);
+        bytes.extend(self.created_at.as_microsecond().to_be_bytes());
+        bytes.extend(self.id.as_bytes());
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+/// A text that is no cursor of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a next_cursor of this API")]
+pub struct NotACursor;
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| NotACursor)?;
+        let (version, rest) = bytes.split_first().ok_or(NotACursor)?;
+        let (micros, id) = rest.split_first_chunk::<8>().ok_or(NotACursor)?;
+        let id = Uuid::from_slice(id).map_err(|_| NotACursor)?;
+        let created_at = Timestamp::from_microsecond(i64::from_be_bytes(*micros)).map_err(|_| NotACursor)?;
+        if *version == VERSION { Ok(Self { created_at, id }) } else { Err(NotACursor) }
+    }
+}
+
+/// Which messages are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Where it begins.
+    pub start: PageStart,
+    /// How many messages it holds at most, 1 to 100.
+    pub limit: u32,
+}
+
+impl Page {
+    /// Reads `page`, `limit`, `offset` and `cursor`; other parameters are none of ours.
+    ///
+    /// # Errors
+    ///
+    /// [`ValidationError`] with every parameter at fault.
+    pub fn from_query(query: impl Iterator<Item = (String, String)>) -> Result<Self, ValidationError> {
+        let mut problems = ValidationError::default();
+        let mut given = Given::default();
+        for (name, value) in query {
+            given.set(&name, value, &mut problems);
+        }
+        let limit = number(given.limit, "limit", 1, MAX_LIMIT, &mut problems).unwrap_or(DEFAULT_LIMIT);
+        let page = number(given.page, "page", 1, u32::MAX, &mut problems);
+        let offset = number(given.offset, "offset", 0, u32::MAX, &mut problems);
+        let of_page = page.map(|page| i64::from(page - 1) * i64::from(limit));
+        let start = match given.cursor {
+            Some(_) if page.is_some() || offset.is_some() => {
+                problems.add_once("cursor", "excludes page and offset");
+                PageStart::Offset(0)
+            }
+            Some(text) => match text.parse::<Cursor>() {
+                Ok(cursor) => PageStart::After(cursor.created_at, cursor.id),
+                Err(error) => {
+                    problems.add_once("cursor", error.to_string());
+                    PageStart::Offset(0)
+                }
+            },
+            None => PageStart::Offset(offset.map(i64::from).or(of_page).unwrap_or(0)),
+        };
+        if let (Some(page), Some(offset), Some(of_page)) = (page, offset, of_page)
+            && of_page != i64::from(offset)
+        {
+            problems
+                .add_once("offset", format!("is not where page {page} begins, {of_page}; give one of them"));
+        }
+        problems.check()?;
+        Ok(Self { start, limit })
+    }
+
+    /// Returns the page's number, unless a cursor was given.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.offset().map(|offset| offset / u64::from(self.limit) + 1)
+    }
+
+    /// Returns how many messages are skipped, unless a cursor was given.
+    #[must_use]
+    pub fn offset(&self) -> Option<u64> {
+        match self.start {
+            PageStart::Offset(offset) => u64::try_from(offset).ok(),
+            PageStart::After(..) => None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Given {
+    page: Option<String>,
+    limit: Option<String>,
+    offset: Option<String>,
+    cursor: Option<String>,
+}
+
+impl Given {
+    fn set(&mut self, name: &str, value: String, problems: &mut ValidationError) {
+        let slot = match name {
+            "page" => &mut self.page,
+            "limit" => &mut self.limit,
+            "offset" => &mut self.offset,
+            "cursor" => &mut self.cursor,
+            _ => return,
+        };
+        if slot.replace(value).is_some() {
+            problems.add_once(name, "is given more than once");
+        }
+    }
+}
+
+fn number(
+    text: Option<String>,
+    name: &str,
+    min: u32,
+    max: u32,
+    problems: &mut ValidationError,
+) -> Option<u32> {
+    let text = text?;
+    // `parse` would take a plus sign.
+    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| is_digits && (min..=max).contains(number));
+    if number.is_none() {
+        problems.add_once(name, format!("must be a whole number from {min} to {max}"));
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(query: &[(&str, &str)]) -> Result<Page, String> {
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Page::from_query(query).map_err(|error| {
+            let problems =
+                error.fields().iter().map(|problem| format!("{} {}", problem.field, problem.reason));
+            problems.collect::<Vec<_>>().join("; ")
+        })
+    }
+
+    fn start(query: &[(&str, &str)]) -> (PageStart, u32) {
+        let page = page(query).unwrap();
+        (page.start, page.limit)
+    }
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let cursor =
+            Cursor { created_at: "2026-11-01T12:00:00.123456Z".parse().unwrap(), id: Uuid::from_u128(7) };
+        let text = cursor.to_string();
+        assert_eq!(text.parse(), Ok(cursor));
+        assert_eq!(
+            start(&[("cursor", &text), ("limit", "3")]),
+            (PageStart::After(cursor.created_at, cursor.id), 3)
+        );
+        for garbage in
+            ["", "x", "AAAA", &text[1..], &format!("{text}A"), &format!("{text}="), &"_".repeat(34)]
+        {
+            assert_eq!(garbage.parse::<Cursor>(), Err(NotACursor), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_page_an_offset_or_nothing_says_where_to_begin() {
+        assert_eq!(start(&[]), (PageStart::Offset(0), 20));
+        assert_eq!(start(&[("page", "3"), ("limit", "10")]), (PageStart::Offset(20), 10));
+        assert_eq!(start(&[("offset", "7")]), (PageStart::Offset(7), 20));
+        assert_eq!(start(&[("offset", "20"), ("page", "2"), ("other", "x")]), (PageStart::Offset(20), 20));
+        let last = i64::from(u32::MAX - 1) * 100;
+        assert_eq!(start(&[("page", "4294967295"), ("limit", "100")]), (PageStart::Offset(last), 100));
+        assert_eq!(page(&[("offset", "45")]).unwrap().number(), Some(3));
+    }
+
+    #[test]
+    fn what_is_not_a_page_is_refused_with_every_reason() {
+        let whole = |name: &str, min: u32, max: u32| {
+            Err(format!("{name} must be a whole number from {min} to {max}"))
+        };
+        for bad in ["0", "-1", "1.5", "+1", "", "x", " 1", "99999999999999999999", "١"] {
+            assert_eq!(page(&[("page", bad)]), whole("page", 1, u32::MAX), "{bad}");
+        }
+        for bad in ["0", "101", "1e2", "99999999999999999999"] {
+            assert_eq!(page(&[("limit", bad)]), whole("limit", 1, 100), "{bad}");
+        }
+        assert_eq!(page(&[("offset", "-1")]), whole("offset", 0, u32::MAX));
+        let cursor = Cursor { created_at: Timestamp::UNIX_EPOCH, id: Uuid::nil() }.to_string();
+        for other in ["page", "offset"] {
+            let both = page(&[("cursor", &cursor), (other, "1")]);
+            assert_eq!(both, Err("cursor excludes page and offset".to_owned()));
+        }
+        assert_eq!(
+            page(&[("page", "0"), ("limit", "x"), ("cursor", "?"), ("cursor", "?")]),
+            Err("cursor is given more than once; limit must be a whole number from 1 to 100; \
+                 page must be a whole number from 1 to 4294967295"
+                .to_owned())
+        );
+        assert_eq!(
+            page(&[("page", "2"), ("offset", "5")]),
+            Err("offset is not where page 2 begins, 20; give one of them".to_owned())
+        );
+    }
+}

@@ -1,0 +1,15 @@
+//! GET /messages/{id}
+//!
+//! The whole function is `get_message::handle`; this file starts it.
+
+use common::{http, telemetry};
+use get_message::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("get-message");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(&config));
+    app.warm_up().await;
+    http::run(async |request| get_message::handle(&app, request).await).await
+}

@@ -1,0 +1,13 @@
+//! GET /openapi.json and GET /docs
+//!
+//! The whole function is `openapi::handle`; this file starts it.
+
+use common::{http, telemetry};
+use openapi::App;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("openapi");
+    let app = telemetry::or_exit(App::init());
+    http::run(async |request| openapi::handle(&app, request)).await
+}

@@ -1,0 +1,89 @@
+//! What the function is told by its environment.
+
+use common::config::{ConfigError, Env};
+use common::db::DatabaseConfig;
+use common::domain::phone::{E164, Region};
+use common::queue::PublisherConfig;
+use std::time::Duration;
+
+/// What the function is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(crate) account_sid: String,
+    pub(crate) senders: Senders,
+    pub(crate) region: Region,
+    pub(crate) queue_url: String,
+    pub(crate) publisher: PublisherConfig,
+    pub(crate) database: DatabaseConfig,
+    pub(crate) database_budget: Duration,
+}
+
+/// What messages may be sent from: our numbers, and a messaging service that chooses among its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Senders {
+    /// In E.164, or short codes.
+    pub(crate) numbers: Vec<String>,
+    /// `MG…`; it sends what names no sender, since it knows which number a handset last heard from.
+    pub(crate) messaging_service_sid: Option<String>,
+}
+
+impl Config {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&common::config::process)
+    }
+
+    /// Reads what `lookup` knows: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
+    /// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), by which numbers without a country
+    /// code are read; what [`PublisherConfig`] and [`DatabaseConfig`] read; and `DATABASE_BUDGET_MS` (1800), all the
+    /// time that Postgres may take in one request: callers are promised an answer within two seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Env::new(lookup);
+        let account_sid = env.text("TWILIO_ACCOUNT_SID");
+        let senders = senders(&mut env);
+        let region = env.parse_or("DEFAULT_REGION", Region::US);
+        let queue_url = env.url("OUTBOUND_QUEUE_URL");
+        let publisher = PublisherConfig::from_env(&mut env);
+        let database = DatabaseConfig::for_answers(&mut env);
+        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 1_800);
+        env.finish(|| {
+            Some(Self {
+                account_sid: account_sid?,
+                senders: senders?,
+                region: region?,
+                queue_url: queue_url?.into(),
+                publisher: publisher?,
+                database: database?,
+                database_budget: database_budget?,
+            })
+        })
+    }
+}
+
+fn senders(env: &mut Env<'_>) -> Option<Senders> {
+    let numbers = env.optional_list("TWILIO_PHONE_NUMBER")?;
+    let messaging_service_sid = env.optional_text("TWILIO_MESSAGING_SERVICE_SID")?;
+    if numbers.iter().any(|number| !is_sender(number)) {
+        env.problem("TWILIO_PHONE_NUMBER has an entry that is neither an E.164 number nor a short code");
+    }
+    if messaging_service_sid.as_ref().is_some_and(|sid| !sid.starts_with("MG")) {
+        env.problem("TWILIO_MESSAGING_SERVICE_SID does not begin with MG");
+    }
+    if numbers.is_empty() && messaging_service_sid.is_none() {
+        env.problem("TWILIO_PHONE_NUMBER and TWILIO_MESSAGING_SERVICE_SID are both missing: one is needed");
+    }
+    Some(Senders { numbers, messaging_service_sid })
+}
+
+fn is_sender(number: &str) -> bool {
+    let is_short_code = (3..=8).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_short_code || number.parse::<E164>().is_ok()
+}

@@ -1,0 +1,135 @@
+//! Whether what a caller asks for can be done, and everything that is wrong with it.
+
+use super::SendRequest;
+use super::config::Senders;
+use common::domain::phone::{NumberingPlan, Recipient};
+use common::http::ValidationError;
+use jiff::Timestamp;
+use url::Url;
+
+/// The longest text, in Unicode scalar values (SPEC §6, and Twilio's own limit).
+const MAX_BODY: usize = 1_600;
+/// How many files Twilio takes with one message.
+const MAX_MEDIA: usize = 10;
+/// The longest name of a workflow and of its instance, in characters.
+const MAX_WORKFLOW: usize = 255;
+
+/// A request of which nothing is wrong, as far as it can be told without Postgres.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) recipient: Option<Recipient>,
+    pub(crate) from: Option<String>,
+    pub(crate) messaging_service_sid: Option<String>,
+}
+
+/// Looks at every field, and adds what is wrong to `problems`.
+pub(crate) fn judge(
+    wanted: &SendRequest,
+    plan: &NumberingPlan,
+    senders: &Senders,
+    now: Timestamp,
+    problems: &mut ValidationError,
+) -> Judged {
+    let recipient = plan
+        .recipient(&wanted.to)
+        .map_err(|error| problems.add_once("to", format!("can't be sent to: {error}")))
+        .ok();
+    content(wanted, problems);
+    times(wanted, now, problems);
+    for (field, value) in [("workflow_type", &wanted.workflow_type), ("workflow_id", &wanted.workflow_id)] {
+        if value.as_ref().is_some_and(|value| value.chars().count() > MAX_WORKFLOW) {
+            problems.add(field, format!("has more than {MAX_WORKFLOW} characters"));
+        }
+    }
+    let (from, messaging_service_sid) = sender(wanted.from.as_deref(), plan, senders, problems);
+    Judged { recipient, from, messaging_service_sid }
+}
+
+fn content(wanted: &SendRequest, problems: &mut ValidationError) {
+    let media = wanted.media_urls.as_deref().unwrap_or_default();
+    match wanted.body.as_deref() {
+        None if media.is_empty() => problems.add_once("body", "is missing, and there are no media_urls"),
+        Some(body) if body.trim().is_empty() && media.is_empty() => {
+            problems.add("body", "is blank, and there are no media_urls");
+        }
+        Some(body) if body.chars().count() > MAX_BODY => {
+            let characters = body.chars().count();
+            problems.add("body", format!("has {characters} characters; {MAX_BODY} are allowed"));
+        }
+        _ => {}
+    }
+    if media.len() > MAX_MEDIA {
+        problems.add("media_urls", format!("has {} entries; {MAX_MEDIA} are allowed", media.len()));
+        return;
+    }
+    for (position, url) in media.iter().enumerate() {
+        if !is_public_address(url) {
+            problems.add(format!("media_urls[{position}]"), "is not an http or https URL");
+        }
+    }
+}
+
+fn is_public_address(text: &str) -> bool {
+    // The parser forgives white space and control characters, Twilio does not.
+    let is_clean = !text.chars().any(|character| character.is_whitespace() || character.is_control());
+    is_clean && Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+fn times(wanted: &SendRequest, now: Timestamp, problems: &mut ValidationError) {
+    if wanted.send_at.is_some_and(|at| at < now) {
+        problems.add("send_at", "has passed");
+    }
+    match (wanted.send_before, wanted.send_at) {
+        (Some(before), _) if before <= now => problems.add("send_before", "has passed"),
+        (Some(before), Some(at)) if before <= at => problems.add("send_before", "must be later than send_at"),
+        _ => {}
+    }
+}
+
+/// Returns the number and the messaging service to send with, of which one is set unless there is a problem.
+fn sender(
+    from: Option<&str>,
+    plan: &NumberingPlan,
+    senders: &Senders,
+    problems: &mut ValidationError,
+) -> (Option<String>, Option<String>) {
+    let service = senders.messaging_service_sid.as_deref();
+    let Some(from) = from else {
+        return match service {
+            Some(service) => (None, Some(service.to_owned())),
+            None => (senders.numbers.first().cloned(), None),
+        };
+    };
+    if service == Some(from) {
+        return (None, Some(from.to_owned()));
+    }
+    let canonical = plan.canonical(from);
+    let number = senders.numbers.iter().find(|number| **number == from || **number == canonical);
+    if number.is_none() {
+        problems.add("from", "is neither one of our numbers nor our messaging service");
+    }
+    (number.cloned(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_http_addresses_are_media() {
+        for good in ["https://a.example/x.png", "http://a.example", "HTTPS://a.example/%20?q=1#f"] {
+            assert!(is_public_address(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a.example/x",
+            "ftp://a.example",
+            "file:///etc/passwd",
+            "https://",
+            " https://a.example",
+            "https://a.example/\n",
+        ] {
+            assert!(!is_public_address(bad), "{bad:?}");
+        }
+    }
+}
