@@ -47,7 +47,6 @@ struct Document;
 
 /// What the gateway answers by itself.
 #[derive(Debug, Serialize, ToSchema)]
-#[expect(dead_code, reason = "it is only described here: the gateway writes it")]
 struct GatewayMessage {
     /// A sentence of the gateway's.
     message: String,

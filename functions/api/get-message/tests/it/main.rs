@@ -1,0 +1,108 @@
+//! The built binary, through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use serde_json::{Value, json};
+use testing::{ApiRequest, Database, Function, body, refusal};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_get-message");
+const ID: &str = "01900000-0000-7000-8000-0000000000aa";
+const CONVERSATION: &str = "01900000-0000-7000-8000-00000000000c";
+
+/// A message that was deferred once, then taken, and then reported on three times.
+async fn world() -> (Function, Database) {
+    let database = Database::create().await;
+    let rows = format!(
+        "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
+         values ('{CONVERSATION}', 'AC1', '+12035550123', '+12035550123', '2026-11-01T12:00:00Z'); \
+         insert into sms_messages (id, conversation_id, direction, from_number, to_number, twilio_sid, \
+            message_content, media, delivery_status, encoding, segments, priority, workflow_type, metadata, send_before, \
+            created_at) \
+         values ('{ID}', '{CONVERSATION}', 'outbound', '+18605550100', '+12035550123', 'SM1', 'hello', \
+            '[{{\"url\": \"https://example.com/a\", \"content_type\": null}}]', 'delivered', 'GSM-7', 1, 'urgent', \
+            'collections', '{{\"unit\": \"4B\"}}', '2026-11-02T12:00:00Z', '2026-11-01T12:00:00.5Z'); \
+         insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, error_code, detail, started_at, \
+            finished_at) values \
+            (gen_random_uuid(), '{ID}', 2, 'accepted', 'SM1', null, null, '2026-11-01T12:01:01Z', '2026-11-01T12:01:02Z'), \
+            (gen_random_uuid(), '{ID}', 1, 'not_processed', null, '20429', 'HTTP 429', '2026-11-01T12:00:01Z', null); \
+         insert into sms_message_status_events (id, message_id, twilio_sid, event_status, error_code, contradicts, \
+            raw_webhook_data, created_at) values \
+            (gen_random_uuid(), '{ID}', 'SM1', 'delivered', null, false, '{{}}', '2026-11-01T12:01:04Z'), \
+            (gen_random_uuid(), '{ID}', 'SM1', 'sent', null, false, '{{}}', '2026-11-01T12:01:03Z'), \
+            (gen_random_uuid(), '{ID}', 'SM1', 'undelivered', '30003', true, '{{}}', '2026-11-01T12:01:05Z')"
+    );
+    database.client.batch_execute(&rows).await.unwrap();
+    (Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await, database)
+}
+
+fn get(id: &str) -> ApiRequest {
+    ApiRequest::new("GET", &format!("/messages/{id}")).scopes("messages:read").path_parameter("id", id)
+}
+
+#[tokio::test]
+async fn a_message_is_shown_with_its_attempts_and_its_way_in_order() {
+    let (mut function, _database) = world().await;
+    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
+    let reply = function.call(event).await;
+    assert_eq!(reply["statusCode"], 200, "{reply}");
+    let said = |status: &str, code: Option<&str>, contradicts: bool, second: u32| {
+        json!({"status": status, "error_code": code, "twilio_sid": "SM1", "contradicts": contradicts,
+            "at": format!("2026-11-01T12:01:0{second}Z")})
+    };
+    assert_eq!(
+        body(&reply),
+        json!({
+            "id": ID, "conversation_id": CONVERSATION, "direction": "outbound", "from_number": "+18605550100",
+            "to_number": "+12035550123", "messaging_service_sid": null, "message_content": "hello", "content": "hello",
+            "media": [{"url": "https://example.com/a", "content_type": null}], "twilio_sid": "SM1",
+            "delivery_status": "delivered", "error_code": null, "encoding": "GSM-7", "segments": 1,
+            "language": "unknown", "language_confidence": 0.0, "priority": "urgent", "workflow_type": "collections",
+            "workflow_id": null, "metadata": {"unit": "4B"}, "send_at": null, "send_before": "2026-11-02T12:00:00Z",
+            "created_at": "2026-11-01T12:00:00.5Z",
+            "attempts": [
+                {"number": 1, "outcome": "not_processed", "twilio_sid": null, "error_code": "20429",
+                    "detail": "HTTP 429", "started_at": "2026-11-01T12:00:01Z", "finished_at": null},
+                {"number": 2, "outcome": "accepted", "twilio_sid": "SM1", "error_code": null, "detail": null,
+                    "started_at": "2026-11-01T12:01:01Z", "finished_at": "2026-11-01T12:01:02Z"},
+            ],
+            "status_history": [
+                said("sent", None, false, 3), said("delivered", None, false, 4), said("undelivered", Some("30003"), true, 5),
+            ],
+        })
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_400_and_an_unknown_one_404() {
+    let (mut function, _database) = world().await;
+    for id in ["7", "SM1", "", " ", "\u{0}", &format!("{ID}0")] {
+        let reply = function.call(get(id).event()).await;
+        assert_eq!(refusal(&reply), "400 sms.validation_error\n  id: is not a UUID", "{id:?}");
+    }
+    let reply = function.call(get("01900000-0000-7000-8000-0000000000ab").event()).await;
+    assert_eq!(refusal(&reply), "404 sms.not_found");
+    assert_eq!(function.call(get(&ID.to_uppercase()).event()).await["statusCode"], 200);
+}
+
+#[tokio::test]
+async fn the_key_needs_its_scope() {
+    let (mut function, _database) = world().await;
+    let reply = function.call(get(ID).scopes("messages:send conversations:read").event()).await;
+    assert_eq!(refusal(&reply), "403 sms.forbidden");
+}
+
+#[tokio::test]
+async fn a_broken_schema_is_500_and_a_postgres_that_is_away_503() {
+    let (mut function, database) = world().await;
+    database.client.batch_execute("drop table sms_send_attempts").await.unwrap();
+    let reply = function.call(get(ID).event()).await;
+    assert_eq!(refusal(&reply), "500 sms.internal");
+    assert!(!reply["body"].as_str().unwrap().contains("sms_send_attempts"), "{reply}");
+    let mut function = Function::start(BINARY, &[("DATABASE_URL", "postgres://u@127.0.0.1:1/x")]).await;
+    assert_eq!(refusal(&function.call(get(ID).event()).await), "503 sms.unavailable");
+}
+
+#[tokio::test]
+async fn a_missing_environment_stops_the_function_at_start() {
+    let log = Function::start(BINARY, &[]).await.ended().await;
+    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+}

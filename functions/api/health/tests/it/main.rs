@@ -1,0 +1,182 @@
+//! The built binary, through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+use testing::{ApiRequest, Behaviour, Database, Function, Sqs, body, eventually, refusal};
+use wiremock::matchers::{basic_auth, method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_health");
+
+struct World {
+    sqs: Sqs,
+    database: Database,
+    twilio: MockServer,
+    monitor: MockServer,
+}
+
+impl World {
+    /// Begins with everything well.
+    async fn start() -> Self {
+        let twilio = MockServer::start().await;
+        Mock::given(method("GET"))
+            .and(path("/2010-04-01/Accounts/AC1/Messages.json"))
+            .and(query_param("PageSize", "1"))
+            .and(basic_auth("AC1", "token"))
+            .respond_with(
+                ResponseTemplate::new(200).set_body_json(json!({"messages": [], "next_page_uri": null})),
+            )
+            .mount(&twilio)
+            .await;
+        let monitor = MockServer::start().await;
+        Self { sqs: Sqs::start().await, database: Database::create().await, twilio, monitor }
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("DATABASE_URL", self.database.url()),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.url().to_owned()),
+            ("INBOUND_QUEUE_URL", self.sqs.queue("inbound")),
+            ("STATUS_QUEUE_URL", self.sqs.queue("status")),
+            ("OUTBOUND_QUEUE_URL", self.sqs.queue("outbound")),
+            ("TWILIO_ACCOUNT_SID", "AC1".to_owned()),
+            ("TWILIO_AUTH_TOKEN", "token".to_owned()),
+            ("TWILIO_API_BASE_URL", self.twilio.uri()),
+            ("MONITOR_API_URL", self.monitor.uri()),
+            ("HEALTH_CHECK_TIMEOUT_MS", "500".to_owned()),
+        ]
+    }
+}
+
+async fn start(environment: &[(&'static str, String)]) -> Function {
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Function::start(BINARY, &environment).await
+}
+
+fn get(query: &str) -> Value {
+    ApiRequest::new("GET", "/health").unauthorized().query(query).event()
+}
+
+fn health(ok: bool, [db, queues, twilio, monitor]: [&str; 4]) -> Value {
+    json!({
+        "ok": ok, "version": env!("CARGO_PKG_VERSION"),
+        "checks": {"config": "ok", "db": db, "queues": queues, "twilio": twilio, "monitor": monitor},
+    })
+}
+
+/// Replaces a variable.
+fn set(environment: &mut [(&'static str, String)], name: &str, value: &str) {
+    environment.iter_mut().find(|(known, _)| *known == name).unwrap().1 = value.to_owned();
+}
+
+#[tokio::test]
+async fn the_deep_answer_is_ok_when_everything_answers() {
+    let world = World::start().await;
+    let mut function = start(&world.environment()).await;
+    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
+    let reply = function.call(event).await;
+    assert_eq!(reply["statusCode"], 200, "{reply}");
+    // The Monitor's 404 for its base address is an answer.
+    assert_eq!(body(&reply), health(true, ["ok"; 4]));
+}
+
+#[tokio::test]
+async fn the_shallow_answer_asks_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let address = silent.local_addr().unwrap();
+    let world = World::start().await;
+    let mut environment = world.environment();
+    set(&mut environment, "DATABASE_URL", &format!("postgres://u@{address}/x"));
+    for name in ["AWS_ENDPOINT_URL_SQS", "TWILIO_API_BASE_URL", "MONITOR_API_URL"] {
+        set(&mut environment, name, &format!("http://{address}"));
+    }
+    let mut function = start(&environment).await;
+    for query in ["", "deep=false", "x=1"] {
+        let reply = function.call(get(query)).await;
+        assert_eq!((&reply["statusCode"], body(&reply)), (&json!(200), health(true, ["skipped"; 4])));
+    }
+    assert!(silent.accept().is_err(), "nobody has connected");
+}
+
+#[tokio::test]
+async fn each_check_that_fails_is_named_alone_and_its_cause_is_only_logged() {
+    let world = World::start().await;
+    for (variable, value, checks) in [
+        ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x", ["failed", "ok", "ok", "ok"]),
+        ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:1", ["ok", "failed", "ok", "ok"]),
+        ("TWILIO_AUTH_TOKEN", "hunter2", ["ok", "ok", "failed", "ok"]),
+        ("MONITOR_API_URL", "http://u:hunter2@127.0.0.1:1/", ["ok", "ok", "ok", "failed"]),
+    ] {
+        let mut environment = world.environment();
+        set(&mut environment, variable, value);
+        let mut function = start(&environment).await;
+        let reply = function.call(get("deep=true")).await;
+        assert_eq!((&reply["statusCode"], body(&reply)), (&json!(503), health(false, checks)), "{variable}");
+        let log = eventually("the cause in the log", async || {
+            let log = function.log().await;
+            log.iter().any(|line| line["message"] == "a check failed").then(|| json!(log).to_string())
+        })
+        .await;
+        assert!(!log.contains("hunter2"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_monitor_that_is_broken_has_failed_and_one_that_is_not_configured_has_not() {
+    let world = World::start().await;
+    Mock::given(method("GET")).respond_with(ResponseTemplate::new(502)).mount(&world.monitor).await;
+    let reply = start(&world.environment()).await.call(get("deep=true")).await;
+    assert_eq!(body(&reply), health(false, ["ok", "ok", "ok", "failed"]));
+    let mut environment = world.environment();
+    set(&mut environment, "MONITOR_API_URL", "");
+    let reply = start(&environment).await.call(get("deep=true")).await;
+    assert_eq!(
+        (&reply["statusCode"], body(&reply)),
+        (&json!(200), health(true, ["ok", "ok", "ok", "not_configured"]))
+    );
+}
+
+#[tokio::test]
+async fn peers_that_say_nothing_cost_one_timeout_together() {
+    let world = World::start().await;
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut environment = world.environment();
+    set(&mut environment, "DATABASE_URL", &format!("postgres://u@{address}/x"));
+    for name in ["TWILIO_API_BASE_URL", "MONITOR_API_URL"] {
+        set(&mut environment, name, &format!("http://{address}"));
+    }
+    world.sqs.behave(Behaviour::Hangs);
+    let mut function = start(&environment).await;
+    function.call(get("")).await;
+    let before = Instant::now();
+    let reply = function.call(get("deep=true")).await;
+    assert_eq!(body(&reply), health(false, ["failed"; 4]));
+    assert!(before.elapsed() < Duration::from_millis(1_500), "{:?}", before.elapsed());
+}
+
+#[tokio::test]
+async fn deep_is_true_or_false() {
+    let world = World::start().await;
+    let mut function = start(&world.environment()).await;
+    for query in ["deep", "deep=1", "deep=TRUE"] {
+        let reply = function.call(get(query)).await;
+        assert_eq!(refusal(&reply), "400 sms.validation_error\n  deep: must be true or false", "{query}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
+    let log = start(&[("MONITOR_API_URL", "monitor".to_owned())]).await.ended().await;
+    let error = log.last().unwrap()["error"].as_str().unwrap().to_owned();
+    assert_eq!(
+        error,
+        "the environment is not usable: DATABASE_URL is missing; INBOUND_QUEUE_URL is missing; STATUS_QUEUE_URL is \
+         missing; OUTBOUND_QUEUE_URL is missing; TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
+         MONITOR_API_URL is not a URL (relative URL without a base)"
+    );
+}

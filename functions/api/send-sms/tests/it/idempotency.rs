@@ -1,0 +1,103 @@
+//! The same `Idempotency-Key`, once more, at once, with another payload, by another key of the API.
+
+use super::{BINARY, TENANT, World, environment, sms};
+use serde_json::{Value, json};
+use testing::{Function, body, eventually, refusal};
+
+fn keyed(payload: &Value, key: &str) -> Value {
+    sms(payload).header("idempotency-key", key).event()
+}
+
+#[tokio::test]
+async fn the_same_key_and_payload_get_the_first_answer_whatever_has_happened_since() {
+    let mut world = World::start().await;
+    let payload = json!({"to": "(203) 555-0123", "body": "x", "metadata": {"a": 1, "b": 2}});
+    let first = body(&world.function.call(keyed(&payload, "k")).await);
+    let since = "update sms_messages set delivery_status = 'delivered', twilio_sid = 'SM1'; \
+        update sms_conversations set opted_out_at = now()";
+    world.database.client.batch_execute(since).await.unwrap();
+    let again = r#"{ "metadata": {"b": 2, "a": 1}, "body": "x", "to": "(203) 555-0123" }"#;
+    let again = sms(&json!({})).body(again).header("idempotency-key", "k");
+    for _ in 0..2 {
+        let reply = world.function.call(again.event()).await;
+        assert_eq!((&reply["statusCode"], body(&reply)), (&json!(202), first.clone()));
+    }
+    assert_eq!(world.rows("sms_messages").await, "1");
+    assert_eq!(world.sqs.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_key_with_another_payload_is_a_conflict() {
+    let mut world = World::start().await;
+    world.function.call(keyed(&json!({"to": TENANT, "body": "x"}), "k")).await;
+    for other in
+        [json!({"to": TENANT, "body": "y"}), json!({"to": TENANT, "body": "x", "priority": "urgent"})]
+    {
+        let reply = world.function.call(keyed(&other, "k")).await;
+        assert_eq!(refusal(&reply), "409 sms.idempotency_conflict");
+    }
+    assert_eq!(world.rows("sms_messages").await, "1");
+}
+
+#[tokio::test]
+async fn keys_of_the_api_do_not_share_idempotency_keys() {
+    let mut world = World::start().await;
+    let request = sms(&json!({"to": TENANT, "body": "x"})).header("idempotency-key", "k");
+    let first = body(&world.function.call(request.event()).await);
+    let other = request.key("01900000-0000-7000-8000-000000000002");
+    let second = body(&world.function.call(other.event()).await);
+    assert_ne!(first["id"], second["id"]);
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day() {
+    let mut world = World::start().await;
+    let first = body(&world.function.call(keyed(&json!({"to": TENANT, "body": "x"}), "k")).await);
+    let age = "update idempotency_keys set created_at = created_at - interval '24 hours 1 second'";
+    world.database.client.batch_execute(age).await.unwrap();
+    let second = body(&world.function.call(keyed(&json!({"to": TENANT, "body": "y"}), "k")).await);
+    assert_ne!(first["id"], second["id"]);
+}
+
+#[tokio::test]
+async fn a_request_that_has_become_wrong_since_still_gets_its_first_answer() {
+    let mut world = World::start().await;
+    let soon = in_a_moment();
+    let payload = json!({"to": TENANT, "body": "x", "send_at": soon});
+    let first = body(&world.function.call(keyed(&payload, "k")).await);
+    let reply = eventually("send_at to pass", async || {
+        let reply = world.send(payload.clone()).await;
+        (reply["statusCode"] == 400).then_some(reply)
+    })
+    .await;
+    assert_eq!(refusal(&reply), "400 sms.validation_error\n  send_at: has passed");
+    assert_eq!(body(&world.function.call(keyed(&payload, "k")).await), first);
+    // A type error is never the first request's payload, even where the rest is the same.
+    let mistyped = json!({"to": TENANT, "body": "x", "send_at": soon, "priority": 1});
+    assert_eq!(world.function.call(keyed(&mistyped, "k")).await["statusCode"], 400);
+}
+
+fn in_a_moment() -> String {
+    let soon = common::clock::now() + std::time::Duration::from_millis(1_500);
+    soon.to_string()
+}
+
+#[tokio::test]
+async fn requests_at_once_with_one_key_make_one_message_and_one_answer() {
+    let world = World::start().await;
+    let variables = environment(&world.sqs, &world.database.url());
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut runs = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut function = Function::start(BINARY, &variables).await;
+        runs.spawn(async move { function.call(keyed(&json!({"to": TENANT, "body": "x"}), "k")).await });
+    }
+    let answers: Vec<Value> = runs.join_all().await.iter().map(body).collect();
+    assert!(
+        answers.iter().all(|answer| *answer == answers[0] && answer["status"] == "pending"),
+        "{answers:?}"
+    );
+    assert_eq!(world.rows("sms_messages").await, "1");
+    assert_eq!(world.sqs.sent().len(), 1);
+}

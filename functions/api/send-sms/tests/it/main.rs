@@ -1,0 +1,283 @@
+//! The built binary, through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use testing::{
+    ApiRequest, Behaviour, Database, Function, GATEWAY_REQUEST_ID, KEY_ID, Sqs, body, eventually, refusal,
+};
+
+mod idempotency;
+mod refusals;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_send-sms");
+const OUR_NUMBER: &str = "+18605550100";
+const TENANT: &str = "+12035550123";
+
+struct World {
+    function: Function,
+    sqs: Sqs,
+    database: Database,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(changes: &[(&'static str, String)]) -> Self {
+        let (sqs, database) = (Sqs::start().await, Database::create().await);
+        let mut environment = environment(&sqs, &database.url());
+        environment.extend_from_slice(changes);
+        Self { function: start(&environment).await, sqs, database }
+    }
+
+    async fn send(&mut self, payload: Value) -> Value {
+        self.function.call(sms(&payload).event()).await
+    }
+
+    /// Sends what must be accepted, and returns the answer.
+    async fn accepted(&mut self, payload: Value) -> Value {
+        let reply = self.send(payload).await;
+        assert_eq!(reply["statusCode"], 202, "{reply}");
+        body(&reply)
+    }
+
+    async fn rows(&self, table: &str) -> String {
+        self.database.scalar(&format!("select count(*) from {table}")).await
+    }
+}
+
+async fn start(environment: &[(&'static str, String)]) -> Function {
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Function::start(BINARY, &environment).await
+}
+
+fn environment(sqs: &Sqs, database_url: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("TWILIO_ACCOUNT_SID", "AC1".to_owned()),
+        ("TWILIO_PHONE_NUMBER", OUR_NUMBER.to_owned()),
+        ("OUTBOUND_QUEUE_URL", sqs.queue("outbound")),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url().to_owned()),
+        ("DATABASE_URL", database_url.to_owned()),
+    ]
+}
+
+fn sms(payload: &Value) -> ApiRequest {
+    ApiRequest::new("POST", "/sms/send").scopes("messages:send").json(payload)
+}
+
+#[tokio::test]
+async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
+    let mut world = World::start().await;
+    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
+    let reply = world.function.call(event).await;
+    assert_eq!(reply["statusCode"], 202, "{reply}");
+    assert_eq!(reply["headers"]["content-type"], "application/json");
+    let answer = body(&reply);
+    assert_eq!(answer["status"], "pending");
+    assert_eq!(answer["to"], TENANT);
+    assert_eq!((&answer["encoding"], &answer["segments"]), (&json!("GSM-7"), &json!(1)));
+    let mut keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["conversation_id", "encoding", "id", "segments", "status", "to", "twilio_sid"]);
+    assert_eq!(answer["twilio_sid"], Value::Null);
+
+    let stored = "select json_build_object('id', m.id, 'conversation_id', m.conversation_id, 'delivery_status', \
+        m.delivery_status, 'from', m.from_number, 'to', m.to_number, 'content', m.message_content, 'media', m.media, \
+        'priority', m.priority, 'workflow', m.workflow_type || ' ' || m.workflow_id, 'metadata', m.metadata, \
+        'request_id', m.request_id, 'original', c.phone_number_original, 'queued', m.enqueued_at is not null) \
+        from sms_messages m join sms_conversations c on c.id = m.conversation_id";
+    let stored: Value = serde_json::from_str(&world.database.scalar(stored).await).unwrap();
+    assert_eq!(
+        stored,
+        json!({
+            "id": answer["id"], "conversation_id": answer["conversation_id"], "delivery_status": "pending",
+            "from": OUR_NUMBER, "to": TENANT, "content": "Your rent is due on the 1st.",
+            "media": [{"url": "https://example.com/notice.png", "content_type": null}], "priority": "urgent",
+            "workflow": "collections c-17", "metadata": {"unit": "4B"}, "request_id": GATEWAY_REQUEST_ID,
+            "original": "(203) 555-0123", "queued": true,
+        })
+    );
+    let sent = world.sqs.sent();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].queue_url, world.sqs.queue("outbound"));
+    assert_eq!(sent[0].body, json!({"version": "1", "message_id": answer["id"]}));
+    assert_eq!(sent[0].request_id.as_deref(), Some(GATEWAY_REQUEST_ID));
+}
+
+#[tokio::test]
+async fn what_is_allowed_to_be_left_out_or_odd_is_accepted() {
+    let mut world = World::start().await;
+    let first = world.accepted(json!({"to": TENANT, "body": "a"})).await;
+    for (payload, encoding, segments) in [
+        (json!({"to": "1-203-555-0123", "body": "x".repeat(1600)}), "GSM-7", 11),
+        (json!({"to": TENANT, "body": "🏠".repeat(1600)}), "UCS-2", 49),
+        (json!({"to": TENANT, "media_urls": ["http://example.com/a?b=c"]}), "GSM-7", 1),
+        (json!({"to": TENANT, "body": " ", "media_urls": ["https://example.com/a"]}), "GSM-7", 1),
+        (json!({"to": TENANT, "body": "olá ção", "from": "(860) 555-0100", "metadata": {}}), "UCS-2", 1),
+        (
+            json!({"to": TENANT, "body": "x", "media_urls": [], "send_at": null, "priority": "bulk"}),
+            "GSM-7",
+            1,
+        ),
+        (json!({"to": TENANT, "body": "x", "conversation_id": first["conversation_id"]}), "GSM-7", 1),
+    ] {
+        let answer = world.accepted(payload.clone()).await;
+        assert_eq!(
+            (&answer["encoding"], &answer["segments"]),
+            (&json!(encoding), &json!(segments)),
+            "{payload}"
+        );
+        assert_eq!(answer["conversation_id"], first["conversation_id"]);
+    }
+    assert_eq!(world.sqs.sent().len(), 8);
+}
+
+#[tokio::test]
+async fn a_messaging_service_sends_what_names_no_sender() {
+    let service = ("TWILIO_MESSAGING_SERVICE_SID", "MG1".to_owned());
+    let mut world = World::with(&[service]).await;
+    let sender = "select string_agg(concat_ws('/', from_number, messaging_service_sid), ' ' order by created_at, id) \
+        from sms_messages";
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    world.accepted(json!({"to": TENANT, "body": "x", "from": "MG1"})).await;
+    world.accepted(json!({"to": TENANT, "body": "x", "from": OUR_NUMBER})).await;
+    assert_eq!(world.database.scalar(sender).await, format!("MG1 MG1 {OUR_NUMBER}"));
+}
+
+#[tokio::test]
+async fn what_is_to_be_sent_later_is_not_put_on_the_queue_now() {
+    let mut world = World::start().await;
+    let later = json!({"to": TENANT, "body": "x", "send_at": "2126-01-01T09:00:00-05:00", "send_before": "2126-01-02T00:00:00Z"});
+    world.accepted(later).await;
+    assert_eq!(world.sqs.sent(), []);
+    let due = "select (send_at = '2126-01-01T14:00:00Z' and next_attempt_at = send_at and enqueued_at is null)::text from sms_messages";
+    assert_eq!(world.database.scalar(due).await, "true");
+}
+
+#[tokio::test]
+async fn a_queue_that_takes_nothing_still_leaves_the_message_for_the_next_sweep() {
+    let mut world = World::with(&[("SQS_SEND_BUDGET_MS", "200".to_owned())]).await;
+    for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
+        world.sqs.behave(behaviour);
+        world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    }
+    let left = "select count(*) from sms_messages where enqueued_at is null and delivery_status = 'pending'";
+    assert_eq!(world.database.scalar(left).await, "2");
+}
+
+#[tokio::test]
+async fn a_recipient_who_opted_out_is_refused_and_nothing_is_stored() {
+    let mut world = World::start().await;
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    world.database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
+    let reply = world.send(json!({"to": TENANT, "body": "x"})).await;
+    assert_eq!(refusal(&reply), "409 sms.recipient_opted_out");
+    assert_eq!(world.rows("sms_messages").await, "1");
+    assert_eq!(world.sqs.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_away_is_503_in_time_with_nothing_queued_and_back_is_202() {
+    let sqs = Sqs::start().await;
+    // One that refuses connections, and one that takes them and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for port in [1, silent.local_addr().unwrap().port()] {
+        let url = format!("postgres://u:hunter2@127.0.0.1:{port}/x");
+        let mut function = start(&environment(&sqs, &url)).await;
+        for _ in 0..2 {
+            let before = Instant::now();
+            let reply = function.call(sms(&json!({"to": TENANT, "body": "the sink leaks"})).event()).await;
+            assert_eq!(refusal(&reply), "503 sms.unavailable");
+            assert!(!reply.to_string().contains("hunter2"));
+            // The first answer may have waited for the start, which tries to connect.
+            assert!(before.elapsed() < Duration::from_millis(3_500), "{:?}", before.elapsed());
+        }
+    }
+    assert_eq!(sqs.sent(), []);
+}
+
+#[tokio::test]
+async fn a_postgres_that_hangs_in_the_middle_is_503_within_two_seconds() {
+    let mut world = World::start().await;
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    let holder = world.database.client.transaction().await.unwrap();
+    holder.batch_execute("lock table sms_messages in access exclusive mode").await.unwrap();
+    let before = Instant::now();
+    let reply = world.function.call(sms(&json!({"to": TENANT, "body": "x"})).event()).await;
+    assert_eq!(refusal(&reply), "503 sms.unavailable");
+    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+    assert_eq!(world.sqs.sent().len(), 1);
+    holder.rollback().await.unwrap();
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+}
+
+#[tokio::test]
+async fn a_broken_schema_is_500_and_shows_nothing_of_itself() {
+    let mut world = World::start().await;
+    world.database.client.batch_execute("alter table sms_messages drop column metadata").await.unwrap();
+    let reply = world.send(json!({"to": TENANT, "body": "x"})).await;
+    assert_eq!(refusal(&reply), "500 sms.internal");
+    for internal in ["metadata", "column", "sms_messages", "Postgres"] {
+        assert!(!reply["body"].as_str().unwrap().contains(internal), "{reply}");
+    }
+    assert_eq!(world.sqs.sent(), []);
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_shows_a_text_a_number_or_a_secret() {
+    let mut world = World::start().await;
+    world.accepted(json!({"to": "(203) 555-0123", "body": "the sink leaks"})).await;
+    world.send(json!({"to": "(203) 555-0123", "body": "the sink leaks", "+12035550123": 1, "priority": "the sink leaks"})).await;
+    world.database.client.batch_execute("alter table sms_messages drop column metadata").await.unwrap();
+    world.send(json!({"to": "(203) 555-0123", "body": "the sink leaks"})).await;
+    let log = eventually("both to be logged", async || {
+        let log = json!(world.function.log().await).to_string();
+        (log.contains("refused") && log.contains("sms.internal")).then_some(log)
+    })
+    .await;
+    for secret in ["sink", "5550123", "555-0123"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
+    let environment = [
+        ("TWILIO_MESSAGING_SERVICE_SID", "XX1".to_owned()),
+        ("TWILIO_PHONE_NUMBER", "+1 860 555 0100".to_owned()),
+        ("DEFAULT_REGION", "USA".to_owned()),
+        ("DATABASE_URL", "postgres://u:hunter2@h:port/x".to_owned()),
+        ("DATABASE_BUDGET_MS", "0".to_owned()),
+    ];
+    let log = start(&environment).await.ended().await;
+    let error = log.last().unwrap()["error"].as_str().unwrap().to_owned();
+    assert_eq!(
+        error,
+        "the environment is not usable: TWILIO_ACCOUNT_SID is missing; TWILIO_PHONE_NUMBER has an entry that is \
+         neither an E.164 number nor a short code; TWILIO_MESSAGING_SERVICE_SID does not begin with MG; \
+         DEFAULT_REGION is not usable (not an ISO 3166-1 code of two letters, such as US); OUTBOUND_QUEUE_URL is \
+         missing; DATABASE_URL is not usable (invalid connection string: invalid value for option `port`); \
+         DATABASE_BUDGET_MS must lie between 50 and 60000"
+    );
+    let log = start(&[("TWILIO_ACCOUNT_SID", "AC1".to_owned())]).await.ended().await;
+    let error = log.last().unwrap()["error"].as_str().unwrap().to_owned();
+    assert!(
+        error.contains("TWILIO_PHONE_NUMBER and TWILIO_MESSAGING_SERVICE_SID are both missing"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_key_needs_its_scope() {
+    let mut world = World::start().await;
+    let request = sms(&json!({"to": TENANT, "body": "x"}));
+    let reply = world.function.call(request.clone().scopes("messages:read").event()).await;
+    assert_eq!(refusal(&reply), "403 sms.forbidden");
+    let reply = world.function.call(request.clone().unauthorized().event()).await;
+    assert_eq!(refusal(&reply), "401 sms.unauthorized");
+    let reply = world.function.call(request.scopes("admin").key(KEY_ID).event()).await;
+    assert_eq!(reply["statusCode"], 202);
+}

@@ -1,0 +1,231 @@
+//! Bad input, each with its exact answer.
+
+use super::{OUR_NUMBER, TENANT, World, sms};
+use serde_json::{Value, json};
+use testing::{ApiRequest, refusal};
+
+async fn refused(world: &mut World, payload: Value) -> String {
+    refusal(&world.send(payload).await)
+}
+
+async fn refused_text(world: &mut World, text: &str) -> String {
+    let request = ApiRequest::new("POST", "/sms/send").scopes("messages:send").body(text);
+    refusal(&world.function.call(request.event()).await)
+}
+
+fn one(field: &str, reason: &str) -> String {
+    format!("400 sms.validation_error\n  {field}: {reason}")
+}
+
+#[tokio::test]
+async fn what_is_not_a_json_object_is_refused_with_its_place() {
+    let mut world = World::start().await;
+    for (text, reason) in [
+        ("", "is missing"),
+        ("{", "is not JSON: EOF while parsing an object at line 1 column 1"),
+        ("to=1", "is not JSON: expected ident at line 1 column 2"),
+        ("{\n  \"to\": \"1\",\n}", "is not JSON: trailing comma at line 3 column 1"),
+        ("{} {}", "is not JSON: trailing characters at line 1 column 4"),
+        ("{\"to\": \"\\ud800\"}", "is not JSON: unexpected end of hex escape at line 1 column 15"),
+        ("{\"metadata\": {\"n\": 1e999}}", "is not JSON: number out of range at line 1 column 24"),
+        ("[]", "is not a JSON object"),
+        ("null", "is not a JSON object"),
+        ("\"to\"", "is not a JSON object"),
+        ("1", "is not a JSON object"),
+    ] {
+        assert_eq!(refused_text(&mut world, text).await, one("request body", reason), "{text}");
+    }
+    let mut no_body = sms(&json!({})).event();
+    no_body.as_object_mut().unwrap().remove("body");
+    assert_eq!(refusal(&world.function.call(no_body).await), one("request body", "is missing"));
+    let mut bytes = sms(&json!({})).event();
+    (bytes["body"], bytes["isBase64Encoded"]) = (json!("eyJ0byI6Iv8ifQ=="), json!(true));
+    let invalid = "is not JSON: invalid unicode code point at line 1 column 8";
+    assert_eq!(refusal(&world.function.call(bytes).await), one("request body", invalid));
+}
+
+#[tokio::test]
+async fn a_recipient_that_cannot_be_sent_to_is_refused_with_the_reason() {
+    let mut world = World::start().await;
+    for (to, reason) in [
+        (json!(""), "can't be sent to: the phone number is empty"),
+        (json!(" "), "can't be sent to: the phone number is empty"),
+        (json!("hello"), "can't be sent to: not a phone number"),
+        (json!("40404"), "can't be sent to: a short code can't receive messages"),
+        (json!("5550123"), "can't be sent to: the area code is missing"),
+        (json!("+1203555012"), "can't be sent to: too few digits for a number of its country"),
+        (json!("+120355501234"), "can't be sent to: too many digits for a number of its country"),
+        (json!("+10005550123"), "can't be sent to: its country's numbering plan has no such number"),
+        (json!("+999123456789"), "can't be sent to: no country has this country code"),
+        (json!("+12035550123 ext. 7"), "can't be sent to: a number with an extension can't receive messages"),
+        (json!("1".repeat(251)), "can't be sent to: the phone number is longer than 250 characters"),
+        (json!("+1203555\u{0}0123"), "contains a NUL character"),
+        (json!(12_035_550_123_u64), "must be a string, not a number"),
+        (json!(["+12035550123"]), "must be a string, not a list"),
+    ] {
+        let answer = refused(&mut world, json!({"to": to, "body": "x"})).await;
+        assert_eq!(answer, one("to", reason), "{to}");
+    }
+    assert_eq!(refused(&mut world, json!({"body": "x"})).await, one("to", "is missing"));
+    assert_eq!(refused(&mut world, json!({"to": null, "body": "x"})).await, one("to", "is missing"));
+}
+
+#[tokio::test]
+async fn each_field_is_refused_with_its_reason() {
+    let mut world = World::start().await;
+    let media = |urls: &[&str]| json!(urls);
+    let eleven = vec!["https://example.com/a"; 11];
+    let no_body = "is missing, and there are no media_urls";
+    for (field, value, named, reason) in [
+        ("body", json!(null), "body", no_body),
+        ("body", json!(""), "body", "is blank, and there are no media_urls"),
+        ("body", json!(" \n\t\u{a0}\u{2003}"), "body", "is blank, and there are no media_urls"),
+        ("body", json!("x".repeat(1601)), "body", "has 1601 characters; 1600 are allowed"),
+        ("body", json!("🏠".repeat(1601)), "body", "has 1601 characters; 1600 are allowed"),
+        ("body", json!("a\u{0}b"), "body", "contains a NUL character"),
+        ("body", json!(7), "body", "must be a string, not a number"),
+        ("body", json!({}), "body", "must be a string, not an object"),
+        ("from", json!("+12035550199"), "from", "is neither one of our numbers nor our messaging service"),
+        ("from", json!(""), "from", "is neither one of our numbers nor our messaging service"),
+        ("from", json!("MG1"), "from", "is neither one of our numbers nor our messaging service"),
+        ("from", json!(true), "from", "must be a string, not a boolean"),
+        ("send_at", json!("2020-01-01T00:00:00Z"), "send_at", "has passed"),
+        (
+            "send_at",
+            json!("tomorrow"),
+            "send_at",
+            "is not an instant with its offset, such as 2026-11-23T10:00:00Z",
+        ),
+        (
+            "send_at",
+            json!("2126-01-01T00:00:00"),
+            "send_at",
+            "is not an instant with its offset, such as 2026-11-23T10:00:00Z",
+        ),
+        (
+            "send_at",
+            json!("2126-02-30T00:00:00Z"),
+            "send_at",
+            "is not an instant with its offset, such as 2026-11-23T10:00:00Z",
+        ),
+        ("send_at", json!(4_923_072_000_u64), "send_at", "must be a string, not a number"),
+        ("send_before", json!("2020-01-01T00:00:00Z"), "send_before", "has passed"),
+        ("conversation_id", json!("7"), "conversation_id", "is not a UUID"),
+        (
+            "conversation_id",
+            json!("01900000-0000-7000-8000-000000000009"),
+            "conversation_id",
+            "is not a conversation",
+        ),
+        (
+            "media_urls",
+            json!("https://example.com/a"),
+            "media_urls",
+            "must be a list of strings, not a string",
+        ),
+        (
+            "media_urls",
+            json!(["https://example.com/a", 1]),
+            "media_urls[1]",
+            "must be a string, not a number",
+        ),
+        ("media_urls", media(&["ftp://example.com/a"]), "media_urls[0]", "is not an http or https URL"),
+        (
+            "media_urls",
+            media(&["https://example.com/a", "example.com"]),
+            "media_urls[1]",
+            "is not an http or https URL",
+        ),
+        ("media_urls", json!(eleven), "media_urls", "has 11 entries; 10 are allowed"),
+        ("priority", json!("high"), "priority", "must be urgent, normal or bulk"),
+        ("priority", json!("URGENT"), "priority", "must be urgent, normal or bulk"),
+        ("priority", json!(1), "priority", "must be a string, not a number"),
+        ("metadata", json!("x"), "metadata", "must be an object, not a string"),
+        ("metadata", json!([]), "metadata", "must be an object, not a list"),
+        ("metadata", json!({"a": {"b": ["\u{0}"]}}), "metadata", "contains a NUL character"),
+        ("workflow_type", json!("x".repeat(256)), "workflow_type", "has more than 255 characters"),
+        ("workflow_id", json!(17), "workflow_id", "must be a string, not a number"),
+        ("text", json!("x"), "text", "is not a field of this request"),
+        ("To", json!(TENANT), "To", "is not a field of this request"),
+    ] {
+        let mut payload = json!({"to": TENANT, "body": "x"});
+        payload[field] = value;
+        assert_eq!(refused(&mut world, payload.clone()).await, one(named, reason), "{payload}");
+    }
+    assert_eq!(world.rows("sms_messages").await, "0");
+    assert_eq!(world.sqs.sent(), []);
+}
+
+#[tokio::test]
+async fn everything_wrong_is_told_at_once() {
+    let mut world = World::start().await;
+    let payload = json!({
+        "to": "40404", "body": "x".repeat(1601), "from": "+12035550199", "send_at": "2020-01-01T00:00:00Z",
+        "send_before": "2019-01-01T00:00:00Z", "conversation_id": "x", "media_urls": ["x"], "priority": 1,
+        "metadata": 1, "sendAt": "x", "workflow_type": "x".repeat(256),
+    });
+    let request = sms(&payload).header("idempotency-key", "ç");
+    let answer = refusal(&world.function.call(request.event()).await);
+    assert_eq!(
+        answer,
+        "400 sms.validation_error
+  conversation_id: is not a UUID
+  priority: must be a string, not a number
+  metadata: must be an object, not a number
+  sendAt: is not a field of this request
+  Idempotency-Key: must be 1 to 255 printable ASCII characters
+  to: can't be sent to: a short code can't receive messages
+  body: has 1601 characters; 1600 are allowed
+  media_urls[0]: is not an http or https URL
+  send_at: has passed
+  send_before: has passed
+  workflow_type: has more than 255 characters
+  from: is neither one of our numbers nor our messaging service"
+    );
+}
+
+#[tokio::test]
+async fn fields_that_contradict_each_other_are_refused() {
+    let mut world = World::start().await;
+    let other = world.accepted(json!({"to": "+12035550124", "body": "x"})).await;
+    let payload = json!({"to": TENANT, "body": "x", "conversation_id": other["conversation_id"]});
+    assert_eq!(
+        refused(&mut world, payload).await,
+        one("conversation_id", "is the conversation with another number")
+    );
+    for before in ["2126-01-01T00:00:00Z", "2125-01-01T00:00:00Z"] {
+        let payload =
+            json!({"to": TENANT, "body": "x", "send_at": "2126-01-01T00:00:00Z", "send_before": before});
+        assert_eq!(refused(&mut world, payload).await, one("send_before", "must be later than send_at"));
+    }
+    let twice = format!("{{\"to\": \"{TENANT}\", \"body\": \"x\", \"to\": \"{OUR_NUMBER}\"}}");
+    assert_eq!(refused_text(&mut world, &twice).await, one("to", "is given more than once"));
+}
+
+#[tokio::test]
+async fn a_request_over_the_limit_is_413_and_one_at_it_is_read() {
+    let mut world = World::start().await;
+    let of_size = |size: usize| {
+        let text = json!({"to": TENANT, "body": "x", "metadata": {"pad": ""}}).to_string();
+        text.replace("\"pad\":\"\"", &format!("\"pad\":\"{}\"", "x".repeat(size - text.len())))
+    };
+    let limit = 256 * 1024;
+    assert_eq!(refused_text(&mut world, &of_size(limit + 1)).await, "413 sms.payload_too_large");
+    let request = ApiRequest::new("POST", "/sms/send").body(&of_size(limit));
+    assert_eq!(world.function.call(request.event()).await["statusCode"], 202);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_1_to_255_printable_ascii_characters() {
+    let mut world = World::start().await;
+    let payload = json!({"to": TENANT, "body": "x"});
+    for bad in ["", "ç", "a\tb", "a\u{7f}", &"x".repeat(256)] {
+        let answer = world.function.call(sms(&payload).header("idempotency-key", bad).event()).await;
+        let reason = "must be 1 to 255 printable ASCII characters";
+        assert_eq!(refusal(&answer), one("Idempotency-Key", reason), "{bad:?}");
+    }
+    for good in ["x", "a b", "~!\"{}", &"x".repeat(255)] {
+        let answer = world.function.call(sms(&payload).header("idempotency-key", good).event()).await;
+        assert_eq!(answer["statusCode"], 202, "{good:?}");
+    }
+}
