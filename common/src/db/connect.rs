@@ -8,9 +8,41 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_postgres::NoTls;
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{CancelToken, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How connections are protected.
+#[derive(Clone)]
+pub(super) enum Tls {
+    /// Not at all: on this machine, or because the URL says so.
+    None,
+    /// With rustls, the server verified.
+    Rustls(MakeRustlsConnect),
+}
+
+impl Tls {
+    /// Asks Postgres to give up what a connection is busy with. That it can't be asked is no error: the statement's
+    /// failure is reported as it is.
+    pub(super) async fn cancel(&self, token: &CancelToken, budget: Duration) {
+        let asked = async {
+            match self {
+                Self::None => token.cancel_query(NoTls).await,
+                Self::Rustls(connector) => token.cancel_query(connector.clone()).await,
+            }
+        };
+        let _ = tokio::time::timeout(budget, asked).await;
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Rustls(_) => "Rustls",
+        })
+    }
+}
 
 /// How to reach Postgres.
 #[derive(Debug, Clone)]
@@ -87,13 +119,12 @@ impl DatabaseConfig {
         Ok(config)
     }
 
-    pub(super) fn pool(&self) -> Result<Pool, DbError> {
+    pub(super) fn pool(&self, tls: &Tls) -> Result<Pool, DbError> {
         let config = self.postgres().map_err(|error| DbError::Setup(error.into()))?;
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = if config.get_ssl_mode() == SslMode::Disable {
-            Manager::from_config(config, NoTls, recycling)
-        } else {
-            Manager::from_config(config, MakeRustlsConnect::new(self.tls()?), recycling)
+        let manager = match tls {
+            Tls::None => Manager::from_config(config, NoTls, recycling),
+            Tls::Rustls(connector) => Manager::from_config(config, connector.clone(), recycling),
         };
         Pool::builder(manager)
             .max_size(self.pool_size)
@@ -104,7 +135,15 @@ impl DatabaseConfig {
             .map_err(|error| DbError::Setup(error.into()))
     }
 
-    fn tls(&self) -> Result<ClientConfig, DbError> {
+    pub(super) fn tls(&self) -> Result<Tls, DbError> {
+        let config = self.postgres().map_err(|error| DbError::Setup(error.into()))?;
+        if config.get_ssl_mode() == SslMode::Disable {
+            return Ok(Tls::None);
+        }
+        Ok(Tls::Rustls(MakeRustlsConnect::new(self.rustls()?)))
+    }
+
+    fn rustls(&self) -> Result<ClientConfig, DbError> {
         let mut roots = RootCertStore::empty();
         match &self.ca_pem {
             Some(pem) => {

@@ -21,6 +21,7 @@ pub use error::DbError;
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql, Type};
 
+use connect::Tls;
 use deadpool_postgres::{Object, Pool};
 use scopeguard::ScopeGuard;
 use std::time::Duration;
@@ -33,10 +34,14 @@ pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 /// minutes; a new connection costs milliseconds.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
+/// How long telling Postgres to give a statement up may take: it is a courtesy that the caller waits for.
+const CANCEL_BUDGET: Duration = Duration::from_millis(250);
+
 /// The database: a small pool that connects when it is first used.
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: Pool,
+    tls: Tls,
     statement_timeout: Duration,
 }
 
@@ -47,7 +52,8 @@ impl Db {
     ///
     /// [`DbError::Setup`] when the TLS configuration can't be made: the function must not start.
     pub fn new(config: &DatabaseConfig) -> Result<Self, DbError> {
-        Ok(Self { pool: config.pool()?, statement_timeout: config.statement_timeout })
+        let tls = config.tls()?;
+        Ok(Self { pool: config.pool(&tls)?, tls, statement_timeout: config.statement_timeout })
     }
 
     /// Opens a connection ahead of its use, so that the first event does not wait for it.
@@ -94,6 +100,10 @@ impl Db {
         match self.query(operation, sql, params).await {
             Err(error) if error.is_connection_lost() || error.is_deadlock() => {
                 tracing::info!(operation, error = crate::error::chain(&error), "once more");
+                if error.is_connection_lost() {
+                    // What one of a thawed function's connections suffered, the others have suffered too.
+                    let _ = self.pool.retain(|_, _| false);
+                }
                 self.query(operation, sql, params).await
             }
             outcome => outcome,
@@ -124,7 +134,12 @@ impl Db {
                 // it out once more.
                 Err(error)
             }
-            Err(_) => Err(DbError::TimedOut { operation, after: self.statement_timeout }),
+            Err(_) => {
+                // The statement may still be running, or wait for a lock: it must not have its effect when nobody
+                // waits for it any more, and its connection must not serve another one.
+                self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
+                Err(DbError::TimedOut { operation, after: self.statement_timeout })
+            }
         }
     }
 

@@ -259,8 +259,8 @@ pub struct Claimed {
     pub media_urls: Vec<String>,
     /// Not after.
     pub send_before: Option<Timestamp>,
-    /// When it was asked for.
-    pub created_at: Timestamp,
+    /// When it was to be sent first: its `send_at`, or else when it was asked for.
+    pub wanted_at: Timestamp,
 }
 
 /// The steps of the statement:
@@ -270,21 +270,26 @@ pub struct Claimed {
 /// - `refused`: those whose recipient has opted out, or whose time has passed, which fail for good;
 /// - `claimed`: the rest, which nobody else can claim from here on;
 /// - `attempted`: a row for the call that follows, committed before it.
+///
+/// What it returns last are claims that an earlier run of the same call made and lost the answer of, known by the ids
+/// of their attempts: so it may be run twice, and a connection that died leaves no message in nobody's hands.
 pub(crate) const CLAIM: &str = "
 with input as (
     select distinct on (message_id) * from unnest($1::uuid[], $2::uuid[]) as t (message_id, attempt_id)
+    order by message_id
 ), due as (
     select m.id, c.opted_out_at is not null as opted_out,
            coalesce(m.send_before <= $3, false) as expired
     from sms_messages m join sms_conversations c on c.id = m.conversation_id
     where m.id in (select message_id from input) and m.direction = 'outbound'
-      and m.delivery_status = 'pending' and m.claimed_at is null and m.next_attempt_at <= $3
+      and m.delivery_status = 'pending' and m.twilio_sid is null and m.claimed_at is null
+      and m.next_attempt_at <= $3
     order by m.id
     for no key update of m for share of c
 ), refused as (
     update sms_messages m
     set delivery_status = 'failed',
-        error_code = case when due.opted_out then 'opted_out' else coalesce(m.error_code, 'retries_exhausted') end
+        error_code = case when due.opted_out then 'opted_out' else 'retries_exhausted' end
     from due
     where m.id = due.id and (due.opted_out or due.expired) and m.delivery_status = 'pending' and m.claimed_at is null
     returning m.id
@@ -294,7 +299,7 @@ with input as (
     where m.id = due.id and not due.opted_out and not due.expired
       and m.delivery_status = 'pending' and m.claimed_at is null
     returning m.id, m.to_number, m.from_number, m.messaging_service_sid, m.message_content, m.media, m.send_before,
-        m.created_at
+        coalesce(m.send_at, m.created_at) as wanted_at
 ), attempted as (
     insert into sms_send_attempts (id, message_id, number, started_at)
     select i.attempt_id, c.id,
@@ -303,10 +308,15 @@ with input as (
     returning id, message_id, number
 )
 select c.id, a.id, a.number, c.to_number, c.from_number, c.messaging_service_sid, c.message_content, c.media,
-    c.send_before, c.created_at
+    c.send_before, c.wanted_at
 from claimed c join attempted a on a.message_id = c.id
 union all
-select r.id, null, 0, '', null, null, '', '[]', null, $3 from refused r";
+select r.id, null, 0, '', null, null, '', '[]', null, $3 from refused r
+union all
+select m.id, a.id, a.number, m.to_number, m.from_number, m.messaging_service_sid, m.message_content, m.media,
+    m.send_before, coalesce(m.send_at, m.created_at)
+from sms_send_attempts a join sms_messages m on m.id = a.message_id
+where a.id = any($2) and a.outcome is null and m.claimed_at = $3 and m.delivery_status = 'pending'";
 
 /// Claims messages, and refuses those that must not be sent any more. Returns the claims and the ids of the refused.
 ///
@@ -315,12 +325,12 @@ select r.id, null, 0, '', null, null, '', '[]', null, $3 from refused r";
 ///
 /// # Errors
 ///
-/// [`DbError`]: none was claimed, or, when the connection broke, some were claimed by nobody: the sweep finds those.
+/// [`DbError`]: none was claimed, or, when the connection broke twice, some are held by nobody: the sweep finds those.
 pub async fn claim(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<(Vec<Claimed>, Vec<Uuid>), DbError> {
     let attempts: Vec<Uuid> = ids.iter().map(|_| crate::clock::new_id()).collect();
     let params =
         [(&ids as _, Type::UUID_ARRAY), (&attempts as _, Type::UUID_ARRAY), (&now as _, Type::TIMESTAMPTZ)];
-    let rows = db.query("claim messages", CLAIM, &params).await?;
+    let rows = db.query_idempotent("claim messages", CLAIM, &params).await?;
     let mut claims = Vec::with_capacity(rows.len());
     let mut refused = Vec::new();
     for row in &rows {
@@ -345,8 +355,24 @@ fn claimed(row: &Row, attempt_id: Uuid) -> Claimed {
         message_content: row.get(6),
         media_urls: urls.map(str::to_owned).collect(),
         send_before: row.get(8),
-        created_at: row.get(9),
+        wanted_at: row.get(9),
     }
+}
+
+const OPTED_OUT_NOW: &str = "
+select c.opted_out_at is not null
+from sms_messages m join sms_conversations c on c.id = m.conversation_id where m.id = $1";
+
+/// Tells whether a message's recipient has opted out by now: to be asked before each call to Twilio that does not
+/// follow its claim at once.
+///
+/// # Errors
+///
+/// [`DbError`]: the message must not be sent before this is known.
+pub async fn opted_out(db: &Db, message_id: Uuid) -> Result<bool, DbError> {
+    let params = [(&message_id as _, Type::UUID)];
+    let rows = db.query_idempotent("look for an opt-out", OPTED_OUT_NOW, &params).await?;
+    Ok(rows.first().is_none_or(|row| row.get(0)))
 }
 
 /// How an attempt ended.
@@ -418,7 +444,7 @@ with attempt as (
         delivery_status =
             case when m.delivery_status = any(string_to_array($10, ',')) then $4 else m.delivery_status end,
         error_code = case when m.delivery_status = any(string_to_array($10, ',')) or m.delivery_status = 'pending'
-                          then coalesce($6, m.error_code) else m.error_code end,
+                          then $6 else m.error_code end,
         next_attempt_at = coalesce($8, m.next_attempt_at),
         enqueued_at = case when $8::timestamptz is null then m.enqueued_at end
     where m.id = $1
@@ -469,7 +495,7 @@ pub async fn finish(db: &Db, claim: &Claimed, outcome: &Outcome, now: Timestamp)
 pub(crate) const DUE: &str = "
 with due as (
     select id from sms_messages
-    where delivery_status = 'pending' and claimed_at is null and next_attempt_at <= $1
+    where delivery_status = 'pending' and twilio_sid is null and claimed_at is null and next_attempt_at <= $1
       and (enqueued_at is null or enqueued_at <= $2)
     order by next_attempt_at limit $3
     for no key update skip locked

@@ -29,8 +29,6 @@ impl SpoolQueue {
 pub struct Spooled {
     /// Its row, to be removed once the message is on its queue.
     pub id: Uuid,
-    /// Where it goes.
-    pub queue: SpoolQueue,
     /// The message as it would have been put on the queue.
     pub message: Value,
     /// The request that brought it.
@@ -70,10 +68,10 @@ pub async fn add(
 }
 
 const OLDEST: &str = "
-select id, queue, message, request_id from webhook_spool
-where created_at < $1 order by created_at, id limit $2";
+select id, message, request_id from webhook_spool
+where queue = $3 and created_at < $1 order by created_at, id limit $2";
 
-/// Returns the oldest webhooks of the spool that are older than `min_age`.
+/// Returns the oldest webhooks of the spool that are bound for a queue and older than `min_age`.
 ///
 /// They stay until [`remove`]: two sweeps side by side put a webhook on its queue twice, which consumers take as the
 /// duplicate that it is; one that dies in between loses nothing.
@@ -81,17 +79,18 @@ where created_at < $1 order by created_at, id limit $2";
 /// # Errors
 ///
 /// [`DbError`] when Postgres can't be read.
-pub async fn oldest(db: &Db, now: Timestamp, min_age: Duration, limit: i64) -> Result<Vec<Spooled>, DbError> {
+pub async fn oldest(
+    db: &Db,
+    queue: SpoolQueue,
+    now: Timestamp,
+    min_age: Duration,
+    limit: i64,
+) -> Result<Vec<Spooled>, DbError> {
     let before = now - min_age;
-    let rows = db
-        .query_idempotent("read the spool", OLDEST, &[(&before, Type::TIMESTAMPTZ), (&limit, Type::INT8)])
-        .await?;
-    let spooled = |row: &super::Row| Spooled {
-        id: row.get(0),
-        queue: if row.get::<_, &str>(1) == "status" { SpoolQueue::Status } else { SpoolQueue::Inbound },
-        message: row.get(2),
-        request_id: row.get(3),
-    };
+    let params =
+        [(&before as _, Type::TIMESTAMPTZ), (&limit as _, Type::INT8), (&queue.as_str() as _, Type::TEXT)];
+    let rows = db.query_idempotent("read the spool", OLDEST, &params).await?;
+    let spooled = |row: &super::Row| Spooled { id: row.get(0), message: row.get(1), request_id: row.get(2) };
     Ok(rows.iter().map(spooled).collect())
 }
 

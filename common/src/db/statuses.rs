@@ -49,7 +49,8 @@ pub struct RecordedStatus {
 /// - `target`: the message of each SID: by the SID, or else by our own id in the callback URL, if that message has no
 ///   SID yet: this is how a send whose answer was lost learns its SID;
 /// - `appended`: the history, each (SID, status, error code) once;
-/// - `moved`: the messages that move forward, or learn their SID. The guards stand in `where`, so that they are
+/// - `moved`: the messages that move forward, or learn their SID: with that they count as queued at least, whatever the
+///   callback says, since what Twilio knows must never be sent again. The guards stand in `where`, so that they are
 ///   checked again on the newest version of a row that somebody else was changing;
 /// - `settled`: the attempts whose outcome was open until this callback told it;
 /// - `opted`: handsets of which Twilio says that they opted out.
@@ -81,17 +82,19 @@ with input as (
     from input i left join target t on t.twilio_sid = i.twilio_sid
     order by i.twilio_sid, i.event_status, i.error_code
     on conflict (twilio_sid, event_status, error_code) do nothing
-    returning id, message_id, twilio_sid, error_code, contradicts
+    returning id, message_id, twilio_sid, error_code, contradicts, created_at
 ), locked as (
     select m.id from sms_messages m where m.id in (select t.message_id from target t)
     order by m.id for no key update
 ), moved as (
     update sms_messages m
     set twilio_sid = coalesce(m.twilio_sid, t.twilio_sid),
-        delivery_status = case when m.delivery_status = any(string_to_array(t.replaces, ','))
-                               then t.status else m.delivery_status end,
+        delivery_status = case when m.delivery_status = any(string_to_array(t.replaces, ',')) then t.status
+                               when m.delivery_status in ('pending', 'unknown') then 'queued'
+                               else m.delivery_status end,
         error_code = case when m.delivery_status = any(string_to_array(t.replaces, ','))
-                          then coalesce(t.error_code, m.error_code) else m.error_code end
+                            or m.delivery_status in ('pending', 'unknown')
+                          then t.error_code else m.error_code end
     from target t join locked l on l.id = t.message_id
     where m.id = t.message_id
       and (m.twilio_sid is null
@@ -105,7 +108,7 @@ with input as (
     where a.message_id = moved.id and (a.outcome is null or a.outcome = 'unknown')
 ), opted as (
     insert into sms_opt_out_events (id, conversation_id, action, source, words, evidence, created_at)
-    select gen_random_uuid(), t.conversation_id, 'opt_out', 'twilio_error', '21610', a.twilio_sid, $16
+    select gen_random_uuid(), t.conversation_id, 'opt_out', 'twilio_error', '21610', a.twilio_sid, a.created_at
     from appended a join target t on t.twilio_sid = a.twilio_sid
     where a.error_code = '21610' and t.conversation_id is not null
     on conflict do nothing
@@ -223,13 +226,22 @@ from sms_message_status_events e join sms_messages m on m.twilio_sid = e.twilio_
 where e.message_id is null and ($1::text is null or e.twilio_sid = $1)
 order by m.id, e.created_at, e.id limit 500";
 
+/// A handset that opted out is entered into the ledger here if it could not be when the callback came.
 const ADOPT: &str = "
 with adopted as (
     update sms_message_status_events set message_id = $1 where id = any($2) and message_id is null
+    returning twilio_sid, error_code, created_at
+), moved as (
+    update sms_messages m
+    set delivery_status = $3, error_code = $4
+    where m.id = $1 and m.delivery_status = any(string_to_array($5, ','))
 )
-update sms_messages m
-set delivery_status = $3, error_code = coalesce($4, m.error_code)
-where m.id = $1 and m.delivery_status = any(string_to_array($5, ','))";
+insert into sms_opt_out_events (id, conversation_id, action, source, words, evidence, created_at)
+select gen_random_uuid(), m.conversation_id, 'opt_out', 'twilio_error', '21610', a.twilio_sid, min(a.created_at)
+from adopted a join sms_messages m on m.id = $1
+where a.error_code = '21610'
+group by m.conversation_id, a.twilio_sid
+on conflict do nothing";
 
 /// Joins callbacks that came before their message was known to the message of their SID, and moves it forward.
 ///

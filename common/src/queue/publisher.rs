@@ -26,6 +26,10 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
 /// SQS takes at most this many messages in one call (its quota).
 const MAX_BATCH: usize = 10;
 
+/// SQS takes at most this many bytes in one call, attributes included: 262,144, and 1 MiB since August 2025. Ten of the
+/// largest webhooks are more than either, and a call that is too long is refused as a whole, again and again.
+const MAX_BATCH_BYTES: usize = 262_144;
+
 /// How long a send may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherConfig {
@@ -124,7 +128,7 @@ impl Publisher {
         }
     }
 
-    /// Puts messages on a queue, ten a call, and returns the positions of those that SQS did not take.
+    /// Puts messages on a queue, as many a call as SQS takes, and returns the positions of those that SQS did not take.
     ///
     /// # Errors
     ///
@@ -135,20 +139,19 @@ impl Publisher {
         messages: &[(M, String)],
     ) -> Result<Vec<usize>, PublishError> {
         let mut refused = Vec::new();
-        for (chunk, messages) in messages.chunks(MAX_BATCH).enumerate() {
-            let entries = messages
-                .iter()
-                .enumerate()
-                .map(|(position, (message, request_id))| entry(position, message, request_id))
-                .collect::<Result<Vec<_>, _>>()?;
+        let entries = messages
+            .iter()
+            .enumerate()
+            .map(|(position, (message, request_id))| entry(position, message, request_id))
+            .collect::<Result<Vec<_>, _>>()?;
+        for entries in calls(entries) {
             let call =
                 self.client.send_message_batch().queue_url(queue_url).set_entries(Some(entries)).send();
             let answer = tokio::time::timeout(self.budget, call)
                 .await
                 .map_err(|_| PublishError::TooSlow(self.budget))?
                 .map_err(PublishError::refused)?;
-            let failed = answer.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok());
-            refused.extend(failed.map(|position| chunk * MAX_BATCH + position));
+            refused.extend(answer.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok()));
         }
         Ok(refused)
     }
@@ -185,7 +188,52 @@ fn entry(
         .map_err(|error| PublishError::Refused(error.into()))
 }
 
+/// Divides entries, in their order, into calls that SQS takes.
+fn calls(entries: Vec<SendMessageBatchRequestEntry>) -> Vec<Vec<SendMessageBatchRequestEntry>> {
+    let mut calls: Vec<Vec<_>> = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        let size = size(&entry);
+        bytes += size;
+        match calls.last_mut() {
+            Some(call) if call.len() < MAX_BATCH && bytes <= MAX_BATCH_BYTES => call.push(entry),
+            _ => {
+                bytes = size;
+                calls.push(vec![entry]);
+            }
+        }
+    }
+    calls
+}
+
+/// What an entry counts for: its body, and each attribute's name, type and value.
+fn size(entry: &SendMessageBatchRequestEntry) -> usize {
+    let attributes = entry.message_attributes().into_iter().flatten();
+    let attribute_bytes = |(name, value): (&String, &MessageAttributeValue)| {
+        name.len() + value.data_type().len() + value.string_value().map_or(0, str::len)
+    };
+    entry.message_body().len() + attributes.map(attribute_bytes).sum::<usize>()
+}
+
 fn request_id_attribute(request_id: &str) -> Option<(String, MessageAttributeValue)> {
     let value = MessageAttributeValue::builder().data_type("String").string_value(request_id).build().ok()?;
     Some((super::REQUEST_ID.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(bodies: &[usize]) -> Vec<usize> {
+        let entries = bodies.iter().map(|&length| entry(0, &"x".repeat(length), "r-1").unwrap()).collect();
+        calls(entries).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn a_call_holds_no_more_than_sqs_takes_in_number_and_in_bytes() {
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[10; 25]), [10, 10, 5]);
+        assert_eq!(sizes(&[100_000; 5]), [2, 2, 1]);
+        assert_eq!(sizes(&[10, 262_000, 10, 300_000, 10]), [3, 1, 1]);
+    }
 }

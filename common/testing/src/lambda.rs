@@ -139,6 +139,12 @@ impl Function {
         lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.clone().into())).collect()
     }
 
+    /// Returns the lines logged, as they come in: for a test that waits for one while it invokes the function.
+    #[must_use]
+    pub fn lines(&self) -> Arc<Mutex<Vec<String>>> {
+        Arc::clone(&self.lines)
+    }
+
     /// Kills the process, as `kill -9` does.
     pub async fn kill(&mut self) {
         let _ = self.child.kill().await;

@@ -9,33 +9,34 @@ use std::time::Duration;
 /// A webhook that was only just spooled is left alone: its function may still be at it.
 const MIN_AGE: Duration = Duration::from_secs(1);
 
-/// Puts spooled webhooks on their queues, oldest first, and returns how many.
+/// Puts spooled webhooks on their queues, oldest first, and returns how many. A queue that takes none does not hold up the
+/// other.
 ///
 /// # Errors
 ///
 /// [`SweepError`] when Postgres or SQS failed; what was put on a queue by then is out of the spool, or will be put
 /// there again, which its consumer takes as a duplicate.
 pub(crate) async fn drain(app: &App) -> Result<usize, SweepError> {
+    let inbound = drain_to(app, SpoolQueue::Inbound, &app.queues.inbound).await;
+    let status = drain_to(app, SpoolQueue::Status, &app.queues.status).await;
+    Ok(inbound? + status?)
+}
+
+async fn drain_to(app: &App, queue: SpoolQueue, queue_url: &str) -> Result<usize, SweepError> {
     let mut drained = 0;
     for _ in 0..MAX_PAGES {
-        let page = spool::oldest(&app.db, clock::now(), MIN_AGE, PAGE).await?;
-        let more = page.len() == PAGE as usize;
-        let (inbound, status): (Vec<Spooled>, Vec<Spooled>) =
-            page.into_iter().partition(|spooled| spooled.queue == SpoolQueue::Inbound);
-        let mut moved = 0;
-        for (queue_url, spooled) in [(&app.queues.inbound, inbound), (&app.queues.status, status)] {
-            moved += put_back(app, queue_url, spooled).await?;
-        }
+        let page = spool::oldest(&app.db, queue, clock::now(), MIN_AGE, PAGE).await?;
+        let moved = put_back(app, queue_url, &page).await?;
+        telemetry::count(Metric::SpoolDrained, moved);
         drained += moved;
-        if !more || moved == 0 {
+        if page.len() < PAGE as usize || moved == 0 {
             break;
         }
     }
-    telemetry::count(Metric::SpoolDrained, drained);
     Ok(drained)
 }
 
-async fn put_back(app: &App, queue_url: &str, spooled: Vec<Spooled>) -> Result<usize, SweepError> {
+async fn put_back(app: &App, queue_url: &str, spooled: &[Spooled]) -> Result<usize, SweepError> {
     if spooled.is_empty() {
         return Ok(0);
     }

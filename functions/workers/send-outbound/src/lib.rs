@@ -10,7 +10,7 @@ pub use plan::RetryPolicy;
 
 use common::clock;
 use common::config::{ConfigError, Env};
-use common::db::sends::{self, Claimed, Outcome};
+use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
 use common::db::{DatabaseConfig, Db, DbError, statuses};
 use common::domain::message::Status;
 use common::queue::{Batch, DispatchMessage};
@@ -122,15 +122,14 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
         ids.iter().copied().zip(batch.records.iter().map(|record| record.request_id.clone())).collect();
     match sends::claim(&app.db, &ids, clock::now()).await {
         Ok((claims, refused)) => {
-            telemetry::count(Metric::Duplicates, ids.len() - claims.len() - refused.len());
+            telemetry::count(Metric::Duplicates, ids.len().saturating_sub(claims.len() + refused.len()));
             telemetry::count(Metric::SendsFailed, refused.len());
+            let request = |id: &Uuid| telemetry::request(request_ids.get(id).map_or("", String::as_str));
             for message_id in refused {
+                let _request = request(&message_id).entered();
                 tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
             }
-            let sends = claims.iter().map(|claim| {
-                let request_id = request_ids.get(&claim.message_id).map_or("", String::as_str);
-                send(app, claim).instrument(telemetry::request(request_id))
-            });
+            let sends = claims.iter().map(|claim| send(app, claim).instrument(request(&claim.message_id)));
             futures::future::join_all(sends).await;
         }
         Err(error) => {
@@ -144,7 +143,18 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
 
 async fn send(app: &App, claim: &Claimed) {
     let answer = create(app, claim).await;
-    let outcome = judge(app, claim, &answer);
+    let outcome = match &answer {
+        Ok(Answer::Took(message)) => Outcome::Accepted {
+            twilio_sid: message.sid.clone(),
+            status: Status::from_twilio(&message.status).unwrap_or(Status::Queued),
+        },
+        Ok(Answer::OptedOut) => Outcome::Failed {
+            by_twilio: false,
+            error_code: OPTED_OUT.to_owned(),
+            detail: "the recipient opted out between two tries".to_owned(),
+        },
+        Err(error) => app.retry.outcome(claim, error, clock::now()),
+    };
     match &outcome {
         Outcome::Accepted { twilio_sid, .. } => {
             telemetry::count(Metric::SendsAccepted, 1);
@@ -170,47 +180,58 @@ async fn send(app: &App, claim: &Claimed) {
     record(app, claim, &outcome).await;
 }
 
-/// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter.
-async fn create(app: &App, claim: &Claimed) -> Result<Message, SendError> {
-    let now = clock::now();
-    let sender = match (&claim.from, &claim.messaging_service_sid) {
-        (Some(number), _) => Sender::Number(number.clone()),
-        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
-    };
-    let message = CreateMessage {
-        to: claim.to.clone(),
-        sender,
-        body: claim.message_content.clone(),
-        media_urls: claim.media_urls.clone(),
-        status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
-        validity_period: claim.send_before.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
-    };
+/// What came of calling Twilio, when it did not fail.
+enum Answer {
+    Took(Box<Message>),
+    /// It was not called again: the handset's STOP came between two tries.
+    OptedOut,
+}
+
+/// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
+/// message's time, and not after a STOP.
+async fn create(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
+    let message = request(app, claim);
     let mut tries = 0;
     loop {
         let begun = std::time::Instant::now();
         let answer = app.twilio.create_message(&message).await;
         telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
         tries += 1;
-        let wait = match answer.as_ref().map_err(SendError::outcome) {
-            Err(SendOutcome::NotProcessed { retry_after }) => {
-                app.retry.wait_within_invocation(tries, retry_after)
-            }
-            _ => None,
+        let error = match answer {
+            Ok(message) => return Ok(Answer::Took(Box::new(message))),
+            Err(error) => error,
         };
-        match wait {
-            Some(wait) => tokio::time::sleep(wait).await,
-            None => return answer,
+        let SendOutcome::NotProcessed { retry_after } = error.outcome() else { return Err(error) };
+        let Some(wait) = app.retry.wait_within_invocation(tries, retry_after) else { return Err(error) };
+        if claim.send_before.is_some_and(|end| clock::now() + wait >= end) {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        match sends::opted_out(&app.db, claim.message_id).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(Answer::OptedOut),
+            Err(unanswered) => {
+                let unanswered = common::error::chain(&unanswered);
+                tracing::warn!(error = unanswered, "not tried again: there may be a STOP by now");
+                return Err(error);
+            }
         }
     }
 }
 
-fn judge(app: &App, claim: &Claimed, answer: &Result<Message, SendError>) -> Outcome {
-    match answer {
-        Ok(message) => Outcome::Accepted {
-            twilio_sid: message.sid.clone(),
-            status: Status::from_twilio(&message.status).unwrap_or(Status::Queued),
-        },
-        Err(error) => app.retry.outcome(claim, error, clock::now()),
+fn request(app: &App, claim: &Claimed) -> CreateMessage {
+    let now = clock::now();
+    let sender = match (&claim.from, &claim.messaging_service_sid) {
+        (Some(number), _) => Sender::Number(number.clone()),
+        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
+    };
+    CreateMessage {
+        to: claim.to.clone(),
+        sender,
+        body: claim.message_content.clone(),
+        media_urls: claim.media_urls.clone(),
+        status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
+        validity_period: claim.send_before.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
     }
 }
 

@@ -23,7 +23,7 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// Reads `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200; the last one repeats) and `SEND_MAX_AGE_SECONDS` (86 400): how
-    /// long a message without `send_before` is tried.
+    /// long a message without `send_before` is tried from when it was to be sent first.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let delays = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &[60, 300, 1_800, 7_200]);
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
@@ -59,7 +59,7 @@ impl RetryPolicy {
             Retry::WaitForWindow | Retry::AfterRepair => self.longest_delay(),
         };
         let next_attempt_at = now + pause;
-        let end = claim.send_before.unwrap_or(claim.created_at + self.max_age);
+        let end = claim.send_before.unwrap_or(claim.wanted_at + self.max_age);
         if next_attempt_at >= end {
             return Outcome::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
         }
@@ -104,7 +104,7 @@ mod tests {
             message_content: "rent".to_owned(),
             media_urls: Vec::new(),
             send_before: None,
-            created_at: Timestamp::UNIX_EPOCH,
+            wanted_at: Timestamp::UNIX_EPOCH,
         }
     }
 
