@@ -361,6 +361,8 @@ async fn initialise(
         std::fs::remove_dir_all(data).map_err(io(&format!("remove {}", data.display())))?;
     }
     let mut initdb = command(binaries, "initdb", user);
+    // An interrupted setup is begun anew, so that it need not reach the disk before the start goes on.
+    initdb.arg("--no-sync");
     initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--username", DATABASE]);
     initdb.args([OsStr::new("--pwfile"), password_file.as_os_str(), OsStr::new("-D"), data.as_os_str()]);
     let output = initdb.output().await.map_err(io("run initdb"))?;

@@ -19,7 +19,7 @@ pub enum KeyError {
         reason: String,
     },
     /// The function refused, for a scope that does not exist for instance.
-    #[error("manage-keys answered {0}")]
+    #[error("no key was made: {0}")]
     Refused(String),
 }
 
@@ -38,6 +38,7 @@ pub async fn create_key(aws_endpoint_url: &str, scopes: &[&str]) -> Result<Strin
     let response = client.request(request).await.map_err(|error| away(error.to_string()))?;
     let body = response.into_body().collect().await.map_err(|error| away(error.to_string()))?.to_bytes();
     let answer: Option<Value> = serde_json::from_slice(&body).ok();
-    let key = answer.as_ref().and_then(|answer| answer.get("key")).and_then(Value::as_str);
-    key.map(str::to_owned).ok_or_else(|| KeyError::Refused(String::from_utf8_lossy(&body).into_owned()))
+    let text = |name: &str| Some(answer.as_ref()?.get(name)?.as_str()?.to_owned());
+    let refused = || text("errorMessage").unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    text("key").ok_or_else(|| KeyError::Refused(refused()))
 }
