@@ -85,7 +85,8 @@ pub async fn run(
     let handler = &handler;
     lambda_runtime::run(lambda_runtime::service_fn(|event: LambdaEvent<HttpEvent>| async move {
         let span = telemetry::invocation(&event.context);
-        Ok::<_, std::convert::Infallible>(serve(event.payload, handler).instrument(span).await)
+        // Boxed: the state of a whole handler by value is more nesting than the compiler likes to lay out.
+        Ok::<_, std::convert::Infallible>(Box::pin(serve(event.payload, handler)).instrument(span).await)
     }))
     .await
 }
