@@ -8,6 +8,7 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
@@ -24,6 +25,9 @@ use super::store::Change;
 
 /// The largest request that is read.
 const MAX_REQUEST: usize = 256 * 1024;
+
+/// Time enough to write half an answer.
+const FLUSH: Duration = Duration::from_millis(20);
 
 type Shared = State<Arc<Exchange>>;
 
@@ -162,8 +166,13 @@ async fn truncated(response: Response) -> Response {
     let whole = axum::body::to_bytes(body, MAX_REQUEST).await.unwrap_or_default();
     parts.headers.insert(header::CONTENT_LENGTH, whole.len().into());
     let half = whole.slice(..whole.len() / 2);
-    let broken =
-        futures::stream::iter([Ok(half), Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))]);
+    let first = futures::stream::once(async { Ok(half) });
+    let rest = futures::stream::once(async {
+        // The half that there is goes out while this waits.
+        tokio::time::sleep(FLUSH).await;
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    let broken = first.chain(rest);
     Response::from_parts(parts, Body::from_stream(broken))
 }
 

@@ -65,4 +65,14 @@ mod tests {
             assert_eq!(count(&body), expected, "{body}");
         }
     }
+
+    /// Cases made with the GSM 03.38 rules and cross-checked with Twilio's own calculator.
+    #[test]
+    fn the_case_file_agrees() {
+        let cases = include_str!("../../../common/cases/segments.jsonl");
+        for line in cases.lines() {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(u64::from(count(case["body"].as_str().unwrap())), case["segments"], "{}", case["id"]);
+        }
+    }
 }

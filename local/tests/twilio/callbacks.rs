@@ -18,8 +18,14 @@ async fn callbacks_come_in_twilios_order_with_its_parameters() {
     assert_eq!(last.path, "/status?message_id=7&a=b%20c");
     let sid = message["sid"].as_str().unwrap();
     let expected = [
-        ("MessageSid", sid), ("SmsSid", sid), ("SmsStatus", "delivered"), ("AccountSid", ACCOUNT),
-        ("From", OURS), ("To", HANDSET), ("ApiVersion", "2010-04-01"), ("ErrorCode", ""),
+        ("MessageSid", sid),
+        ("SmsSid", sid),
+        ("SmsStatus", "delivered"),
+        ("AccountSid", ACCOUNT),
+        ("From", OURS),
+        ("To", HANDSET),
+        ("ApiVersion", "2010-04-01"),
+        ("ErrorCode", ""),
     ];
     for (key, value) in expected {
         assert_eq!(last.get(key), value, "{key}");
@@ -44,10 +50,9 @@ async fn a_messaging_service_reports_queued_too() {
 async fn a_failure_carries_its_code_and_never_reaches_the_handset() {
     let site = Site::start().await;
     let world = World::start(config(&site.url)).await;
-    for (to, statuses, code) in [
-        ("+15005630008", &["sent", "undelivered"][..], "30008"),
-        ("+15005830002", &["failed"][..], "30002"),
-    ] {
+    for (to, statuses, code) in
+        [("+15005630008", &["sent", "undelivered"][..], "30008"), ("+15005830002", &["failed"][..], "30002")]
+    {
         let before = site.hits().len();
         world.created(&[("To", to), ("StatusCallback", &site.url)]).await;
         let got = site.wait_for("MessageStatus", before + statuses.len()).await;

@@ -91,8 +91,13 @@ async fn a_fault_meets_the_requests_it_was_asked_for_and_can_be_removed() {
     let fault = json!({ "kind": "error", "code": 21611 });
     world.fault(json!({ "match": matcher, "skip": 1, "count": 0, "fault": fault })).await;
     let mut statuses = Vec::new();
-    for form in [[("Body", "boom")], [("Body", "boom")], [("Body", "calm")], [("Body", "boom")], [("To", "+12035559999")]]
-    {
+    for form in [
+        [("Body", "boom")],
+        [("Body", "boom")],
+        [("Body", "calm")],
+        [("Body", "boom")],
+        [("To", "+12035559999")],
+    ] {
         statuses.push(world.created(&form).await.0);
     }
     assert_eq!(statuses, [201, 429, 201, 429, 201]);
@@ -102,7 +107,8 @@ async fn a_fault_meets_the_requests_it_was_asked_for_and_can_be_removed() {
     assert_eq!(world.client.delete(&url).send().await.unwrap().status(), 204);
     assert_eq!(world.client.delete(&url).send().await.unwrap().status(), 404);
     assert_eq!(world.created(&[("Body", "boom")]).await.0, 201);
-    let (status, answer) = world.post_json("/simulator/faults", json!({ "fault": { "kind": "explode" } })).await;
+    let (status, answer) =
+        world.post_json("/simulator/faults", json!({ "fault": { "kind": "explode" } })).await;
     assert_eq!(status, 422);
     assert!(answer["error"].as_str().unwrap().contains("explode"));
 }

@@ -8,7 +8,8 @@ use crate::support::{ACCOUNT, HANDSET, OURS, SERVICE, Site, World, config, event
 #[tokio::test]
 async fn a_text_reaches_the_webhook_as_twilio_would_post_it() {
     let site = Site::start().await;
-    let world = World::start(config(&format!("{}/in?x=1", site.url)).with_messaging_service(SERVICE, vec![])).await;
+    let world =
+        World::start(config(&format!("{}/in?x=1", site.url)).with_messaging_service(SERVICE, vec![])).await;
     let path = format!("/simulator/handsets/{HANDSET}/messages");
     let text = json!({
         "to": OURS, "body": "¿Hay agua? 💧", "media_urls": ["https://example.com/leak.png"],
@@ -19,10 +20,22 @@ async fn a_text_reaches_the_webhook_as_twilio_would_post_it() {
     let hit = site.hits().remove(0);
     let sid = sent["message_sid"].as_str().unwrap();
     let expected = [
-        ("MessageSid", sid), ("SmsSid", sid), ("SmsMessageSid", sid), ("AccountSid", ACCOUNT), ("From", HANDSET),
-        ("To", OURS), ("Body", "¿Hay agua? 💧"), ("NumMedia", "1"), ("NumSegments", "1"), ("SmsStatus", "received"),
-        ("ApiVersion", "2010-04-01"), ("MessagingServiceSid", SERVICE), ("FromCity", "NEW HAVEN"),
-        ("MediaUrl0", "https://example.com/leak.png"), ("MediaContentType0", "image/png"), ("FromCountry", "US"),
+        ("MessageSid", sid),
+        ("SmsSid", sid),
+        ("SmsMessageSid", sid),
+        ("AccountSid", ACCOUNT),
+        ("From", HANDSET),
+        ("To", OURS),
+        ("Body", "¿Hay agua? 💧"),
+        ("NumMedia", "1"),
+        ("NumSegments", "1"),
+        ("SmsStatus", "received"),
+        ("ApiVersion", "2010-04-01"),
+        ("MessagingServiceSid", SERVICE),
+        ("FromCity", "NEW HAVEN"),
+        ("MediaUrl0", "https://example.com/leak.png"),
+        ("MediaContentType0", "image/png"),
+        ("FromCountry", "US"),
     ];
     for (key, value) in expected {
         assert_eq!(hit.get(key), value, "{key}");
@@ -70,7 +83,8 @@ async fn a_stop_is_answered_and_holds_until_start() {
 #[tokio::test]
 async fn a_stop_to_a_service_fails_its_later_messages_in_the_callback() {
     let site = Site::start().await;
-    let world = World::start(config("http://127.0.0.1:1/#rc=0").with_messaging_service(SERVICE, vec![])).await;
+    let world =
+        World::start(config("http://127.0.0.1:1/#rc=0").with_messaging_service(SERVICE, vec![])).await;
     world.text(HANDSET, "STOP").await;
     let (status, _) = world.created(&[("MessagingServiceSid", SERVICE), ("StatusCallback", &site.url)]).await;
     assert_eq!(status, 201);
@@ -154,7 +168,8 @@ async fn the_page_is_whole_and_its_events_live() {
     assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     let html = page.text().await.unwrap();
     assert!(!html.contains("innerHTML") && !html.contains("src=\"") && !html.contains("https://"));
-    let mut events = world.client.get(format!("{}/simulator/events", world.simulator.url())).send().await.unwrap();
+    let mut events =
+        world.client.get(format!("{}/simulator/events", world.simulator.url())).send().await.unwrap();
     world.created(&[]).await;
     let mut heard = String::new();
     while !heard.contains("\"status\":\"delivered\"") {

@@ -54,7 +54,8 @@ async fn a_messaging_service_accepts_first_and_chooses_a_sender_later() {
 async fn each_refusal_has_twilios_code_and_status() {
     let world = World::start(config(NOWHERE)).await;
     let (long, longest) = ("é".repeat(1601), "é".repeat(1600));
-    let table: &[(&[(&str, &str)], u16, u64)] = &[
+    type Case<'a> = (&'a [(&'a str, &'a str)], u16, u64);
+    let table: &[Case<'_>] = &[
         (&[("To", ABSENT)], 400, 21604),
         (&[("To", "")], 400, 21604),
         (&[("To", "12345")], 400, 21211),
@@ -141,7 +142,9 @@ async fn a_list_is_filtered_paged_and_newest_first() {
     let world = World::start(config(NOWHERE)).await;
     for number in 0..7 {
         let body = number.to_string();
-        world.created(&[("Body", &body), ("To", if number % 2 == 0 { HANDSET } else { "+12035559999" })]).await;
+        world
+            .created(&[("Body", &body), ("To", if number % 2 == 0 { HANDSET } else { "+12035559999" })])
+            .await;
     }
     let base = format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json");
     let bodies = |page: &Value| -> String {
@@ -195,7 +198,10 @@ async fn a_message_is_fetched_redacted_and_deleted() {
     let missing = world.get("/2010-04-01/Nothing.json").await;
     assert_eq!(missing["message"], "The requested resource /2010-04-01/Nothing.json was not found");
     let wrong = auth(world.client.put(world.messages())).send().await.unwrap();
-    assert_eq!((wrong.status().as_u16(), wrong.json::<Value>().await.unwrap()["code"].as_u64()), (405, Some(20004)));
+    assert_eq!(
+        (wrong.status().as_u16(), wrong.json::<Value>().await.unwrap()["code"].as_u64()),
+        (405, Some(20004))
+    );
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ def use(base, site):
     refused(20404, 404, lambda: client.messages("SM" + "0" * 32).fetch())
     wrong = Client(ACCOUNT, "wrong")
     wrong.api.base_url = base
-    refused(20003, 401, lambda: wrong.messages.list())
+    refused(20003, 401, lambda: wrong.messages(message.sid).fetch())
 
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
     planned = client.messages.create(

@@ -11,7 +11,8 @@ fn twilios_python_sdk_works_against_it() {
     let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("twilio-sdk-9.13.0");
     if !packages.join("twilio").is_dir() {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", SDK, "--target"]).arg(&packages);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", SDK, "--target"])
+            .arg(&packages);
         run(pip, "install Twilio's SDK with pip, which needs python3 with pip and PyPI once");
     }
     let mut script = Command::new("python3");

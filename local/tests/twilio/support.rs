@@ -46,7 +46,8 @@ impl World {
     pub async fn create(&self, form: &[(&str, &str)]) -> reqwest::Result<reqwest::Response> {
         let mut form = form.to_vec();
         for (key, value) in [("From", OURS), ("To", HANDSET), ("Body", "hello")] {
-            if !form.iter().any(|(name, _)| *name == key || (key == "From" && *name == "MessagingServiceSid")) {
+            if !form.iter().any(|(name, _)| *name == key || (key == "From" && *name == "MessagingServiceSid"))
+            {
                 form.push((key, value));
             }
         }
