@@ -27,7 +27,6 @@ impl AutoReplies {
     /// Reads `AUTO_REPLY_EN`, `AUTO_REPLY_ES` and `AUTO_REPLY_PT`: without any of them there are no replies. Who wrote
     /// in a language that has none, or that is not known, gets the first of them that there is. `AUTO_REPLY_PERIOD_SECONDS` (86 400) is
     /// the time for which a conversation gets no second one.
-    #[expect(clippy::option_option, reason = "the outer level says «readable», the inner one «wanted»")]
     pub fn from_env(env: &mut Env<'_>) -> Option<Option<Self>> {
         let mut text = |name| {
             let text = env.optional_text(name)?;

@@ -179,7 +179,8 @@ fn read(record: &Record<WebhookMessage>) -> Result<NewInbound, MessageSidMissing
         raw_webhook_data: raw.value,
         nul_removed: raw.nul_removed,
         language: detected.language.as_str(),
-        language_confidence: f64::from(detected.confidence),
+        // Hundredths, written as such: 0.99 rather than the nearest f32.
+        language_confidence: (f64::from(detected.confidence) * 100.0).round() / 100.0,
         opt_out,
         request_id: record.request_id.clone(),
         received_at: webhook.received_at,
