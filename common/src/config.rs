@@ -110,7 +110,6 @@ impl<'a> Env<'a> {
     }
 
     /// Reads a text that may be left out. The outer `Option` is there so that all readers compose alike.
-    #[expect(clippy::option_option, reason = "the outer level says «readable», the inner one «given»")]
     pub fn optional_text(&mut self, name: &'static str) -> Option<Option<String>> {
         Some(self.get(name))
     }
@@ -157,7 +156,6 @@ impl<'a> Env<'a> {
 
     /// Reads an absolute `http` or `https` URL that may be left out; the outer `Option` is as in
     /// [`Env::optional_text`].
-    #[expect(clippy::option_option, reason = "the outer level says «readable», the inner one «given»")]
     pub fn optional_url(&mut self, name: &'static str) -> Option<Option<Url>> {
         match self.get(name) {
             None => Some(None),
