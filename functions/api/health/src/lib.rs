@@ -173,8 +173,8 @@ impl App {
 
     async fn queues(&self) -> Check {
         // Boxed: the SDK's futures are nested so deeply that the compiler gives up on laying them out in one piece.
-        let check = |url| self.check("queues", Box::pin(self.publisher.check(url)));
-        let checks = self.queue_urls.iter().map(check);
+        let checks = self.queue_urls.iter().map(|url| Box::pin(self.publisher.check(url)));
+        let checks = checks.map(|check| self.check("queues", check));
         let checks = futures::future::join_all(checks).await;
         if checks.iter().all(|check| *check == Check::Ok) { Check::Ok } else { Check::Failed }
     }
