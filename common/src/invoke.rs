@@ -29,7 +29,8 @@ where
     lambda_runtime::run(lambda_runtime::service_fn(|event: LambdaEvent<I>| async move {
         let span = telemetry::invocation(&event.context);
         async {
-            handler(event.payload).await.map_err(|error| {
+            // Boxed, as in `http`, to keep what the compiler lays out in one piece small.
+            Box::pin(handler(event.payload)).await.map_err(|error| {
                 let error_message = chain(&error);
                 tracing::error!(error = error_message, "the invocation failed");
                 Diagnostic { error_type: name.to_owned(), error_message }

@@ -1,0 +1,158 @@
+//! The document against what the built binaries of the other functions answer.
+
+use super::{BINARY, document};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use std::path::Path;
+use testing::{ApiRequest, Database, Function, Sqs, body};
+
+const TENANT: &str = "+12035550123";
+
+/// Holds answers to the schema that the document gives for their operation and status.
+struct Contract(Value);
+
+impl Contract {
+    fn schema(&self, pointer: &str) -> Validator {
+        let mut schema = self.0.pointer(pointer).unwrap_or_else(|| panic!("no schema at {pointer}")).clone();
+        // References lead into the document's components.
+        schema["components"] = self.0["components"].clone();
+        jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
+    }
+
+    fn check(&self, operation: &str, reply: &Value) {
+        let status = &reply["statusCode"];
+        let pointer = format!("/paths/{operation}/responses/{status}/content/application~1json/schema");
+        let answer = body(reply);
+        let schema = self.schema(&pointer);
+        let errors: Vec<String> = schema
+            .iter_errors(&answer)
+            .map(|error| format!("{} at {}", error, error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{operation} {status}: {errors:?} in {answer}");
+        assert_has_no_more(&self.0, self.0.pointer(&pointer).unwrap(), &answer);
+    }
+}
+
+/// Schemas allow unknown fields, so that a client outlives a new one; a test must not.
+fn assert_has_no_more(document: &Value, schema: &Value, answer: &Value) {
+    let schema = match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(&reference[1..]).unwrap(),
+        None => schema,
+    };
+    match answer {
+        Value::Object(fields) if schema["properties"].is_object() => {
+            for (name, value) in fields {
+                let property = &schema["properties"][name];
+                assert!(property.is_object(), "{name} is not in the document");
+                assert_has_no_more(document, property, value);
+            }
+        }
+        Value::Array(entries) => {
+            entries.iter().for_each(|entry| assert_has_no_more(document, &schema["items"], entry));
+        }
+        _ => {}
+    }
+}
+
+/// Starts another function's binary, which `cargo test --workspace` and `cargo build --workspace` put beside ours.
+async fn start(name: &str, environment: &[(&str, &str)]) -> Function {
+    let binary = Path::new(BINARY).with_file_name(name);
+    assert!(binary.exists(), "{} is not there: run `cargo build -p {name}`", binary.display());
+    Function::start(binary.to_str().unwrap(), environment).await
+}
+
+#[tokio::test]
+async fn what_the_functions_answer_is_what_the_document_says() {
+    let contract = Contract(document().await);
+    let (sqs, database) = (Sqs::start().await, Database::create().await);
+    let (url, outbound) = (database.url(), sqs.queue("outbound"));
+    let environment = [
+        ("TWILIO_ACCOUNT_SID", "AC1"),
+        ("TWILIO_AUTH_TOKEN", "token"),
+        ("TWILIO_API_BASE_URL", "http://127.0.0.1:1"),
+        ("TWILIO_PHONE_NUMBER", "+18605550100"),
+        ("INBOUND_QUEUE_URL", &outbound),
+        ("STATUS_QUEUE_URL", &outbound),
+        ("OUTBOUND_QUEUE_URL", &outbound),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url()),
+        ("DATABASE_URL", &url),
+    ];
+
+    let mut send = start("send-sms", &environment).await;
+    let payload =
+        json!({"to": TENANT, "body": "x", "media_urls": ["https://example.com/a"], "metadata": {"a": 1}});
+    let accepted = send.call(ApiRequest::new("POST", "/sms/send").json(&payload).event()).await;
+    assert_eq!(accepted["statusCode"], 202);
+    contract.check("~1sms~1send/post", &accepted);
+    for (request, status) in [
+        (ApiRequest::new("POST", "/sms/send").json(&json!({"to": 1, "x": 2})), 400),
+        (ApiRequest::new("POST", "/sms/send").json(&payload).scopes("messages:read"), 403),
+        (ApiRequest::new("POST", "/sms/send").body(&"x".repeat(300_000)), 413),
+    ] {
+        let reply = send.call(request.event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1sms~1send/post", &reply);
+    }
+
+    let attempt = "insert into sms_send_attempts (id, message_id, number, outcome, started_at) \
+        select gen_random_uuid(), id, 1, 'accepted', now() from sms_messages; \
+        insert into sms_message_status_events (id, message_id, twilio_sid, event_status, raw_webhook_data, created_at) \
+        select gen_random_uuid(), id, 'SM1', 'sent', '{}', now() from sms_messages";
+    database.client.batch_execute(attempt).await.unwrap();
+    let id = body(&accepted)["id"].as_str().unwrap().to_owned();
+    let mut message = start("get-message", &environment).await;
+    for (id, status) in [(id.as_str(), 200), ("x", 400), ("01900000-0000-7000-8000-000000000001", 404)] {
+        let reply =
+            message.call(ApiRequest::new("GET", "/messages/x").path_parameter("id", id).event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1messages~1{id}/get", &reply);
+    }
+
+    let mut conversation = start("get-conversation", &environment).await;
+    for (number, query, status) in [(TENANT, "", 200), (TENANT, "page=0", 400), ("+12035550124", "", 404)] {
+        let request = ApiRequest::new("GET", "/conversations/x").path_parameter("phone_number", number);
+        let reply = conversation.call(request.query(query).event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1conversations~1{phone_number}/get", &reply);
+    }
+
+    let mut health = start("health", &environment).await;
+    for (query, status) in [("", 200), ("deep=true", 503), ("deep=x", 400)] {
+        let reply = health.call(ApiRequest::new("GET", "/health").query(query).unauthorized().event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1health/get", &reply);
+    }
+}
+
+#[tokio::test]
+async fn the_schema_of_a_request_takes_what_the_function_takes_and_refuses_what_it_refuses() {
+    let contract = Contract(document().await);
+    let schema = contract.schema("/paths/~1sms~1send/post/requestBody/content/application~1json/schema");
+    let whole = json!({
+        "to": TENANT, "body": "x", "conversation_id": "01900000-0000-7000-8000-000000000001",
+        "media_urls": ["https://example.com/a"], "from": "+18605550100", "send_at": "2126-01-01T00:00:00Z",
+        "send_before": "2126-01-02T00:00:00Z", "workflow_type": "collections", "workflow_id": "c-17",
+        "priority": "urgent", "metadata": {"unit": "4B"},
+    });
+    assert!(
+        schema.is_valid(&whole),
+        "{:?}",
+        schema.iter_errors(&whole).map(|e| e.to_string()).collect::<Vec<_>>()
+    );
+    assert!(schema.is_valid(&json!({"to": TENANT, "body": null, "media_urls": ["https://example.com/a"]})));
+    for (field, wrong) in [
+        ("to", json!(1)),
+        ("to", json!(null)),
+        ("body", json!("x".repeat(1601))),
+        ("media_urls", json!("x")),
+        ("conversation_id", json!("x")),
+        ("send_at", json!("tomorrow")),
+        ("priority", json!("high")),
+        ("metadata", json!([])),
+        ("sendAt", json!("x")),
+    ] {
+        let mut payload = whole.clone();
+        payload[field] = wrong;
+        assert!(!schema.is_valid(&payload), "{field}");
+    }
+}

@@ -1,0 +1,80 @@
+//! The document against `template.yaml`: every route is described, and nothing that is no route.
+
+use super::{document, operations};
+use saphyr::{LoadableYamlNode, YamlOwned};
+use std::collections::BTreeMap;
+
+const TEMPLATE: &str = include_str!("../../../../../template.yaml");
+
+/// Who may call a route.
+#[derive(Debug, PartialEq, Eq)]
+enum Caller {
+    Anybody,
+    KeyHolder,
+    Twilio,
+}
+
+/// A node without its CloudFormation tag, such as `!Sub`.
+fn plain(node: &YamlOwned) -> &YamlOwned {
+    match node {
+        YamlOwned::Tagged(_, inner) => inner,
+        other => other,
+    }
+}
+
+fn at<'a>(node: &'a YamlOwned, path: &[&str]) -> Option<&'a YamlOwned> {
+    path.iter().try_fold(node, |node, key| plain(node).as_mapping_get(key))
+}
+
+fn text<'a>(node: &'a YamlOwned, path: &[&str]) -> Option<&'a str> {
+    plain(at(node, path)?).as_str()
+}
+
+fn entries(node: Option<&YamlOwned>) -> impl Iterator<Item = (&str, &YamlOwned)> {
+    let mapping = node.and_then(|node| plain(node).as_mapping()).into_iter().flatten();
+    mapping.filter_map(|(key, value)| Some((key.as_str()?, value)))
+}
+
+/// The gateway's routes, and the paths that the outputs give the function URLs.
+fn declared() -> BTreeMap<String, Caller> {
+    let documents = YamlOwned::load_from_str(TEMPLATE).unwrap();
+    let template = &documents[0];
+    let mut routes = BTreeMap::new();
+    for (_, resource) in entries(at(template, &["Resources"])) {
+        for (_, event) in entries(at(resource, &["Properties", "Events"])) {
+            if text(event, &["Type"]) != Some("HttpApi") {
+                continue;
+            }
+            let method = text(event, &["Properties", "Method"]).unwrap();
+            let path = text(event, &["Properties", "Path"]).unwrap();
+            let is_open = text(event, &["Properties", "Auth", "Authorizer"]) == Some("NONE");
+            let caller = if is_open { Caller::Anybody } else { Caller::KeyHolder };
+            routes.insert(format!("{} {path}", method.to_uppercase()), caller);
+        }
+    }
+    for (_, output) in entries(at(template, &["Outputs"])) {
+        if let Some((_, path)) = text(output, &["Value"]).and_then(|url| url.split_once(".FunctionUrl}")) {
+            routes.insert(format!("POST /{path}"), Caller::Twilio);
+        }
+    }
+    routes
+}
+
+#[tokio::test]
+async fn the_document_describes_the_routes_of_the_template_and_no_others() {
+    let document = document().await;
+    let described: BTreeMap<String, Caller> = operations(&document)
+        .map(|(method, path, operation)| {
+            let requirement = operation["security"][0].as_object().unwrap();
+            let caller = match requirement.keys().next().map(String::as_str) {
+                None => Caller::Anybody,
+                Some("api_key") => Caller::KeyHolder,
+                Some("twilio_signature") => Caller::Twilio,
+                Some(other) => panic!("{method} {path}: {other}"),
+            };
+            (format!("{method} {path}"), caller)
+        })
+        .collect();
+    assert!(described.len() >= 8, "{described:?}");
+    assert_eq!(described, declared());
+}
