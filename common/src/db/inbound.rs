@@ -69,7 +69,8 @@ pub struct StoredInbound {
 /// The steps of the statement:
 /// - `input`: one row per MessageSid, since a batch may hold the same webhook twice;
 /// - `fresh`: those not stored before;
-/// - `existing`: their conversations, locked in the order of ids, so that two batches never wait for each other;
+/// - `existing`: their conversations, locked in the order of numbers, as everywhere and as the missing ones are created
+///   (ids are no order to go by: two batches give a number different ones), so that batches don't wait for each other;
 /// - `created`: the conversations that were missing; the update changes nothing but makes the row that a neighbour
 ///   created a moment ago appear in the result, which `do nothing` would not;
 /// - `stored`: the messages, except those that a neighbour stored a moment ago;
@@ -92,7 +93,7 @@ with input as (
     select c.id, c.account_sid, c.phone_number_canonical
     from sms_conversations c
     where (c.account_sid, c.phone_number_canonical) in (select f.account_sid, f.canonical from fresh f)
-    order by c.id
+    order by c.account_sid, c.phone_number_canonical
     for no key update
 ), created as (
     insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)

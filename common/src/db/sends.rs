@@ -106,14 +106,14 @@ with opted as (
     where account_sid = $3 and phone_number_canonical = $4 and opted_out_at is not null
 ), key as (
     insert into idempotency_keys (api_key_id, idempotency_key, payload_hash, resource_id, created_at)
-    select $18, $21, $22, $1, $20 where $21 is not null and not exists (select from opted)
+    select $18, $21::text, $22, $1, $20 where $21::text is not null and not exists (select from opted)
     on conflict (api_key_id, idempotency_key) do update
         set payload_hash = excluded.payload_hash, resource_id = excluded.resource_id,
             created_at = excluded.created_at
         where idempotency_keys.created_at < $23
     returning resource_id
 ), go as (
-    select where not exists (select from opted) and ($21 is null or exists (select from key))
+    select where not exists (select from opted) and ($21::text is null or exists (select from key))
 ), existing as (
     select c.id from sms_conversations c
     where c.account_sid = $3 and c.phone_number_canonical = $4 and exists (select from go)
@@ -266,7 +266,7 @@ pub struct Claimed {
 /// The steps of the statement:
 /// - `input`: the messages asked for, each with the id that its attempt will have;
 /// - `due`: those that are pending, due and held by nobody, locked together with their conversations: a STOP that is
-///   being committed is waited for, and then seen;
+///   being committed is waited for, and then seen; in the order of numbers, in which inbound batches lock too;
 /// - `refused`: those whose recipient has opted out, or whose time has passed, which fail for good;
 /// - `claimed`: the rest, which nobody else can claim from here on;
 /// - `attempted`: a row for the call that follows, committed before it.
@@ -284,7 +284,7 @@ with input as (
     where m.id in (select message_id from input) and m.direction = 'outbound'
       and m.delivery_status = 'pending' and m.twilio_sid is null and m.claimed_at is null
       and m.next_attempt_at <= $3
-    order by m.id
+    order by c.account_sid, c.phone_number_canonical, m.id
     for no key update of m for share of c
 ), refused as (
     update sms_messages m
@@ -589,7 +589,7 @@ with input as (
     order by m.conversation_id, m.created_at
 ), locked as (
     select c.id from sms_conversations c where c.id in (select conversation_id from input)
-    order by c.id for no key update
+    order by c.account_sid, c.phone_number_canonical for no key update
 ), claimed as (
     update sms_conversations c set auto_replied_at = $6
     from locked where c.id = locked.id and c.opted_out_at is null

@@ -34,6 +34,7 @@ pub struct Sent {
 #[derive(Debug)]
 struct Shared {
     behaviour: Mutex<Behaviour>,
+    refused_queues: Mutex<Vec<String>>,
     sent: Mutex<Vec<Sent>>,
 }
 
@@ -51,7 +52,11 @@ impl Sqs {
     ///
     /// When there is no port for it.
     pub async fn start() -> Self {
-        let shared = Arc::new(Shared { behaviour: Mutex::new(Behaviour::Takes), sent: Mutex::default() });
+        let shared = Arc::new(Shared {
+            behaviour: Mutex::new(Behaviour::Takes),
+            refused_queues: Mutex::default(),
+            sent: Mutex::default(),
+        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = Router::new().route("/", post(answer)).with_state(Arc::clone(&shared));
@@ -80,6 +85,16 @@ impl Sqs {
         *self.shared.behaviour.lock().unwrap() = behaviour;
     }
 
+    /// Answers 500 to what concerns one queue from now on.
+    ///
+    /// # Panics
+    ///
+    /// When another thread panicked while holding the lock.
+    pub fn refuse_queue(&self, name: &str) {
+        let url = self.queue(name);
+        self.shared.refused_queues.lock().unwrap().push(url);
+    }
+
     /// Returns what was taken so far.
     ///
     /// # Panics
@@ -102,6 +117,13 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
         headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let body: Value = serde_json::from_slice(&body).unwrap();
     let queue_url = body["QueueUrl"].as_str().unwrap_or_default().to_owned();
+    if shared.refused_queues.lock().unwrap().contains(&queue_url) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response();
+    }
+    // SQS's own limit, so that a batch that it would refuse is refused here.
+    if body["Entries"].to_string().len() > 1_048_576 {
+        return (StatusCode::BAD_REQUEST, "").into_response();
+    }
     let answer = match target.as_str() {
         "AmazonSQS.SendMessage" => {
             shared.sent.lock().unwrap().push(sent(&queue_url, &body));

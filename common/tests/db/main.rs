@@ -5,6 +5,7 @@
 mod inbound;
 mod migrations;
 mod sends;
+mod statements;
 mod statuses;
 
 use common::db::inbound::NewInbound;

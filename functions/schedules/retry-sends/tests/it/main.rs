@@ -1,0 +1,368 @@
+//! The built binary, through the Runtime API, against a real Postgres.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use common::clock;
+use common::db::sends::{self, Created, Idempotency, NewSend};
+use common::db::spool::{self, SpoolQueue};
+use common::db::statuses::{self, NewStatus};
+use common::domain::message::Status;
+use serde_json::{Value, json};
+use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs};
+use uuid::Uuid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_retry-sends");
+
+struct World {
+    database: Database,
+    sqs: Sqs,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self { database: Database::create().await, sqs: Sqs::start().await }
+    }
+
+    async fn function(&self) -> Function {
+        self.function_with(&[]).await
+    }
+
+    async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
+        let url = self.database.url();
+        let [inbound, status, outbound] = ["inbound", "status", "outbound"].map(|name| self.sqs.queue(name));
+        let mut variables = vec![
+            ("DATABASE_URL", url.as_str()),
+            ("INBOUND_QUEUE_URL", &inbound),
+            ("STATUS_QUEUE_URL", &status),
+            ("OUTBOUND_QUEUE_URL", &outbound),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
+        ];
+        variables.extend(changes);
+        Function::start(BINARY, &variables).await
+    }
+
+    /// Spools a webhook of a while ago.
+    async fn spooled(&self, queue: SpoolQueue, message: &Value, request_id: &str) {
+        let at = clock::now() - jiff::SignedDuration::from_secs(60);
+        spool::add(&self.database.db(), clock::new_id(), queue, message, request_id, at).await.unwrap();
+    }
+
+    /// Stores a message to be sent, and puts it on no queue.
+    async fn pending(&self, request_id: &str) -> Uuid {
+        let id = self.stored(request_id, None).await;
+        sends::not_enqueued(&self.database.db(), &[id]).await.unwrap();
+        id
+    }
+
+    async fn stored(&self, request_id: &str, key: Option<&Idempotency>) -> Uuid {
+        let send = new_send(request_id);
+        let created = sends::create(&self.database.db(), &send, key).await.unwrap();
+        assert!(matches!(created, Created::Stored { .. }), "{created:?}");
+        send.id
+    }
+
+    /// What was put on a queue: the messages' ids with their requests, in order.
+    fn outbound(&self) -> Vec<(Uuid, String)> {
+        let queue = self.sqs.queue("outbound");
+        let sent = self.sqs.sent().into_iter().filter(|sent| sent.queue_url == queue);
+        let mut sent: Vec<_> = sent
+            .map(|sent| {
+                (sent.body["message_id"].as_str().unwrap().parse().unwrap(), sent.request_id.unwrap())
+            })
+            .collect();
+        sent.sort();
+        sent
+    }
+}
+
+fn new_send(request_id: &str) -> NewSend {
+    NewSend {
+        id: clock::new_id(),
+        conversation_id: clock::new_id(),
+        account_sid: "AC1".to_owned(),
+        to: "+12025550143".to_owned(),
+        to_original: "+12025550143".to_owned(),
+        from: Some("+15005550006".to_owned()),
+        messaging_service_sid: None,
+        message_content: "rent is due".to_owned(),
+        media: json!([]),
+        encoding: "GSM-7",
+        segments: 1,
+        priority: "normal",
+        workflow_type: None,
+        workflow_id: None,
+        metadata: None,
+        send_at: None,
+        send_before: None,
+        api_key_id: Uuid::nil(),
+        request_id: request_id.to_owned(),
+        created_at: clock::now(),
+    }
+}
+
+fn event() -> Value {
+    serde_json::from_str(include_str!("../../events/schedule.json")).unwrap()
+}
+
+/// Runs a sweep of which a part must fail.
+async fn fails(function: &mut Function) {
+    let outcome = function.invoke(event()).await;
+    assert!(matches!(outcome, Outcome::Error(_)), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spooled_webhooks_go_to_their_queues_as_they_are_and_leave_the_spool() {
+    let world = World::start().await;
+    let inbound =
+        json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM1&Body=a%00"});
+    let status = json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM2", "query": "message_id=x"});
+    world.spooled(SpoolQueue::Inbound, &inbound, "req-1").await;
+    world.spooled(SpoolQueue::Status, &status, "req-2").await;
+    let swept = world.function().await.call(event()).await;
+    assert_eq!(swept["spool_drained"], 2);
+    let expected = |queue: &str, body: Value, request: &str| Sent {
+        queue_url: world.sqs.queue(queue),
+        body,
+        request_id: Some(request.to_owned()),
+    };
+    assert_eq!(
+        world.sqs.sent(),
+        [expected("inbound", inbound, "req-1"), expected("status", status, "req-2")]
+    );
+    assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_of_many_and_of_large_webhooks_is_emptied_in_one_run() {
+    let world = World::start().await;
+    let large = "%F0".repeat(60_000);
+    for number in 0..8 {
+        world
+            .spooled(
+                SpoolQueue::Inbound,
+                &json!({"form": format!("MessageSid=SM{number}&Body={large}")}),
+                "r",
+            )
+            .await;
+    }
+    let many = "insert into webhook_spool (id, queue, message, request_id, created_at)
+        select gen_random_uuid(), 'status', jsonb_build_object('form', n::text), 'r' || n, now() - interval '1 minute'
+        from generate_series(1, 250) n";
+    world.database.client.batch_execute(many).await.unwrap();
+    assert_eq!(world.function().await.call(event()).await["spool_drained"], 258);
+    let mut requests: Vec<_> =
+        world.sqs.sent().into_iter().map(|sent| sent.body["form"].to_string()).collect();
+    requests.sort();
+    requests.dedup();
+    assert_eq!(requests.len(), 258);
+    assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_sqs_refuses_or_hangs_everything_waits_where_it_is() {
+    for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
+        let world = World::start().await;
+        world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
+        let id = world.pending("req-2").await;
+        let mut function = world.function_with(&[("SQS_SEND_BUDGET_MS", "200")]).await;
+        world.sqs.behave(behaviour);
+        fails(&mut function).await;
+        assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "1");
+        assert_eq!(world.database.scalar("select enqueued_at is null from sms_messages").await, "t");
+        world.sqs.behave(Behaviour::Takes);
+        let swept = function.call(event()).await;
+        assert_eq!((&swept["spool_drained"], &swept["sends_requeued"]), (&json!(1), &json!(1)));
+        assert_eq!(world.outbound(), [(id, "req-2".to_owned())]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_gone_does_not_hold_up_the_others() {
+    let world = World::start().await;
+    world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
+    world.spooled(SpoolQueue::Status, &json!({"form": "MessageSid=SM2"}), "req-2").await;
+    let id = world.pending("req-3").await;
+    world.sqs.refuse_queue("inbound");
+    fails(&mut world.function().await).await;
+    let taken: Vec<_> = world.sqs.sent().into_iter().map(|sent| sent.request_id.unwrap()).collect();
+    assert_eq!(taken, ["req-2", "req-3"]);
+    assert_eq!(world.outbound(), [(id, "req-3".to_owned())]);
+    assert_eq!(world.database.scalar("select request_id from webhook_spool").await, "req-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_that_are_due_or_lost_go_back_to_their_queue_once_an_interval() {
+    let world = World::start().await;
+    let due = world.pending("req-due").await;
+    let lost = world.stored("req-lost", None).await;
+    let fresh = world.stored("req-fresh", None).await;
+    let later = world.pending("req-later").await;
+    let change = format!(
+        "update sms_messages set enqueued_at = now() - interval '61 seconds' where id = '{lost}';
+         update sms_messages set next_attempt_at = now() + interval '1 hour' where id = '{later}'"
+    );
+    world.database.client.batch_execute(&change).await.unwrap();
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["sends_requeued"], 2);
+    assert_eq!(function.call(event()).await["sends_requeued"], 0);
+    let mut expected = [(due, "req-due".to_owned()), (lost, "req-lost".to_owned())];
+    expected.sort();
+    assert_eq!(world.outbound(), expected);
+    // Another interval later they are taken for lost again, and so is the one that was fresh.
+    world
+        .database
+        .client
+        .batch_execute("update sms_messages set enqueued_at = now() - interval '61 seconds'")
+        .await
+        .unwrap();
+    assert_eq!(function.call(event()).await["sends_requeued"], 3);
+    assert!(world.outbound().iter().any(|(id, _)| *id == fresh));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_that_are_claimed_final_or_known_to_twilio_stay_off_the_queue() {
+    let world = World::start().await;
+    for change in [
+        "claimed_at = now()",
+        "delivery_status = 'canceled'",
+        "delivery_status = 'unknown'",
+        "twilio_sid = 'SM1'",
+    ] {
+        let id = world.pending("req-1").await;
+        let change = format!("update sms_messages set {change} where id = '{id}'");
+        world.database.client.batch_execute(&change).await.unwrap();
+    }
+    assert_eq!(world.function().await.call(event()).await["sends_requeued"], 0);
+    assert!(world.sqs.sent().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_side_by_side_put_each_send_back_once() {
+    let world = World::start().await;
+    let many = "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
+            values (gen_random_uuid(), 'AC1', '+1', '+1', now());
+        insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status,
+            next_attempt_at, created_at)
+        select gen_random_uuid(), c.id, 'outbound', '+1', '', 'pending', now() - interval '1 minute', now()
+        from sms_conversations c, generate_series(1, 350) n";
+    world.database.client.batch_execute(many).await.unwrap();
+    let (mut one, mut other) = (world.function().await, world.function().await);
+    let (a, b) = tokio::join!(one.call(event()), other.call(event()));
+    assert_eq!(a["sends_requeued"].as_u64().unwrap() + b["sends_requeued"].as_u64().unwrap(), 350);
+    let mut ids: Vec<_> = world.outbound().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids.len(), 350);
+    ids.dedup();
+    assert_eq!(ids.len(), 350);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_dead_functions_become_unknown_and_young_ones_stay() {
+    let world = World::start().await;
+    let (old, young) = (world.pending("req-1").await, world.pending("req-2").await);
+    sends::claim(&world.database.db(), &[old, young], clock::now()).await.unwrap();
+    let age = format!(
+        "update sms_messages set claimed_at = claimed_at - interval '200 seconds' where id = '{old}'"
+    );
+    world.database.client.batch_execute(&age).await.unwrap();
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["claims_abandoned"], 1);
+    assert_eq!(function.call(event()).await["claims_abandoned"], 0);
+    let state = "select string_agg(delivery_status || ' ' || (claimed_at is null), ',' order by request_id) from sms_messages";
+    assert_eq!(world.database.scalar(state).await, "unknown true,pending false");
+    assert!(world.sqs.sent().is_empty());
+}
+
+fn callback(sid: &str, word: &str, error_code: Option<&str>) -> NewStatus {
+    NewStatus {
+        id: clock::new_id(),
+        twilio_sid: sid.to_owned(),
+        message_id: None,
+        event_status: word.to_owned(),
+        status: Status::from_twilio(word),
+        error_code: error_code.map(str::to_owned),
+        raw_webhook_data: Value::Null,
+        nul_removed: false,
+        received_at: clock::now(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_that_came_before_their_message_are_joined_with_all_that_follows_from_them() {
+    let world = World::start().await;
+    let early = [
+        callback("SM1", "sent", None),
+        callback("SM1", "undelivered", Some("21610")),
+        callback("SM9", "sent", None),
+    ];
+    statuses::record(&world.database.db(), &early, clock::now()).await.unwrap();
+    let id = world.pending("req-1").await;
+    let known =
+        format!("update sms_messages set twilio_sid = 'SM1', delivery_status = 'queued' where id = '{id}'");
+    world.database.client.batch_execute(&known).await.unwrap();
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["callbacks_joined"], 2);
+    assert_eq!(function.call(event()).await["callbacks_joined"], 0);
+    let state = "select delivery_status || ' ' || error_code from sms_messages";
+    assert_eq!(world.database.scalar(state).await, "undelivered 21610");
+    assert_eq!(world.database.scalar("select opted_out_at is not null from sms_conversations").await, "t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idempotency_keys_are_forgotten_after_their_day_and_not_before() {
+    let world = World::start().await;
+    for key in ["old", "young"] {
+        let key = Idempotency { key: key.to_owned(), payload_hash: vec![1] };
+        world.stored("req-1", Some(&key)).await;
+    }
+    let age = "update idempotency_keys set created_at = now() - interval '25 hours' where idempotency_key = 'old';
+               update idempotency_keys set created_at = now() - interval '23 hours' where idempotency_key = 'young'";
+    world.database.client.batch_execute(age).await.unwrap();
+    world.function().await.call(event()).await;
+    assert_eq!(
+        world.database.scalar("select string_agg(idempotency_key, ',') from idempotency_keys").await,
+        "young"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_fails_stops_no_other_and_fails_the_run() {
+    let world = World::start().await;
+    let id = world.pending("req-1").await;
+    world.database.client.batch_execute("alter table webhook_spool rename to away").await.unwrap();
+    let mut function = world.function().await;
+    fails(&mut function).await;
+    assert_eq!(world.outbound(), [(id, "req-1".to_owned())]);
+    let log = function.log().await;
+    let part = log.iter().find(|line| line["message"] == "a part of the sweep failed").unwrap();
+    assert_eq!(part["part"], "spool");
+    world.database.client.batch_execute("alter table away rename to webhook_spool").await.unwrap();
+    function.call(event()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_while_the_function_was_frozen_fails_no_run() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    function.call(event()).await;
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+               where datname = current_database() and pid <> pg_backend_pid()";
+    world.database.scalar(cut).await;
+    function.call(event()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+    let variables =
+        [("DATABASE_URL", "nonsense"), ("INBOUND_QUEUE_URL", "inbound"), ("SEND_CLAIM_TIMEOUT_SECONDS", "0")];
+    let mut function = Function::start(BINARY, &variables).await;
+    let log = function.ended().await;
+    let error = log[0]["error"].as_str().unwrap();
+    for problem in [
+        "DATABASE_URL is not usable",
+        "INBOUND_QUEUE_URL is not a URL",
+        "STATUS_QUEUE_URL is missing",
+        "OUTBOUND_QUEUE_URL is missing",
+        "SEND_CLAIM_TIMEOUT_SECONDS must lie between",
+    ] {
+        assert!(error.contains(problem), "{error}");
+    }
+}

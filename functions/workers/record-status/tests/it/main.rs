@@ -1,0 +1,346 @@
+//! The built binary, through the Runtime API, against a real Postgres.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use common::clock;
+use common::db::sends::{self, Created, NewSend, Outcome};
+use common::domain::message::Status;
+use serde_json::{Value, json};
+use testing::{Database, Function, eventually};
+use uuid::Uuid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_record-status");
+
+/// The message that the recorded event names by our own id.
+const RECORDED_ID: Uuid = Uuid::from_u128(0x019a_3f2e_8c00_7000_8000_0000_0000_0001);
+
+fn recorded() -> Value {
+    serde_json::from_str(include_str!("../../events/batch.json")).unwrap()
+}
+
+/// A batch as SQS hands it over, of forms and the queries of the URLs that they came to.
+fn batch(callbacks: &[(&str, String)]) -> Value {
+    let mut event = recorded();
+    let template = event["Records"][0].clone();
+    let records = callbacks.iter().enumerate().map(|(position, (form, query))| {
+        let mut record = template.clone();
+        let body =
+            json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": form, "query": query});
+        record["messageId"] = format!("m-{position}").into();
+        record["body"] = body.to_string().into();
+        record
+    });
+    event["Records"] = records.collect();
+    event
+}
+
+/// A batch of callbacks whose URLs carried no id.
+fn forms(forms: &[&str]) -> Value {
+    batch(&forms.iter().map(|form| (*form, String::new())).collect::<Vec<_>>())
+}
+
+fn failed(answer: &Value) -> Vec<&str> {
+    let failures = answer["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
+}
+
+async fn start(database: &Database) -> Function {
+    Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await
+}
+
+/// Hands over a batch that must succeed.
+async fn record(function: &mut Function, event: Value) {
+    let answer = function.call(event).await;
+    assert!(failed(&answer).is_empty(), "{answer}");
+}
+
+/// Stores a message to be sent, as one that nothing is known of yet.
+async fn pending(database: &Database, id: Uuid) {
+    let send = NewSend {
+        id,
+        conversation_id: clock::new_id(),
+        account_sid: "AC1".to_owned(),
+        to: "+12025550143".to_owned(),
+        to_original: "+12025550143".to_owned(),
+        from: Some("+15005550006".to_owned()),
+        messaging_service_sid: None,
+        message_content: "rent is due".to_owned(),
+        media: json!([]),
+        encoding: "GSM-7",
+        segments: 1,
+        priority: "normal",
+        workflow_type: None,
+        workflow_id: None,
+        metadata: None,
+        send_at: None,
+        send_before: None,
+        api_key_id: Uuid::nil(),
+        request_id: "r-1".to_owned(),
+        created_at: clock::now(),
+    };
+    let created = sends::create(&database.db(), &send, None).await.unwrap();
+    assert!(matches!(created, Created::Stored { .. }), "{created:?}");
+}
+
+/// Stores a message that Twilio took under a SID.
+async fn accepted(database: &Database, sid: &str) -> Uuid {
+    let id = clock::new_id();
+    pending(database, id).await;
+    let claim = sends::claim(&database.db(), &[id], clock::now()).await.unwrap().0.remove(0);
+    let outcome = Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
+    sends::finish(&database.db(), &claim, &outcome, clock::now()).await.unwrap();
+    id
+}
+
+/// All messages: SID, status and error code.
+async fn messages(database: &Database) -> String {
+    let all = "select coalesce(string_agg(concat_ws(' ', coalesce(twilio_sid, '-'), delivery_status, error_code), ','
+                   order by twilio_sid), '') from sms_messages";
+    database.scalar(all).await
+}
+
+/// The whole history: SID, status, error code, whether joined to a message, whether flagged.
+async fn history(database: &Database) -> String {
+    let all = "select coalesce(string_agg(concat_ws(' ', twilio_sid, event_status, error_code,
+                   case when message_id is null then 'alone' else 'joined' end,
+                   case when contradicts then 'contradicts' end), ',' order by twilio_sid, event_status collate \"C\"), '')
+               from sms_message_status_events";
+    database.scalar(all).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorded_event_is_stored_whole_and_adopts_the_message_that_its_url_names() {
+    let database = Database::create().await;
+    pending(&database, RECORDED_ID).await;
+    record(&mut start(&database).await, recorded()).await;
+    assert_eq!(messages(&database).await, "SM14e831d3e28c4eb08598e1a29c09a9a2 undelivered 30003");
+    let stored = "select concat_ws(' ', message_id, raw_webhook_data->>'RawDlrDoneDate',
+                      extract(epoch from created_at)::text) from sms_message_status_events";
+    assert_eq!(database.scalar(stored).await, format!("{RECORDED_ID} 2611011200 1793534405.123456"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_moves_each_message_forward_and_a_repeated_batch_nothing() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    accepted(&database, "SM2").await;
+    let mut function = start(&database).await;
+    let event = forms(&[
+        "MessageSid=SM1&MessageStatus=delivered",
+        "MessageSid=SM1&MessageStatus=sent",
+        "MessageSid=SM2&MessageStatus=sent",
+        "MessageSid=SM2&MessageStatus=sent",
+    ]);
+    for _ in 0..2 {
+        record(&mut function, event.clone()).await;
+        assert_eq!(messages(&database).await, "SM1 delivered,SM2 sent");
+        assert_eq!(history(&database).await, "SM1 delivered joined,SM1 sent joined,SM2 sent joined");
+    }
+    let log = function.log().await;
+    let metric =
+        |name: &str| -> Vec<Value> { log.iter().filter_map(|line| line.get(name).cloned()).collect() };
+    assert_eq!(metric("statuses_stored"), [json!(3.0)]);
+    assert_eq!(metric("duplicates"), [json!(1.0), json!(4.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_functions_with_the_same_batch_at_once_record_it_once() {
+    let database = Database::create().await;
+    let mut sids: Vec<String> = (0..10).map(|number| format!("SM{number}")).collect();
+    for sid in &sids {
+        accepted(&database, sid).await;
+    }
+    let event = |sids: &[String]| {
+        let texts: Vec<String> =
+            sids.iter().map(|sid| format!("MessageSid={sid}&MessageStatus=delivered")).collect();
+        forms(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let forwards = event(&sids);
+    sids.reverse();
+    let (mut one, mut other) = (start(&database).await, start(&database).await);
+    tokio::join!(record(&mut one, forwards), record(&mut other, event(&sids)));
+    assert_eq!(database.scalar("select count(*) from sms_message_status_events").await, "10");
+    assert_eq!(
+        database.scalar("select count(*) from sms_messages where delivery_status = 'delivered'").await,
+        "10"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let mut function = start(&database).await;
+    // A status that no index can hold: Postgres refuses the row, and with it the batch's one statement.
+    let huge: String = (0..4_000).map(|_| clock::new_id().simple().to_string()).collect();
+    let huge = format!("MessageSid=SM2&MessageStatus={huge}");
+    let mut event = forms(&[
+        "MessageSid=SM1&MessageStatus=sent",
+        &huge,
+        "MessageStatus=sent",
+        "MessageSid=SM3&MessageStatus=sent",
+    ]);
+    event["Records"].as_array_mut().unwrap().push(json!({"messageId": "not-ours", "body": "{}"}));
+    let answer = function.call(event).await;
+    let mut failures = failed(&answer);
+    failures.sort_unstable();
+    assert_eq!(failures, ["m-1", "m-2", "not-ours"]);
+    assert_eq!(history(&database).await, "SM1 sent joined,SM3 sent alone");
+    assert_eq!(messages(&database).await, "SM1 sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nuls_are_removed_and_said_to_be() {
+    let database = Database::create().await;
+    record(&mut start(&database).await, forms(&["MessageSid=SM1&MessageStatus=se%00nt&X%00Y=1%00"])).await;
+    let stored = "select concat_ws(' ', event_status, raw_webhook_data->>'XY', nul_removed) from sms_message_status_events";
+    assert_eq!(database.scalar(stored).await, "sent 1 t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_that_nobody_knows_are_kept_verbatim_and_change_nothing() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let event = forms(&[
+        "MessageSid=SM1&MessageStatus=partially_delivered",
+        "MessageSid=SM1&MessageStatus=Teleported",
+        "MessageSid=SM1",
+    ]);
+    record(&mut start(&database).await, event).await;
+    assert_eq!(messages(&database).await, "SM1 queued");
+    assert_eq!(history(&database).await, "SM1  joined,SM1 Teleported joined,SM1 partially_delivered joined");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sid_wins_over_an_id_that_says_otherwise_and_the_log_tells() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let other = clock::new_id();
+    pending(&database, other).await;
+    let mut function = start(&database).await;
+    record(
+        &mut function,
+        batch(&[("MessageSid=SM1&MessageStatus=delivered", format!("message_id={other}"))]),
+    )
+    .await;
+    assert_eq!(messages(&database).await, "SM1 delivered,- pending");
+    let log = function.log().await;
+    let warning = log.iter().find(|line| line["claimed"] == other.to_string()).unwrap();
+    assert_eq!((&warning["level"], &warning["twilio_sid"]), (&json!("WARN"), &json!("SM1")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_not_ours_is_passed_over_and_the_callback_kept() {
+    let database = Database::create().await;
+    let stranger = format!("message_id={}", clock::new_id());
+    let event = batch(&[
+        ("MessageSid=SM1&MessageStatus=sent", stranger),
+        ("MessageSid=SM2&MessageStatus=sent", "message_id=42".to_owned()),
+    ]);
+    record(&mut start(&database).await, event).await;
+    assert_eq!(history(&database).await, "SM1 sent alone,SM2 sent alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ending_is_flagged_and_changes_nothing() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let mut function = start(&database).await;
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=delivered"])).await;
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=failed&ErrorCode=30008"])).await;
+    assert_eq!(messages(&database).await, "SM1 delivered");
+    assert_eq!(history(&database).await, "SM1 delivered joined,SM1 failed 30008 joined contradicts");
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=read"])).await;
+    assert_eq!(messages(&database).await, "SM1 read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_once() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let mut function = start(&database).await;
+    let event = forms(&["MessageSid=SM1&MessageStatus=undelivered&ErrorCode=21610"]);
+    record(&mut function, event.clone()).await;
+    record(&mut function, event).await;
+    assert_eq!(database.scalar("select string_agg(evidence, ',') from sms_opt_out_events").await, "SM1");
+    assert_eq!(database.scalar("select opted_out_at from sms_conversations").await, "2026-11-01 12:00:00+00");
+    assert_eq!(messages(&database).await, "SM1 undelivered 21610");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let mut function = start(&database).await;
+    let event = forms(&["MessageSid=SM1&MessageStatus=sent", "MessageSid=SM2&MessageStatus=sent"]);
+    database.client.batch_execute("alter table sms_message_status_events rename to away").await.unwrap();
+    assert_eq!(failed(&function.call(event.clone()).await), ["m-0", "m-1"]);
+    assert_eq!(messages(&database).await, "SM1 queued");
+    database.client.batch_execute("alter table away rename to sms_message_status_events").await.unwrap();
+    record(&mut function, event).await;
+    assert_eq!(messages(&database).await, "SM1 sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_starts_while_postgres_is_away_runs_and_fails_its_records() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u@{}/x", nobody.local_addr().unwrap());
+    drop(nobody);
+    let mut function = Function::start(BINARY, &[("DATABASE_URL", &url)]).await;
+    assert_eq!(failed(&function.call(forms(&["MessageSid=SM1&MessageStatus=sent"])).await), ["m-0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_waited_too_long_has_no_effect_later() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let url = database.url();
+    let mut function =
+        Function::start(BINARY, &[("DATABASE_URL", &url), ("DATABASE_STATEMENT_TIMEOUT_MS", "300")]).await;
+    let event = forms(&["MessageSid=SM1&MessageStatus=sent"]);
+    let lock = "begin; lock table sms_message_status_events in access exclusive mode";
+    database.client.batch_execute(lock).await.unwrap();
+    assert_eq!(failed(&function.call(event.clone()).await), ["m-0"]);
+    let waiting = "select count(*) from pg_stat_activity, pg_stat_clear_snapshot()
+                   where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("the end of the statement", async || (database.scalar(waiting).await == "0").then_some(()))
+        .await;
+    database.client.batch_execute("commit").await.unwrap();
+    assert_eq!(history(&database).await, "");
+    record(&mut function, event).await;
+    assert_eq!(messages(&database).await, "SM1 sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=sent"])).await;
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+               where datname = current_database() and pid <> pg_backend_pid()";
+    database.scalar(cut).await;
+    record(&mut function, forms(&["MessageSid=SM2&MessageStatus=sent"])).await;
+    assert_eq!(history(&database).await, "SM1 sent alone,SM2 sent alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_no_number() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    record(&mut function, recorded()).await;
+    record(&mut function, recorded()).await;
+    let log = function.log().await;
+    assert!(!log.is_empty());
+    for line in log.iter().map(Value::to_string) {
+        assert!(!line.contains("5550143") && !line.contains("5550006"), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+    let mut function = Function::start(BINARY, &[("DATABASE_CONNECT_TIMEOUT_MS", "soon")]).await;
+    let log = function.ended().await;
+    let error = log[0]["error"].as_str().unwrap();
+    for problem in ["DATABASE_URL is missing", "DATABASE_CONNECT_TIMEOUT_MS is not usable"] {
+        assert!(error.contains(problem), "{error}");
+    }
+}

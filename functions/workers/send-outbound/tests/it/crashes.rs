@@ -1,0 +1,100 @@
+//! The function or Postgres goes while Twilio has the request.
+
+use crate::twilio::Reply::Hold;
+use crate::{World, batch, cut_connections, send, sid};
+use testing::eventually;
+use uuid::Uuid;
+
+/// Runs the sweep, which takes a claim of more than a second for that of a dead function, until it has done so.
+async fn sweep_until_unknown(world: &World, id: Uuid) {
+    let url = world.database.url();
+    let lookup = |name: &str| match name {
+        "DATABASE_URL" => Some(url.clone()),
+        "SEND_CLAIM_TIMEOUT_SECONDS" => Some("1".to_owned()),
+        name if name.ends_with("_QUEUE_URL") => Some("http://127.0.0.1:9/queue".to_owned()),
+        _ => None,
+    };
+    let sweep = retry_sends::App::init(retry_sends::Config::from_lookup(&lookup).unwrap()).await.unwrap();
+    eventually("the end of the claim", async || {
+        retry_sends::handle(&sweep).await.unwrap();
+        (world.state(id).await == "unknown - - free").then_some(())
+    })
+    .await;
+    assert_eq!(world.attempts(id).await, "unknown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_killed_while_twilio_has_the_request_leaves_an_unknown_and_no_second_call() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Hold]);
+    tokio::select! {
+        outcome = function.invoke(batch(&[id])) => panic!("{outcome:?}"),
+        () = world.twilio.asked(1) => {}
+    }
+    function.kill().await;
+    let mut next = world.function().await;
+    send(&mut next, [id]).await;
+    assert_eq!(world.state(id).await, "pending - - held", "the claim outlives its function");
+    sweep_until_unknown(&world, id).await;
+    send(&mut next, [id]).await;
+    assert_eq!(world.twilio.requests().len(), 1);
+    assert_eq!(world.state(id).await, "unknown - - free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_cut_during_the_call_cost_nothing() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Hold]);
+    tokio::join!(send(&mut function, [id]), async {
+        world.twilio.asked(1).await;
+        cut_connections(&world.database).await;
+        world.twilio.release();
+    });
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_postgres_can_not_take_at_once_is_recorded_when_it_can() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Hold]);
+    let (answer, ()) = {
+        let log = function.lines();
+        tokio::join!(function.call(batch(&[id])), async {
+            world.twilio.asked(1).await;
+            world.database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
+            world.twilio.release();
+            eventually("a failure to record", async || {
+                log.lock().await.iter().any(|line| line.contains("the outcome is not recorded")).then_some(())
+            })
+            .await;
+            world.database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
+        })
+    };
+    assert!(crate::failed(&answer).is_empty());
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
+    assert_eq!(world.attempts(id).await, "accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_postgres_never_takes_becomes_unknown_and_is_not_called_for_again() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Hold]);
+    tokio::join!(send(&mut function, [id]), async {
+        world.twilio.asked(1).await;
+        world.database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
+        world.twilio.release();
+    });
+    world.database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
+    send(&mut function, [id]).await;
+    sweep_until_unknown(&world, id).await;
+    send(&mut function, [id]).await;
+    assert_eq!(world.twilio.requests().len(), 1);
+}

@@ -1,0 +1,317 @@
+//! The built binary, through the Runtime API, against a real Postgres and a Twilio that misbehaves on demand.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod crashes;
+mod once;
+mod refusals;
+mod twilio;
+
+use common::clock;
+use common::db::inbound::{self, NewInbound, OptOutChange};
+use common::db::sends::{self, Created, NewSend};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use testing::{Database, Function};
+use twilio::Twilio;
+use uuid::Uuid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_send-outbound");
+const ACCOUNT: &str = "AC00000000000000000000000000000001";
+const TOKEN: &str = "c0ffee5039841236fd2a875af85e7195";
+const TO: &str = "+12025550143";
+const FROM: &str = "+15005550006";
+const BODY: &str = "The rent of flat nine is due";
+
+/// A database and a Twilio.
+struct World {
+    database: Database,
+    twilio: Twilio,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self { database: Database::create().await, twilio: Twilio::start().await }
+    }
+
+    async fn function(&self) -> Function {
+        self.function_with(&[]).await
+    }
+
+    async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
+        let url = self.database.url();
+        let mut variables = vec![
+            ("DATABASE_URL", url.as_str()),
+            ("TWILIO_ACCOUNT_SID", ACCOUNT),
+            ("TWILIO_AUTH_TOKEN", TOKEN),
+            ("TWILIO_API_BASE_URL", &self.twilio.url),
+            ("PUBLIC_WEBHOOK_BASE_URL", "https://sms.example.com,https://other.example.com"),
+        ];
+        variables.extend(changes);
+        Function::start(BINARY, &variables).await
+    }
+
+    /// Stores a message to be sent.
+    async fn message(&self) -> Uuid {
+        self.stored(new_send()).await
+    }
+
+    async fn stored(&self, send: NewSend) -> Uuid {
+        let created = sends::create(&self.database.db(), &send, None).await.unwrap();
+        assert!(matches!(created, Created::Stored { .. }), "{created:?}");
+        send.id
+    }
+
+    /// Commits the STOP of the handset that messages go to.
+    async fn stop(&self) {
+        let opt_out = OptOutChange { action: "opt_out", source: "keyword", words: Some("STOP".to_owned()) };
+        let message = NewInbound {
+            id: clock::new_id(),
+            conversation_id: clock::new_id(),
+            account_sid: ACCOUNT.to_owned(),
+            phone_number_canonical: TO.to_owned(),
+            twilio_sid: format!("SM{}", clock::new_id().simple()),
+            from_number: TO.to_owned(),
+            to_number: FROM.to_owned(),
+            messaging_service_sid: None,
+            message_content: "STOP".to_owned(),
+            media: json!([]),
+            raw_webhook_data: json!({}),
+            nul_removed: false,
+            language: "unknown",
+            language_confidence: 0.0,
+            opt_out: Some(opt_out),
+            request_id: "r-stop".to_owned(),
+            received_at: clock::now(),
+        };
+        inbound::store(&self.database.db(), &[message]).await.unwrap();
+    }
+
+    /// Where a message stands: status, error code, SID, and whether somebody holds it.
+    async fn state(&self, id: Uuid) -> String {
+        self.database
+            .scalar(&format!(
+                "select concat_ws(' ', delivery_status, coalesce(error_code, '-'), coalesce(twilio_sid, '-'),
+                     case when claimed_at is null then 'free' else 'held' end)
+                 from sms_messages where id = '{id}'"
+            ))
+            .await
+    }
+
+    /// The outcomes of a message's attempts.
+    async fn attempts(&self, id: Uuid) -> String {
+        let attempts = format!(
+            "select coalesce(string_agg(coalesce(outcome, 'open'), ',' order by number), '')
+             from sms_send_attempts where message_id = '{id}'"
+        );
+        self.database.scalar(&attempts).await
+    }
+
+    /// In how many seconds a message is due again.
+    async fn due_in(&self, id: Uuid) -> f64 {
+        let due = format!("select extract(epoch from next_attempt_at) from sms_messages where id = '{id}'");
+        self.database.scalar(&due).await.parse::<f64>().unwrap()
+            - clock::now().as_millisecond() as f64 / 1_000.0
+    }
+}
+
+fn new_send() -> NewSend {
+    NewSend {
+        id: clock::new_id(),
+        conversation_id: clock::new_id(),
+        account_sid: ACCOUNT.to_owned(),
+        to: TO.to_owned(),
+        to_original: TO.to_owned(),
+        from: Some(FROM.to_owned()),
+        messaging_service_sid: None,
+        message_content: BODY.to_owned(),
+        media: json!([]),
+        encoding: "GSM-7",
+        segments: 1,
+        priority: "normal",
+        workflow_type: None,
+        workflow_id: None,
+        metadata: None,
+        send_at: None,
+        send_before: None,
+        api_key_id: Uuid::nil(),
+        request_id: "r-1".to_owned(),
+        created_at: clock::now(),
+    }
+}
+
+/// A batch as SQS hands it over, asking for the given messages.
+fn batch(ids: &[Uuid]) -> Value {
+    let mut event: Value = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
+    let template = event["Records"][0].clone();
+    let records = ids.iter().enumerate().map(|(position, id)| {
+        let mut record = template.clone();
+        record["messageId"] = format!("m-{position}").into();
+        record["body"] = json!({"version": "1", "message_id": id}).to_string().into();
+        record["messageAttributes"]["request_id"]["stringValue"] = format!("req-{position}").into();
+        record
+    });
+    event["Records"] = records.collect();
+    event
+}
+
+fn failed(answer: &Value) -> Vec<&str> {
+    let failures = answer["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
+}
+
+/// Hands over a batch that must succeed.
+async fn send(function: &mut Function, ids: impl AsRef<[Uuid]>) {
+    let answer = function.call(batch(ids.as_ref())).await;
+    assert!(failed(&answer).is_empty(), "{answer}");
+}
+
+/// What a metric came to in the invocations so far.
+async fn metric(function: &Function, name: &str) -> Vec<Value> {
+    let log = function.log().await;
+    log.into_iter().filter_map(|mut line| line.get_mut(name).map(Value::take)).collect()
+}
+
+fn sid(request: usize) -> String {
+    format!("SM{request:032x}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_handed_over_exactly_as_it_was_asked_for() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    send(&mut function, [id]).await;
+    let requests = world.twilio.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].line, format!("POST /2010-04-01/Accounts/{ACCOUNT}/Messages.json HTTP/1.1"));
+    assert_eq!(
+        requests[0].authorization,
+        "Basic QUMwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMTpjMGZmZWU1MDM5ODQxMjM2ZmQyYTg3NWFmODVlNzE5NQ=="
+    );
+    let callback = format!("https://sms.example.com/webhook/twilio/status?message_id={id}");
+    let form: Vec<_> = requests[0].form.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    assert_eq!(form, [("To", TO), ("From", FROM), ("Body", BODY), ("StatusCallback", callback.as_str())]);
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
+    assert_eq!(world.attempts(id).await, "accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_a_deadline_and_a_messaging_service_are_handed_over_too() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let mut message = new_send();
+    message.from = None;
+    message.messaging_service_sid = Some("MG1".to_owned());
+    message.message_content = String::new();
+    message.media = json!([{"url": "https://a.example/1?x=1&y=2"}, {"url": "https://a.example/2"}]);
+    message.send_before = Some(clock::now() + jiff::SignedDuration::from_secs(600));
+    let id = world.stored(message).await;
+    send(&mut function, [id]).await;
+    let request = world.twilio.requests().remove(0);
+    let media: Vec<_> =
+        request.form.iter().filter(|(key, _)| key == "MediaUrl").map(|(_, value)| value.as_str()).collect();
+    assert_eq!(media, ["https://a.example/1?x=1&y=2", "https://a.example/2"]);
+    assert_eq!((request.value("MessagingServiceSid"), request.value("From")), (Some("MG1"), None));
+    assert_eq!(request.value("Body"), None);
+    let seconds: u64 = request.value("ValidityPeriod").unwrap().parse().unwrap();
+    assert!((590..=600).contains(&seconds), "{seconds}");
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)), "accepted ranks as queued");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_follows_a_message_and_tells_no_number_no_text_and_no_secret() {
+    use twilio::Reply::{Accept, Hang, Refuse, Reset, Truncate};
+    let world = World::start().await;
+    let mut function =
+        world.function_with(&[("TWILIO_TIMEOUT_MS", "300"), ("AWS_LAMBDA_LOG_LEVEL", "TRACE")]).await;
+    let refusals = [
+        Refuse(400, 21211, None),
+        Refuse(400, 21610, None),
+        Refuse(401, 20003, None),
+        Refuse(500, 20500, None),
+    ];
+    for reply in [Accept, Reset, Truncate, Hang].into_iter().chain(refusals) {
+        let mut message = new_send();
+        message.to = format!("+120255501{:02}", world.twilio.requests().len());
+        world.twilio.replies([reply]);
+        let id = world.stored(message).await;
+        send(&mut function, [id]).await;
+    }
+    let log = function.log().await;
+    assert!(log.iter().any(|line| line["request_id"] == "req-0" && line["twilio_sid"] == sid(1)), "{log:?}");
+    for line in log.iter().map(Value::to_string) {
+        for hidden in ["55501", &FROM[5..], "rent of flat", TOKEN] {
+            assert!(!line.contains(hidden), "{hidden} stands in {line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_not_ours_fails_alone() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    let mut event = batch(&[id]);
+    event["Records"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"messageId": "not-ours", "body": "{\"version\":\"9\"}"}));
+    assert_eq!(failed(&function.call(event).await), ["not-ours"]);
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_away_every_record_fails_and_nobody_is_called() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let ids = [world.message().await, world.message().await];
+    world.database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
+    assert_eq!(failed(&function.call(batch(&ids)).await), ["m-0", "m-1"]);
+    assert!(world.twilio.requests().is_empty());
+    world.database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
+    send(&mut function, &ids).await;
+    assert_eq!(world.twilio.requests().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let first = [world.message().await, world.message().await, world.message().await];
+    send(&mut function, &first).await;
+    cut_connections(&world.database).await;
+    let second = world.message().await;
+    send(&mut function, [second]).await;
+    assert_eq!(world.state(second).await, format!("queued - {} free", sid(4)));
+}
+
+/// Ends every connection to the database but the test's own.
+async fn cut_connections(database: &Database) {
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+               where datname = current_database() and pid <> pg_backend_pid()";
+    database.scalar(cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+    let variables =
+        [("DATABASE_URL", "nonsense"), ("TWILIO_TIMEOUT_MS", "soon"), ("SEND_RETRY_DELAYS_SECONDS", "1,x")];
+    let mut function = Function::start(BINARY, &variables).await;
+    let log = function.ended().await;
+    let error = log[0]["error"].as_str().unwrap();
+    for problem in [
+        "DATABASE_URL is not usable",
+        "TWILIO_ACCOUNT_SID is missing",
+        "TWILIO_AUTH_TOKEN is missing",
+        "TWILIO_TIMEOUT_MS is not usable",
+        "PUBLIC_WEBHOOK_BASE_URL is missing",
+        "SEND_RETRY_DELAYS_SECONDS",
+    ] {
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+/// An instant so many seconds from now.
+fn in_seconds(seconds: i64) -> Timestamp {
+    clock::now() + jiff::SignedDuration::from_secs(seconds)
+}

@@ -1,0 +1,170 @@
+//! What Twilio surely did not take: tried again in time, put off, or failed; and what must not be sent at all.
+
+use crate::twilio::Reply::{Accept, Refuse};
+use crate::{World, in_seconds, metric, new_send, send, sid};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_that_can_not_be_reached_fails_with_twilios_code() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Refuse(400, 21211, None)]);
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "failed 21211 - free");
+    assert_eq!(world.attempts(id).await, "rejected");
+    assert_eq!(world.twilio.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_and_stops_what_follows() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let (first, second) = (world.message().await, world.message().await);
+    world.twilio.replies([Refuse(400, 21610, None)]);
+    send(&mut function, [first]).await;
+    assert_eq!(world.state(first).await, "failed 21610 - free");
+    let ledger = "select concat_ws(' ', action, source, words, our_number) from sms_opt_out_events";
+    assert_eq!(world.database.scalar(ledger).await, "opt_out twilio_error 21610 +15005550006");
+    send(&mut function, [second]).await;
+    assert_eq!(world.state(second).await, "failed opted_out - free");
+    assert_eq!(world.twilio.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_hold_the_message_and_raise_the_alarm() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Refuse(401, 20003, None)]);
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "pending 20003 - free");
+    let due = world.due_in(id).await;
+    assert!((7_190.0..=7_200.0).contains(&due), "{due}");
+    assert_eq!(metric(&function, "sends_misconfigured").await, [json!(1.0)]);
+    assert_eq!(metric(&function, "sends_deferred").await, [json!(1.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_pause_is_waited_for_and_leaves_no_trace_on_the_message() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Refuse(429, 20429, Some("1")), Accept]);
+    let begun = std::time::Instant::now();
+    send(&mut function, [id]).await;
+    assert!(begun.elapsed().as_secs_f64() >= 1.0, "Retry-After is honoured");
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(2)));
+    assert_eq!(world.attempts(id).await, "accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_pause_is_left_to_the_schedule() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SEND_RETRY_DELAYS_SECONDS", "5,10")]).await;
+    let id = world.message().await;
+    world.twilio.replies([Refuse(429, 20429, Some("60"))]);
+    send(&mut function, [id]).await;
+    assert_eq!(world.twilio.requests().len(), 1);
+    assert_eq!(world.state(id).await, "pending 20429 - free");
+    let due = world.due_in(id).await;
+    assert!((50.0..=60.0).contains(&due), "{due}");
+    // A record that comes early finds nothing to do; one that comes in time does it, and clears the code.
+    send(&mut function, [id]).await;
+    assert_eq!(world.twilio.requests().len(), 1);
+    world.database.client.batch_execute("update sms_messages set next_attempt_at = now()").await.unwrap();
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(2)));
+    assert_eq!(world.attempts(id).await, "not_processed,accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_connection_is_tried_three_times_and_then_put_off_as_configured() {
+    let world = World::start().await;
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let changes = [("TWILIO_API_BASE_URL", nobody.as_str()), ("SEND_RETRY_DELAYS_SECONDS", "30,300")];
+    let mut function = world.function_with(&changes).await;
+    let id = world.message().await;
+    send(&mut function, [id]).await;
+    let tries = metric(&function, "twilio_create_latency").await;
+    assert_eq!(tries[0].as_array().unwrap().len(), 3);
+    assert_eq!(world.state(id).await, "pending - - free");
+    assert_eq!(world.attempts(id).await, "not_processed");
+    let due = world.due_in(id).await;
+    assert!((20.0..=30.0).contains(&due), "{due}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_before_dispatch_fails_the_message_and_nobody_is_called() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.stop().await;
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "failed opted_out - free");
+    assert!(world.twilio.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_between_two_tries_prevents_the_second() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Refuse(429, 20429, Some("1"))]);
+    tokio::join!(send(&mut function, [id]), async {
+        world.twilio.asked(1).await;
+        world.stop().await;
+    });
+    assert_eq!(world.twilio.requests().len(), 1);
+    assert_eq!(world.state(id).await, "failed opted_out - free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_canceled_or_is_too_late_is_not_sent() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let canceled = world.message().await;
+    let cancel = format!("update sms_messages set delivery_status = 'canceled' where id = '{canceled}'");
+    world.database.client.batch_execute(&cancel).await.unwrap();
+    let mut late = new_send();
+    late.created_at = in_seconds(-60);
+    late.send_before = Some(in_seconds(-1));
+    let late = world.stored(late).await;
+    let mut early = new_send();
+    early.send_at = Some(in_seconds(60));
+    let early = world.stored(early).await;
+    send(&mut function, [canceled, late, early]).await;
+    assert!(world.twilio.requests().is_empty());
+    assert_eq!(world.state(canceled).await, "canceled - - free");
+    assert_eq!(world.state(late).await, "failed retries_exhausted - free");
+    assert_eq!(world.state(early).await, "pending - - free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_scheduled_days_ahead_is_not_too_old_at_its_first_try() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let mut message = new_send();
+    message.created_at = in_seconds(-3 * 86_400);
+    message.send_at = Some(in_seconds(-1));
+    let id = world.stored(message).await;
+    world.twilio.replies([Refuse(429, 20429, Some("60"))]);
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "pending 20429 - free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_tried_for_a_day_has_failed() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let mut message = new_send();
+    message.created_at = in_seconds(-86_399);
+    let id = world.stored(message).await;
+    world.twilio.replies([Refuse(429, 20429, Some("60"))]);
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "failed retries_exhausted - free");
+    assert_eq!(world.attempts(id).await, "not_processed");
+}
