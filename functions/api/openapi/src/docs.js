@@ -46,7 +46,7 @@ const row = (name, needed, schema, text) =>
 const properties = (schema) => {
   const needed = new Set(schema.required ?? []);
   return Object.entries(schema.properties ?? {}).map(([name, property]) =>
-    row(name, needed.has(name), property, property.description));
+    row(name, needed.has(name), property, property.description ?? property.oneOf?.[0].description));
 };
 
 const example = (api, schema) => {
