@@ -7,7 +7,7 @@ use common::db::spool::{self, SpoolQueue};
 use common::db::statuses::{self, NewStatus};
 use common::domain::message::Status;
 use serde_json::{Value, json};
-use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs};
+use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs, eventually};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_retry-sends");
@@ -331,8 +331,10 @@ async fn a_part_that_fails_stops_no_other_and_fails_the_run() {
     let mut function = world.function().await;
     fails(&mut function).await;
     assert_eq!(world.outbound(), [(id, "req-1".to_owned())]);
-    let log = function.log().await;
-    let part = log.iter().find(|line| line["message"] == "a part of the sweep failed").unwrap();
+    let part = eventually("the log line", async || {
+        function.log().await.into_iter().find(|line| line["message"] == "a part of the sweep failed")
+    })
+    .await;
     assert_eq!(part["part"], "spool");
     world.database.client.batch_execute("alter table away rename to webhook_spool").await.unwrap();
     function.call(event()).await;

@@ -135,7 +135,11 @@ async fn a_batch_moves_each_message_forward_and_a_repeated_batch_nothing() {
         assert_eq!(messages(&database).await, "SM1 delivered,SM2 sent");
         assert_eq!(history(&database).await, "SM1 delivered joined,SM1 sent joined,SM2 sent joined");
     }
-    let log = function.log().await;
+    let log = eventually("the second invocation's metrics", async || {
+        let log = function.log().await;
+        (log.iter().filter(|line| line.get("duplicates").is_some()).count() == 2).then_some(log)
+    })
+    .await;
     let metric =
         |name: &str| -> Vec<Value> { log.iter().filter_map(|line| line.get(name).cloned()).collect() };
     assert_eq!(metric("statuses_stored"), [json!(3.0)]);
@@ -223,8 +227,10 @@ async fn the_sid_wins_over_an_id_that_says_otherwise_and_the_log_tells() {
     )
     .await;
     assert_eq!(messages(&database).await, "SM1 delivered,- pending");
-    let log = function.log().await;
-    let warning = log.iter().find(|line| line["claimed"] == other.to_string()).unwrap();
+    let warning = eventually("the warning", async || {
+        function.log().await.into_iter().find(|line| line["claimed"] == other.to_string())
+    })
+    .await;
     assert_eq!((&warning["level"], &warning["twilio_sid"]), (&json!("WARN"), &json!("SM1")));
 }
 
@@ -328,8 +334,11 @@ async fn the_log_tells_no_number() {
     let mut function = start(&database).await;
     record(&mut function, recorded()).await;
     record(&mut function, recorded()).await;
-    let log = function.log().await;
-    assert!(!log.is_empty());
+    let log = eventually("the second invocation's metrics", async || {
+        let log = function.log().await;
+        log.iter().any(|line| line.get("duplicates").is_some()).then_some(log)
+    })
+    .await;
     for line in log.iter().map(Value::to_string) {
         assert!(!line.contains("5550143") && !line.contains("5550006"), "{line}");
     }

@@ -11,7 +11,7 @@ use common::db::inbound::{self, NewInbound, OptOutChange};
 use common::db::sends::{self, Created, NewSend};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use testing::{Database, Function};
+use testing::{Database, Function, eventually};
 use twilio::Twilio;
 use uuid::Uuid;
 
@@ -165,10 +165,14 @@ async fn send(function: &mut Function, ids: impl AsRef<[Uuid]>) {
     assert!(failed(&answer).is_empty(), "{answer}");
 }
 
-/// What a metric came to in the invocations so far.
-async fn metric(function: &Function, name: &str) -> Vec<Value> {
-    let log = function.log().await;
-    log.into_iter().filter_map(|mut line| line.get_mut(name).map(Value::take)).collect()
+/// What a metric came to in each of the first `times` invocations that counted it.
+async fn metric(function: &Function, name: &str, times: usize) -> Vec<Value> {
+    eventually(name, async || {
+        let log = function.log().await;
+        let values: Vec<Value> = log.iter().filter_map(|line| line.get(name).cloned()).collect();
+        (values.len() >= times).then_some(values)
+    })
+    .await
 }
 
 fn sid(request: usize) -> String {
@@ -237,6 +241,7 @@ async fn the_log_follows_a_message_and_tells_no_number_no_text_and_no_secret() {
         let id = world.stored(message).await;
         send(&mut function, [id]).await;
     }
+    metric(&function, "sends_misconfigured", 1).await;
     let log = function.log().await;
     assert!(log.iter().any(|line| line["request_id"] == "req-0" && line["twilio_sid"] == sid(1)), "{log:?}");
     for line in log.iter().map(Value::to_string) {

@@ -17,7 +17,7 @@ async fn a_message_that_comes_twice_in_a_batch_and_again_later_is_called_for_onc
     send(&mut function, [id]).await;
     assert_eq!(world.twilio.requests().len(), 1);
     assert_eq!(world.attempts(id).await, "accepted");
-    assert_eq!(metric(&function, "duplicates").await, [json!(1.0), json!(1.0)]);
+    assert_eq!(metric(&function, "duplicates", 2).await, [json!(1.0), json!(1.0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn what_may_have_reached_twilio_is_unknown_and_never_called_for_again() {
         assert_eq!(world.attempts(id).await, "unknown");
         send(&mut function, [id]).await;
         assert_eq!(world.twilio.requests().len(), 1);
-        assert_eq!(metric(&function, "sends_unknown").await, [json!(1.0)]);
+        assert_eq!(metric(&function, "sends_unknown", 1).await, [json!(1.0)]);
     }
 }
 

@@ -41,8 +41,8 @@ async fn wrong_credentials_hold_the_message_and_raise_the_alarm() {
     assert_eq!(world.state(id).await, "pending 20003 - free");
     let due = world.due_in(id).await;
     assert!((7_190.0..=7_200.0).contains(&due), "{due}");
-    assert_eq!(metric(&function, "sends_misconfigured").await, [json!(1.0)]);
-    assert_eq!(metric(&function, "sends_deferred").await, [json!(1.0)]);
+    assert_eq!(metric(&function, "sends_misconfigured", 1).await, [json!(1.0)]);
+    assert_eq!(metric(&function, "sends_deferred", 1).await, [json!(1.0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +89,7 @@ async fn a_refused_connection_is_tried_three_times_and_then_put_off_as_configure
     let mut function = world.function_with(&changes).await;
     let id = world.message().await;
     send(&mut function, [id]).await;
-    let tries = metric(&function, "twilio_create_latency").await;
+    let tries = metric(&function, "twilio_create_latency", 1).await;
     assert_eq!(tries[0].as_array().unwrap().len(), 3);
     assert_eq!(world.state(id).await, "pending - - free");
     assert_eq!(world.attempts(id).await, "not_processed");
