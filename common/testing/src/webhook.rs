@@ -86,6 +86,24 @@ impl Webhook {
         self.header("x-twilio-signature", &signature)
     }
 
+    /// Returns the path it goes to.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path
+    }
+
+    /// Returns its headers, the signature among them.
+    #[must_use]
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.headers
+    }
+
+    /// Returns its body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Returns the event with its body in base64, as function URLs hand over forms.
     #[must_use]
     pub fn event(&self) -> Value {

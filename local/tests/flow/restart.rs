@@ -1,0 +1,66 @@
+//! Ctrl-C and `kill -9`: nothing is left behind, and the data are there the next time.
+
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+
+use local::stack::StackInfo;
+use rustix::process::Signal;
+
+use crate::client::{exchange, fresh_handset, fresh_sid};
+use crate::stack::{Setup, eventually};
+
+/// Where a stack listens.
+fn ports(info: &StackInfo) -> Vec<SocketAddr> {
+    [&info.api_url, &info.twilio_api_url, &info.aws_endpoint_url, &info.database_url]
+        .map(|url| ([127, 0, 0, 1], url::Url::parse(url).unwrap().port().unwrap()).into())
+        .into()
+}
+
+/// Whether somebody listens there.
+fn is_open(address: &SocketAddr) -> bool {
+    std::net::TcpStream::connect(address).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_and_a_kill_leave_nothing_behind_and_lose_nothing() {
+    let mut stack = Setup::impatient().start().await;
+    let (handset, stuck) = (fresh_handset(), fresh_handset());
+    let id = stack.send(&handset, "Before the restart").await;
+    stack.reaches(&id, "delivered").await;
+    let dead_letters = stack.info.queues["InboundDeadLetterQueue"].clone();
+    let client = stack.sqs(&stack.sqs_endpoint());
+    client.send_message().queue_url(dead_letters).message_body("kept").send().await.unwrap();
+    // A webhook that is in a worker's hands when the stack is stopped.
+    let mut holder = stack.sql().await;
+    let lock = holder.client.transaction().await.unwrap();
+    lock.batch_execute("lock table sms_messages in access exclusive mode").await.unwrap();
+    stack.accepts(&stack.incoming(&stuck, &fresh_sid(), "In between")).await;
+    assert_eq!(stack.queued().await.get("InboundQueue"), Some(&1));
+    assert!(ports(&stack.info).iter().all(is_open));
+    assert!(stack.processes().len() > 3, "{:?}", stack.processes());
+
+    let status = stack.signal(Signal::INT).await;
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(stack.processes(), Vec::<String>::new());
+    assert!(!ports(&stack.info).iter().any(is_open));
+    assert!(!stack.folder().join("target/local/stack.json").exists());
+
+    let (key, number) = (stack.info.api_key.clone(), stack.info.phone_number.clone());
+    let mut stack = stack.start_again().await;
+    assert_eq!((&stack.info.api_key, &stack.info.phone_number), (&key, &number));
+    assert_eq!(stack.message(&id).await["delivery_status"], "delivered");
+    assert_eq!(stack.ledger(&handset).await.len(), 1);
+    stack.conversation_where(&stuck, |page| page["total"] == 1).await;
+    stack.queues_hold(&[("InboundDeadLetterQueue", 1)]).await;
+    let another = stack.command(&["run"]);
+    let told = String::from_utf8(another.stderr).unwrap();
+    assert!(!another.status.success() && told.contains("a stack is running"), "{told}");
+
+    let status = stack.signal(Signal::KILL).await;
+    assert_eq!(status.signal(), Some(9));
+    eventually("nothing is left", async || stack.processes().is_empty().then_some(())).await;
+    assert!(!ports(&stack.info).iter().any(is_open));
+    let stack = stack.start_again().await;
+    assert_eq!(exchange(stack.call("GET", &format!("/messages/{id}"))).await.status, 200);
+    stack.queues_hold(&[("InboundDeadLetterQueue", 1)]).await;
+}
