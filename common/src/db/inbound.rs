@@ -76,7 +76,7 @@ pub struct StoredInbound {
 /// - `opted`: the ledger's entries of those.
 ///
 /// Triggers then keep the conversations' counts, latest activity and opt-out with what was truly inserted.
-pub(crate) const STORE: &str = "
+pub const STORE: &str = "
 with input as (
     select distinct on (twilio_sid) *
     from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],

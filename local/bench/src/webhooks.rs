@@ -1,0 +1,44 @@
+//! CPU time of a webhook in its function; SQS answers at once, and its time isn't counted.
+
+use crate::statistics::{median, milliseconds};
+use crate::traffic;
+use crate::world::World;
+
+/// Webhooks before the first that count.
+const WARM_UP: u64 = 300;
+/// Webhooks in a run.
+const EVENTS: u64 = 3_000;
+
+/// Prints a line for each webhook.
+pub fn measure(world: &World, rounds: u64) {
+    let inbound = |number| traffic::webhook("/webhook/twilio/sms", "", &traffic::inbound(2, number));
+    one(world, "inbound-sms", &inbound, rounds);
+    let id = common::clock::new_id();
+    let query = format!("message_id={id}");
+    let status =
+        |number| traffic::webhook("/webhook/twilio/status", &query, &traffic::status(2, number, "delivered"));
+    one(world, "delivery-status", &status, rounds);
+}
+
+fn one(world: &World, name: &str, event: &dyn Fn(u64) -> Vec<u8>, rounds: u64) {
+    // Nobody listens there: a webhook that goes to the spool fails the measurement.
+    let function = world.start(name, "postgres://nobody@127.0.0.1:9/none", Vec::new());
+    let before = world.sqs.taken();
+    function.run((0..WARM_UP).map(event).collect());
+    let (mut cpu, mut took) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let series = function.run((0..EVENTS).map(event).collect());
+        for handled in &series.answers {
+            let body = String::from_utf8_lossy(&handled.body);
+            assert!(body.contains(r#""statusCode":200"#), "{name} answered {body}");
+            took.push(milliseconds(handled.took));
+        }
+        cpu.push(milliseconds(series.cpu) / EVENTS as f64);
+    }
+    assert_eq!((world.sqs.taken() - before) as u64, WARM_UP + rounds * EVENTS, "one call to SQS each");
+    println!(
+        "cpu {name} function_ms={:.3} wall_ms={:.3} runs={rounds}x{EVENTS}",
+        median(&cpu),
+        median(&took)
+    );
+}
