@@ -1,10 +1,13 @@
 //! Puts messages on queues, within a budget of time.
 
-use crate::config::Env;
-use aws_config::BehaviorVersion;
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
+use crate::config::{Env, process};
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::config::{
+    BehaviorVersion, Credentials, IdentityCache, Region, SharedCredentialsProvider, SharedHttpClient,
+    StalledStreamProtectionConfig,
+};
 use aws_sdk_sqs::error::{BoxError, SdkError};
 use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
@@ -76,29 +79,28 @@ pub struct Publisher {
 
 impl Publisher {
     /// Prepares a client; the first message opens the connection.
-    pub async fn new(config: PublisherConfig) -> Self {
-        let roots =
-            AMAZON_ROOTS.iter().fold(TrustStore::empty(), |store, pem| store.with_pem_certificate(*pem));
-        let http = match TlsContext::builder().with_trust_store(roots).build() {
-            Ok(context) => aws_smithy_http_client::Builder::new()
-                .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                .tls_context(context)
-                .build_https(),
-            // Only a context with client certificates can fail to build; without one, plain HTTP reaches nothing of AWS's.
-            Err(_) => aws_smithy_http_client::Builder::new().build_http(),
-        };
+    ///
+    /// What Lambda sets for every function is read here: `AWS_REGION`, the credentials, and, on one machine,
+    /// `AWS_ENDPOINT_URL_SQS` (`common/docs/decisions/0007-aws-sdk-without-its-loader.md`).
+    #[must_use]
+    pub fn new(config: PublisherConfig) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.budget)
             .operation_attempt_timeout(config.budget)
             .operation_timeout(config.budget)
             .build();
-        let sdk = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
+        let mut sdk = aws_sdk_sqs::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client())
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
-            .load()
-            .await;
-        Self { client: Client::new(&sdk), budget: config.budget }
+            // There is one identity, and it is at hand; nothing is streamed.
+            .identity_cache(IdentityCache::no_cache())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        sdk.set_region(process("AWS_REGION").map(Region::new));
+        sdk.set_endpoint_url(process("AWS_ENDPOINT_URL_SQS"));
+        sdk.set_credentials_provider(credentials().map(SharedCredentialsProvider::new));
+        Self { client: Client::from_conf(sdk.build()), budget: config.budget }
     }
 
     /// Puts one message on a queue.
@@ -169,6 +171,26 @@ impl Publisher {
             Err(_) => Err(PublishError::TooSlow(self.budget)),
         }
     }
+}
+
+fn http_client() -> SharedHttpClient {
+    let roots = AMAZON_ROOTS.iter().fold(TrustStore::empty(), |store, pem| store.with_pem_certificate(*pem));
+    match TlsContext::builder().with_trust_store(roots).build() {
+        Ok(context) => aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context)
+            .build_https(),
+        // Only a context with client certificates can fail to build; without one, plain HTTP reaches nothing of AWS's.
+        Err(_) => aws_smithy_http_client::Builder::new().build_http(),
+    }
+}
+
+/// Reads the credentials of the function's role, which Lambda sets in the environment and renews with the process.
+///
+/// Without any, every call fails, and says so.
+fn credentials() -> Option<Credentials> {
+    let (id, secret) = (process("AWS_ACCESS_KEY_ID")?, process("AWS_SECRET_ACCESS_KEY")?);
+    Some(Credentials::new(id, secret, process("AWS_SESSION_TOKEN"), None, "Lambda"))
 }
 
 /// The wait before the one retry, which must fit the budget.

@@ -17,13 +17,18 @@ pub fn cpu_of(pid: u32) -> Duration {
 
 /// Returns the CPU time of a process, its children, and the children that it has already waited for.
 pub fn cpu_of_family(pid: u32) -> Duration {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let children = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let living: Duration = children
-        .filter(|child| *child == pid || stat(*child).is_some_and(|stat| stat.parent == pid))
-        .map(cpu_of)
-        .sum();
-    living + stat(pid).map_or(Duration::ZERO, |stat| stat.waited_for)
+    let waited_for = || stat(pid).map_or(Duration::ZERO, |stat| stat.waited_for);
+    loop {
+        let before = waited_for();
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let is_family = |other: &u32| *other == pid || stat(*other).is_some_and(|stat| stat.parent == pid);
+        let living: Duration = pids.filter(is_family).map(cpu_of).sum();
+        // A child that ended meanwhile may have been counted twice.
+        if waited_for() == before {
+            return living + before;
+        }
+    }
 }
 
 /// Returns the most memory that a process has held, in KiB.

@@ -55,7 +55,7 @@ impl App {
     pub async fn init(config: Config) -> Result<Self, InitError> {
         Ok(Self {
             db: Db::new(&config.database)?,
-            publisher: Publisher::new(config.publisher).await,
+            publisher: Publisher::new(config.publisher),
             queue_urls: config.queue_urls,
             twilio: TwilioClient::new(config.twilio)?,
             monitor: config.monitor.map(Monitor::new).transpose()?,

@@ -59,7 +59,7 @@ impl App {
     /// [`InitError`]: the function can't start.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         let plan = NumberingPlan::load(config.region)?;
-        let publisher = Publisher::new(config.publisher.clone()).await;
+        let publisher = Publisher::new(config.publisher.clone());
         let db = Db::new(&config.database)?;
         Ok(Self { config, plan, publisher, db })
     }

@@ -106,7 +106,7 @@ impl App {
     pub async fn init(config: Config) -> Result<Self, DbError> {
         Ok(Self {
             db: Db::new(&config.database)?,
-            publisher: Publisher::new(config.publisher).await,
+            publisher: Publisher::new(config.publisher),
             queues: config.queues,
             requeue_after: config.requeue_after,
             claim_timeout: config.claim_timeout,

@@ -9,6 +9,6 @@ use delivery_status::{App, Config};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("delivery-status");
     let config = telemetry::or_exit(Config::from_env());
-    let app = App::init(config).await;
+    let app = App::init(config);
     http::run(async |request| delivery_status::handle(&app, request).await).await
 }

@@ -45,8 +45,8 @@ pub struct App {
 
 impl App {
     /// Builds it; nothing is connected yet.
-    pub async fn init(config: Config) -> Self {
-        Self { receiver: Receiver::init(config.receiver, SpoolQueue::Inbound).await }
+    pub fn init(config: Config) -> Self {
+        Self { receiver: Receiver::init(config.receiver, SpoolQueue::Inbound) }
     }
 }
 

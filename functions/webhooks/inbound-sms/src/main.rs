@@ -9,6 +9,6 @@ use inbound_sms::{App, Config};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("inbound-sms");
     let config = telemetry::or_exit(Config::from_env());
-    let app = App::init(config).await;
+    let app = App::init(config);
     http::run(async |request| inbound_sms::handle(&app, request).await).await
 }

@@ -49,10 +49,10 @@ pub struct Webhook {
 
 impl Receiver {
     /// Prepares a receiver; nothing is connected yet.
-    pub async fn init(config: ReceiverConfig, queue: SpoolQueue) -> Self {
+    pub fn init(config: ReceiverConfig, queue: SpoolQueue) -> Self {
         Self {
             verifier: Verifier::new(config.auth_tokens, &config.public_base_urls),
-            publisher: Publisher::new(config.publisher).await,
+            publisher: Publisher::new(config.publisher),
             queue_url: config.queue_url,
             spool: Spool { queue, config: config.database, db: OnceLock::new(), budget: config.spool_budget },
         }

@@ -81,7 +81,7 @@ impl App {
         db.warm_up().await;
         Ok(Self {
             db,
-            publisher: Publisher::new(config.publisher).await,
+            publisher: Publisher::new(config.publisher),
             outbound_queue_url: config.outbound_queue_url,
             auto_replies: config.auto_replies,
         })
