@@ -278,7 +278,7 @@ mod tests {
         );
         assert_eq!(
             listed(&Fields::from_slice(b"{\"a\":\"\xff\"}").unwrap_err()),
-            ["request body is not JSON: invalid unicode code point at line 1 column 8"]
+            ["request body is not JSON: invalid unicode code point at line 1 column 7"]
         );
     }
 
