@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{fresh_handset, fresh_sid};
-use crate::stack::{Stack, shared};
+use crate::stack::{Stack, eventually, shared};
 
 fn history(message: &Value) -> Vec<(String, bool)> {
     let events = message["status_history"].as_array().unwrap().iter();
@@ -24,6 +24,7 @@ async fn send_with(stack: &Stack, fault: Value, events: usize) -> Value {
             message["status_history"].as_array().unwrap().len() >= events && message["twilio_sid"].is_string()
         })
         .await;
+    eventually("the handset has it", async || (!stack.ledger(&handset).await.is_empty()).then_some(())).await;
     assert_eq!(stack.ledger(&handset).await.len(), 1);
     stack.message(message["id"].as_str().unwrap()).await
 }

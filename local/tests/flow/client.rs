@@ -180,6 +180,11 @@ impl Stack {
         let url = format!("{}/simulator/outage", self.info.twilio_api_url);
         let answer = exchange(request("POST", &url).json(&json!({ "seconds": seconds }))).await;
         assert_eq!(answer.status, 202, "{answer:?}");
+        eventually("the simulator is away", async || {
+            let answer = try_exchange(request("GET", &self.info.twilio_api_url)).await;
+            answer.is_err_and(|error| error.is_connect()).then_some(())
+        })
+        .await;
     }
 
     /// The webhook of an incoming text, signed.

@@ -126,7 +126,7 @@ impl Database {
         let (cluster, log) = (self.cluster(), self.folder.path().join("log"));
         // The killed server's own processes may take a moment to notice.
         let server = eventually("the database has started", async || {
-            Postgres::start_for_tests(&cluster, &log).await.ok()
+            Postgres::start(&cluster, &log).await.ok()
         })
         .await;
         let port = url::Url::parse(server.url()).unwrap().port().unwrap();

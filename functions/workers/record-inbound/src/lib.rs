@@ -116,7 +116,7 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) ->
     let messages: Vec<NewInbound> = kept.iter().map(|(_, message)| message.clone()).collect();
     match inbound::store(&app.db, &messages).await {
         Ok(stored) => {
-            report(&stored, messages.len());
+            report(&stored, &messages);
             kept
         }
         Err(error) if error.is_about_the_data() && kept.len() > 1 => store_one_by_one(app, batch, kept).await,
@@ -134,7 +134,7 @@ async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Ve
     for (record, message) in kept {
         match inbound::store(&app.db, std::slice::from_ref(&message)).await {
             Ok(fresh) => {
-                report(&fresh, 1);
+                report(&fresh, std::slice::from_ref(&message));
                 stored.push((record, message));
             }
             Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
@@ -143,10 +143,12 @@ async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Ve
     stored
 }
 
-fn report(stored: &[StoredInbound], of: usize) {
+fn report(stored: &[StoredInbound], of: &[NewInbound]) {
     telemetry::count(Metric::MessagesStored, stored.len());
-    telemetry::count(Metric::Duplicates, of - stored.len());
+    telemetry::count(Metric::Duplicates, of.len() - stored.len());
     for message in stored {
+        let came_as = of.iter().find(|came| came.twilio_sid == message.twilio_sid);
+        let _request = telemetry::request(came_as.map_or("", |came| &came.request_id)).entered();
         tracing::info!(
             message_id = %message.message_id,
             conversation_id = %message.conversation_id,
