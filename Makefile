@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run clean-data key test cases lint tools
+.PHONY: bench help run clean-data key test cases lint tools
 
 # RELEASE=1 builds and runs what a deployment would.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -42,3 +42,11 @@ $(PYTHON)/.installed: local/requirements.txt
 	python3 -m venv $(PYTHON)
 	$(PYTHON)/bin/pip install --quiet --disable-pip-version-check -r local/requirements.txt
 	touch $@
+
+FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
+
+bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|conversations
+	@local/get-postgres.sh
+	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
+	cargo build --package bench
+	@$(TARGET)/debug/bench --binaries $(TARGET)/release $(BENCH)

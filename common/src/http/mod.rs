@@ -96,7 +96,8 @@ async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply
     let span = telemetry::request(&request_id);
     async {
         let outcome = match Request::from_event(event, request_id.clone()) {
-            Ok(request) => handler(&request).await,
+            // Boxed: a whole handler's state by value is more nesting than a release build can lay out.
+            Ok(request) => Box::pin(handler(&request)).await,
             Err(error) => Err(error),
         };
         let reply = outcome.unwrap_or_else(|error| {
