@@ -305,7 +305,12 @@ async fn a_tls_handshake_that_hangs_was_surely_not_processed() {
 
 #[tokio::test]
 async fn a_reset_before_the_request_was_read_is_ambiguous() {
-    is_ambiguous(reset).await;
+    is_ambiguous(|stream| {
+        // Its first byte is there and stays unread: a reset any earlier may cut the connecting itself short.
+        stream.peek(&mut [0]).unwrap();
+        reset(stream);
+    })
+    .await;
 }
 
 #[tokio::test]
