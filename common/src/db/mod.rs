@@ -85,6 +85,42 @@ impl Db {
         self.run(object, operation, sql, params).await
     }
 
+    /// Runs a statement whose effect must not outlive its caller's patience: it is committed only once its answer has
+    /// come, by a second round trip. A server that falls silent and later goes on with what it was sent then finds the
+    /// connection gone, and rolls back; a statement of its own it would still commit, for nobody.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::query`]; only when the connection broke, or timed out, within the commit may it be done all the same.
+    pub async fn query_confirmed(
+        &self,
+        operation: &'static str,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        // Whatever goes wrong, the open transaction ends with its connection.
+        let busy = scopeguard::guard(self.object(operation).await?, |object| drop(Object::take(object)));
+        let transaction = async {
+            // Both are written at once, in this order.
+            let (begun, rows) = tokio::join!(busy.batch_execute("begin"), busy.query_typed(sql, params));
+            begun?;
+            let rows = rows?;
+            busy.batch_execute("commit").await?;
+            Ok(rows)
+        };
+        match tokio::time::timeout(self.statement_timeout, transaction).await {
+            Ok(Ok(rows)) => {
+                drop(ScopeGuard::into_inner(busy));
+                Ok(rows)
+            }
+            Ok(Err(source)) => Err(DbError::Query { operation, source }),
+            Err(_) => {
+                self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
+                Err(DbError::TimedOut { operation, after: self.statement_timeout })
+            }
+        }
+    }
+
     /// Runs a statement that may be run twice without harm, and runs it again on a fresh connection when the first
     /// one turns out to be dead, as one of a thawed function may be.
     ///

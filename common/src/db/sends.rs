@@ -162,18 +162,19 @@ pub async fn repeated(
     }))
 }
 
-/// Stores a message to be sent, once for an Idempotency-Key.
+/// Stores a message to be sent, once for an Idempotency-Key. What its client was refused for Postgres's silence must not
+/// be sent when Postgres wakes up, hence the confirmation.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the message may be stored all the same when the connection broke, so the caller must answer with an
+/// [`DbError`]: the message may be stored all the same when the connection broke at the very end, so the caller must answer with an
 /// error and leave it to the client, whose Idempotency-Key makes a second try safe.
 pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) -> Result<Created, DbError> {
     let key = idempotency.map(|i| i.key.as_str());
     let hash = idempotency.map(|i| i.payload_hash.as_slice());
     let expired = send.created_at - IDEMPOTENCY_TTL;
     let rows = db
-        .query(
+        .query_confirmed(
             "store a message to send",
             CREATE,
             &[

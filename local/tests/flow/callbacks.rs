@@ -1,5 +1,6 @@
 //! Status callbacks late, twice, out of order, lost, too early, contradictory, unknown, or about nobody's message.
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::client::{fresh_handset, fresh_sid};
@@ -39,14 +40,20 @@ async fn a_callback_that_comes_twice_is_in_the_history_once() {
     let message = send_with(&stack, misbehaving("doubled"), 2).await;
     stack.queues_are_empty().await;
     let message = stack.message(message["id"].as_str().unwrap()).await;
-    assert_eq!((history(&message), &message["delivery_status"]), (says(&["sent", "delivered"]), &"delivered".into()));
+    assert_eq!(
+        (history(&message), &message["delivery_status"]),
+        (says(&["sent", "delivered"]), &"delivered".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_sent_does_not_replace_delivered() {
     let stack = shared().await;
     let message = send_with(&stack, misbehaving("reordered"), 2).await;
-    assert_eq!((history(&message), &message["delivery_status"]), (says(&["delivered", "sent"]), &"delivered".into()));
+    assert_eq!(
+        (history(&message), &message["delivery_status"]),
+        (says(&["delivered", "sent"]), &"delivered".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +61,8 @@ async fn callbacks_before_the_creates_answer_are_joined_to_their_message() {
     let stack = shared().await;
     let message = send_with(&stack, misbehaving("early"), 2).await;
     let id = message["id"].as_str().unwrap();
-    let message = stack.becomes(id, "settled", |message| message["attempts"][0]["outcome"] == "accepted").await;
+    let message =
+        stack.becomes(id, "settled", |message| message["attempts"][0]["outcome"] == "accepted").await;
     assert_eq!(message["delivery_status"], "delivered");
     assert_eq!(message["attempts"].as_array().unwrap().len(), 1);
     let mut told = history(&message);
@@ -79,7 +87,10 @@ async fn late_callbacks_are_taken_whenever_they_come() {
     let stack = shared().await;
     let late = json!({ "kind": "callbacks", "mode": "late", "delay_ms": 2000 });
     let message = send_with(&stack, late, 2).await;
-    assert_eq!((history(&message), &message["delivery_status"]), (says(&["sent", "delivered"]), &"delivered".into()));
+    assert_eq!(
+        (history(&message), &message["delivery_status"]),
+        (says(&["sent", "delivered"]), &"delivered".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +99,8 @@ async fn what_contradicts_a_final_status_or_is_unknown_is_kept_and_changes_nothi
     let handset = fresh_handset();
     let id = stack.send(&handset, "Read me").await;
     let sid = stack.reaches(&id, "delivered").await["twilio_sid"].as_str().unwrap().to_owned();
-    for (status, code) in [("failed", Some("30008")), ("partially_delivered", None), ("seen_by_a_cat", None)] {
+    for (status, code) in [("failed", Some("30008")), ("partially_delivered", None), ("seen_by_a_cat", None)]
+    {
         stack.accepts(&stack.callback(&sid, status, code)).await;
         stack.becomes(&id, status, |message| history(message).iter().any(|(event, _)| event == status)).await;
     }
@@ -97,6 +109,41 @@ async fn what_contradicts_a_final_status_or_is_unknown_is_kept_and_changes_nothi
     assert_eq!(history(&message)[2], ("failed".to_owned(), true));
     stack.accepts(&stack.callback(&sid, "read", None)).await;
     stack.reaches(&id, "read").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_in_every_order_and_all_at_once_end_alike() {
+    let stack = shared().await;
+    let statuses = ["sent", "delivered", "read"];
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    let one_by_one = orders.map(async |order| {
+        let (id, sid) = untold(&stack).await;
+        for (told, position) in order.into_iter().enumerate() {
+            stack.accepts(&stack.callback(&sid, statuses[position], None)).await;
+            stack.becomes(&id, "told", |message| history(message).len() == told + 1).await;
+        }
+        let message = stack.message(&id).await;
+        assert_eq!(
+            (&message["delivery_status"], history(&message)),
+            (&"read".into(), says(&order.map(|n| statuses[n])))
+        );
+    });
+    join_all(one_by_one).await;
+    let at_once = (0..6).map(async |_| {
+        let (id, sid) = untold(&stack).await;
+        join_all(statuses.map(async |status| stack.accepts(&stack.callback(&sid, status, None)).await)).await;
+        let message = stack.becomes(&id, "told", |message| history(message).len() == 3).await;
+        assert_eq!(message["delivery_status"], "read");
+    });
+    join_all(at_once).await;
+    stack.queues_are_empty().await;
+}
+
+/// A message that Twilio took and never speaks of by itself: its id and its SID.
+async fn untold(stack: &Stack) -> (String, String) {
+    let message = send_with(stack, misbehaving("lost"), 0).await;
+    let text = |key: &str| message[key].as_str().unwrap().to_owned();
+    (text("id"), text("twilio_sid"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

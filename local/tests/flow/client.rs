@@ -361,4 +361,5 @@ impl Sql {
 }
 
 /// How many inbound messages a handset's conversation holds.
-pub const INBOUND_OF: &str = "select count(*) from sms_messages where direction = 'inbound' and from_number = $1";
+pub const INBOUND_OF: &str =
+    "select count(*) from sms_messages where direction = 'inbound' and from_number = $1";

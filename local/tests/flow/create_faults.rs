@@ -74,7 +74,11 @@ async fn what_may_or_may_not_have_been_taken_stays_unknown_and_is_never_sent_aga
     stack.queues_are_empty().await;
     for (handset, id, fault, received) in sends {
         let message = stack.message(&id).await;
-        assert_eq!((&message["delivery_status"], outcomes(&message)), (&"unknown".into(), vec!["unknown"]), "{fault}");
+        assert_eq!(
+            (&message["delivery_status"], outcomes(&message)),
+            (&"unknown".into(), vec!["unknown"]),
+            "{fault}"
+        );
         assert_eq!(stack.ledger(&handset).await.len(), received, "{fault}");
     }
 }

@@ -1,4 +1,7 @@
-//! A port before another server, which a test can shut: what was connected is cut, what connects is refused.
+//! A port before another server, which a test can shut or stall.
+//!
+//! Shut, what was connected is cut and what connects is refused. Stalled, everything connects and nothing gets through,
+//! as with a server that is swapped out, or a network that swallows packets.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +10,9 @@ use std::sync::Arc;
 use local::postgres::Postgres;
 use local::sqs::Sqs;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::stack::eventually;
@@ -16,30 +21,42 @@ use crate::stack::eventually;
 pub struct Door {
     address: SocketAddr,
     open: Option<JoinHandle<()>>,
+    stalled: watch::Sender<bool>,
 }
 
 impl Door {
     /// Takes a free port, shut.
     async fn new() -> Self {
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        Self { address, open: None }
+        Self { address, open: None, stalled: watch::Sender::new(false) }
     }
 
     /// Opens it before the server at `target`.
     pub async fn open(&mut self, target: SocketAddr) {
         let address = self.address;
-        let listener =
-            eventually("the port is free", async || TcpListener::bind(address).await.ok()).await;
+        let listener = eventually("the port is free", async || TcpListener::bind(address).await.ok()).await;
+        let stalled = self.stalled.subscribe();
         self.open = Some(tokio::spawn(async move {
             // Dropped with this task, which cuts all connections.
             let mut passing = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
+            while let Ok((client, _)) = listener.accept().await {
+                let stalled = stalled.clone();
                 passing.spawn(async move {
-                    let Ok(mut server) = TcpStream::connect(target).await else { return };
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                    let Ok(server) = TcpStream::connect(target).await else { return };
+                    let ((from_client, to_client), (from_server, to_server)) =
+                        (client.into_split(), server.into_split());
+                    tokio::join!(
+                        pass(from_client, to_server, stalled.clone()),
+                        pass(from_server, to_client, stalled)
+                    );
                 });
             }
         }));
+    }
+
+    /// Lets nothing through, or everything again, what was held back first.
+    fn stall(&self, stalled: bool) {
+        self.stalled.send_replace(stalled);
     }
 
     /// Shuts it.
@@ -50,6 +67,23 @@ impl Door {
             let _ = open.await;
         }
     }
+}
+
+/// Passes bytes on until there are no more, holding them back while the door is stalled.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut stalled: watch::Receiver<bool>,
+) {
+    let mut bytes = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        if stalled.wait_for(|stalled| !stalled).await.is_err() || to.write_all(&bytes[..count]).await.is_err()
+        {
+            return;
+        }
+    }
+    // The other end may be gone already.
+    let _ = to.shutdown().await;
 }
 
 /// An SQS server outside of the stack.
@@ -64,7 +98,8 @@ impl Queues {
     pub async fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let mut door = Door::new().await;
-        let sqs = Sqs::open(&folder.path().join("queues"), &format!("http://{}", door.address), "us-east-1").unwrap();
+        let sqs = Sqs::open(&folder.path().join("queues"), &format!("http://{}", door.address), "us-east-1")
+            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, Arc::new(sqs).router()).await });
@@ -85,6 +120,11 @@ impl Queues {
     /// Makes it reachable again.
     pub async fn come_back(&mut self) {
         self.door.open(self.server).await;
+    }
+
+    /// Makes it silent, or lets it speak again and hear what it was told.
+    pub fn stall(&self, stalled: bool) {
+        self.door.stall(stalled);
     }
 }
 
@@ -121,14 +161,17 @@ impl Database {
         self.server = None;
     }
 
+    /// Makes it silent, or lets it speak again and hear what it was told.
+    pub fn stall(&self, stalled: bool) {
+        self.door.stall(stalled);
+    }
+
     /// Starts the server again, which recovers what was committed.
     pub async fn come_back(&mut self) {
         let (cluster, log) = (self.cluster(), self.folder.path().join("log"));
         // The killed server's own processes may take a moment to notice.
-        let server = eventually("the database has started", async || {
-            Postgres::start(&cluster, &log).await.ok()
-        })
-        .await;
+        let server =
+            eventually("the database has started", async || Postgres::start(&cluster, &log).await.ok()).await;
         let port = url::Url::parse(server.url()).unwrap().port().unwrap();
         self.door.open(([127, 0, 0, 1], port).into()).await;
         self.server = Some(server);

@@ -43,8 +43,11 @@ fn packages() -> PathBuf {
     let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto-5.2.5");
     if !packages.join("moto").is_dir() {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", MOTO, "--target"]).arg(&packages);
-        let output = pip.output().unwrap_or_else(|error| panic!("python3 with pip is needed to install {MOTO}: {error}"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", MOTO, "--target"])
+            .arg(&packages);
+        let output = pip
+            .output()
+            .unwrap_or_else(|error| panic!("python3 with pip is needed to install {MOTO}: {error}"));
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "cannot install {MOTO} with pip, which needs PyPI once:\n{told}");
     }

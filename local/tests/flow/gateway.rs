@@ -26,7 +26,9 @@ async fn without_a_good_key_the_gateway_answers_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_routes_and_wrong_methods_are_not_found() {
     let stack = shared().await;
-    for (method, path) in [("GET", "/nowhere"), ("GET", "/"), ("DELETE", "/sms/send"), ("PUT", "/conversations/1")] {
+    for (method, path) in
+        [("GET", "/nowhere"), ("GET", "/"), ("DELETE", "/sms/send"), ("PUT", "/conversations/1")]
+    {
         is_gateways(&exchange(stack.call(method, path)).await, 404, "Not Found");
     }
     let webhook = format!("{}/webhook/twilio/sms", stack.info.webhook_base_url);
@@ -60,7 +62,8 @@ async fn a_key_does_what_its_scopes_say_until_it_is_revoked() {
     assert_eq!(refused.json()["error"]["request_id"].as_str(), refused.request_id.as_deref());
 
     let sql = stack.sql().await;
-    let id = "select id::text from api_keys where scopes = 'conversations:read' order by created_at desc limit 1";
+    let id =
+        "select id::text from api_keys where scopes = 'conversations:read' order by created_at desc limit 1";
     let id: String = sql.row(id, &[]).await.get(0);
     let revoked = stack.invoke("manage-keys", json!({ "action": "revoke", "id": id })).await;
     assert_eq!(revoked.get("errorType"), None::<&Value>, "{revoked}");

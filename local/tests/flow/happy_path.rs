@@ -78,7 +78,9 @@ async fn a_sends_request_id_is_the_same_in_the_answer_the_row_and_the_log_of_the
     let line = lines.iter().find(|line| line["message_id"] == id.as_str()).expect("a line about the message");
     assert_eq!(line["request_id"], request_id.as_str());
     assert_eq!(stack.ledger(&handset).await.len(), 1);
-    for function in ["inbound-sms", "record-inbound", "send-sms", "send-outbound", "delivery-status", "record-status"] {
+    for function in
+        ["inbound-sms", "record-inbound", "send-sms", "send-outbound", "delivery-status", "record-status"]
+    {
         let log = format!("{:?}", stack.log(function));
         assert!(!log.contains(&handset), "{function} logs a whole number");
         assert!(!log.contains("plumber"), "{function} logs a body");

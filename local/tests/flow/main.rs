@@ -2,7 +2,7 @@
 //!
 //! `make test` builds what these tests start; `cargo test -p local --test flow` runs them alone.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test")]
 
 mod callbacks;
 mod client;

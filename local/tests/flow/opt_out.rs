@@ -10,7 +10,8 @@ async fn nothing_is_sent_after_a_stop_until_a_start() {
     let stack = shared().await;
     let handset = fresh_handset();
     // Accepted before the STOP, due after it.
-    let soon = "select to_char(now() at time zone 'utc' + interval '4 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+    let soon =
+        "select to_char(now() at time zone 'utc' + interval '4 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
     let send_at: String = stack.sql().await.row(soon, &[]).await.get(0);
     let later = json!({ "to": handset, "body": "Due after the STOP", "send_at": send_at });
     let later = exchange(stack.call("POST", "/sms/send").json(&later)).await;
@@ -35,7 +36,8 @@ async fn nothing_is_sent_after_a_stop_until_a_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn configured_replies_are_sent_once_in_the_writers_language_and_never_to_a_stop() {
-    let (english, spanish) = ("Our office is closed until Monday.", "Nuestra oficina está cerrada hasta el lunes.");
+    let (english, spanish) =
+        ("Our office is closed until Monday.", "Nuestra oficina está cerrada hasta el lunes.");
     let stack =
         Setup::impatient().with("AUTO_REPLY_EN", english).with("AUTO_REPLY_ES", spanish).start().await;
     let (writer, escritor, stopper, machine) =

@@ -49,6 +49,64 @@ async fn while_sqs_is_away_webhooks_are_spooled_and_sends_wait_and_then_all_of_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_silent_sqs_takes_after_all_is_stored_once_beside_its_copy_in_the_spool() {
+    let queues = Queues::start().await;
+    let stack = Setup::impatient().with("AWS_ENDPOINT_URL_SQS", &queues.url()).start().await;
+    let handset = fresh_handset();
+    texts_are_accepted(&stack, &handset, 1).await;
+    stack.conversation_where(&handset, |page| page["total"] == 1).await;
+    queues.stall(true);
+    texts_are_accepted(&stack, &handset, 5).await;
+    let sql = stack.sql().await;
+    assert_eq!(sql.count(SPOOLED, &[]).await, 5);
+    queues.stall(false);
+    sql.reaches(INBOUND_OF, &[&handset], 6).await;
+    sql.reaches(SPOOLED, &[], 0).await;
+    stack.queues_are_empty().await;
+    assert_eq!(sql.count(INBOUND_OF, &[&handset]).await, 6);
+    assert_eq!(stack.conversation(&handset).await.unwrap()["total"], 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_postgres_delays_nobody_for_long() {
+    let database = Database::start().await;
+    let stack = Setup::impatient()
+        .edited("ReauthorizeEvery: 2", "ReauthorizeEvery: 3600")
+        .edited("maxReceiveCount: 8", "maxReceiveCount: 1000")
+        .with("DATABASE_URL", &database.url())
+        .start()
+        .await;
+    let (handset, recipient) = (fresh_handset(), fresh_handset());
+    let id = stack.send(&recipient, "Before").await;
+    stack.reaches(&id, "delivered").await;
+
+    database.stall(true);
+    texts_are_accepted(&stack, &handset, 5).await;
+    refuses_to_send(&stack, &recipient).await;
+    assert!(!stack.queued().await.contains_key("OutboundQueue"), "a send that was refused is on no queue");
+    database.stall(false);
+    stack.conversation_where(&handset, |page| page["total"] == 5).await;
+    stack.sweeps(2).await;
+    stack.queues_are_empty().await;
+    let sql = stack.sql().await;
+    let sends = "select count(*) from sms_messages where direction = 'outbound' and to_number = $1";
+    assert_eq!(sql.count(sends, &[&recipient]).await, 1, "what was refused is not sent later");
+    assert_eq!(stack.ledger(&recipient).await.len(), 1);
+}
+
+/// Asks three times, and has to be refused in time.
+async fn refuses_to_send(stack: &Stack, recipient: &str) {
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let answer = stack.try_send(recipient, "Sent while Postgres is away").await;
+        took.push(begun.elapsed());
+        assert_eq!((answer.status, answer.code().as_str()), (503, "sms.unavailable"), "{answer:?}");
+    }
+    assert!(took.iter().min() < Some(&Duration::from_secs(2)), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once() {
     let mut database = Database::start().await;
     // Keys must be known for as long as the outage lasts, and no message may count as poison for it.
@@ -65,14 +123,7 @@ async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once(
 
     database.crash().await;
     texts_are_accepted(&stack, &handset, 30).await;
-    let mut took = Vec::new();
-    for _ in 0..3 {
-        let begun = Instant::now();
-        let answer = stack.try_send(&recipient, "Sent while Postgres is away").await;
-        took.push(begun.elapsed());
-        assert_eq!((answer.status, answer.code().as_str()), (503, "sms.unavailable"), "{answer:?}");
-    }
-    assert!(took.iter().min() < Some(&Duration::from_secs(2)), "{took:?}");
+    refuses_to_send(&stack, &recipient).await;
     assert!(!stack.queued().await.contains_key("OutboundQueue"), "a send that was refused is on no queue");
     let read = exchange(stack.call("GET", &format!("/conversations/{handset}"))).await;
     assert_eq!((read.status, read.code().as_str()), (503, "sms.unavailable"), "{read:?}");
@@ -105,7 +156,10 @@ async fn while_both_are_away_webhooks_are_refused_so_that_twilio_comes_again() {
         assert_eq!((answer.status, answer.code().as_str()), (503, "sms.unavailable"), "{answer:?}");
         assert!(answer.request_id.is_some());
         for internal in ["127.0.0.1", "refused", "sqs", "postgres", "error sending"] {
-            assert!(!answer.text.to_lowercase().contains(internal), "{internal} is nobody's business: {answer:?}");
+            assert!(
+                !answer.text.to_lowercase().contains(internal),
+                "{internal} is nobody's business: {answer:?}"
+            );
         }
     }
     database.come_back().await;

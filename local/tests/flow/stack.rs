@@ -168,11 +168,7 @@ impl Stack {
 
     /// `local` with other arguments, as somebody would type it beside the running stack.
     pub fn command(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new(self.folder.join("local"))
-            .args(arguments)
-            .current_dir(&self.folder)
-            .output()
-            .unwrap()
+        Command::new(self.folder.join("local")).args(arguments).current_dir(&self.folder).output().unwrap()
     }
 
     /// Sends the stack a signal and waits for its end.

@@ -26,10 +26,8 @@ async fn a_batch_whose_worker_is_killed_while_it_writes_is_stored_once() {
     join_all(webhooks.iter().map(|webhook| stack.accepts(webhook))).await;
     let sql = stack.sql().await;
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query ilike '%sms_messages%'";
-    eventually("a worker waits for the table", async || {
-        (sql.count(waiting, &[]).await > 0).then_some(())
-    })
-    .await;
+    eventually("a worker waits for the table", async || (sql.count(waiting, &[]).await > 0).then_some(()))
+        .await;
     assert!(kill(&stack, "record-inbound") > 0);
     lock.rollback().await.unwrap();
 

@@ -18,7 +18,7 @@ pub struct ReceiverConfig {
 
 impl ReceiverConfig {
     /// Reads `TWILIO_AUTH_TOKEN` and `PUBLIC_WEBHOOK_BASE_URL` (lists), the queue's URL from the variable `queue`,
-    /// what [`PublisherConfig`] and [`DatabaseConfig`] read, and `SPOOL_WRITE_BUDGET_MS` (3000): all the time that
+    /// what [`PublisherConfig`] and [`DatabaseConfig`] read, and `SPOOL_WRITE_BUDGET_MS` (5000): all the time that
     /// writing to the spool may take. With SQS's budget that stays far below the 15 s after which Twilio gives up.
     pub fn from_env(env: &mut Env<'_>, queue: &'static str) -> Option<Self> {
         let auth_tokens = env.secrets("TWILIO_AUTH_TOKEN");
@@ -26,7 +26,7 @@ impl ReceiverConfig {
         let queue_url = env.url(queue);
         let publisher = PublisherConfig::from_env(env);
         let database = DatabaseConfig::from_env(env);
-        let spool_budget = env.millis("SPOOL_WRITE_BUDGET_MS", 1..=10_000, 3_000);
+        let spool_budget = env.millis("SPOOL_WRITE_BUDGET_MS", 1..=10_000, 5_000);
         Some(Self {
             auth_tokens: auth_tokens?,
             public_base_urls: public_base_urls?,
