@@ -19,11 +19,13 @@ pub struct Cluster {
 impl Cluster {
     /// Sets one up in `folder`.
     pub fn start(folder: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let postgres = runtime
             .block_on(Postgres::start(&folder.join("postgres"), &folder.join("postgres.log")))
             .unwrap_or_else(|error| panic!("{error}"));
-        let pid_file = std::fs::read_to_string(postgres.data().join("postmaster.pid")).expect("a running server");
+        let pid_file =
+            std::fs::read_to_string(postgres.data().join("postmaster.pid")).expect("a running server");
         let postmaster = pid_file.lines().next().and_then(|pid| pid.trim().parse().ok()).expect("its pid");
         let url = postgres.url().to_owned();
         Self { runtime, postgres: Some(postgres), postmaster, url }

@@ -164,7 +164,12 @@ fn answer((log, changed): &(Mutex<Log>, Condvar), request: &Request) -> Option<A
     let at = Instant::now();
     let mut log = log.lock().unwrap();
     if !request.line.contains("/runtime/invocation/next ") {
-        assert!(request.line.contains("/response "), "{}: {}", request.line, String::from_utf8_lossy(&request.body));
+        assert!(
+            request.line.contains("/response "),
+            "{}: {}",
+            request.line,
+            String::from_utf8_lossy(&request.body)
+        );
         let handed_over = log.handed_over.expect("an answer follows an event");
         log.answers.push(Handled { took: at - handed_over, at, body: request.body.clone() });
         // Told to the measuring thread when the function asks again: waking it now would compete with the function.

@@ -70,9 +70,7 @@ impl Answer {
 }
 
 /// Serves connections until the process ends; `None` ends a connection.
-pub fn serve(
-    handler: impl Fn(Request) -> Option<Answer> + Send + Sync + 'static,
-) -> io::Result<SocketAddr> {
+pub fn serve(handler: impl Fn(Request) -> Option<Answer> + Send + Sync + 'static) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let handler = Arc::new(handler);

@@ -9,9 +9,16 @@ pub fn print() {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("machine cpu=\"{}\" cores={cores} kernel={}", model.map_or("unknown", |(_, name)| name), kernel.trim());
+    println!(
+        "machine cpu=\"{}\" cores={cores} kernel={}",
+        model.map_or("unknown", |(_, name)| name),
+        kernel.trim()
+    );
     println!("compiler {}", output("rustc", "--version"));
-    println!("load_average {} (others' work on the machine makes figures worse)", load.split(' ').next().unwrap_or("?"));
+    println!(
+        "load_average {} (others' work on the machine makes figures worse)",
+        load.split(' ').next().unwrap_or("?")
+    );
 }
 
 fn output(program: &str, argument: &str) -> String {

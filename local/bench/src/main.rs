@@ -33,7 +33,8 @@ use sqs::Sqs;
 use std::path::PathBuf;
 use world::World;
 
-const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations]";
+const USAGE: &str =
+    "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations]";
 
 struct Arguments {
     binaries: PathBuf,

@@ -35,7 +35,8 @@ impl Pgbench {
             .output()
             .expect("pgbench, which comes with PostgreSQL's server");
         let text = String::from_utf8_lossy(&output.stdout);
-        let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
+        let tps =
+            text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
         let problems = String::from_utf8_lossy(&output.stderr);
         tps.unwrap_or_else(|| panic!("pgbench failed: {problems}")) * rows as f64
     }

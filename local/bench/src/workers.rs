@@ -30,8 +30,9 @@ fn record_inbound(
     let function = world.start("record-inbound", &database.url, Vec::new());
     let batches = |series: u64, rows: u64| {
         let batch = |first| {
-            let webhooks: Vec<_> =
-                (first..first + size).map(|number| (traffic::inbound(series, number), String::new())).collect();
+            let webhooks: Vec<_> = (first..first + size)
+                .map(|number| (traffic::inbound(series, number), String::new()))
+                .collect();
             traffic::batch("inbound", &webhooks)
         };
         (0..rows).step_by(size as usize).map(batch).collect::<Vec<_>>()
