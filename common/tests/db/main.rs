@@ -1,5 +1,4 @@
 //! The statements against a real Postgres, one migrated database per test.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 mod inbound;

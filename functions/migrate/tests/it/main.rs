@@ -1,5 +1,4 @@
 //! The built binary, through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 use serde_json::{Value, json};
