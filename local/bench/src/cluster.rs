@@ -3,7 +3,7 @@
 use crate::processes;
 use common::db::{DatabaseConfig, Db, migrations};
 use local::postgres::Postgres;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
@@ -12,6 +12,7 @@ use tokio_postgres::{Client, NoTls};
 pub struct Cluster {
     runtime: Runtime,
     postgres: Option<Postgres>,
+    folder: PathBuf,
     postmaster: u32,
     url: String,
 }
@@ -21,14 +22,15 @@ impl Cluster {
     pub fn start(folder: &Path) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let data = folder.join("postgres");
         let postgres = runtime
-            .block_on(Postgres::start(&folder.join("postgres"), &folder.join("postgres.log")))
+            .block_on(Postgres::start(&data, &folder.join("postgres.log")))
             .unwrap_or_else(|error| panic!("{error}"));
         let pid_file =
             std::fs::read_to_string(postgres.data().join("postmaster.pid")).expect("a running server");
         let postmaster = pid_file.lines().next().and_then(|pid| pid.trim().parse().ok()).expect("its pid");
         let url = postgres.url().to_owned();
-        Self { runtime, postgres: Some(postgres), postmaster, url }
+        Self { runtime, postgres: Some(postgres), folder: data, postmaster, url }
     }
 
     /// Makes a migrated database.
@@ -64,6 +66,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(postgres) = self.postgres.take() {
             self.runtime.block_on(postgres.stop());
+            // Run by root, the server may have had to keep its data elsewhere than in the temporary folder.
+            if let Err(error) = local::postgres::remove_data(&self.folder) {
+                eprintln!("the server's data are left behind: {error}");
+            }
         }
     }
 }
