@@ -1,5 +1,4 @@
 //! The built binary, through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
