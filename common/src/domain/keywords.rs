@@ -6,7 +6,7 @@
 //!    <https://help.twilio.com/articles/223134027>), or one of their Spanish and Portuguese counterparts. Case,
 //!    accents, punctuation, emoji and white space around it don't matter.
 //! 2. **Free-text refusals**: regulators ask for any reasonable means (47 CFR 64.1200(a)(10)), so a sentence that
-//!    refuses messages opts out as well. What counts is written down as patterns in [`refusals`], and as a table of
+//!    refuses messages opts out as well. What counts is written down as patterns in `refusals`, and as a table of
 //!    refusals and near-misses in the tests: the table is the rule, the patterns are how it is kept.
 //! 3. Everything else is nothing: "stop by tomorrow", "cancel my appointment", "yes please come".
 //!

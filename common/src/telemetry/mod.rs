@@ -1,9 +1,9 @@
 //! Logs, metrics and request identities, in one place for all functions.
 //!
-//! - **Logs** are JSON lines on stdout with the keys that Lambda Powertools made standard ([`log`]). They carry no
+//! - **Logs** are JSON lines on stdout with the keys that Lambda Powertools made standard (`log`). They carry no
 //!   bodies, no phone numbers and no secrets: the last four digits of a number are all that may be shown.
 //! - **Metrics** are recorded where something happens, by [`count`] and [`record`], and written once an invocation
-//!   in CloudWatch's embedded metric format ([`metrics`]), which costs no call to anything.
+//!   in CloudWatch's embedded metric format (`metrics`), which costs no call to anything.
 //! - **Identities**: an [`invocation`] span holds Lambda's request id; within it a [`request`] span holds the id
 //!   that follows one message from the webhook to the handset, through [`crate::queue`]'s message attributes.
 //!

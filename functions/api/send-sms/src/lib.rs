@@ -1,7 +1,7 @@
 //! POST /sms/send: a message that is stored first and put on a queue second.
 //!
 //! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `idempotency_keys`); puts the message's id on
-//! [outbound] (`OUTBOUND_QUEUE_URL`) unless it is to be sent later. When SQS does not take it the answer is 202 all the
+//! `[outbound]` (`OUTBOUND_QUEUE_URL`) unless it is to be sent later. When SQS does not take it the answer is 202 all the
 //! same: the row is there, and the next sweep puts it on the queue. When Postgres does not take it the answer is 503
 //! within two seconds, and nothing is on the queue.
 

@@ -1,7 +1,7 @@
 //! Every minute: puts back on its queue what should be there and is not.
 //!
-//! - webhooks that SQS did not take, from the spool to [inbound] and [status];
-//! - sends that are due, whose time for another try has come, or that got lost on their way to [outbound];
+//! - webhooks that SQS did not take, from the spool to `[inbound]` and `[status]`;
+//! - sends that are due, whose time for another try has come, or that got lost on their way to `[outbound]`;
 //! - claims of functions that died: their messages become `unknown`, they are not sent again;
 //! - status callbacks that came before their message's SID was known;
 //! - idempotency keys that are past their time.

@@ -1,6 +1,6 @@
 //! POST /webhook/twilio/status: what became of a message that was sent, proven genuine and made durable.
 //!
-//! Reads nothing; writes to the queue [status] (`STATUS_QUEUE_URL`), or to the spool in Postgres when SQS does not take it.
+//! Reads nothing; writes to the queue `[status]` (`STATUS_QUEUE_URL`), or to the spool in Postgres when SQS does not take it.
 //! What it refuses, in this order: a body over 64 KiB (413), a wrong signature (403), a body that is no form or names
 //! no message (400). When nothing durable takes the webhook it answers 503, and Twilio comes again.
 

@@ -54,7 +54,7 @@ impl AutoReplies {
     }
 }
 
-/// Stores the answers that stored messages call for and puts them on [outbound].
+/// Stores the answers that stored messages call for and puts them on `[outbound]`.
 ///
 /// A duplicate is looked at again: if the function died between storing the message and this, its answer is still
 /// owed, and Postgres knows whether it is.

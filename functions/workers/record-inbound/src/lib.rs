@@ -1,6 +1,6 @@
-//! Consumer of [inbound]: stores inbound messages, a batch in one statement, and the answers owed to them.
+//! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and the answers owed to them.
 //!
-//! Reads and writes Postgres; puts automatic replies, where they are configured, on [outbound]
+//! Reads and writes Postgres; puts automatic replies, where they are configured, on `[outbound]`
 //! (`OUTBOUND_QUEUE_URL`). Outcomes are those of [`common::queue`].
 
 mod auto_reply;

@@ -1,4 +1,4 @@
-//! Consumer of [status]: appends status callbacks to the history and moves their messages forward, a batch in one
+//! Consumer of `[status]`: appends status callbacks to the history and moves their messages forward, a batch in one
 //! statement.
 //!
 //! Reads and writes Postgres. Outcomes are those of [`common::queue`].

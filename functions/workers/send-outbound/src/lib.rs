@@ -1,4 +1,4 @@
-//! Consumer of [outbound]: claims each message, hands it to Twilio, and records what came of it.
+//! Consumer of `[outbound]`: claims each message, hands it to Twilio, and records what came of it.
 //!
 //! Reads and writes Postgres, calls Twilio. A claim is committed before the call, so a message that comes twice, or
 //! to two functions at once, is called for once; whoever dies in between leaves a claim that the sweep turns into
