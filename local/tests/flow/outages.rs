@@ -72,7 +72,7 @@ async fn a_silent_postgres_delays_nobody_for_long() {
     let database = Database::start().await;
     let stack = Setup::impatient()
         .edited("ReauthorizeEvery: 2", "ReauthorizeEvery: 3600")
-        .edited("maxReceiveCount: 8", "maxReceiveCount: 1000")
+        .edited("maxReceiveCount: 10", "maxReceiveCount: 1000")
         .with("DATABASE_URL", &database.url())
         .start()
         .await;
@@ -112,7 +112,7 @@ async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once(
     // Keys must be known for as long as the outage lasts, and no message may count as poison for it.
     let stack = Setup::impatient()
         .edited("ReauthorizeEvery: 2", "ReauthorizeEvery: 3600")
-        .edited("maxReceiveCount: 8", "maxReceiveCount: 1000")
+        .edited("maxReceiveCount: 10", "maxReceiveCount: 1000")
         .with("DATABASE_URL", &database.url())
         .start()
         .await;

@@ -21,7 +21,7 @@ fn message(stack: &crate::stack::Stack, handset: &str, sid: &str) -> String {
 async fn poison_ends_among_the_dead_letters_as_it_came_and_harms_no_neighbour() {
     let stack = Setup::impatient()
         .edited("VisibilityTimeout: 5", "VisibilityTimeout: 2")
-        .edited("maxReceiveCount: 8", "maxReceiveCount: 3")
+        .edited("maxReceiveCount: 10", "maxReceiveCount: 3")
         .start()
         .await;
     let handset = fresh_handset();

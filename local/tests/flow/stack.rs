@@ -58,8 +58,8 @@ impl Setup {
     /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two.
     pub fn impatient() -> Self {
         Self::as_deployed()
-            .edited("VisibilityTimeout: 120", "VisibilityTimeout: 5")
-            .edited("VisibilityTimeout: 360", "VisibilityTimeout: 5")
+            .edited("VisibilityTimeout: 30", "VisibilityTimeout: 5")
+            .edited("VisibilityTimeout: 60", "VisibilityTimeout: 5")
             .edited("ReauthorizeEvery: 60", "ReauthorizeEvery: 2")
             .with("SMS_SCHEDULE_SECONDS", "1")
             .with("SEND_REQUEUE_AFTER_SECONDS", "5")
