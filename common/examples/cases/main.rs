@@ -6,6 +6,7 @@
 mod language;
 mod phones;
 mod segments;
+mod signatures;
 
 use std::fmt::Debug;
 use std::io::{self, Write};
@@ -19,8 +20,12 @@ use serde_json::Value;
 /// One case file: its name without the ending, and what runs it.
 type Suite = (&'static str, fn(&Path) -> Result<Tally, Error>);
 
-const SUITES: [Suite; 3] =
-    [("language", language::run), ("phones", phones::run), ("segments", segments::run)];
+const SUITES: [Suite; 4] = [
+    ("language", language::run),
+    ("phones", phones::run),
+    ("segments", segments::run),
+    ("twilio_signatures", signatures::run),
+];
 
 type Error = Box<dyn std::error::Error>;
 
