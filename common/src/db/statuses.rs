@@ -147,7 +147,7 @@ fn joined(holds: impl Fn(Status) -> bool) -> String {
 }
 
 /// Joins the statuses that a message may leave for `next`.
-pub(super) fn replaced_by(next: Status) -> String {
+pub(in crate::db) fn replaced_by(next: Status) -> String {
     joined(|held| held.may_become(next))
 }
 

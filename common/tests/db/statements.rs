@@ -1,13 +1,17 @@
 //! Every statement of `src/db` against the migrated schema, whether or not a test runs it.
 
+use std::path::Path;
 use testing::Database;
 
 /// Reads the SQL constants out of the sources, so that none can be forgotten: `const NAME: &str = "…";`.
-fn statements() -> Vec<(String, String)> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/db");
+fn statements(folder: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut statements(&path));
+            continue;
+        }
         // Its statements are parts of scripts, and so of no parameters and no results.
         if path.ends_with("migrations.rs") {
             continue;
@@ -33,7 +37,7 @@ fn statements() -> Vec<(String, String)> {
 #[tokio::test]
 async fn every_statement_fits_the_schema_and_returns_no_type_that_needs_another_query() {
     let database = Database::create().await;
-    let statements = statements();
+    let statements = statements(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/db")));
     assert!(statements.len() >= 22, "the constants are no longer found: {statements:?}");
     for (name, sql) in statements {
         let prepared = match database.client.prepare(&sql).await {
