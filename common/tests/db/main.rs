@@ -3,6 +3,7 @@
 
 mod inbound;
 mod migrations;
+mod renewals;
 mod sends;
 mod statements;
 mod statuses;
