@@ -18,4 +18,5 @@ mod poison;
 mod restart;
 mod second_creates;
 mod stack;
+mod unknown;
 mod worker_killed;
