@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 mod inbound;
+mod languages;
 mod migrations;
 mod sends;
 mod statements;
