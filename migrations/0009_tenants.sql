@@ -24,7 +24,8 @@ create index sms_conversations_tenant_due on sms_conversations (tenant_next_chec
 create index sms_conversations_of_tenant on sms_conversations (tenant_id) where tenant_id is not null;
 
 -- What is known of a tenant beyond their numbers: the language that their profile holds, as far as we know, the last one
--- that we decided for, and the one that the profile is still to be told.
+-- that we decided for, and the one that the profile is still to be told. preference_at is when we found the preference
+-- there, and null if we told it.
 create table sms_tenants (
     tenant_id           text primary key,
     language_preference text check (language_preference in ('en', 'es', 'pt')),

@@ -6,8 +6,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many failures in a row open it.
-const FAILURES: u32 = 3;
+/// So many failures in a row open it: more than the tries for one number, so that one alone can't.
+const FAILURES: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Breaker {

@@ -15,7 +15,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// No wait is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// One spelling is asked for so often at most, however much of the budget is left.
-const TRIES: u32 = 4;
+const TRIES: u32 = 3;
 
 /// Where the Monitor is, and how long it may take.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct MonitorConfig {
 impl MonitorConfig {
     /// Reads `MONITOR_API_URL`, without which there is no Monitor, `MONITOR_TIMEOUT_MS` (3000): how long a call may take,
     /// `MONITOR_BUDGET_MS` (10000): how long all calls about one number may take, and `MONITOR_BREAKER_SECONDS` (30): how
-    /// long nobody asks after three failures in a row.
+    /// long nobody asks after five failures in a row.
     pub fn from_env(env: &mut Env<'_>) -> Option<Option<Self>> {
         let base_url = env.optional_url("MONITOR_API_URL");
         let timeout = env.millis("MONITOR_TIMEOUT_MS", 1..=30_000, 3_000);
