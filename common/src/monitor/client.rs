@@ -131,3 +131,6 @@ impl MonitorClient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
