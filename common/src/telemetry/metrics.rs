@@ -76,6 +76,8 @@ metrics! {
     SendsUnknown = "sends_unknown", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
+    /// Messages that Twilio took, could not deliver, and that are created anew.
+    SendsRenewed = "sends_renewed", Count;
     /// Pending sends that a sweep put back on their queue.
     SendsRequeued = "sends_requeued", Count;
     /// Replies that this service owed by itself.

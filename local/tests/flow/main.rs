@@ -20,6 +20,7 @@ mod outages;
 mod poison;
 mod redelivery;
 mod restart;
+mod second_creates;
 mod sender_killed;
 mod stack;
 mod stop_meets_send;
