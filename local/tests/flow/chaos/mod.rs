@@ -123,6 +123,7 @@ fn setup(database: &Database, queues: &Queues) -> Setup {
         .with("SEND_REQUEUE_AFTER_SECONDS", "5")
         .with("SEND_CLAIM_TIMEOUT_SECONDS", "12")
         .with("SEND_RETRY_DELAYS_SECONDS", "1,2")
+        .with("TRANSIENT_RETRY_DELAYS_SECONDS", "1,2")
         .with("TWILIO_TIMEOUT_MS", "1500")
 }
 
