@@ -78,6 +78,10 @@ metrics! {
     SendsResolved = "sends_resolved", Count;
     /// Unknown sends that are left to a person: somebody must decide.
     SendsParked = "sends_parked", Count;
+    /// Inbound messages found in Twilio's list, whose webhooks never came: somebody must look why.
+    InboundRecovered = "inbound_recovered", Count;
+    /// Statuses found in Twilio's list, whose callbacks never came.
+    StatusesRecovered = "statuses_recovered", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
     /// Messages that Twilio took, could not deliver, and that are created anew.
