@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_api_keys_and_idempotency", include_str!("../../../migrations/0004_api_keys_and_idempotency.sql")),
     ("0005_store_inbound", include_str!("../../../migrations/0005_store_inbound.sql")),
     ("0006_events", include_str!("../../../migrations/0006_events.sql")),
+    ("0007_dispatch", include_str!("../../../migrations/0007_dispatch.sql")),
 ];
 
 /// The advisory lock under which migrations run: any number does, as long as it is always the same.

@@ -2,15 +2,18 @@
 
 mod claim;
 mod create;
+mod expire;
 mod finish;
 mod reply;
 mod sweep;
 
-pub use claim::{Claimed, claim, opted_out};
+pub(in crate::db) use claim::HORIZON;
+pub use claim::{Asked, Claimed, Claims, Pace, claim, opted_out};
 pub use create::{Created, IDEMPOTENCY_TTL, Idempotency, NewSend, Repeated, create, repeated};
+pub use expire::expire;
 pub use finish::{Outcome, finish};
 pub use reply::{NewReply, create_replies};
-pub use sweep::{abandon_claims, not_enqueued, take_due};
+pub use sweep::abandon_claims;
 
 /// The error code of a message that was not sent because its recipient had opted out.
 pub const OPTED_OUT: &str = "opted_out";

@@ -76,8 +76,10 @@ metrics! {
     SendsUnknown = "sends_unknown", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
-    /// Pending sends that a sweep put back on their queue.
-    SendsRequeued = "sends_requeued", Count;
+    /// Senders that a sweep put on the queue since they had something to do.
+    SendersWoken = "senders_woken", Count;
+    /// Senders held, since Twilio refuses or limits what they send.
+    SendersHeld = "senders_held", Count;
     /// Replies that this service owed by itself.
     AutoReplies = "auto_replies", Count;
     /// Handsets that opted out.
