@@ -15,6 +15,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_store_inbound", include_str!("../../../migrations/0005_store_inbound.sql")),
     ("0006_events", include_str!("../../../migrations/0006_events.sql")),
     ("0007_dispatch", include_str!("../../../migrations/0007_dispatch.sql")),
+    ("0008_outcomes", include_str!("../../../migrations/0008_outcomes.sql")),
+    ("0010_pages", include_str!("../../../migrations/0010_pages.sql")),
 ];
 
 /// The advisory lock under which migrations run: any number does, as long as it is always the same.

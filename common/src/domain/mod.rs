@@ -6,4 +6,5 @@ pub mod language;
 pub mod message;
 pub mod pace;
 pub mod phone;
+pub mod renewal;
 pub mod segments;

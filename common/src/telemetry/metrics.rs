@@ -80,6 +80,8 @@ metrics! {
     SendersWoken = "senders_woken", Count;
     /// Senders held, since Twilio refuses or limits what they send.
     SendersHeld = "senders_held", Count;
+    /// Messages that Twilio took, could not deliver, and that are created anew.
+    SendsRenewed = "sends_renewed", Count;
     /// Replies that this service owed by itself.
     AutoReplies = "auto_replies", Count;
     /// Handsets that opted out.

@@ -39,7 +39,10 @@ pub fn new_send(to: &str) -> NewSend {
 /// Stores a message and claims it.
 pub async fn claimed(db: &Db, send: NewSend) -> Claimed {
     assert!(matches!(sends::create(db, &send, None).await.unwrap(), Created::Stored { .. }));
-    claims_of(db, &[send.id], now()).await.claimed.remove(0)
+    // Neither the pace nor another message of the same sender may come first.
+    let asked = Asked { allowed: Some(vec![send.id]), ..Asked::messages(&[send.id]) };
+    let pace = Pace { burst: 100_000, ..Pace::default() };
+    sends::claim(db, &asked, &pace, now()).await.unwrap().claimed.remove(0)
 }
 
 /// Claims for the senders of messages, at the pace that is the default.

@@ -16,7 +16,7 @@ use super::auth::{Caller, caller};
 use super::clock::{now, rfc2822};
 use super::create::{self, Form};
 use super::error::ApiError;
-use super::exchange::Exchange;
+use super::exchange::{CreateRecord, Exchange};
 use super::faults::{Facts, Fault, Operation};
 use super::list;
 use super::message::{API_VERSION, Message};
@@ -68,6 +68,7 @@ async fn create_message(
     Path(account): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let at = now();
     let caller = caller(&exchange.config, request.headers(), &account)?;
     let resets = exchange.faults().resets_unread(Operation::Create);
     if resets {
@@ -82,6 +83,13 @@ async fn create_message(
         body: form.get("Body").unwrap_or_default(),
     };
     let fault = exchange.faults().meet(Operation::Create, &facts);
+    exchange.log_create(CreateRecord {
+        at,
+        to: facts.to.to_owned(),
+        from: facts.from.to_owned(),
+        body: facts.body.to_owned(),
+        fault: fault.clone(),
+    });
     let plan = fault.as_ref().map(Fault::plan).unwrap_or_default();
     let run = async || match create::message(&exchange, caller, &form, plan) {
         Ok(message) => created(&exchange, caller, message).await,
@@ -94,7 +102,7 @@ async fn created(exchange: &Arc<Exchange>, caller: Caller, message: Message) -> 
     let answer = json_answer(StatusCode::CREATED, &exchange.resource(&message));
     if caller == Caller::Live {
         let early = message.plan.callbacks.early;
-        let journey = exchange.accept(message);
+        let Ok(journey) = exchange.accept(message) else { return ApiError::of(21611).into_response() };
         if early {
             // It ends with the simulator at the latest, and cannot panic.
             let _ = journey.await;

@@ -16,5 +16,6 @@ mod opt_out;
 mod outages;
 mod poison;
 mod restart;
+mod second_creates;
 mod stack;
 mod worker_killed;

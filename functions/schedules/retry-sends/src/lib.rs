@@ -19,6 +19,7 @@ use common::db::senders::{self, WakeUp};
 use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
 use common::queue::{DispatchMessage, PublishError, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
+use common::twilio::RenewalPolicy;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub struct Config {
     queues: Queues,
     max_age: Duration,
     claim_timeout: Duration,
+    renewals: RenewalPolicy,
 }
 
 /// Where things are put back.
@@ -56,8 +58,8 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows: what [`DatabaseConfig`] and [`PublisherConfig`] read, the three queues' URLs,
-    /// `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait, and
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`RenewalPolicy`] read, the three queues'
+    /// URLs, `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait, and
     /// `SEND_CLAIM_TIMEOUT_SECONDS` (180): how long a function may hold a message before it is taken for dead, which
     /// must be longer than `send-outbound` can run.
     ///
@@ -73,6 +75,7 @@ impl Config {
         let outbound = env.url("OUTBOUND_QUEUE_URL");
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
         let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 180);
+        let renewals = RenewalPolicy::from_env(&mut env);
         env.finish(|| {
             Some(Self {
                 database: database?,
@@ -84,6 +87,7 @@ impl Config {
                 },
                 max_age: max_age?,
                 claim_timeout: claim_timeout?,
+                renewals: renewals?,
             })
         })
     }
@@ -97,6 +101,7 @@ pub struct App {
     queues: Queues,
     max_age: Duration,
     claim_timeout: Duration,
+    renewals: RenewalPolicy,
 }
 
 impl App {
@@ -112,6 +117,7 @@ impl App {
             queues: config.queues,
             max_age: config.max_age,
             claim_timeout: config.claim_timeout,
+            renewals: config.renewals,
         })
     }
 }
@@ -159,11 +165,15 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
         claims_abandoned: part("claims", abandon_claims(app).await),
         sends_expired: part("expired sends", expire(app).await),
         senders_woken: part("sends", wake(app).await),
-        callbacks_joined: part("callbacks", statuses::join_orphans(&app.db, None).await.map_err(Into::into)),
+        callbacks_joined: part("callbacks", join_callbacks(app).await),
     };
     let forgotten = maintenance::forget_idempotency_keys(&app.db, clock::now(), PAGE * 10).await;
     part("idempotency keys", forgotten.map(|()| 0).map_err(Into::into));
     if failures > 0 { Err(SweepError::Parts(failures)) } else { Ok(swept) }
+}
+
+async fn join_callbacks(app: &App) -> Result<usize, SweepError> {
+    Ok(statuses::join_orphans(&app.db, None, &app.renewals, clock::now()).await?)
 }
 
 async fn abandon_claims(app: &App) -> Result<usize, SweepError> {

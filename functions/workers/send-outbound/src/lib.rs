@@ -21,7 +21,7 @@ use common::db::sends::{self, Asked, Claims, Pace};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
-use common::twilio::{ClientError, TwilioClient, TwilioConfig};
+use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
 use std::collections::HashSet;
 use tracing::Instrument;
 
@@ -32,6 +32,7 @@ pub struct Config {
     twilio: TwilioConfig,
     callback_base_url: String,
     retry: RetryPolicy,
+    renewals: RenewalPolicy,
     pace: Pace,
     publisher: PublisherConfig,
     queue_url: String,
@@ -47,8 +48,9 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`] and [`PublisherConfig`] read;
-    /// `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status; `OUTBOUND_QUEUE_URL`; and the pace:
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`] and
+    /// [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status;
+    /// `OUTBOUND_QUEUE_URL`; and the pace:
     /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
     /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses.
     ///
@@ -61,6 +63,7 @@ impl Config {
         let twilio = TwilioConfig::from_env(&mut env);
         let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
         let retry = RetryPolicy::from_env(&mut env);
+        let renewals = RenewalPolicy::from_env(&mut env);
         let pace = pace::from_env(&mut env, retry.as_ref());
         let publisher = PublisherConfig::from_env(&mut env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
@@ -70,6 +73,7 @@ impl Config {
                 twilio: twilio?,
                 callback_base_url: base_urls?.into_iter().next()?,
                 retry: retry?,
+                renewals: renewals?,
                 pace: pace?,
                 publisher: publisher?,
                 queue_url: queue_url?.into(),
@@ -85,6 +89,7 @@ pub struct App {
     twilio: TwilioClient,
     callback_base_url: String,
     retry: RetryPolicy,
+    renewals: RenewalPolicy,
     pace: Pace,
     publisher: Publisher,
     queue_url: String,
@@ -116,6 +121,7 @@ impl App {
             twilio,
             callback_base_url: config.callback_base_url,
             retry: config.retry,
+            renewals: config.renewals,
             pace: config.pace,
             publisher: Publisher::new(config.publisher),
             queue_url: config.queue_url,

@@ -125,7 +125,8 @@ async fn record(app: &App, claim: &Claimed, outcome: &Outcome) {
         tokio::time::sleep(plan::jitter(attempt)).await;
     }
     if let Outcome::Accepted { twilio_sid, .. } = outcome
-        && let Err(error) = statuses::join_orphans(&app.db, Some(twilio_sid)).await
+        && let Err(error) =
+            statuses::join_orphans(&app.db, Some(twilio_sid), &app.renewals, clock::now()).await
     {
         tracing::warn!(error = common::error::chain(&error), "early callbacks wait for the next sweep");
     }
