@@ -82,6 +82,16 @@ metrics! {
     SendsRequeued = "sends_requeued", Count;
     /// Replies that this service owed by itself.
     AutoReplies = "auto_replies", Count;
+    /// Conversations that became a tenant's, or another tenant's.
+    TenantsIdentified = "tenants_identified", Count;
+    /// Numbers that several tenants claim: somebody must decide.
+    TenantsAmbiguous = "tenants_ambiguous", Count;
+    /// Numbers about which the Monitor gave no answer.
+    TenantLookupsFailed = "tenant_lookups_failed", Count;
+    /// Tenants whose profile was told their language.
+    ProfilesTold = "profiles_told", Count;
+    /// Tenants whose profile could not be told their language; the schedule tries again.
+    ProfilePushesFailed = "profile_pushes_failed", Count;
     /// Handsets that opted out.
     OptOuts = "opt_outs", Count;
     /// API requests answered 5xx.
