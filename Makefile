@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench help run clean-data key test cases lint tools
+.PHONY: bench chaos help run clean-data key test cases lint tools
 
 # RELEASE=1 builds and runs what a deployment would.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -25,6 +25,12 @@ test: ## Runs every test: units, SQL, each binary through the Runtime API, the f
 	cargo build --workspace --bins
 	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
+chaos: ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
+	@local/get-postgres.sh
+	cargo build --workspace --bins
+	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
+		cargo test --package local --test flow -- chaos:: --nocapture
+
 cases: ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
 	@cargo run --quiet --package common --example cases
 
@@ -45,7 +51,7 @@ $(PYTHON)/.installed: local/requirements.txt
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|conversations
+bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations
 	@local/get-postgres.sh
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
 	cargo build --package bench

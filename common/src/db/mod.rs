@@ -16,6 +16,7 @@ pub mod senders;
 pub mod sends;
 pub mod spool;
 pub mod statuses;
+pub mod tenants;
 
 pub use connect::DatabaseConfig;
 pub use error::DbError;

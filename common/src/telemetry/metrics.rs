@@ -74,6 +74,10 @@ metrics! {
     SendsDeferred = "sends_deferred", Count;
     /// Sends of which it is not known whether Twilio took them.
     SendsUnknown = "sends_unknown", Count;
+    /// Unknown sends of which it was found out whether Twilio took them.
+    SendsResolved = "sends_resolved", Count;
+    /// Unknown sends that are left to a person: somebody must decide.
+    SendsParked = "sends_parked", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
     /// Senders that a sweep put on the queue since they had something to do.
@@ -84,6 +88,16 @@ metrics! {
     SendsRenewed = "sends_renewed", Count;
     /// Replies that this service owed by itself.
     AutoReplies = "auto_replies", Count;
+    /// Conversations that became a tenant's, or another tenant's.
+    TenantsIdentified = "tenants_identified", Count;
+    /// Numbers that several tenants claim: somebody must decide.
+    TenantsAmbiguous = "tenants_ambiguous", Count;
+    /// Numbers about which the Monitor gave no answer.
+    TenantLookupsFailed = "tenant_lookups_failed", Count;
+    /// Tenants whose profile was told their language.
+    ProfilesTold = "profiles_told", Count;
+    /// Tenants whose profile could not be told their language; the schedule tries again.
+    ProfilePushesFailed = "profile_pushes_failed", Count;
     /// Handsets that opted out.
     OptOuts = "opt_outs", Count;
     /// API requests answered 5xx.

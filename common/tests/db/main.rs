@@ -3,6 +3,7 @@
 
 mod conversations;
 mod inbound;
+mod languages;
 mod migrations;
 mod renewals;
 mod sends;

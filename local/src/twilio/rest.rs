@@ -17,7 +17,7 @@ use super::clock::{now, rfc2822};
 use super::create::{self, Form};
 use super::error::ApiError;
 use super::exchange::{CreateRecord, Exchange};
-use super::faults::{Facts, Fault, Operation};
+use super::faults::{Facts, Fault, Met, Operation};
 use super::list;
 use super::message::{API_VERSION, Message};
 use super::server::Connection;
@@ -90,7 +90,7 @@ async fn create_message(
         body: facts.body.to_owned(),
         fault: fault.clone(),
     });
-    let plan = fault.as_ref().map(Fault::plan).unwrap_or_default();
+    let plan = fault.as_ref().map(Met::plan).unwrap_or_default();
     let run = async || match create::message(&exchange, caller, &form, plan) {
         Ok(message) => created(&exchange, caller, message).await,
         Err(error) => error.into_response(),
@@ -111,13 +111,13 @@ async fn created(exchange: &Arc<Exchange>, caller: Caller, message: Message) -> 
     answer
 }
 
-/// Answers a request that meets `fault`; `run` does what was asked for and makes the ordinary answer.
+/// Answers a request that meets what `met` says; `run` does what was asked for and makes the ordinary answer.
 async fn with_fault(
-    fault: Option<Fault>,
+    met: Option<Met>,
     connection: &Connection,
     run: impl AsyncFnOnce() -> Response,
 ) -> Response {
-    match fault {
+    match met.map(|met| met.fault) {
         Some(Fault::ResetBeforeRead {}) => connection.reset().await,
         Some(Fault::ResetAfterRead { accept }) => {
             if accept {
