@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench help run clean-data key test cases lint tools
+.PHONY: bench chaos help run clean-data key test cases lint tools
 
 # RELEASE=1 builds and runs what a deployment would.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -24,6 +24,12 @@ test: ## Runs every test: units, SQL, each binary through the Runtime API, the f
 	@local/get-postgres.sh
 	cargo build --workspace --bins
 	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
+
+chaos: ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
+	@local/get-postgres.sh
+	cargo build --workspace --bins
+	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
+		cargo test --package local --test flow -- chaos:: --nocapture
 
 cases: ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
 	@cargo run --quiet --package common --example cases

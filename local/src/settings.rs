@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::twilio::SenderQueue;
+
 /// Where the stack is, and what it is told.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -16,6 +18,8 @@ pub struct Settings {
     pub port: u16,
     /// The Twilio simulator's port; 0 takes a free one.
     pub twilio_port: u16,
+    /// How fast the Twilio simulator's numbers send, and how much waits for them; none for everything at once.
+    pub twilio_queue: Option<SenderQueue>,
     /// Replaces every schedule's expression.
     pub schedule_tick: Option<Duration>,
     /// The most processes of one function.
@@ -59,12 +63,17 @@ impl Settings {
                 wanted: "a port",
             }),
         };
+        let segments = number("SMS_TWILIO_QUEUE_SEGMENTS")?;
         Ok(Self {
             data: root.join("target/local"),
             root,
             binaries,
             port: port("SMS_PORT", 9000)?,
             twilio_port: port("SMS_TWILIO_PORT", 9010)?,
+            twilio_queue: number("SMS_TWILIO_SEGMENTS_PER_SECOND")?.map(|rate| {
+                let queue = SenderQueue::with_rate(rate.max(1).into());
+                segments.map_or(queue, |segments| SenderQueue { segments: segments.max(1).into(), ..queue })
+            }),
             schedule_tick: number("SMS_SCHEDULE_SECONDS")?
                 .map(|seconds| Duration::from_secs(seconds.max(1).into())),
             max_processes: number("SMS_MAX_PROCESSES")?.map_or(32, |most| most.max(1) as usize),

@@ -27,6 +27,7 @@ fn functions() -> BTreeMap<String, Option<Read>> {
         get_conversation,
         get_message,
         health,
+        identify_tenant,
         inbound_sms,
         manage_keys,
         migrate,

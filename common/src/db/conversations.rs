@@ -70,27 +70,9 @@ pub enum PageStart {
     After(Timestamp, Uuid),
 }
 
-/// One round trip for both: the conversation stands in every row, which costs less than asking twice. The variants
-/// are tried in their order; the first that is a conversation's number wins.
-pub(crate) const PAGE: &str = "
-with conversation as (
-    select c.* from unnest($2::text[]) with ordinality as v (number, position)
-    join sms_conversations c on c.account_sid = $1 and c.phone_number_canonical = v.number
-    order by v.position limit 1
-)
-select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.workflow_type, c.workflow_id,
-    c.language_detected, c.language_confidence, c.opted_out_at, c.last_message_at, c.message_count,
-    m.id, m.direction, m.from_number, m.to_number, m.message_content, m.media, m.twilio_sid, m.delivery_status,
-    m.error_code, m.language, m.language_confidence, m.created_at
-from conversation c
-left join lateral (
-    select * from sms_messages m
-    where m.conversation_id = c.id
-      and ($3::timestamptz is null or (m.created_at, m.id) < ($3, $4))
-    order by m.created_at desc, m.id desc
-    offset $5 limit $6
-) m on true
-order by m.created_at desc, m.id desc";
+/// Runs the function that `migrations/0010_pages.sql` explains. One round trip for both: the conversation stands in every
+/// row, which costs less than asking twice.
+pub(crate) const PAGE: &str = "select * from sms_conversation_page($1, $2, $3, $4, $5, $6)";
 
 /// Reads a conversation by the first variant of its number that is known, with a page of its messages, newest first.
 ///

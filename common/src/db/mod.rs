@@ -15,6 +15,7 @@ pub mod migrations;
 pub mod sends;
 pub mod spool;
 pub mod statuses;
+pub mod tenants;
 
 pub use connect::DatabaseConfig;
 pub use error::DbError;

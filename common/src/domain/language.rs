@@ -21,7 +21,7 @@ mod model;
 mod tests;
 mod words;
 
-pub use decision::{Decision, Held, PUSH_CONFIDENCE, Source, decide};
+pub use decision::{Evidence, PUSH_CONFIDENCE, Source, Strength, decide};
 
 /// A language that tenants are answered in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,4 +5,5 @@ pub mod keywords;
 pub mod language;
 pub mod message;
 pub mod phone;
+pub mod renewal;
 pub mod segments;

@@ -90,6 +90,19 @@ pub struct Principal {
     pub scopes: String,
 }
 
+/// What an authorizer hands on: the holder of a key, or that it could not be asked whose the key is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Caller {
+    /// The key is good.
+    Known(Principal),
+    /// The keys could not be read: nobody is let in, and everybody is asked to come again.
+    Unverified {
+        /// Always true; API Gateway wants a context to hold something.
+        unverified: bool,
+    },
+}
+
 impl Principal {
     /// Tells whether the key allows `scope`; `admin` allows everything.
     #[must_use]

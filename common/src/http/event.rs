@@ -3,7 +3,7 @@
 //! Only what we read is declared: this is parsed for every webhook.
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
 
-use super::{ApiError, Principal, Scope, ValidationError};
+use super::{ApiError, Caller, Principal, Scope, ValidationError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -42,7 +42,7 @@ struct HttpDescription {
 
 #[derive(Debug, Clone, Deserialize)]
 struct Authorizer {
-    lambda: Option<Principal>,
+    lambda: Option<Caller>,
 }
 
 impl HttpEvent {
@@ -70,7 +70,7 @@ pub struct Request {
     path_parameters: HashMap<String, String>,
     body: Vec<u8>,
     request_id: String,
-    principal: Option<Principal>,
+    caller: Option<Caller>,
 }
 
 impl Request {
@@ -95,7 +95,7 @@ impl Request {
             path_parameters: event.path_parameters,
             body,
             request_id,
-            principal: event.request_context.authorizer.and_then(|authorizer| authorizer.lambda),
+            caller: event.request_context.authorizer.and_then(|authorizer| authorizer.lambda),
         })
     }
 
@@ -156,10 +156,14 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`ApiError::Forbidden`] when the key lacks the scope; [`ApiError::Unauthorized`] when no authorizer spoke for
-    /// the caller, which only a route without one can bring about.
+    /// [`ApiError::Forbidden`] when the key lacks the scope; [`ApiError::Unavailable`] when the authorizer could not
+    /// read the keys; [`ApiError::Unauthorized`] when no authorizer spoke for the caller, which only a route without
+    /// one can bring about.
     pub fn authorize(&self, scope: Scope) -> Result<&Principal, ApiError> {
-        let principal = self.principal.as_ref().ok_or(ApiError::Unauthorized)?;
-        if principal.has(scope) { Ok(principal) } else { Err(ApiError::Forbidden { missing: scope }) }
+        match self.caller.as_ref().ok_or(ApiError::Unauthorized)? {
+            Caller::Known(principal) if principal.has(scope) => Ok(principal),
+            Caller::Known(_) => Err(ApiError::Forbidden { missing: scope }),
+            Caller::Unverified { .. } => Err(ApiError::unavailable("the authorizer could not read the keys")),
+        }
     }
 }

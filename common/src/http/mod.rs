@@ -5,7 +5,7 @@ mod error;
 mod event;
 mod payload;
 
-pub use auth::{Principal, Scope};
+pub use auth::{Caller, Principal, Scope};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError};
 pub use event::{HttpEvent, Request};
 pub use payload::Fields;

@@ -1,5 +1,6 @@
 //! What travels on the queues: versioned, so that old messages can be read by new functions while both run.
 
+use crate::domain::phone::last_four;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -53,6 +54,45 @@ impl DispatchMessage {
     }
 }
 
+/// A conversation that a message has just come to, on `[identify]`: whose number is it?
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "version")]
+pub enum IdentifyMessage {
+    /// The first version.
+    #[serde(rename = "1")]
+    V1(IdentifyV1),
+}
+
+/// Which conversation, and how its number was written.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentifyV1 {
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// The number as it was received.
+    pub number: String,
+}
+
+impl std::fmt::Debug for IdentifyV1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IdentifyV1({}, …{})", self.conversation_id, last_four(&self.number))
+    }
+}
+
+impl std::fmt::Debug for IdentifyMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::V1(identify) = self;
+        identify.fmt(f)
+    }
+}
+
+impl IdentifyMessage {
+    /// Asks for a conversation's number to be looked up.
+    #[must_use]
+    pub fn new(conversation_id: Uuid, number: &str) -> Self {
+        Self::V1(IdentifyV1 { conversation_id, number: number.to_owned() })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +114,12 @@ mod tests {
             serde_json::to_string(&dispatch).unwrap(),
             @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000"}"#
         );
+        let identify = IdentifyMessage::new(Uuid::nil(), "+12025550123");
+        insta::assert_snapshot!(
+            serde_json::to_string(&identify).unwrap(),
+            @r#"{"version":"1","conversation_id":"00000000-0000-0000-0000-000000000000","number":"+12025550123"}"#
+        );
+        assert!(!format!("{identify:?}").contains("555"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod message;
 mod publisher;
 
 pub use batch::{Batch, Record, run};
-pub use message::{DispatchMessage, DispatchV1, WebhookMessage, WebhookV1};
+pub use message::{DispatchMessage, DispatchV1, IdentifyMessage, IdentifyV1, WebhookMessage, WebhookV1};
 pub use publisher::{PublishError, Publisher, PublisherConfig};
 
 /// The message attribute that carries a request's id from function to function.

@@ -76,10 +76,22 @@ metrics! {
     SendsUnknown = "sends_unknown", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
+    /// Messages that Twilio took, could not deliver, and that are created anew.
+    SendsRenewed = "sends_renewed", Count;
     /// Pending sends that a sweep put back on their queue.
     SendsRequeued = "sends_requeued", Count;
     /// Replies that this service owed by itself.
     AutoReplies = "auto_replies", Count;
+    /// Conversations that became a tenant's, or another tenant's.
+    TenantsIdentified = "tenants_identified", Count;
+    /// Numbers that several tenants claim: somebody must decide.
+    TenantsAmbiguous = "tenants_ambiguous", Count;
+    /// Numbers about which the Monitor gave no answer.
+    TenantLookupsFailed = "tenant_lookups_failed", Count;
+    /// Tenants whose profile was told their language.
+    ProfilesTold = "profiles_told", Count;
+    /// Tenants whose profile could not be told their language; the schedule tries again.
+    ProfilePushesFailed = "profile_pushes_failed", Count;
     /// Handsets that opted out.
     OptOuts = "opt_outs", Count;
     /// API requests answered 5xx.

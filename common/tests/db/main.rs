@@ -1,8 +1,11 @@
 //! The statements against a real Postgres, one migrated database per test.
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
+mod conversations;
 mod inbound;
+mod languages;
 mod migrations;
+mod renewals;
 mod sends;
 mod statements;
 mod statuses;

@@ -1,4 +1,5 @@
-//! A PostgreSQL cluster of the measurement's own, with the server's default settings.
+//! A PostgreSQL cluster of the measurement's own, with the server's default settings; commit
+//! times are kept, as in the stack.
 
 use crate::processes;
 use common::db::{DatabaseConfig, Db, migrations};

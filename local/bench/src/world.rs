@@ -28,6 +28,7 @@ impl World {
             ("INBOUND_QUEUE_URL", queue("inbound")),
             ("STATUS_QUEUE_URL", queue("status")),
             ("OUTBOUND_QUEUE_URL", queue("outbound")),
+            ("IDENTIFY_QUEUE_URL", queue("identify")),
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

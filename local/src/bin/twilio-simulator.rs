@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::Write as _;
 
 use lexopt::prelude::*;
-use local::twilio::{ApiKey, PhoneNumber, Simulator, SimulatorConfig};
+use local::twilio::{ApiKey, PhoneNumber, SenderQueue, Simulator, SimulatorConfig};
 
 const HELP: &str = "\
 A Twilio for text messages on 127.0.0.1, with a phone at its root page.
@@ -19,6 +19,8 @@ A Twilio for text messages on 127.0.0.1, with a phone at its root page.
   --messaging-service MG... a service with all numbers; may be repeated
   --delays QUEUED,SENT,DELIVERED
                             milliseconds from status to status, 100,300,900
+  --segments-per-second N   how fast each number sends; everything at once when left out
+  --queue-segments N        how much waits for a number, ten hours' worth
   --advanced-opt-out        send OptOutType
   --seed N                  repeatable identifiers
   --journal FILE            keep messages over a restart
@@ -46,6 +48,7 @@ fn arguments(mut parser: lexopt::Parser) -> Result<Option<SimulatorConfig>, Box<
     let mut config = SimulatorConfig::new("AC00000000000000000000000000000000", "");
     config.port = 9010;
     config.auth_tokens.clear();
+    let (mut rate, mut segments) = (None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("port") => config.port = parser.value()?.parse()?,
@@ -58,6 +61,8 @@ fn arguments(mut parser: lexopt::Parser) -> Result<Option<SimulatorConfig>, Box<
                 config = config.with_messaging_service(parser.value()?.string()?, Vec::new());
             }
             Long("delays") => delays(&mut config, &parser.value()?.string()?)?,
+            Long("segments-per-second") => rate = Some(parser.value()?.parse::<f64>()?),
+            Long("queue-segments") => segments = Some(parser.value()?.parse::<f64>()?),
             Long("advanced-opt-out") => config.advanced_opt_out = true,
             Long("seed") => config.seed = Some(parser.value()?.parse()?),
             Long("journal") => config.journal = Some(parser.value()?.into()),
@@ -65,6 +70,11 @@ fn arguments(mut parser: lexopt::Parser) -> Result<Option<SimulatorConfig>, Box<
             other => return Err(other.unexpected().into()),
         }
     }
+    config.sender_queue = match (rate.map(SenderQueue::with_rate), segments) {
+        (Some(queue), Some(segments)) => Some(SenderQueue { segments, ..queue }),
+        (None, Some(_)) => return Err("--queue-segments needs --segments-per-second".into()),
+        (queue, None) => queue,
+    };
     if config.auth_tokens.is_empty() {
         config.auth_tokens.push("token".to_owned());
     }

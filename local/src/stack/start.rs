@@ -144,6 +144,7 @@ fn simulator_config(settings: &Settings, template: &Template, info: &StackInfo) 
     let list = |text: String| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
     let mut config = SimulatorConfig::new(info.account_sid.clone(), info.auth_token.clone());
     config.port = settings.twilio_port;
+    config.sender_queue = settings.twilio_queue;
     config.auth_tokens = list(set("TWILIO_AUTH_TOKEN", AUTH_TOKEN));
     config.journal = Some(settings.data.join("twilio.journal"));
     for number in list(set("TWILIO_PHONE_NUMBER", PHONE_NUMBER)) {

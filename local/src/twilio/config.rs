@@ -24,6 +24,8 @@ pub struct SimulatorConfig {
     pub messaging_services: Vec<MessagingService>,
     /// How long a message takes from one status to the next.
     pub delays: Delays,
+    /// How fast each number sends, and how much waits for it; none lets everything out at once.
+    pub sender_queue: Option<SenderQueue>,
     /// Whether inbound webhooks carry `OptOutType`, as with Twilio's Advanced Opt-Out.
     pub advanced_opt_out: bool,
     /// Makes identifiers repeatable. Leave it out when they outlive the simulator, in a database for example.
@@ -44,6 +46,7 @@ impl SimulatorConfig {
             numbers: Vec::new(),
             messaging_services: Vec::new(),
             delays: Delays::default(),
+            sender_queue: None,
             advanced_opt_out: false,
             seed: None,
             journal: None,
@@ -120,6 +123,23 @@ pub struct MessagingService {
     pub sid: String,
     /// The pool; empty means all of the account's numbers.
     pub numbers: Vec<String>,
+}
+
+/// The queue that Twilio keeps for each sender.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SenderQueue {
+    /// How many segments leave it in a second.
+    pub segments_per_second: f64,
+    /// How many segments it holds; a message that does not fit is refused with 21611.
+    pub segments: f64,
+}
+
+impl SenderQueue {
+    /// A queue as long as Twilio's: ten hours at this rate.
+    #[must_use]
+    pub fn with_rate(segments_per_second: f64) -> Self {
+        Self { segments_per_second, segments: segments_per_second * super::pace::DEFAULT_QUEUE_SECONDS }
+    }
 }
 
 /// How long a message stays in each status.

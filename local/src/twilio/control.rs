@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
-use super::exchange::{CallRecord, Exchange};
+use super::exchange::{CallRecord, CreateRecord, Exchange};
 use super::faults::{Armed, FaultRequest};
 use super::inbound::{self, Text};
 use super::message::{Message, Received};
@@ -44,6 +44,7 @@ pub(super) fn routes() -> Router<Arc<Exchange>> {
         .route("/simulator/faults", get(faults).post(arm).delete(disarm_all))
         .route("/simulator/faults/{id}", delete(disarm))
         .route("/simulator/outage", post(outage))
+        .route("/simulator/creates", get(creates))
         .route("/simulator/webhooks", get(webhooks))
         .route("/simulator/events", get(events))
 }
@@ -165,6 +166,10 @@ async fn outage(
         later.outage(Duration::from_secs_f64(seconds));
     });
     Ok(StatusCode::ACCEPTED)
+}
+
+async fn creates(State(exchange): Shared) -> Json<Vec<CreateRecord>> {
+    Json(exchange.creates())
 }
 
 async fn webhooks(State(exchange): Shared) -> Json<Vec<CallRecord>> {

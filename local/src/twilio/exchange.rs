@@ -9,16 +9,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::clock::{Random, now};
 use super::config::SimulatorConfig;
-use super::faults::{Faults, Lost, Outcome};
+use super::faults::{Faults, Met};
+use super::journey::Journey;
 use super::message::{Direction, Message, Received, ReceivedKind, Status};
+use super::pace::{Full, Queues};
 use super::store::{Change, Store};
 use super::webhook::{self, Call, Poster};
 
 /// How many calls to webhooks the log keeps.
-const CALLS_KEPT: usize = 1_000;
+const CALLS_KEPT: usize = 50_000;
+/// How many create calls the log keeps.
+const CREATES_KEPT: usize = 200_000;
 /// How many live events a slow page may fall behind.
 const EVENTS_KEPT: usize = 4_096;
 
@@ -30,6 +35,8 @@ pub(super) struct Exchange {
     faults: Mutex<Faults>,
     random: Mutex<Random>,
     calls: Mutex<VecDeque<CallRecord>>,
+    creates: Mutex<VecDeque<CreateRecord>>,
+    queues: Mutex<Queues>,
     events: broadcast::Sender<Arc<str>>,
     outages: broadcast::Sender<Duration>,
     stop: watch::Sender<bool>,
@@ -44,6 +51,18 @@ pub(super) struct CallRecord {
     outcome: webhook::Outcome,
 }
 
+/// A create call that was read, as the log shows it, whatever became of it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct CreateRecord {
+    /// When its head arrived.
+    pub(super) at: jiff::Timestamp,
+    pub(super) to: String,
+    pub(super) from: String,
+    pub(super) body: String,
+    /// The fault that it met.
+    pub(super) fault: Option<Met>,
+}
+
 impl Exchange {
     pub(super) fn new(config: SimulatorConfig, store: Store) -> Arc<Self> {
         let token = config.auth_tokens.first().cloned().unwrap_or_default();
@@ -53,6 +72,8 @@ impl Exchange {
             faults: Mutex::default(),
             random: Mutex::new(Random::new(config.seed)),
             calls: Mutex::default(),
+            creates: Mutex::default(),
+            queues: Mutex::new(Queues::new(config.sender_queue)),
             events: broadcast::Sender::new(EVENTS_KEPT),
             outages: broadcast::Sender::new(4),
             stop: watch::Sender::new(false),
@@ -169,24 +190,53 @@ impl Exchange {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
+    pub(super) fn log_create(&self, record: CreateRecord) {
+        let mut creates = self.creates.lock().unwrap_or_else(PoisonError::into_inner);
+        if creates.len() == CREATES_KEPT {
+            creates.pop_front();
+        }
+        creates.push_back(record);
+    }
+
+    /// The latest create calls, in the order in which they were read.
+    pub(super) fn creates(&self) -> Vec<CreateRecord> {
+        self.creates.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// A place in the queue of a message's sender, which must be known: when it leaves.
+    pub(super) fn queue(&self, message: &Message) -> Result<Instant, Full> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let segments = super::segments::count(&message.body);
+        queues.join(message.from.as_deref().unwrap_or_default(), segments, Instant::now())
+    }
+
     /// Takes a message in and sends it on its way. The handle ends when its last callback has been posted.
-    pub(super) fn accept(self: &Arc<Self>, message: Message) -> JoinHandle<()> {
+    ///
+    /// # Errors
+    /// [`Full`] when its sender's queue does not take it; nothing has changed then.
+    pub(super) fn accept(self: &Arc<Self>, message: Message) -> Result<JoinHandle<()>, Full> {
+        let leaves = match message.status {
+            Status::Queued => Some(self.queue(&message)?),
+            _ => None,
+        };
         self.store().record(Change::Message(Box::new(message.clone())));
         self.publish_message(&message);
-        self.carry(message)
+        Ok(self.carry(message, leaves))
     }
 
     /// Continues what a restart has interrupted.
     pub(super) fn resume(self: &Arc<Self>) {
         let unfinished = self.store().unfinished();
         for message in unfinished {
-            self.carry(message);
+            let leaves = self.queue(&message).ok().filter(|_| message.status == Status::Queued);
+            self.carry(message, leaves);
         }
     }
 
-    fn carry(self: &Arc<Self>, message: Message) -> JoinHandle<()> {
+    fn carry(self: &Arc<Self>, message: Message, leaves: Option<Instant>) -> JoinHandle<()> {
         let exchange = Arc::clone(self);
-        self.spawn(async move { Journey::new(exchange, message).run().await })
+        let journey = Journey::new(exchange, message, leaves);
+        self.spawn(async move { journey.run().await })
     }
 
     /// Cancels a scheduled message and reports it.
@@ -199,7 +249,8 @@ impl Exchange {
             cancelable
         })?;
         self.publish_message(&canceled);
-        let (mut journey, report) = (Journey::new(Arc::clone(self), canceled.clone()), canceled.clone());
+        let (mut journey, report) =
+            (Journey::new(Arc::clone(self), canceled.clone(), None), canceled.clone());
         self.spawn(async move {
             journey.report(report);
             journey.finish().await;
@@ -237,7 +288,7 @@ impl Exchange {
     }
 }
 
-fn received(message: &Message, kind: ReceivedKind) -> Received {
+pub(super) fn received(message: &Message, kind: ReceivedKind) -> Received {
     Received {
         message_sid: message.sid.clone(),
         handset: message.to.clone(),
@@ -246,160 +297,5 @@ fn received(message: &Message, kind: ReceivedKind) -> Received {
         media_urls: message.media.iter().map(|media| media.url.clone()).collect(),
         kind,
         at: message.updated,
-    }
-}
-
-/// One message on its way. Statuses keep to their times whatever becomes of the callbacks, which follow each
-/// other so that an orderly message is reported in order.
-struct Journey {
-    exchange: Arc<Exchange>,
-    message: Message,
-    reports: Vec<Message>,
-    last: Option<JoinHandle<()>>,
-}
-
-impl Journey {
-    fn new(exchange: Arc<Exchange>, message: Message) -> Self {
-        Self { exchange, message, reports: Vec::new(), last: None }
-    }
-
-    async fn run(mut self) {
-        let delays = self.exchange.config.delays;
-        let at_once = self.message.plan.callbacks.early;
-        let pause = |delay: Duration| if at_once { Duration::ZERO } else { delay };
-        if let Some(send_at) = self.message.send_at.filter(|_| self.message.status == Status::Scheduled) {
-            tokio::time::sleep(send_at.duration_since(now()).try_into().unwrap_or_default()).await;
-            if !self.step(Status::Accepted, None) {
-                return;
-            }
-        }
-        if self.message.status == Status::Accepted {
-            tokio::time::sleep(pause(delays.queued)).await;
-            if !self.leave_pool() {
-                return self.finish().await;
-            }
-        }
-        if self.message.status == Status::Queued {
-            tokio::time::sleep(pause(delays.sent)).await;
-            let (next, code) = match self.message.plan.outcome {
-                Outcome::Failed(code) => (Status::Failed, Some(code)),
-                _ if self.expired() => (Status::Failed, Some(30036)),
-                _ => (Status::Sent, None),
-            };
-            if !self.step(next, code) {
-                return;
-            }
-        }
-        if self.message.status == Status::Sent {
-            tokio::time::sleep(pause(delays.delivered)).await;
-            match self.message.plan.outcome {
-                Outcome::SentOnly => {}
-                Outcome::Undelivered(code) => _ = self.step(Status::Undelivered, Some(code)),
-                Outcome::Delivered | Outcome::Failed(_) => _ = self.step(Status::Delivered, None),
-            }
-        }
-        self.finish().await;
-    }
-
-    fn expired(&self) -> bool {
-        let queued_for = now().duration_since(self.message.send_at.unwrap_or(self.message.created));
-        queued_for.as_secs() >= i64::from(self.message.validity_seconds)
-    }
-
-    /// Gives a Messaging Service's message its sender: the one this handset last spoke with, else the first.
-    fn leave_pool(&mut self) -> bool {
-        let config = &self.exchange.config;
-        let service = self.message.messaging_service_sid.as_deref().and_then(|sid| config.service(sid));
-        let Some(service) = service else { return self.step(Status::Queued, None) };
-        let senders = config.senders(service);
-        let (handset, scope) = (self.message.to.clone(), service.sid.clone());
-        let (sender, stopped) = {
-            let store = self.exchange.store();
-            let last = store.last_sender(&handset, &senders);
-            (last.or_else(|| senders.first().cloned()), store.opted_out(&handset, &scope))
-        };
-        if stopped {
-            self.step(Status::Failed, Some(21610));
-            return false;
-        }
-        if self.message.from.is_none() {
-            self.message.from = sender;
-        }
-        self.step(Status::Queued, None)
-    }
-
-    /// Moves on, unless the message has been canceled, deleted or erased meanwhile. What is sent is on the
-    /// handset in the same instant.
-    fn step(&mut self, status: Status, code: Option<u32>) -> bool {
-        let (expected, from, at) = (self.message.status, self.message.from.clone(), now());
-        let arrives = status == Status::Sent && !matches!(self.message.plan.outcome, Outcome::Undelivered(_));
-        let moved = {
-            let mut store = self.exchange.store();
-            let moved = store.update(&self.message.sid, |message| {
-                let ours = message.status == expected;
-                if ours {
-                    message.from = from;
-                    message.advance(status, code, at);
-                }
-                ours
-            });
-            if let Some(message) = moved.as_ref().filter(|_| arrives) {
-                store.record(Change::Received(received(message, ReceivedKind::Message)));
-            }
-            moved
-        };
-        let Some(message) = moved else { return false };
-        self.message = message.clone();
-        self.exchange.publish_message(&message);
-        if status != Status::Accepted {
-            self.report(message);
-        }
-        true
-    }
-
-    /// Reports a status by callback, or keeps it for later when the order is to be turned round.
-    fn report(&mut self, message: Message) {
-        let lost = match &message.plan.callbacks.lost {
-            Lost::None => false,
-            Lost::All => true,
-            Lost::These(statuses) => statuses.contains(&message.status),
-        };
-        if lost || message.status_callback.is_none() {
-            return;
-        }
-        if message.plan.callbacks.reordered {
-            self.reports.push(message);
-        } else {
-            self.post(message);
-        }
-    }
-
-    fn post(&mut self, message: Message) {
-        let Some(url) = message.status_callback.clone() else { return };
-        let exchange = Arc::clone(&self.exchange);
-        let before = self.last.take();
-        self.last = Some(self.exchange.spawn(async move {
-            let plan = &message.plan.callbacks;
-            tokio::time::sleep(Duration::from_millis(plan.late_ms)).await;
-            if let Some(before) = before {
-                // It ends with the simulator at the latest, and cannot panic.
-                let _ = before.await;
-            }
-            let form = message.status_form(&exchange.config.account_sid);
-            for _ in 0..plan.copies {
-                let (url, form) = (url.clone(), form.clone());
-                exchange.call(Call { url, fallback: None, form, token: exchange.fresh_token() }).await;
-            }
-        }));
-    }
-
-    async fn finish(&mut self) {
-        for message in std::mem::take(&mut self.reports).into_iter().rev() {
-            self.post(message);
-        }
-        if let Some(last) = self.last.take() {
-            // As above.
-            let _ = last.await;
-        }
     }
 }

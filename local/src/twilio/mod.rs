@@ -34,9 +34,11 @@ mod exchange;
 mod faults;
 mod inbound;
 mod journal;
+mod journey;
 mod list;
 mod message;
 mod opt_out;
+mod pace;
 mod rest;
 mod segments;
 mod server;
@@ -45,7 +47,7 @@ mod store;
 mod twiml;
 mod webhook;
 
-pub use config::{ApiKey, Delays, MessagingService, PhoneNumber, SimulatorConfig};
+pub use config::{ApiKey, Delays, MessagingService, PhoneNumber, SenderQueue, SimulatorConfig};
 
 use exchange::Exchange;
 use journal::Journal;
@@ -139,6 +141,11 @@ fn check(config: &SimulatorConfig) -> Result<(), StartError> {
     }
     if config.auth_tokens.iter().all(String::is_empty) {
         return wrong("auth_tokens: there is none".to_owned());
+    }
+    if let Some(queue) = config.sender_queue
+        && !(queue.segments_per_second > 0.0 && queue.segments >= 1.0)
+    {
+        return wrong("sender_queue: its rate must be above 0, and it must take a segment".to_owned());
     }
     for service in &config.messaging_services {
         for number in &service.numbers {

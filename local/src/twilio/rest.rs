@@ -16,8 +16,8 @@ use super::auth::{Caller, caller};
 use super::clock::{now, rfc2822};
 use super::create::{self, Form};
 use super::error::ApiError;
-use super::exchange::Exchange;
-use super::faults::{Facts, Fault, Operation};
+use super::exchange::{CreateRecord, Exchange};
+use super::faults::{Facts, Fault, Met, Operation};
 use super::list;
 use super::message::{API_VERSION, Message};
 use super::server::Connection;
@@ -68,6 +68,7 @@ async fn create_message(
     Path(account): Path<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let at = now();
     let caller = caller(&exchange.config, request.headers(), &account)?;
     let resets = exchange.faults().resets_unread(Operation::Create);
     if resets {
@@ -82,7 +83,14 @@ async fn create_message(
         body: form.get("Body").unwrap_or_default(),
     };
     let fault = exchange.faults().meet(Operation::Create, &facts);
-    let plan = fault.as_ref().map(Fault::plan).unwrap_or_default();
+    exchange.log_create(CreateRecord {
+        at,
+        to: facts.to.to_owned(),
+        from: facts.from.to_owned(),
+        body: facts.body.to_owned(),
+        fault: fault.clone(),
+    });
+    let plan = fault.as_ref().map(Met::plan).unwrap_or_default();
     let run = async || match create::message(&exchange, caller, &form, plan) {
         Ok(message) => created(&exchange, caller, message).await,
         Err(error) => error.into_response(),
@@ -94,7 +102,7 @@ async fn created(exchange: &Arc<Exchange>, caller: Caller, message: Message) -> 
     let answer = json_answer(StatusCode::CREATED, &exchange.resource(&message));
     if caller == Caller::Live {
         let early = message.plan.callbacks.early;
-        let journey = exchange.accept(message);
+        let Ok(journey) = exchange.accept(message) else { return ApiError::of(21611).into_response() };
         if early {
             // It ends with the simulator at the latest, and cannot panic.
             let _ = journey.await;
@@ -103,13 +111,13 @@ async fn created(exchange: &Arc<Exchange>, caller: Caller, message: Message) -> 
     answer
 }
 
-/// Answers a request that meets `fault`; `run` does what was asked for and makes the ordinary answer.
+/// Answers a request that meets what `met` says; `run` does what was asked for and makes the ordinary answer.
 async fn with_fault(
-    fault: Option<Fault>,
+    met: Option<Met>,
     connection: &Connection,
     run: impl AsyncFnOnce() -> Response,
 ) -> Response {
-    match fault {
+    match met.map(|met| met.fault) {
         Some(Fault::ResetBeforeRead {}) => connection.reset().await,
         Some(Fault::ResetAfterRead { accept }) => {
             if accept {

@@ -33,19 +33,18 @@ pub(super) enum Change {
 pub(super) struct Filter {
     pub(super) to: Option<String>,
     pub(super) from: Option<String>,
-    /// Sent (or, before that, made) at this time or later.
+    /// Sent at this time or later.
     pub(super) since: Option<Timestamp>,
-    /// Sent (or, before that, made) before this time.
+    /// Sent before this time.
     pub(super) before: Option<Timestamp>,
 }
 
 impl Filter {
     fn matches(&self, message: &Message) -> bool {
-        let at = message.sent.unwrap_or(message.created);
         self.to.as_deref().is_none_or(|to| to == message.to)
             && self.from.as_deref().is_none_or(|from| Some(from) == message.from.as_deref())
-            && self.since.is_none_or(|since| at >= since)
-            && self.before.is_none_or(|before| at < before)
+            && self.since.is_none_or(|since| message.sent.is_some_and(|sent| sent >= since))
+            && self.before.is_none_or(|before| message.sent.is_some_and(|sent| sent < before))
     }
 }
 

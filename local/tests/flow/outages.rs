@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use serde_json::json;
 
 use crate::client::{INBOUND_OF, exchange, fresh_handset, fresh_sid};
 use crate::door::{Database, Queues};
@@ -120,8 +121,14 @@ async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once(
     texts_are_accepted(&stack, &handset, 1).await;
     stack.conversation_where(&handset, |page| page["total"] == 1).await;
     assert_eq!(stack.try_send("+1", "refused").await.status, 400, "the key is known to the gateway");
+    let made = stack.command(&["key", "--scopes", "messages:send"]);
+    let unseen = String::from_utf8(made.stdout).unwrap().trim().to_owned();
 
     database.crash().await;
+    // A key that nobody has verified yet: the authorizer can't, and the answer is the same.
+    let body = json!({ "to": recipient, "body": "Sent while Postgres is away" });
+    let answer = exchange(stack.call_with(&unseen, "POST", "/sms/send").json(&body)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "sms.unavailable"), "{answer:?}");
     texts_are_accepted(&stack, &handset, 30).await;
     refuses_to_send(&stack, &recipient).await;
     assert!(!stack.queued().await.contains_key("OutboundQueue"), "a send that was refused is on no queue");

@@ -183,6 +183,13 @@ impl Stack {
         info.functions.get(function).map(|function| function.pids.clone()).unwrap_or_default()
     }
 
+    /// Kills every process of a function, as soon as there is one.
+    pub async fn kill(&self, function: &str) {
+        let what = format!("{function} runs");
+        let pids = eventually(&what, async || Some(self.pids(function)).filter(|pids| !pids.is_empty()));
+        pids.await.iter().for_each(|pid| send_signal(*pid, Signal::KILL));
+    }
+
     /// The processes that live and belong to the stack: each was started by a path in its folder, or with one.
     pub fn processes(&self) -> Vec<String> {
         let folder = self.folder.to_str().unwrap();

@@ -1,6 +1,6 @@
 //! Twilio's REST API.
 
-use local::twilio::ApiKey;
+use local::twilio::{ApiKey, SenderQueue};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
@@ -167,6 +167,9 @@ async fn a_list_is_filtered_paged_and_newest_first() {
     assert_eq!(filtered("From=%2B12035551234").await, "");
     let today = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
     let (past, next) = (today.yesterday().unwrap(), today.tomorrow().unwrap());
+    for message in world.get(&base).await["messages"].as_array().unwrap() {
+        world.reaches(message["sid"].as_str().unwrap(), "delivered").await;
+    }
     assert_eq!(filtered(&format!("To=%2B12035559999&DateSent>={past}")).await, "531");
     assert_eq!(filtered(&format!("To=%2B12035559999&DateSent%3E={past}T00:00:00Z")).await, "531");
     assert_eq!(filtered(&format!("To=%2B12035559999&DateSent%3E%3D={next}")).await, "");
@@ -174,6 +177,61 @@ async fn a_list_is_filtered_paged_and_newest_first() {
     assert_eq!(filtered(&format!("To=%2B12035559999&DateSent%3C={next}T00:00:00Z")).await, "531");
     let error = world.get(&format!("{base}?DateSent=yesterday")).await;
     assert_eq!(error["code"], 20001);
+}
+
+#[tokio::test]
+async fn a_list_by_date_sent_leaves_out_what_is_not_sent_yet() {
+    let mut settings = config(NOWHERE);
+    settings.delays.sent = std::time::Duration::from_secs(3_600);
+    let world = World::start(settings).await;
+    world.created(&[]).await;
+    let base = format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json");
+    let count =
+        async |query: &str| world.get(&format!("{base}?{query}")).await["messages"].as_array().unwrap().len();
+    assert_eq!(count("").await, 1);
+    assert_eq!(count("DateSent%3E=2020-01-01").await, 0);
+    assert_eq!(count("DateSent%3C=2099-01-01").await, 0);
+}
+
+#[tokio::test]
+async fn a_senders_queue_empties_at_its_rate_and_refuses_what_it_does_not_hold() {
+    let mut settings = config(NOWHERE);
+    settings.sender_queue = Some(SenderQueue { segments_per_second: 10.0, segments: 4.0 });
+    let world = World::start(settings).await;
+    let begun = std::time::Instant::now();
+    let two_segments = "x".repeat(200);
+    let mut sids = Vec::new();
+    for body in ["first", &two_segments, "last"] {
+        let (status, message) = world.created(&[("Body", body)]).await;
+        assert_eq!((status, &message["status"]), (201, &json!("queued")));
+        sids.push(message["sid"].as_str().unwrap().to_owned());
+    }
+    let (status, refused) = world.created(&[("Body", &two_segments)]).await;
+    assert_eq!((status, &refused["code"]), (429, &json!(21611)));
+    world.reaches(sids.last().unwrap(), "delivered").await;
+    let took = begun.elapsed();
+    assert!(took >= std::time::Duration::from_millis(300), "three segments before the last one: {took:?}");
+    assert_eq!(world.received(HANDSET).await, ["first", &two_segments, "last"]);
+    let creates = world.get("/simulator/creates").await;
+    let bodies: Vec<_> = creates.as_array().unwrap().iter().map(|create| &create["body"]).collect();
+    assert_eq!(bodies, ["first", &two_segments, "last", &two_segments]);
+}
+
+#[tokio::test]
+async fn a_messaging_services_message_fails_when_its_senders_queue_is_full() {
+    let mut settings = config(NOWHERE).with_messaging_service(SERVICE, vec![OURS.to_owned()]);
+    settings.sender_queue = Some(SenderQueue { segments_per_second: 0.001, segments: 1.0 });
+    let world = World::start(settings).await;
+    let mut sids = Vec::new();
+    for _ in 0..2 {
+        let (status, message) = world.created(&[("MessagingServiceSid", SERVICE)]).await;
+        assert_eq!((status, &message["status"]), (201, &json!("accepted")));
+        sids.push(message["sid"].as_str().unwrap().to_owned());
+        world.reaches(&sids[0], "delivered").await;
+    }
+    world.reaches(&sids[1], "failed").await;
+    let uri = format!("/2010-04-01/Accounts/{ACCOUNT}/Messages/{}.json", sids[1]);
+    assert_eq!(world.get(&uri).await["error_code"], 30001);
 }
 
 #[tokio::test]

@@ -79,7 +79,8 @@ def use(base, site):
     stream = client.messages.stream(to="+12035559999", page_size=2)
     assert [found.body for found in stream] == ["4", "3", "2", "1", "0"]
     since = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=5)
-    assert len(client.messages.list(to="+12035559999", from_=OURS, date_sent_after=since)) == 5
+    recent = lambda: client.messages.list(to="+12035559999", from_=OURS, date_sent_after=since)
+    wait("five sent messages", lambda: len(recent()) == 5)
     assert client.messages.list(to="+12035559999", date_sent_before=since) == []
 
     refused(21211, 400, lambda: client.messages.create(to="12", from_=OURS, body="x"))

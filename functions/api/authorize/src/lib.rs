@@ -1,22 +1,31 @@
 //! The gateway's Lambda authorizer (payload format 2.0, simple responses): who holds a key, and what it allows.
 //!
 //! Reads `api_keys`. The gateway keeps the answer for a while and hands `context` on to the function behind the route.
-//! A text that can't be a key is refused without asking Postgres; when Postgres can't be asked the answer is a function
-//! error: the gateway then says 500 and, unlike a refusal, does not remember it.
+//! A text that can't be a key is refused without asking Postgres.
+//!
+//! When Postgres can't be asked, a key that this process has found good before stays good, and any other is handed on as
+//! unverified: the function behind the route answers 503, where a failed authorizer would make the gateway say 500.
+//! Nobody gets in by that, since every function that asks for a scope needs Postgres too.
 //!
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
+use common::clock;
 use common::config::{ConfigError, Env};
 use common::db::{DatabaseConfig, Db, DbError, api_keys};
-use common::http::Principal;
-use common::{clock, telemetry};
+use common::http::{Caller, Principal};
+use common::telemetry::{self, Metric};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tracing::Instrument;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
+    database_budget: Duration,
 }
 
 impl Config {
@@ -29,7 +38,8 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows.
+    /// Reads what `lookup` knows: what [`DatabaseConfig`] reads, and `DATABASE_BUDGET_MS` (700), all the time that
+    /// Postgres may take for one key: the function behind the route spends its own after it.
     ///
     /// # Errors
     ///
@@ -37,7 +47,8 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Env::new(lookup);
         let database = DatabaseConfig::for_answers(&mut env);
-        env.finish(|| Some(Self { database: database? }))
+        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 700);
+        env.finish(|| Some(Self { database: database?, database_budget: database_budget? }))
     }
 }
 
@@ -45,6 +56,16 @@ impl Config {
 #[derive(Debug)]
 pub struct App {
     db: Db,
+    database_budget: Duration,
+    /// The keys that were found good, by hash: asked only while Postgres can't be. There are as many as valid keys.
+    known: Mutex<HashMap<Vec<u8>, Known>>,
+}
+
+/// A key that was found good.
+#[derive(Debug, Clone)]
+struct Known {
+    principal: Principal,
+    expires_at: Option<Timestamp>,
 }
 
 impl App {
@@ -54,7 +75,11 @@ impl App {
     ///
     /// [`DbError`] when TLS can't be set up: the function can't start.
     pub fn init(config: &Config) -> Result<Self, DbError> {
-        Ok(Self { db: Db::new(&config.database)? })
+        Ok(Self {
+            db: Db::new(&config.database)?,
+            database_budget: config.database_budget,
+            known: Mutex::default(),
+        })
     }
 
     /// Connects ahead of the first event.
@@ -97,32 +122,72 @@ pub struct Verdict {
     is_authorized: bool,
     /// Handed on to the function behind the route.
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Principal>,
+    context: Option<Caller>,
 }
 
 impl Verdict {
     const REFUSED: Self = Self { is_authorized: false, context: None };
+
+    fn hand_on(caller: Caller) -> Self {
+        Self { is_authorized: true, context: Some(caller) }
+    }
 }
 
 /// Looks the caller's key up.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be asked: nothing is known of the key then.
+/// [`DbError`] that no waiting mends: the gateway then says 500 and, unlike a verdict, does not remember it.
 pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
     let span = telemetry::request(&question.request_context.request_id);
     let Some(key) = question.key() else {
         span.in_scope(|| tracing::info!("refused: no key of ours in the header"));
         return Ok(Verdict::REFUSED);
     };
-    match api_keys::find_valid(&app.db, &api_keys::hash(key), clock::now()).await? {
-        Some(key) => Ok(Verdict {
-            is_authorized: true,
-            context: Some(Principal { key_id: key.id, scopes: key.scopes }),
-        }),
-        None => {
-            span.in_scope(|| tracing::info!("refused: unknown, revoked or expired key"));
+    let hash = api_keys::hash(key);
+    let found = app.find(&hash).instrument(span.clone()).await;
+    let _request = span.entered();
+    match found {
+        Ok(Some(known)) => {
+            let principal = known.principal.clone();
+            app.known().insert(hash, known);
+            Ok(Verdict::hand_on(Caller::Known(principal)))
+        }
+        Ok(None) => {
+            app.known().remove(&hash);
+            tracing::info!("refused: unknown, revoked or expired key");
             Ok(Verdict::REFUSED)
         }
+        Err(error) if error.is_unavailable() => {
+            telemetry::count(Metric::ApiFailures, 1);
+            tracing::error!(error = common::error::chain(&error), "the keys cannot be read");
+            Ok(app.unverified(&hash))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl App {
+    async fn find(&self, hash: &[u8]) -> Result<Option<Known>, DbError> {
+        let found = api_keys::find_valid(&self.db, hash, clock::now());
+        let found = tokio::time::timeout(self.database_budget, found).await;
+        let late = |_| DbError::TimedOut { operation: "look a key up", after: self.database_budget };
+        Ok(found.map_err(late)??.map(|key| Known {
+            principal: Principal { key_id: key.id, scopes: key.scopes },
+            expires_at: key.expires_at,
+        }))
+    }
+
+    fn unverified(&self, hash: &[u8]) -> Verdict {
+        let now = clock::now();
+        let known = self.known().get(hash).filter(|key| key.expires_at.is_none_or(|end| now < end)).cloned();
+        Verdict::hand_on(match known {
+            Some(known) => Caller::Known(known.principal),
+            None => Caller::Unverified { unverified: true },
+        })
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 /// The queues whose URLs the function knows.
-const QUEUES: [&str; 3] = ["INBOUND_QUEUE_URL", "STATUS_QUEUE_URL", "OUTBOUND_QUEUE_URL"];
+const QUEUES: [&str; 4] =
+    ["INBOUND_QUEUE_URL", "STATUS_QUEUE_URL", "OUTBOUND_QUEUE_URL", "IDENTIFY_QUEUE_URL"];
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ impl Config {
     }
 
     /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`TwilioConfig`] read,
-    /// `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `MONITOR_API_URL` (optional) and
+    /// `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL`, `MONITOR_API_URL` (optional) and
     /// `HEALTH_CHECK_TIMEOUT_MS` (1000): how long each of the checks may take, all of them at once.
     ///
     /// # Errors

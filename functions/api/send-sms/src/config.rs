@@ -39,8 +39,9 @@ impl Config {
 
     /// Reads what `lookup` knows: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
     /// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), by which numbers without a country
-    /// code are read; what [`PublisherConfig`] and [`DatabaseConfig`] read; and `DATABASE_BUDGET_MS` (1800), all the
-    /// time that Postgres may take in one request: callers are promised an answer within two seconds.
+    /// code are read; what [`PublisherConfig`] and [`DatabaseConfig`] read; and `DATABASE_BUDGET_MS` (1200), all the
+    /// time that Postgres may take in one request: callers are promised an answer within two seconds, and the
+    /// authorizer takes its part of them.
     ///
     /// # Errors
     ///
@@ -53,7 +54,7 @@ impl Config {
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         let publisher = PublisherConfig::from_env(&mut env);
         let database = DatabaseConfig::for_answers(&mut env);
-        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 1_800);
+        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 1_200);
         env.finish(|| {
             Some(Self {
                 account_sid: account_sid?,

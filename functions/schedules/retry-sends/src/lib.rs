@@ -16,6 +16,7 @@ use common::config::{ConfigError, Env};
 use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
 use common::queue::{DispatchMessage, PublishError, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
+use common::twilio::RenewalPolicy;
 use serde::Serialize;
 use std::time::Duration;
 use uuid::Uuid;
@@ -34,6 +35,7 @@ pub struct Config {
     queues: Queues,
     requeue_after: Duration,
     claim_timeout: Duration,
+    renewals: RenewalPolicy,
 }
 
 /// Where things are put back.
@@ -54,7 +56,7 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows: what [`DatabaseConfig`] and [`PublisherConfig`] read, the three queues' URLs,
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`RenewalPolicy`] read, the three queues' URLs,
     /// `SEND_REQUEUE_AFTER_SECONDS` (60): how long a message may be on its way before it is taken for lost, and
     /// `SEND_CLAIM_TIMEOUT_SECONDS` (180): how long a function may hold a message before it is taken for dead, which
     /// must be longer than `send-outbound` can run.
@@ -71,6 +73,7 @@ impl Config {
         let outbound = env.url("OUTBOUND_QUEUE_URL");
         let requeue_after = env.seconds("SEND_REQUEUE_AFTER_SECONDS", 1..=86_400, 60);
         let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 180);
+        let renewals = RenewalPolicy::from_env(&mut env);
         env.finish(|| {
             Some(Self {
                 database: database?,
@@ -82,6 +85,7 @@ impl Config {
                 },
                 requeue_after: requeue_after?,
                 claim_timeout: claim_timeout?,
+                renewals: renewals?,
             })
         })
     }
@@ -95,6 +99,7 @@ pub struct App {
     queues: Queues,
     requeue_after: Duration,
     claim_timeout: Duration,
+    renewals: RenewalPolicy,
 }
 
 impl App {
@@ -110,6 +115,7 @@ impl App {
             queues: config.queues,
             requeue_after: config.requeue_after,
             claim_timeout: config.claim_timeout,
+            renewals: config.renewals,
         })
     }
 }
@@ -155,11 +161,15 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
         spool_drained: part("spool", spool::drain(app).await),
         claims_abandoned: part("claims", abandon_claims(app).await),
         sends_requeued: part("sends", requeue(app).await),
-        callbacks_joined: part("callbacks", statuses::join_orphans(&app.db, None).await.map_err(Into::into)),
+        callbacks_joined: part("callbacks", join_callbacks(app).await),
     };
     let forgotten = maintenance::forget_idempotency_keys(&app.db, clock::now(), PAGE * 10).await;
     part("idempotency keys", forgotten.map(|()| 0).map_err(Into::into));
     if failures > 0 { Err(SweepError::Parts(failures)) } else { Ok(swept) }
+}
+
+async fn join_callbacks(app: &App) -> Result<usize, SweepError> {
+    Ok(statuses::join_orphans(&app.db, None, &app.renewals, clock::now()).await?)
 }
 
 async fn abandon_claims(app: &App) -> Result<usize, SweepError> {

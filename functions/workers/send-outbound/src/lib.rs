@@ -16,8 +16,8 @@ use common::domain::message::Status;
 use common::queue::{Batch, DispatchMessage};
 use common::telemetry::{self, Metric};
 use common::twilio::{
-    ClientError, CreateMessage, Message, SendError, SendOutcome, Sender, TwilioClient, TwilioConfig,
-    status_callback_url,
+    ClientError, CreateMessage, Message, RenewalPolicy, SendError, SendOutcome, Sender, TwilioClient,
+    TwilioConfig, status_callback_url,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub struct Config {
     twilio: TwilioConfig,
     callback_base_url: String,
     retry: RetryPolicy,
+    renewals: RenewalPolicy,
 }
 
 impl Config {
@@ -46,7 +47,7 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`] and [`RetryPolicy`] read, and
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`] and [`RenewalPolicy`] read, and
     /// `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status.
     ///
     /// # Errors
@@ -58,12 +59,14 @@ impl Config {
         let twilio = TwilioConfig::from_env(&mut env);
         let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
         let retry = RetryPolicy::from_env(&mut env);
+        let renewals = RenewalPolicy::from_env(&mut env);
         env.finish(|| {
             Some(Self {
                 database: database?,
                 twilio: twilio?,
                 callback_base_url: base_urls?.into_iter().next()?,
                 retry: retry?,
+                renewals: renewals?,
             })
         })
     }
@@ -76,6 +79,7 @@ pub struct App {
     twilio: TwilioClient,
     callback_base_url: String,
     retry: RetryPolicy,
+    renewals: RenewalPolicy,
 }
 
 /// Why the function can't start.
@@ -99,7 +103,13 @@ impl App {
         let db = Db::new(&config.database)?;
         let twilio = TwilioClient::new(config.twilio)?;
         db.warm_up().await;
-        Ok(Self { db, twilio, callback_base_url: config.callback_base_url, retry: config.retry })
+        Ok(Self {
+            db,
+            twilio,
+            callback_base_url: config.callback_base_url,
+            retry: config.retry,
+            renewals: config.renewals,
+        })
     }
 }
 
@@ -248,7 +258,8 @@ async fn record(app: &App, claim: &Claimed, outcome: &Outcome) {
         tokio::time::sleep(plan::jitter(attempt)).await;
     }
     if let Outcome::Accepted { twilio_sid, .. } = outcome
-        && let Err(error) = statuses::join_orphans(&app.db, Some(twilio_sid)).await
+        && let Err(error) =
+            statuses::join_orphans(&app.db, Some(twilio_sid), &app.renewals, clock::now()).await
     {
         tracing::warn!(error = common::error::chain(&error), "early callbacks wait for the next sweep");
     }

@@ -6,6 +6,7 @@ use common::db::sends::{self, Created, Idempotency, NewSend};
 use common::db::spool::{self, SpoolQueue};
 use common::db::statuses::{self, NewStatus};
 use common::domain::message::Status;
+use common::twilio::RenewalPolicy;
 use serde_json::{Value, json};
 use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs, eventually};
 use uuid::Uuid;
@@ -293,7 +294,7 @@ async fn callbacks_that_came_before_their_message_are_joined_with_all_that_follo
         callback("SM1", "undelivered", Some("21610")),
         callback("SM9", "sent", None),
     ];
-    statuses::record(&world.database.db(), &early, clock::now()).await.unwrap();
+    statuses::record(&world.database.db(), &early, &RenewalPolicy::default(), clock::now()).await.unwrap();
     let id = world.pending("req-1").await;
     let known =
         format!("update sms_messages set twilio_sid = 'SM1', delivery_status = 'queued' where id = '{id}'");

@@ -164,14 +164,82 @@ async fn a_reply_that_sqs_does_not_take_waits_for_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_conversation_that_was_written_to_is_put_on_its_queue_once_where_there_is_a_monitor() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let queue = sqs.queue("identify");
+    let monitor = [("MONITOR_API_URL", "http://127.0.0.1:9"), ("IDENTIFY_QUEUE_URL", queue.as_str())];
+    let mut function = start(&database, &sqs, &monitor).await;
+    let event = batch(&[
+        "MessageSid=SM1&From=%2B18605550101&Body=one",
+        "MessageSid=SM2&From=%2B18605550102&Body=two",
+        "MessageSid=SM3&From=%2B18605550101&Body=three",
+        "MessageSid=SM4&From=24273&Body=your+code",
+    ]);
+    assert!(failed(&function.call(event.clone()).await).is_empty());
+    assert!(failed(&function.call(event).await).is_empty(), "duplicates ask for nothing");
+    let sent = sqs.sent();
+    let numbers: Vec<&str> = sent.iter().map(|sent| sent.body["number"].as_str().unwrap()).collect();
+    assert!(sent.iter().all(|sent| sent.queue_url == queue && sent.request_id.as_deref() == Some("req-42")));
+    assert_eq!(
+        (numbers.len(), numbers.contains(&"+18605550101"), numbers.contains(&"+18605550102")),
+        (2, true, true)
+    );
+    let ids = database.scalar("select string_agg(id::text, ',') from sms_conversations").await;
+    assert!(sent.iter().all(|sent| ids.contains(sent.body["conversation_id"].as_str().unwrap())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_takes_no_conversation_fails_no_record_and_leaves_it_to_the_schedule() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let queue = sqs.queue("identify");
+    sqs.refuse_queue("identify");
+    let monitor = [("MONITOR_API_URL", "http://127.0.0.1:9"), ("IDENTIFY_QUEUE_URL", queue.as_str())];
+    let mut function = start(&database, &sqs, &monitor).await;
+    assert!(failed(&function.call(batch(&["MessageSid=SM1&From=%2B18605550101"])).await).is_empty());
+    assert_eq!(database.scalar("select tenant_next_check_at is null from sms_conversations").await, "t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_decision_on_a_language_is_logged_by_request() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let es = "MessageSid=SM1&From=%2B18605550101&Body=Hola+buenas+tardes+mi+calentador+no+sirve";
+    let doubtful = "MessageSid=SM2&From=%2B18605550101&Body=ok";
+    for form in [es, doubtful] {
+        assert!(failed(&function.call(batch(&[form])).await).is_empty());
+    }
+    let log = testing::eventually("two decisions", async || {
+        let log = function.log().await;
+        let decisions: Vec<String> = log
+            .iter()
+            .filter(|line| line["message"] == "stored an inbound message")
+            .map(|line| {
+                let text = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+                let names = ["request_id", "language_previous", "language_detected", "language_chosen"];
+                names.map(text).join(" ")
+            })
+            .collect();
+        (decisions.len() == 2).then_some(decisions)
+    })
+    .await;
+    assert_eq!(log, ["req-42 unknown es es", "req-42 es unknown es"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
-    let mut function =
-        Function::start(BINARY, &[("DATABASE_URL", "nonsense"), ("SQS_SEND_BUDGET_MS", "soon")]).await;
+    let mut function = Function::start(
+        BINARY,
+        &[("DATABASE_URL", "nonsense"), ("SQS_SEND_BUDGET_MS", "soon"), ("MONITOR_API_URL", "http://x")],
+    )
+    .await;
     let log = function.ended().await;
     let error = log[0]["error"].as_str().unwrap();
-    for name in
-        ["DATABASE_URL is not usable", "SQS_SEND_BUDGET_MS is not usable", "OUTBOUND_QUEUE_URL is missing"]
-    {
+    for name in [
+        "DATABASE_URL is not usable",
+        "SQS_SEND_BUDGET_MS is not usable",
+        "OUTBOUND_QUEUE_URL is missing",
+        "IDENTIFY_QUEUE_URL is missing",
+    ] {
         assert!(error.contains(name), "{error}");
     }
 }
