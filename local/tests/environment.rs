@@ -34,6 +34,7 @@ fn functions() -> BTreeMap<String, Option<Read>> {
         record_inbound,
         reconcile_tenants,
         record_status,
+        resolve_unknown,
         retry_sends,
         send_outbound,
         send_sms,

@@ -26,4 +26,5 @@ mod stack;
 mod stop_meets_send;
 mod surely_not;
 mod tenants;
+mod unknown;
 mod worker_killed;

@@ -8,7 +8,8 @@ use tokio::sync::OnceCell;
 use crate::client::{INBOUND_OF, exchange, fresh_handset, fresh_sid, request};
 use crate::stack::{Setup, Stack, eventually};
 
-const EVENTS_OF: &str = "select count(*) from sms_events e join sms_conversations c on c.id = e.conversation_id
+const EVENTS_OF: &str =
+    "select count(*) from sms_events e join sms_conversations c on c.id = e.conversation_id
     where c.phone_number_canonical = $1 and e.event_type = 'conversation.tenant_identified'";
 
 /// Seconds instead of minutes and hours.
@@ -85,7 +86,8 @@ async fn a_tenant_is_known_by_their_first_text_and_asked_about_once() {
     }
     stack.conversation_where(&handset, |page| page["total"] == 2).await;
     let sql = stack.sql().await;
-    let used = "select count(*) from sms_tenant_numbers n join sms_conversations c on c.id = n.conversation_id
+    let used =
+        "select count(*) from sms_tenant_numbers n join sms_conversations c on c.id = n.conversation_id
         where n.tenant_id = $1 and n.last_used_at = c.last_message_at";
     sql.reaches(used, &[&tenant], 1).await;
     eventually("the profile is told", async || (stack.told(&tenant).await == ["en"]).then_some(())).await;
@@ -100,7 +102,8 @@ async fn a_late_match_updates_the_same_conversation_once() {
     stack.text(&handset, "Good morning, the door does not close any more").await;
     let unknown = stack.conversation_where(&handset, |page| page["total"] == 1).await;
     assert_eq!(unknown["tenant_id"], Value::Null);
-    eventually("the Monitor was asked", async || stack.calls().await["lookups"].get(&handset).map(drop)).await;
+    eventually("the Monitor was asked", async || stack.calls().await["lookups"].get(&handset).map(drop))
+        .await;
     // Known by the last of the spellings only.
     stack.tenant(&tenant, &[handset.trim_start_matches('+')]).await;
     let known = stack.becomes_of(&handset, &tenant).await;
@@ -122,7 +125,8 @@ async fn a_number_that_two_tenants_claim_is_nobodys_until_one_lets_go() {
     assert_eq!(sql.count(EVENTS_OF, &[&handset]).await, 0);
     stack.stand_in("DELETE", &format!("tenants/{one}"), &Value::Null).await;
     // A day has passed.
-    let tomorrow = "update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = $1";
+    let tomorrow =
+        "update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = $1";
     sql.client.execute(tomorrow, &[&handset]).await.unwrap();
     stack.becomes_of(&handset, &other).await;
     assert_eq!(sql.count(EVENTS_OF, &[&handset]).await, 1);
@@ -140,7 +144,8 @@ async fn a_tenants_language_goes_with_them_to_their_other_number() {
     assert_eq!(page["tenant_id"], tenant.as_str());
     stack.text(&second, "Hello, this is my new number, please write to me in English").await;
     stack.conversation_where(&second, |page| page["language_detected"] == "en").await;
-    eventually("the profile is told", async || (stack.told(&tenant).await == ["es", "en"]).then_some(())).await;
+    eventually("the profile is told", async || (stack.told(&tenant).await == ["es", "en"]).then_some(()))
+        .await;
     let page = stack.conversation(&first).await.unwrap();
     assert_eq!(page["language_detected"], "es", "each number's own words count for more");
 }
