@@ -138,7 +138,12 @@ impl Stack {
             command.envs(std::env::var(kept).map(|value| (kept, value)));
         }
         command
-            .envs([("SMS_PORT", "0"), ("SMS_TWILIO_PORT", "0"), ("SMS_QUIET", "1")])
+            .envs([
+                ("SMS_PORT", "0"),
+                ("SMS_TWILIO_PORT", "0"),
+                ("SMS_MONITOR_PORT", "0"),
+                ("SMS_QUIET", "1"),
+            ])
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
