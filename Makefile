@@ -51,7 +51,7 @@ $(PYTHON)/.installed: local/requirements.txt
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|conversations
+bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations
 	@local/get-postgres.sh
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
 	cargo build --package bench

@@ -35,6 +35,7 @@ fn functions() -> BTreeMap<String, Option<Read>> {
         migrate,
         reconcile_twilio,
         record_inbound,
+        reconcile_tenants,
         record_status,
         resolve_unknown,
         retry_sends,

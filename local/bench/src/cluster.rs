@@ -95,6 +95,12 @@ impl Database<'_> {
         self.cluster.runtime.block_on(self.client.query_one(sql, &[])).expect(sql).get(0)
     }
 
+    /// Returns the first column of all rows.
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        let rows = self.cluster.runtime.block_on(self.client.query(sql, &[])).expect(sql);
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Leaves nothing for the server to do in the background.
     pub fn settle(&self) {
         self.execute("vacuum analyze");

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 use common::clock;
-use common::db::sends::{self, NewSend};
+use common::db::sends::{self, Asked, NewSend, Pace};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use testing::{Database, Function, Outcome};
@@ -89,8 +89,9 @@ async fn what_an_operator_knows_of_an_unknown_message_settles_it() {
         let again = refused(&mut function, payload).await;
         assert_eq!(again, format!("message {id} is {status}: there is nothing to decide"));
     }
-    let due = sends::take_due(&database.db(), clock::now(), clock::now(), 10).await.unwrap();
-    assert_eq!(due.len(), 1, "what was not sent is sent again");
+    let due =
+        "select count(*) from sms_messages where delivery_status = 'pending' and next_attempt_at <= now()";
+    assert_eq!(database.scalar(due).await, "1", "what was not sent is sent again");
 }
 
 #[tokio::test]
@@ -144,8 +145,9 @@ async fn failures_are_tried_again_unless_they_arrived_or_opted_out() {
         ]})
     );
     assert_eq!(state(&database, again).await, "pending - - accepted SM1", "its attempt stays");
-    let claimed = sends::take_due(&database.db(), clock::now(), clock::now(), 10).await.unwrap();
-    assert_eq!(claimed[0].0, again);
+    let (asked, pace) = (Asked::messages(&[again]), Pace::default());
+    let claims = sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap();
+    assert_eq!(claims.claimed[0].attempt_number, 2);
     assert_eq!(database.scalar("select send_before is null from sms_messages where twilio_sid is null and delivery_status = 'pending'").await, "t");
 }
 

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
-use common::db::sends::{self, NewSend};
+use common::db::sends::{self, Asked, NewSend, Pace};
 use serde_json::{Value, json};
 use testing::{ApiRequest, Database, Function, body, refusal};
 use uuid::Uuid;
@@ -66,7 +66,10 @@ async fn what_waits_is_canceled_whether_its_time_has_come_or_not() {
             (&json!(200), json!({"id": id, "status": "canceled"}))
         );
         assert_eq!(status(&database, id).await, "canceled");
-        assert!(sends::take_due(&database.db(), clock::now(), clock::now(), 10).await.unwrap().is_empty());
+        let later = clock::now() + jiff::SignedDuration::from_hours(30);
+        let claims =
+            sends::claim(&database.db(), &Asked::messages(&[id]), &Pace::default(), later).await.unwrap();
+        assert!(claims.claimed.is_empty() && claims.refused.is_empty());
     }
 }
 
