@@ -33,6 +33,7 @@ fn functions() -> BTreeMap<String, Option<Read>> {
         migrate,
         record_inbound,
         record_status,
+        resolve_unknown,
         retry_sends,
         send_outbound,
         send_sms,

@@ -74,6 +74,10 @@ metrics! {
     SendsDeferred = "sends_deferred", Count;
     /// Sends of which it is not known whether Twilio took them.
     SendsUnknown = "sends_unknown", Count;
+    /// Unknown sends of which it was found out whether Twilio took them.
+    SendsResolved = "sends_resolved", Count;
+    /// Unknown sends that are left to a person: somebody must decide.
+    SendsParked = "sends_parked", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
     /// Messages that Twilio took, could not deliver, and that are created anew.

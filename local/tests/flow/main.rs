@@ -25,4 +25,5 @@ mod sender_killed;
 mod stack;
 mod stop_meets_send;
 mod surely_not;
+mod unknown;
 mod worker_killed;
