@@ -32,6 +32,7 @@ fn functions() -> BTreeMap<String, Option<Read>> {
         manage_keys,
         migrate,
         record_inbound,
+        reconcile_tenants,
         record_status,
         resolve_unknown,
         retry_sends,

@@ -25,5 +25,6 @@ mod sender_killed;
 mod stack;
 mod stop_meets_send;
 mod surely_not;
+mod tenants;
 mod unknown;
 mod worker_killed;

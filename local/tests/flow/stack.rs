@@ -55,14 +55,17 @@ impl Setup {
         Self { template, variables: Vec::new() }
     }
 
-    /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two.
+    /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two. Senders
+    /// send as fast as they can.
     pub fn impatient() -> Self {
         Self::as_deployed()
             .edited("VisibilityTimeout: 30", "VisibilityTimeout: 5")
             .edited("VisibilityTimeout: 60", "VisibilityTimeout: 5")
             .edited("ReauthorizeEvery: 60", "ReauthorizeEvery: 2")
             .with("SMS_SCHEDULE_SECONDS", "1")
-            .with("SEND_REQUEUE_AFTER_SECONDS", "5")
+            // The tests share one number, and few of them are about its pace.
+            .with("SENDER_SEGMENTS_PER_SECOND", "1000")
+            .with("SENDER_BURST_SEGMENTS", "1000")
     }
 
     /// Replaces text of the template.
@@ -135,7 +138,12 @@ impl Stack {
             command.envs(std::env::var(kept).map(|value| (kept, value)));
         }
         command
-            .envs([("SMS_PORT", "0"), ("SMS_TWILIO_PORT", "0"), ("SMS_QUIET", "1")])
+            .envs([
+                ("SMS_PORT", "0"),
+                ("SMS_TWILIO_PORT", "0"),
+                ("SMS_MONITOR_PORT", "0"),
+                ("SMS_QUIET", "1"),
+            ])
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
