@@ -127,6 +127,12 @@ fn setup(database: &Database, queues: &Queues) -> Setup {
         .with("SEND_RETRY_DELAYS_SECONDS", "1,2")
         .with("TRANSIENT_RETRY_DELAYS_SECONDS", "1,2")
         .with("TWILIO_TIMEOUT_MS", "1500")
+        // Faster than the simulator's sender, whose queue is short: so it is full at times.
+        .with("SENDER_SEGMENTS_PER_SECOND", "100")
+        .with("SENDER_BURST_SEGMENTS", "50")
+        .with("SENDER_HOLD_SECONDS", "2")
+        .with("SMS_TWILIO_SEGMENTS_PER_SECOND", "50")
+        .with("SMS_TWILIO_QUEUE_SEGMENTS", "20")
         // What is late at Twilio is so by three seconds.
         .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "6")
 }
