@@ -1,7 +1,5 @@
 //! The built binary, through the Runtime API, against a real Postgres.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
-
 use serde_json::{Value, json};
 use testing::{Behaviour, Database, Function, Sqs, failed};
 
