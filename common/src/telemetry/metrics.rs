@@ -74,6 +74,8 @@ metrics! {
     SendsDeferred = "sends_deferred", Count;
     /// Sends of which it is not known whether Twilio took them.
     SendsUnknown = "sends_unknown", Count;
+    /// Late sends that Twilio had already, as after a restore of older data.
+    SendsFound = "sends_found", Count;
     /// Unknown sends of which it was found out whether Twilio took them.
     SendsResolved = "sends_resolved", Count;
     /// Unknown sends that are left to a person: somebody must decide.

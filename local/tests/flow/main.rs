@@ -22,6 +22,7 @@ mod poison;
 mod reconcile;
 mod redelivery;
 mod restart;
+mod restored;
 mod second_creates;
 mod sender_killed;
 mod stack;
