@@ -80,10 +80,12 @@ metrics! {
     SendsParked = "sends_parked", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
+    /// Senders that a sweep put on the queue since they had something to do.
+    SendersWoken = "senders_woken", Count;
+    /// Senders held, since Twilio refuses or limits what they send.
+    SendersHeld = "senders_held", Count;
     /// Messages that Twilio took, could not deliver, and that are created anew.
     SendsRenewed = "sends_renewed", Count;
-    /// Pending sends that a sweep put back on their queue.
-    SendsRequeued = "sends_requeued", Count;
     /// Replies that this service owed by itself.
     AutoReplies = "auto_replies", Count;
     /// Conversations that became a tenant's, or another tenant's.

@@ -1,9 +1,10 @@
 //! Creates that follow one another: whose SID is whose, and what a callback of an older one may still do.
 
 use crate::now;
-use crate::sends::{claimed, new_send};
+use crate::sends::{claimed, claims_of, new_send};
 use crate::statuses::{accepted, callback, record};
 use common::db::Db;
+use common::db::senders;
 use common::db::sends::{self, Claimed, Outcome};
 use common::db::statuses::NewStatus;
 use common::domain::message::Status;
@@ -32,7 +33,7 @@ async fn attempts(database: &Database) -> String {
 }
 
 async fn claim_again(db: &Db, id: Uuid, at: jiff::Timestamp) -> Claimed {
-    sends::claim(db, &[id], at).await.unwrap().0.remove(0)
+    claims_of(db, &[id], at).await.claimed.remove(0)
 }
 
 async fn taken(db: &Db, claim: &Claimed, sid: &str) {
@@ -49,7 +50,7 @@ async fn a_failure_that_may_pass_is_created_anew_twice_at_most_and_then_stands()
     let wait = recorded[0].renewed_at.unwrap().duration_since(now()).as_secs();
     assert!((7_190..=7_200).contains(&wait), "{wait}");
     assert_eq!(message(&database).await, "pending - 30003 waits");
-    assert!(sends::claim(&db, &[id], now() + 1.hour()).await.unwrap().0.is_empty(), "it is not due yet");
+    assert!(claims_of(&db, &[id], now() + 1.hour()).await.claimed.is_empty(), "it is not due yet");
     // The same callback once more is one of an older create now.
     assert!(record(&db, &[failure("SM1", "undelivered", "30003")], now()).await.unwrap().is_empty());
 
@@ -107,8 +108,8 @@ async fn who_opted_out_meanwhile_gets_no_second_create() {
     let id = accepted(&database).await;
     record(&db, &[failure("SM1", "undelivered", "30003")], now()).await.unwrap();
     database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
-    let (claims, refused) = sends::claim(&db, &[id], now() + 3.hours()).await.unwrap();
-    assert!(claims.is_empty() && refused == [id]);
+    let claims = claims_of(&db, &[id], now() + 3.hours()).await;
+    assert!(claims.claimed.is_empty() && claims.refused == [id]);
     assert_eq!(message(&database).await, "failed - opted_out");
 }
 
@@ -124,8 +125,8 @@ async fn a_late_delivery_under_an_older_sid_ends_the_wait_and_a_late_failure_not
     assert_eq!(message(&database).await, "pending - 30003 waits");
     record(&db, &[callback("SM1", "delivered", Some(id))], now()).await.unwrap();
     assert_eq!(message(&database).await, "delivered SM1 -");
-    assert!(sends::claim(&db, &[id], now() + 3.hours()).await.unwrap().0.is_empty());
-    assert!(sends::take_due(&db, now() + 3.hours(), now() + 3.hours(), 10).await.unwrap().is_empty());
+    assert!(claims_of(&db, &[id], now() + 3.hours()).await.claimed.is_empty());
+    assert!(senders::wake(&db, now() + 3.hours()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -208,7 +209,7 @@ async fn what_twilio_tells_of_a_message_that_a_restored_database_never_sent_is_k
     record(&db, &[callback("SM1", "delivered", Some(send.id))], now()).await.unwrap();
     assert_eq!(message(&database).await, "delivered SM1 -");
     assert_eq!(attempts(&database).await, "accepted SM1");
-    assert!(sends::claim(&db, &[send.id], now()).await.unwrap().0.is_empty());
+    assert!(claims_of(&db, &[send.id], now()).await.claimed.is_empty());
 }
 
 #[tokio::test]

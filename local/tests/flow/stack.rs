@@ -55,14 +55,17 @@ impl Setup {
         Self { template, variables: Vec::new() }
     }
 
-    /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two.
+    /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two. Senders
+    /// send as fast as they can.
     pub fn impatient() -> Self {
         Self::as_deployed()
             .edited("VisibilityTimeout: 30", "VisibilityTimeout: 5")
             .edited("VisibilityTimeout: 60", "VisibilityTimeout: 5")
             .edited("ReauthorizeEvery: 60", "ReauthorizeEvery: 2")
             .with("SMS_SCHEDULE_SECONDS", "1")
-            .with("SEND_REQUEUE_AFTER_SECONDS", "5")
+            // The tests share one number, and few of them are about its pace.
+            .with("SENDER_SEGMENTS_PER_SECOND", "1000")
+            .with("SENDER_BURST_SEGMENTS", "1000")
     }
 
     /// Replaces text of the template.

@@ -105,24 +105,11 @@ fn reply(replies: &AutoReplies, message: &common::db::inbound::NewInbound) -> Ne
 async fn enqueue(app: &App, created: Vec<(uuid::Uuid, String)>) {
     let messages: Vec<_> =
         created.into_iter().map(|(id, request_id)| (DispatchMessage::new(id), request_id)).collect();
-    let missed = match app.publisher.send_all(&app.outbound_queue_url, &messages).await {
-        Ok(missed) => missed,
+    match app.publisher.send_all(&app.outbound_queue_url, &messages).await {
+        Ok(missed) if missed.is_empty() => {}
+        Ok(missed) => tracing::warn!(replies = missed.len(), "SQS did not take replies; a sweep will"),
         Err(error) => {
             tracing::warn!(error = common::error::chain(&error), "replies wait for the next sweep");
-            (0..messages.len()).collect()
         }
-    };
-    let missed: Vec<_> = missed
-        .into_iter()
-        .map(|position| {
-            let DispatchMessage::V1(dispatch) = messages[position].0;
-            dispatch.message_id
-        })
-        .collect();
-    if missed.is_empty() {
-        return;
-    }
-    if let Err(error) = sends::not_enqueued(&app.db, &missed).await {
-        tracing::warn!(error = common::error::chain(&error), "replies wait for a later sweep");
     }
 }

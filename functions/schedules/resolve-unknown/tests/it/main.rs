@@ -171,8 +171,9 @@ async fn what_is_in_neither_of_two_lists_is_sent_again_and_not_before() {
     assert_eq!(world.state(old).await, "pending - -");
     assert_eq!(world.attempts(old).await, "not_processed");
     assert_eq!(world.state(young).await, "unknown - -");
-    let due = sends::take_due(&world.database.db(), clock::now(), clock::now(), 10).await.unwrap();
-    assert_eq!(due.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [old]);
+    let (asked, pace) = (sends::Asked::messages(&[old, young]), sends::Pace::default());
+    let claims = sends::claim(&world.database.db(), &asked, &pace, clock::now()).await.unwrap();
+    assert_eq!(claims.claimed.iter().map(|claim| claim.message_id).collect::<Vec<_>>(), [old]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

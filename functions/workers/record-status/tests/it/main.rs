@@ -85,7 +85,10 @@ async fn pending(database: &Database, id: Uuid) {
 async fn accepted(database: &Database, sid: &str) -> Uuid {
     let id = clock::new_id();
     pending(database, id).await;
-    let claim = sends::claim(&database.db(), &[id], clock::now()).await.unwrap().0.remove(0);
+    let claim = {
+        let (asked, pace) = (sends::Asked::messages(&[id]), sends::Pace::default());
+        sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap().claimed.remove(0)
+    };
     let outcome = Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
     sends::finish(&database.db(), &claim, &outcome, clock::now()).await.unwrap();
     id
