@@ -6,7 +6,7 @@
 
 use crate::App;
 use common::clock;
-use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
+use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, RETRIES_EXHAUSTED};
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
 use common::twilio::{Sender, Sought};
@@ -31,11 +31,13 @@ pub(crate) async fn instead_of_create(app: &App, claim: &Claimed) -> Option<Outc
             // Its status is recorded; this ends the claim.
             Some(Outcome::Accepted { twilio_sid, status: Status::Queued })
         }
-        Ok(Finding::Undecided) => Some(later(TWIN_WAIT, "what Twilio has may be a twin's".to_owned())),
+        Ok(Finding::Undecided) => {
+            Some(later(app, claim, TWIN_WAIT, "what Twilio has may be a twin's".to_owned()))
+        }
         Err(error) => {
             let error = common::error::chain(&error);
             tracing::warn!(message_id = %claim.message_id, error, "a late message can't be looked for");
-            Some(later(pause(app, claim), format!("looking for it at Twilio first: {error}")))
+            Some(later(app, claim, pause(app, claim), format!("looking for it at Twilio first: {error}")))
         }
     }
 }
@@ -66,12 +68,18 @@ async fn after_the_look(app: &App, claim: &Claimed) -> Option<Outcome> {
             error_code: OPTED_OUT.to_owned(),
             detail: "the recipient opted out while it was looked for".to_owned(),
         }),
-        Err(error) => Some(later(pause(app, claim), common::error::chain(&error))),
+        Err(error) => Some(later(app, claim, pause(app, claim), common::error::chain(&error))),
     }
 }
 
-fn later(pause: Duration, detail: String) -> Outcome {
-    Outcome::Deferred { next_attempt_at: clock::now() + pause, error_code: None, detail }
+/// The message waits for another look, if it still has the time for it.
+fn later(app: &App, claim: &Claimed, pause: Duration, detail: String) -> Outcome {
+    let next_attempt_at = clock::now() + pause;
+    let end = claim.send_before.unwrap_or(claim.wanted_at + app.retry.max_age());
+    if next_attempt_at >= end {
+        return Outcome::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
+    }
+    Outcome::Deferred { next_attempt_at, error_code: None, detail }
 }
 
 /// As long as after any try that Twilio did not process.
