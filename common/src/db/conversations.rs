@@ -26,6 +26,8 @@ pub struct Conversation {
     pub language_confidence: f64,
     /// Since when the number refuses messages, if it does.
     pub opted_out_at: Option<Timestamp>,
+    /// Since when the carrier blocks messages to the number, if it does.
+    pub carrier_blocked_at: Option<Timestamp>,
     /// When its latest message came or was asked for.
     pub last_message_at: Option<Timestamp>,
     /// How many messages it holds.
@@ -115,6 +117,7 @@ pub async fn page(
         language_detected: first.get(6),
         language_confidence: first.get(7),
         opted_out_at: first.get(8),
+        carrier_blocked_at: first.get(23),
         last_message_at: first.get(9),
         message_count: first.get(10),
     };

@@ -109,6 +109,8 @@ pub struct ConversationPage {
     pub language_confidence: f64,
     /// Whether the number refuses messages.
     pub opted_out: bool,
+    /// Since when the carrier blocks messages to the number (Twilio's 30004); null again once one is delivered.
+    pub carrier_blocked_at: Option<Timestamp>,
     /// When its latest message came or was asked for.
     pub last_message_at: Option<Timestamp>,
     /// The page, newest first.
@@ -198,6 +200,7 @@ impl ConversationPage {
             language_detected: conversation.language_detected,
             language_confidence: conversation.language_confidence,
             opted_out: conversation.opted_out_at.is_some(),
+            carrier_blocked_at: conversation.carrier_blocked_at,
             last_message_at: conversation.last_message_at,
             messages: messages.into_iter().map(MessageSummary::from).collect(),
             page: page.number(),
