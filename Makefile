@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench help run clean-data key test cases lint tools toolchain
+.PHONY: bench chaos help run clean-data key test cases lint tools toolchain
 
 # RELEASE=1 builds and runs what a deployment would.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -30,6 +30,12 @@ test: toolchain ## Runs every test: units, SQL, each binary through the Runtime 
 	cargo build --workspace --bins
 	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
+chaos: toolchain ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
+	@local/get-postgres.sh
+	cargo build --workspace --bins
+	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
+		cargo test --package local --test flow -- chaos:: --nocapture
+
 cases: toolchain ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
 	@cargo run --quiet --package common --example cases
 
@@ -50,8 +56,9 @@ $(PYTHON)/.installed: local/requirements.txt
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: toolchain ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|conversations
+bench: toolchain ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations|domain
 	@local/get-postgres.sh
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
 	cargo build --package bench
 	@$(TARGET)/debug/bench --binaries $(TARGET)/release $(BENCH)
+	$(if $(filter-out domain,$(BENCH)),,@cargo bench --quiet --package common --bench domain)

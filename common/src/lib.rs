@@ -1,5 +1,5 @@
 //! What every function of the SMS service shares: the [`domain`], which does no I/O, and the adapters to
-//! Twilio, SQS, Postgres and HTTP around it.
+//! Twilio, SQS, Postgres, HTTP and the Monitor around it.
 //!
 //! Imports only go down: functions use adapters, adapters use the domain, no adapter uses another.
 
@@ -10,6 +10,7 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod invoke;
+pub mod monitor;
 pub mod queue;
 pub mod telemetry;
 pub mod tls;

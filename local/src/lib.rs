@@ -5,6 +5,7 @@ mod clock;
 pub mod gateway;
 pub mod lambda;
 pub mod metrics;
+pub mod monitor;
 mod pollers;
 pub mod postgres;
 mod schedules;

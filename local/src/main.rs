@@ -94,6 +94,7 @@ fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
     writeln!(out, "\nReady after {} ms.\n", info.ready_ms)?;
     writeln!(out, "  API       {api}   key {key}")?;
     writeln!(out, "  Phone     {simulator}/")?;
+    writeln!(out, "  Tenants   {}/", info.monitor_api_url)?;
     writeln!(out, "  Metrics   {api}/metrics")?;
     writeln!(out, "  AWS       {}   (SQS, Lambda's Invoke)", info.aws_endpoint_url)?;
     writeln!(out, "  Database  {}", info.database_url)?;

@@ -25,6 +25,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const START_TRIES: u32 = 3;
 /// How long a clean shutdown may take before the server is killed: it recovers at the next start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Commit times are kept: whoever looks for what was true when a message went out finds it there.
+const KEPT_TIMES: &[&str] = &["track_commit_timestamp=on"];
 /// Every function's processes may be up at once, each with a connection or a few.
 const MAX_CONNECTIONS: u32 = 400;
 
@@ -96,7 +98,7 @@ impl Postgres {
     ///
     /// As [`PostgresError`] says, in words for the person who typed the command.
     pub async fn start(folder: &Path, log: &Path) -> Result<Self, PostgresError> {
-        Self::start_with(folder, log, &[]).await
+        Self::start_with(folder, log, KEPT_TIMES).await
     }
 
     /// Starts a server whose data need not survive a crash of the machine, as tests want it.

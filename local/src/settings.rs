@@ -20,6 +20,8 @@ pub struct Settings {
     pub twilio_port: u16,
     /// How fast the Twilio simulator's numbers send, and how much waits for them; none for everything at once.
     pub twilio_queue: Option<SenderQueue>,
+    /// The port of what stands for the Monitor, if one is asked for; 0 takes a free one.
+    pub monitor_port: Option<u16>,
     /// Replaces every schedule's expression.
     pub schedule_tick: Option<Duration>,
     /// The most processes of one function.
@@ -55,9 +57,9 @@ impl Settings {
                 Err(_) => Err(SettingError { name, value, wanted: "a whole number" }),
             },
         };
-        let port = |name: &'static str, default: u16| match number(name)? {
-            None => Ok(default),
-            Some(port) => u16::try_from(port).map_err(|_| SettingError {
+        let port = |name: &'static str| match number(name)? {
+            None => Ok(None),
+            Some(port) => u16::try_from(port).map(Some).map_err(|_| SettingError {
                 name,
                 value: port.to_string(),
                 wanted: "a port",
@@ -68,8 +70,9 @@ impl Settings {
             data: root.join("target/local"),
             root,
             binaries,
-            port: port("SMS_PORT", 9000)?,
-            twilio_port: port("SMS_TWILIO_PORT", 9010)?,
+            port: port("SMS_PORT")?.unwrap_or(9000),
+            twilio_port: port("SMS_TWILIO_PORT")?.unwrap_or(9010),
+            monitor_port: port("SMS_MONITOR_PORT")?,
             twilio_queue: number("SMS_TWILIO_SEGMENTS_PER_SECOND")?.map(|rate| {
                 let queue = SenderQueue::with_rate(rate.max(1).into());
                 segments.map_or(queue, |segments| SenderQueue { segments: segments.max(1).into(), ..queue })

@@ -1,6 +1,7 @@
 //! Storing inbound messages: a whole batch in one statement.
 
 use super::{Db, DbError, Json, Type};
+use crate::domain::language::{Language, Strength};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -55,6 +56,14 @@ pub struct NewInbound {
     pub received_at: Timestamp,
 }
 
+impl NewInbound {
+    /// Weighs what the text says about its writer's language, 0 for nothing.
+    fn language_strength(&self) -> i16 {
+        let says_nothing = self.language == Language::Unknown.as_str();
+        if says_nothing { 0 } else { Strength::of(self.language_confidence as f32) as i16 }
+    }
+}
+
 /// A message that was stored for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredInbound {
@@ -64,17 +73,22 @@ pub struct StoredInbound {
     pub conversation_id: Uuid,
     /// Twilio's id.
     pub twilio_sid: String,
+    /// The language that its conversation held before the batch.
+    pub previous_language: String,
+    /// The language that its conversation holds now.
+    pub chosen_language: String,
 }
 
-/// Runs the function that `migrations/0005_store_inbound.sql` explains step by step.
+/// Runs the function that `migrations/0009_tenants.sql` and, before it, `0005_store_inbound.sql` explain step by step.
 ///
 /// It is kept in Postgres because a connection then plans it once; sent as text, it would be planned for every batch,
 /// which takes longer than storing ten messages (`common/docs/decisions/0008-hot-statements-are-functions.md`).
 pub const STORE: &str = "
-select message_id, conversation_id, twilio_sid
-from sms_store_inbound($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+select message_id, conversation_id, twilio_sid, previous_language, chosen_language
+from sms_store_inbound_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
 
-/// Stores messages with their conversations, and returns those that were not stored before.
+/// Stores messages with their conversations and what these say about their language, and returns those that were not
+/// stored before.
 ///
 /// Free of effect for a message that is stored already, however often and however concurrently it is repeated.
 ///
@@ -94,6 +108,7 @@ pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound
     let raw: Vec<_> = messages.iter().map(|m| Json(&m.raw_webhook_data)).collect();
     let nul_removed: Vec<bool> = messages.iter().map(|m| m.nul_removed).collect();
     let confidences: Vec<f64> = messages.iter().map(|m| m.language_confidence).collect();
+    let strengths: Vec<i16> = messages.iter().map(NewInbound::language_strength).collect();
     let received: Vec<Timestamp> = messages.iter().map(|m| m.received_at).collect();
     let rows = db
         .query_idempotent(
@@ -114,6 +129,7 @@ pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound
                 (&nul_removed, Type::BOOL_ARRAY),
                 (&column(|m| m.language), Type::TEXT_ARRAY),
                 (&confidences, Type::FLOAT8_ARRAY),
+                (&strengths, Type::INT2_ARRAY),
                 (&opt(|o| Some(o.action)), Type::TEXT_ARRAY),
                 (&opt(|o| Some(o.source)), Type::TEXT_ARRAY),
                 (&opt(|o| o.words.as_deref()), Type::TEXT_ARRAY),
@@ -128,6 +144,8 @@ pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound
             message_id: row.get(0),
             conversation_id: row.get(1),
             twilio_sid: row.get(2),
+            previous_language: row.get(3),
+            chosen_language: row.get(4),
         })
         .collect())
 }

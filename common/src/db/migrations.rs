@@ -14,6 +14,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_api_keys_and_idempotency", include_str!("../../../migrations/0004_api_keys_and_idempotency.sql")),
     ("0005_store_inbound", include_str!("../../../migrations/0005_store_inbound.sql")),
     ("0006_events", include_str!("../../../migrations/0006_events.sql")),
+    ("0007_dispatch", include_str!("../../../migrations/0007_dispatch.sql")),
+    ("0008_outcomes", include_str!("../../../migrations/0008_outcomes.sql")),
+    ("0009_tenants", include_str!("../../../migrations/0009_tenants.sql")),
     ("0010_pages", include_str!("../../../migrations/0010_pages.sql")),
 ];
 

@@ -12,9 +12,11 @@ pub mod inbound;
 pub mod maintenance;
 pub mod messages;
 pub mod migrations;
+pub mod senders;
 pub mod sends;
 pub mod spool;
 pub mod statuses;
+pub mod tenants;
 
 pub use connect::DatabaseConfig;
 pub use error::DbError;

@@ -2,15 +2,20 @@
 
 mod claim;
 mod create;
+mod expire;
 mod finish;
 mod reply;
 mod sweep;
+mod unknown;
 
-pub use claim::{Claimed, claim, opted_out};
+pub(in crate::db) use claim::HORIZON;
+pub use claim::{Asked, Claimed, Claims, Pace, claim, opted_out};
 pub use create::{Created, IDEMPOTENCY_TTL, Idempotency, NewSend, Repeated, create, repeated};
+pub use expire::expire;
 pub use finish::{Outcome, finish};
 pub use reply::{NewReply, create_replies};
-pub use sweep::{abandon_claims, not_enqueued, take_due};
+pub use sweep::abandon_claims;
+pub use unknown::{Absence, Search, Unresolved, absent, claimed_sids, park, take_unresolved, twin_under_way};
 
 /// The error code of a message that was not sent because its recipient had opted out.
 pub const OPTED_OUT: &str = "opted_out";

@@ -2,6 +2,7 @@
 
 use super::{Db, DbError, Json, Row, Type};
 use crate::domain::message::Status;
+use crate::domain::renewal::Renewals;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -41,80 +42,14 @@ pub struct RecordedStatus {
     pub disagreeing_id: Option<Uuid>,
     /// Whether it contradicts a final status.
     pub contradicts: bool,
+    /// When the message is created anew, if what was reported is a failure that may pass.
+    pub renewed_at: Option<Timestamp>,
 }
 
-/// The steps of the statement:
-/// - `input`: the callbacks, each once;
-/// - `effect`: per SID, the status that the batch's callbacks lead to, folded by the domain;
-/// - `target`: the message of each SID: by the SID, or else by our own id in the callback URL, if that message has no
-///   SID yet: this is how a send whose answer was lost learns its SID;
-/// - `appended`: the history, each (SID, status, error code) once;
-/// - `moved`: the messages that move forward, or learn their SID: with that they count as queued at least, whatever the
-///   callback says, since what Twilio knows must never be sent again. The guards stand in `where`, so that they are
-///   checked again on the newest version of a row that somebody else was changing;
-/// - `settled`: the attempts whose outcome was open until this callback told it;
-/// - `opted`: handsets of which Twilio says that they opted out.
+/// Runs the function that `migrations/0008_outcomes.sql` explains step by step.
 pub(crate) const RECORD: &str = "
-with input as (
-    select distinct on (twilio_sid, event_status, error_code) *
-    from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::jsonb[], $7::bool[],
-                $8::timestamptz[], $9::text[], $10::bool[]) with ordinality
-        as t (id, twilio_sid, hint, event_status, error_code, raw_webhook_data, nul_removed, received_at,
-              contradicted, contradicts_batch, position)
-    order by twilio_sid, event_status, error_code, position
-), effect as (
-    select * from unnest($11::text[], $12::uuid[], $13::text[], $14::text[], $15::text[])
-        as t (twilio_sid, hint, status, error_code, replaces)
-), target as (
-    select distinct on (coalesce(by_sid.id, by_id.id), e.twilio_sid)
-           e.*, coalesce(by_sid.id, by_id.id) as message_id,
-           coalesce(by_sid.delivery_status, by_id.delivery_status) as delivery_status,
-           coalesce(by_sid.conversation_id, by_id.conversation_id) as conversation_id
-    from effect e
-    left join sms_messages by_sid on by_sid.twilio_sid = e.twilio_sid
-    left join sms_messages by_id on by_id.id = e.hint and by_id.twilio_sid is null and by_id.direction = 'outbound'
-), appended as (
-    insert into sms_message_status_events (id, message_id, twilio_sid, event_status, error_code, contradicts,
-        raw_webhook_data, nul_removed, created_at)
-    select i.id, t.message_id, i.twilio_sid, i.event_status, i.error_code,
-        i.contradicts_batch or coalesce(t.delivery_status = any(string_to_array(i.contradicted, ',')), false),
-        i.raw_webhook_data, i.nul_removed, i.received_at
-    from input i left join target t on t.twilio_sid = i.twilio_sid
-    order by i.twilio_sid, i.event_status, i.error_code
-    on conflict (twilio_sid, event_status, error_code) do nothing
-    returning id, message_id, twilio_sid, error_code, contradicts, created_at
-), locked as (
-    select m.id from sms_messages m where m.id in (select t.message_id from target t)
-    order by m.id for no key update
-), moved as (
-    update sms_messages m
-    set twilio_sid = coalesce(m.twilio_sid, t.twilio_sid),
-        delivery_status = case when m.delivery_status = any(string_to_array(t.replaces, ',')) then t.status
-                               when m.delivery_status in ('pending', 'unknown') then 'queued'
-                               else m.delivery_status end,
-        error_code = case when m.delivery_status = any(string_to_array(t.replaces, ','))
-                            or m.delivery_status in ('pending', 'unknown')
-                          then t.error_code else m.error_code end
-    from target t join locked l on l.id = t.message_id
-    where m.id = t.message_id
-      and (m.twilio_sid is null
-           or (m.twilio_sid = t.twilio_sid and m.delivery_status = any(string_to_array(t.replaces, ','))))
-    returning m.id, m.twilio_sid
-), settled as (
-    update sms_send_attempts a
-    set outcome = 'accepted', twilio_sid = moved.twilio_sid,
-        finished_at = coalesce(a.finished_at, $16), detail = 'told by the status callback'
-    from moved
-    where a.message_id = moved.id and (a.outcome is null or a.outcome = 'unknown')
-), opted as (
-    insert into sms_opt_out_events (id, conversation_id, action, source, words, evidence, created_at)
-    select gen_random_uuid(), t.conversation_id, 'opt_out', 'twilio_error', '21610', a.twilio_sid, a.created_at
-    from appended a join target t on t.twilio_sid = a.twilio_sid
-    where a.error_code = '21610' and t.conversation_id is not null
-    on conflict do nothing
-)
-select a.twilio_sid, a.message_id, case when t.hint <> a.message_id then t.hint end, a.contradicts
-from appended a left join target t on t.twilio_sid = a.twilio_sid";
+select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
+from sms_record_statuses($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 /// What the callbacks of one SID in a batch amount to.
 #[derive(Debug, Clone, Default)]
@@ -138,6 +73,15 @@ impl Effect {
             }
         }
     }
+
+    /// The seconds after which a message that failed like this is created anew, each time in turn, comma-separated.
+    fn renewed_after(&self, renewals: &dyn Renewals) -> String {
+        let failed = matches!(self.status, Some(Status::Failed | Status::Undelivered));
+        let Some(code) = self.error_code.as_deref().filter(|_| failed) else { return String::new() };
+        let seconds: Vec<String> =
+            renewals.after(code).iter().map(|delay| delay.as_secs_f64().to_string()).collect();
+        seconds.join(",")
+    }
 }
 
 /// Joins the statuses for which `holds` into the form in which the statement takes a set.
@@ -151,7 +95,7 @@ pub(in crate::db) fn replaced_by(next: Status) -> String {
     joined(|held| held.may_become(next))
 }
 
-/// Appends callbacks to the history, and moves their messages forward.
+/// Appends callbacks to the history, and moves their messages forward, or back to their next create.
 ///
 /// Free of effect for a callback that is recorded already. Callbacks of a message that is not known are kept.
 ///
@@ -162,6 +106,7 @@ pub(in crate::db) fn replaced_by(next: Status) -> String {
 pub async fn record(
     db: &Db,
     callbacks: &[NewStatus],
+    renewals: &dyn Renewals,
     now: Timestamp,
 ) -> Result<Vec<RecordedStatus>, DbError> {
     let mut effects: HashMap<&str, Effect> = HashMap::new();
@@ -174,7 +119,6 @@ pub async fn record(
     let effects: Vec<(&str, Effect)> = effects.into_iter().collect();
     let ids: Vec<Uuid> = callbacks.iter().map(|c| c.id).collect();
     let sids: Vec<&str> = callbacks.iter().map(|c| c.twilio_sid.as_str()).collect();
-    let hints: Vec<Option<Uuid>> = callbacks.iter().map(|c| c.message_id).collect();
     let words: Vec<&str> = callbacks.iter().map(|c| c.event_status.as_str()).collect();
     let codes: Vec<Option<&str>> = callbacks.iter().map(|c| c.error_code.as_deref()).collect();
     let raw: Vec<_> = callbacks.iter().map(|c| Json(&c.raw_webhook_data)).collect();
@@ -187,6 +131,8 @@ pub async fn record(
     let effect_codes: Vec<Option<&str>> = effects.iter().map(|(_, e)| e.error_code.as_deref()).collect();
     let replaces: Vec<String> =
         effects.iter().map(|(_, e)| e.status.map_or_else(String::new, replaced_by)).collect();
+    let renewed_after: Vec<String> = effects.iter().map(|(_, e)| e.renewed_after(renewals)).collect();
+    let max_age = renewals.max_age().as_secs_f64();
     let rows = db
         .query_idempotent(
             "record status callbacks",
@@ -194,7 +140,6 @@ pub async fn record(
             &[
                 (&ids, Type::UUID_ARRAY),
                 (&sids, Type::TEXT_ARRAY),
-                (&hints, Type::UUID_ARRAY),
                 (&words, Type::TEXT_ARRAY),
                 (&codes, Type::TEXT_ARRAY),
                 (&raw, Type::JSONB_ARRAY),
@@ -207,6 +152,8 @@ pub async fn record(
                 (&effect_statuses, Type::TEXT_ARRAY),
                 (&effect_codes, Type::TEXT_ARRAY),
                 (&replaces, Type::TEXT_ARRAY),
+                (&renewed_after, Type::TEXT_ARRAY),
+                (&max_age, Type::FLOAT8),
                 (&now, Type::TIMESTAMPTZ),
             ],
         )
@@ -216,34 +163,22 @@ pub async fn record(
         message_id: row.get(1),
         disagreeing_id: row.get(2),
         contradicts: row.get(3),
+        renewed_at: row.get(4),
     };
     Ok(rows.iter().map(recorded).collect())
 }
 
-const ORPHANS: &str = "
-select m.id, e.id, e.event_status, e.error_code
-from sms_message_status_events e join sms_messages m on m.twilio_sid = e.twilio_sid
+/// The callbacks that were stored before their message was known, and whose message or attempt is known now.
+pub(crate) const ORPHANS: &str = "
+select e.twilio_sid, e.event_status, e.error_code, e.raw_webhook_data, e.nul_removed, e.created_at
+from sms_message_status_events e
 where e.message_id is null and ($1::text is null or e.twilio_sid = $1)
-order by m.id, e.created_at, e.id limit 500";
+  and (exists (select from sms_messages m where m.twilio_sid = e.twilio_sid)
+       or exists (select from sms_send_attempts a where a.twilio_sid = e.twilio_sid))
+order by e.twilio_sid, e.created_at, e.id limit 500";
 
-/// A handset that opted out is entered into the ledger here if it could not be when the callback came.
-const ADOPT: &str = "
-with adopted as (
-    update sms_message_status_events set message_id = $1 where id = any($2) and message_id is null
-    returning twilio_sid, error_code, created_at
-), moved as (
-    update sms_messages m
-    set delivery_status = $3, error_code = $4
-    where m.id = $1 and m.delivery_status = any(string_to_array($5, ','))
-)
-insert into sms_opt_out_events (id, conversation_id, action, source, words, evidence, created_at)
-select gen_random_uuid(), m.conversation_id, 'opt_out', 'twilio_error', '21610', a.twilio_sid, min(a.created_at)
-from adopted a join sms_messages m on m.id = $1
-where a.error_code = '21610'
-group by m.conversation_id, a.twilio_sid
-on conflict do nothing";
-
-/// Joins callbacks that came before their message was known to the message of their SID, and moves it forward.
+/// Joins callbacks that came before their message was known to the message of their SID, and moves it forward, by
+/// recording them once more.
 ///
 /// With a `twilio_sid` it looks for that one's only; without, for all, as a sweep does after a function died between
 /// storing an SID and this. Returns how many callbacks were joined.
@@ -251,34 +186,28 @@ on conflict do nothing";
 /// # Errors
 ///
 /// [`DbError`]; what was not joined is found by the next sweep.
-pub async fn join_orphans(db: &Db, twilio_sid: Option<&str>) -> Result<usize, DbError> {
+pub async fn join_orphans(
+    db: &Db,
+    twilio_sid: Option<&str>,
+    renewals: &dyn Renewals,
+    now: Timestamp,
+) -> Result<usize, DbError> {
     let rows =
         db.query_idempotent("find early status callbacks", ORPHANS, &[(&twilio_sid, Type::TEXT)]).await?;
-    for of_one in rows.chunk_by(|a, b| a.get::<_, Uuid>(0) == b.get::<_, Uuid>(0)) {
-        let message_id: Uuid = of_one[0].get(0);
-        let events: Vec<Uuid> = of_one.iter().map(|row| row.get(1)).collect();
-        let mut held: Option<(Status, Option<String>)> = None;
-        for row in of_one {
-            let next = Status::from_twilio(row.get(2));
-            if let Some(next) =
-                next.filter(|next| held.as_ref().is_none_or(|(held, _)| held.may_become(*next)))
-            {
-                held = Some((next, row.get(3)));
-            }
-        }
-        let (status, code) = held.map_or((None, None), |(status, code)| (Some(status), code));
-        db.query_idempotent(
-            "join early status callbacks",
-            ADOPT,
-            &[
-                (&message_id, Type::UUID),
-                (&events, Type::UUID_ARRAY),
-                (&status.map(Status::as_str), Type::TEXT),
-                (&code, Type::TEXT),
-                (&status.map_or_else(String::new, replaced_by), Type::TEXT),
-            ],
-        )
-        .await?;
+    let orphan = |row: &Row| NewStatus {
+        id: crate::clock::new_id(),
+        twilio_sid: row.get(0),
+        message_id: None,
+        status: Status::from_twilio(row.get(1)),
+        event_status: row.get(1),
+        error_code: row.get(2),
+        raw_webhook_data: row.get(3),
+        nul_removed: row.get(4),
+        received_at: row.get(5),
+    };
+    let orphans: Vec<NewStatus> = rows.iter().map(orphan).collect();
+    if !orphans.is_empty() {
+        record(db, &orphans, renewals, now).await?;
     }
-    Ok(rows.len())
+    Ok(orphans.len())
 }

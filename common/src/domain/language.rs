@@ -21,7 +21,7 @@ mod model;
 mod tests;
 mod words;
 
-pub use decision::{Decision, Held, PUSH_CONFIDENCE, Source, decide};
+pub use decision::{Evidence, PUSH_CONFIDENCE, Source, Strength, decide};
 
 /// A language that tenants are answered in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,8 +81,8 @@ pub struct Detection {
     pub confidence: f32,
 }
 
-/// Below this probability no language is named: two of the three are about as likely.
-const NAMED_FROM: f32 = 0.4;
+/// Below this probability no language is named: another answer is about as likely, or more so all together.
+const NAMED_FROM: f32 = 0.5;
 /// No evidence is more than this.
 const MOST_SURE: f32 = 0.99;
 /// A text without a single word that says anything: digits, emoji, links, names.
@@ -99,6 +99,7 @@ fn weigh(text: &str, mut evidence: model::Evidence<'_>) -> Detection {
     for word in words::Words::of(text) {
         evidence.add(&word);
     }
+    evidence.end();
     if evidence.is_empty() {
         return Detection { language: Language::Unknown, confidence: NO_WORDS };
     }
@@ -110,7 +111,7 @@ fn weigh(text: &str, mut evidence: model::Evidence<'_>) -> Detection {
         candidates.fold((Language::Unknown, 0.0), |best, next| if next.1 > best.1 { next } else { best });
     let (language, probability) = match best {
         Language::Unknown => (Language::Unknown, probability),
-        _ if probability < NAMED_FROM => (Language::Unknown, NAMED_FROM.min(1.0 - probability)),
+        _ if probability < NAMED_FROM => (Language::Unknown, NAMED_FROM),
         named => (named, probability),
     };
     Detection { language, confidence: (probability.min(MOST_SURE) * 100.0).round() / 100.0 }

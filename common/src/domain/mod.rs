@@ -4,5 +4,7 @@ pub mod auto_reply;
 pub mod keywords;
 pub mod language;
 pub mod message;
+pub mod pace;
 pub mod phone;
+pub mod renewal;
 pub mod segments;

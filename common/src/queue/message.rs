@@ -1,5 +1,6 @@
 //! What travels on the queues: versioned, so that old messages can be read by new functions while both run.
 
+use crate::domain::phone::last_four;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -29,20 +30,32 @@ pub struct WebhookV1 {
     pub idempotency_token: Option<String>,
 }
 
-/// A message to be sent, on `[outbound]`: only its id, since its row is the truth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What there is to send, on `[outbound]`: only whose turn it may be, since the rows are the truth.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "version")]
 pub enum DispatchMessage {
-    /// The first version.
+    /// The first version: a message that was stored or became due, which stands for its sender.
     #[serde(rename = "1")]
     V1(DispatchV1),
+    /// The second one: a sender that has more to do, or can go on.
+    #[serde(rename = "2")]
+    V2(DispatchV2),
 }
 
-/// Which message to send.
+/// Which message to send, or what is more urgent of the same sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchV1 {
     /// The message's row.
     pub message_id: Uuid,
+}
+
+/// Whose messages to send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DispatchV2 {
+    /// Our number, or the messaging service.
+    pub sender: String,
+    /// When the wake-up is due, by which the sender's row knows it again.
+    pub due_at: Timestamp,
 }
 
 impl DispatchMessage {
@@ -50,6 +63,51 @@ impl DispatchMessage {
     #[must_use]
     pub fn new(message_id: Uuid) -> Self {
         Self::V1(DispatchV1 { message_id })
+    }
+
+    /// Asks for a sender to be looked at.
+    #[must_use]
+    pub fn wake_up(sender: String, due_at: Timestamp) -> Self {
+        Self::V2(DispatchV2 { sender, due_at })
+    }
+}
+
+/// A conversation that a message has just come to, on `[identify]`: whose number is it?
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "version")]
+pub enum IdentifyMessage {
+    /// The first version.
+    #[serde(rename = "1")]
+    V1(IdentifyV1),
+}
+
+/// Which conversation, and how its number was written.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentifyV1 {
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// The number as it was received.
+    pub number: String,
+}
+
+impl std::fmt::Debug for IdentifyV1 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IdentifyV1({}, …{})", self.conversation_id, last_four(&self.number))
+    }
+}
+
+impl std::fmt::Debug for IdentifyMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self::V1(identify) = self;
+        identify.fmt(f)
+    }
+}
+
+impl IdentifyMessage {
+    /// Asks for a conversation's number to be looked up.
+    #[must_use]
+    pub fn new(conversation_id: Uuid, number: &str) -> Self {
+        Self::V1(IdentifyV1 { conversation_id, number: number.to_owned() })
     }
 }
 
@@ -74,11 +132,22 @@ mod tests {
             serde_json::to_string(&dispatch).unwrap(),
             @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000"}"#
         );
+        let wake_up = DispatchMessage::wake_up("+12035550100".to_owned(), Timestamp::UNIX_EPOCH);
+        insta::assert_snapshot!(
+            serde_json::to_string(&wake_up).unwrap(),
+            @r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z"}"#
+        );
+        let identify = IdentifyMessage::new(Uuid::nil(), "+12025550123");
+        insta::assert_snapshot!(
+            serde_json::to_string(&identify).unwrap(),
+            @r#"{"version":"1","conversation_id":"00000000-0000-0000-0000-000000000000","number":"+12025550123"}"#
+        );
+        assert!(!format!("{identify:?}").contains("555"));
     }
 
     #[test]
     fn a_version_of_the_future_is_refused_rather_than_misread() {
-        let error = serde_json::from_str::<DispatchMessage>(r#"{"version":"2","message_id":1}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown variant `2`"), "{error}");
+        let error = serde_json::from_str::<DispatchMessage>(r#"{"version":"3","message_id":1}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown variant `3`"), "{error}");
     }
 }

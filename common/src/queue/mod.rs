@@ -14,8 +14,10 @@ mod message;
 mod publisher;
 
 pub use batch::{Batch, Record, run};
-pub use message::{DispatchMessage, DispatchV1, WebhookMessage, WebhookV1};
-pub use publisher::{PublishError, Publisher, PublisherConfig};
+pub use message::{
+    DispatchMessage, DispatchV1, DispatchV2, IdentifyMessage, IdentifyV1, WebhookMessage, WebhookV1,
+};
+pub use publisher::{MAX_DELAY, PublishError, Publisher, PublisherConfig};
 
 /// The message attribute that carries a request's id from function to function.
 pub const REQUEST_ID: &str = "request_id";

@@ -33,6 +33,9 @@ const MAX_BATCH: usize = 10;
 /// largest webhooks are more than either, and a call that is too long is refused as a whole, again and again.
 const MAX_BATCH_BYTES: usize = 262_144;
 
+/// SQS holds a message back for at most this long (its quota).
+pub const MAX_DELAY: Duration = Duration::from_secs(900);
+
 /// How long a send may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherConfig {
@@ -115,12 +118,29 @@ impl Publisher {
         message: &impl Serialize,
         request_id: &str,
     ) -> Result<(), PublishError> {
+        self.send_later(queue_url, message, request_id, Duration::ZERO).await
+    }
+
+    /// Puts one message on a queue, which hands it over after a delay: of whole seconds, rounded up, and of at most
+    /// [`MAX_DELAY`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Publisher::send`].
+    pub async fn send_later(
+        &self,
+        queue_url: &str,
+        message: &impl Serialize,
+        request_id: &str,
+        delay: Duration,
+    ) -> Result<(), PublishError> {
         let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
         let call = self
             .client
             .send_message()
             .queue_url(queue_url)
             .message_body(body)
+            .set_delay_seconds(delay_seconds(delay))
             .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
             .send();
         match tokio::time::timeout(self.budget, call).await {
@@ -140,12 +160,32 @@ impl Publisher {
         queue_url: &str,
         messages: &[(M, String)],
     ) -> Result<Vec<usize>, PublishError> {
+        let at_once =
+            messages.iter().map(|(message, request_id)| (message, request_id.as_str(), Duration::ZERO));
+        self.send_entries(queue_url, entries(at_once)?).await
+    }
+
+    /// The same, with a delay for each message, as for [`Publisher::send_later`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Publisher::send_all`].
+    pub async fn send_all_later<M: Serialize>(
+        &self,
+        queue_url: &str,
+        messages: &[(M, String, Duration)],
+    ) -> Result<Vec<usize>, PublishError> {
+        let later =
+            messages.iter().map(|(message, request_id, delay)| (message, request_id.as_str(), *delay));
+        self.send_entries(queue_url, entries(later)?).await
+    }
+
+    async fn send_entries(
+        &self,
+        queue_url: &str,
+        entries: Vec<SendMessageBatchRequestEntry>,
+    ) -> Result<Vec<usize>, PublishError> {
         let mut refused = Vec::new();
-        let entries = messages
-            .iter()
-            .enumerate()
-            .map(|(position, (message, request_id))| entry(position, message, request_id))
-            .collect::<Result<Vec<_>, _>>()?;
         for entries in calls(entries) {
             let call =
                 self.client.send_message_batch().queue_url(queue_url).set_entries(Some(entries)).send();
@@ -196,18 +236,35 @@ fn credentials() -> Option<Credentials> {
 /// The wait before the one retry, which must fit the budget.
 const BACKOFF: Duration = Duration::from_millis(50);
 
+fn entries<'a, M: Serialize + 'a>(
+    messages: impl Iterator<Item = (&'a M, &'a str, Duration)>,
+) -> Result<Vec<SendMessageBatchRequestEntry>, PublishError> {
+    messages
+        .enumerate()
+        .map(|(position, (message, request_id, delay))| entry(position, message, request_id, delay))
+        .collect()
+}
+
 fn entry(
     position: usize,
     message: &impl Serialize,
     request_id: &str,
+    delay: Duration,
 ) -> Result<SendMessageBatchRequestEntry, PublishError> {
     let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
     SendMessageBatchRequestEntry::builder()
         .id(position.to_string())
         .message_body(body)
+        .set_delay_seconds(delay_seconds(delay))
         .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
         .build()
         .map_err(|error| PublishError::Refused(error.into()))
+}
+
+/// Whole seconds, rounded up: what comes too early has come for nothing.
+fn delay_seconds(delay: Duration) -> Option<i32> {
+    let seconds = delay.min(MAX_DELAY).as_secs_f64().ceil() as i32;
+    (seconds > 0).then_some(seconds)
 }
 
 /// Divides entries, in their order, into calls that SQS takes.
@@ -247,8 +304,18 @@ mod tests {
     use super::*;
 
     fn sizes(bodies: &[usize]) -> Vec<usize> {
-        let entries = bodies.iter().map(|&length| entry(0, &"x".repeat(length), "r-1").unwrap()).collect();
+        let entries = bodies
+            .iter()
+            .map(|&length| entry(0, &"x".repeat(length), "r-1", Duration::ZERO).unwrap())
+            .collect();
         calls(entries).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn a_delay_is_rounded_up_to_seconds_and_kept_within_what_sqs_takes() {
+        let delays = [0.0, 0.001, 1.0, 1.5, 899.9, 5_000.0];
+        let seconds: Vec<_> = delays.map(|delay| delay_seconds(Duration::from_secs_f64(delay))).into();
+        assert_eq!(seconds, [None, Some(1), Some(1), Some(2), Some(900), Some(900)]);
     }
 
     #[test]

@@ -74,12 +74,30 @@ metrics! {
     SendsDeferred = "sends_deferred", Count;
     /// Sends of which it is not known whether Twilio took them.
     SendsUnknown = "sends_unknown", Count;
+    /// Unknown sends of which it was found out whether Twilio took them.
+    SendsResolved = "sends_resolved", Count;
+    /// Unknown sends that are left to a person: somebody must decide.
+    SendsParked = "sends_parked", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
-    /// Pending sends that a sweep put back on their queue.
-    SendsRequeued = "sends_requeued", Count;
+    /// Senders that a sweep put on the queue since they had something to do.
+    SendersWoken = "senders_woken", Count;
+    /// Senders held, since Twilio refuses or limits what they send.
+    SendersHeld = "senders_held", Count;
+    /// Messages that Twilio took, could not deliver, and that are created anew.
+    SendsRenewed = "sends_renewed", Count;
     /// Replies that this service owed by itself.
     AutoReplies = "auto_replies", Count;
+    /// Conversations that became a tenant's, or another tenant's.
+    TenantsIdentified = "tenants_identified", Count;
+    /// Numbers that several tenants claim: somebody must decide.
+    TenantsAmbiguous = "tenants_ambiguous", Count;
+    /// Numbers about which the Monitor gave no answer.
+    TenantLookupsFailed = "tenant_lookups_failed", Count;
+    /// Tenants whose profile was told their language.
+    ProfilesTold = "profiles_told", Count;
+    /// Tenants whose profile could not be told their language; the schedule tries again.
+    ProfilePushesFailed = "profile_pushes_failed", Count;
     /// Handsets that opted out.
     OptOuts = "opt_outs", Count;
     /// API requests answered 5xx.

@@ -31,6 +31,8 @@ pub struct Message {
     pub created_at: Option<Timestamp>,
     /// When Twilio sent it.
     pub sent_at: Option<Timestamp>,
+    /// All that Twilio said of it.
+    pub json: Value,
 }
 
 impl Message {
@@ -51,6 +53,7 @@ impl Message {
             error_code: number(json, "error_code"),
             created_at: instant("date_created"),
             sent_at: instant("date_sent"),
+            json: json.clone(),
         })
     }
 }

@@ -4,6 +4,8 @@ mod client;
 mod error_codes;
 mod form;
 mod message;
+mod renewals;
+mod search;
 mod send_error;
 pub mod signature;
 mod signed_url;
@@ -15,6 +17,8 @@ pub use client::{
 pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};
 pub use message::Message;
+pub use renewals::RenewalPolicy;
+pub use search::Sought;
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
 pub use webhook::{InboundSms, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};

@@ -8,12 +8,14 @@
 )]
 
 mod api;
+mod batch;
 mod database;
 mod lambda;
 mod sqs;
 mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
+pub use batch::{batch, failed};
 pub use database::Database;
 pub use lambda::{Function, Outcome};
 pub use sqs::{Behaviour, Sent, Sqs};

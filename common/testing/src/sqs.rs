@@ -29,6 +29,8 @@ pub struct Sent {
     pub body: Value,
     /// Its `request_id` attribute.
     pub request_id: Option<String>,
+    /// For how many seconds SQS is to hold it back.
+    pub delay_seconds: u64,
 }
 
 #[derive(Debug)]
@@ -145,5 +147,6 @@ fn sent(queue_url: &str, message: &Value) -> Sent {
         queue_url: queue_url.to_owned(),
         body: serde_json::from_str(message["MessageBody"].as_str().unwrap()).unwrap(),
         request_id: message["MessageAttributes"]["request_id"]["StringValue"].as_str().map(str::to_owned),
+        delay_seconds: message["DelaySeconds"].as_u64().unwrap_or_default(),
     }
 }

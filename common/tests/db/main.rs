@@ -3,10 +3,13 @@
 
 mod conversations;
 mod inbound;
+mod languages;
 mod migrations;
+mod renewals;
 mod sends;
 mod statements;
 mod statuses;
+mod tenants;
 
 use common::db::inbound::NewInbound;
 use serde_json::json;

@@ -1,9 +1,11 @@
 use crate::now;
 use common::clock::new_id;
 use common::db::Db;
-use common::db::sends::{self, Claimed, Created, Idempotency, NewReply, NewSend, Outcome, Repeated};
+use common::db::sends::{
+    self, Asked, Claimed, Claims, Created, Idempotency, NewReply, NewSend, Outcome, Pace, Repeated,
+};
 use common::domain::message::Status;
-use jiff::ToSpan;
+use jiff::{Timestamp, ToSpan};
 use serde_json::json;
 use std::time::Duration;
 use testing::Database;
@@ -37,7 +39,15 @@ pub fn new_send(to: &str) -> NewSend {
 /// Stores a message and claims it.
 pub async fn claimed(db: &Db, send: NewSend) -> Claimed {
     assert!(matches!(sends::create(db, &send, None).await.unwrap(), Created::Stored { .. }));
-    sends::claim(db, &[send.id], now()).await.unwrap().0.remove(0)
+    // Neither the pace nor another message of the same sender may come first.
+    let asked = Asked { allowed: Some(vec![send.id]), ..Asked::messages(&[send.id]) };
+    let pace = Pace { burst: 100_000, ..Pace::default() };
+    sends::claim(db, &asked, &pace, now()).await.unwrap().claimed.remove(0)
+}
+
+/// Claims for the senders of messages, at the pace that is the default.
+pub async fn claims_of(db: &Db, ids: &[uuid::Uuid], at: Timestamp) -> Claims {
+    sends::claim(db, &Asked::messages(ids), &Pace::default(), at).await.unwrap()
 }
 
 fn key(payload: u8) -> Idempotency {
@@ -97,7 +107,7 @@ async fn a_message_is_claimed_once_however_many_ask() {
     sends::create(&database.db(), &send, None).await.unwrap();
     let runs = (0..10).map(|_| {
         let (db, id) = (database.db(), send.id);
-        tokio::spawn(async move { sends::claim(&db, &[id, id], now()).await.unwrap().0.len() })
+        tokio::spawn(async move { claims_of(&db, &[id, id], now()).await.claimed.len() })
     });
     let mut claims = 0;
     for run in runs.collect::<Vec<_>>() {
@@ -114,9 +124,9 @@ async fn what_was_queued_before_a_stop_is_refused_at_the_claim() {
     let send = new_send("+1860");
     sends::create(&db, &send, None).await.unwrap();
     database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
-    let (claims, refused) = sends::claim(&db, &[send.id], now()).await.unwrap();
-    assert!(claims.is_empty());
-    assert_eq!(refused, [send.id]);
+    let claims = claims_of(&db, &[send.id], now()).await;
+    assert!(claims.claimed.is_empty());
+    assert_eq!(claims.refused, [send.id]);
     assert_eq!(
         database.scalar("select delivery_status || ' ' || error_code from sms_messages").await,
         "failed opted_out"
@@ -131,10 +141,9 @@ async fn a_message_is_not_claimed_before_its_time_nor_after_it() {
     send.send_at = Some(now() + 1.hour());
     send.send_before = Some(now() + 2.hours());
     sends::create(&db, &send, None).await.unwrap();
-    let (claims, refused) = sends::claim(&db, &[send.id], now()).await.unwrap();
-    assert!(claims.is_empty() && refused.is_empty());
-    let (claims, refused) = sends::claim(&db, &[send.id], now() + 2.hours()).await.unwrap();
-    assert!(claims.is_empty() && refused == [send.id]);
+    assert_eq!(claims_of(&db, &[send.id], now()).await, Claims::default());
+    let claims = claims_of(&db, &[send.id], now() + 2.hours()).await;
+    assert!(claims.claimed.is_empty() && claims.refused == [send.id]);
 }
 
 #[tokio::test]
@@ -149,28 +158,11 @@ async fn a_deferred_message_is_claimed_again_when_it_is_due() {
     };
     sends::finish(&db, &claim, &outcome, now()).await.unwrap();
     let ids = [claim.message_id];
-    assert!(sends::claim(&db, &ids, now()).await.unwrap().0.is_empty());
-    assert!(sends::take_due(&db, now(), now(), 10).await.unwrap().is_empty());
-    let later = now() + 1.minute();
-    assert_eq!(sends::take_due(&db, later, now() - 1.hour(), 10).await.unwrap().len(), 1);
-    assert_eq!(sends::claim(&db, &ids, later).await.unwrap().0[0].attempt_number, 2);
-}
-
-#[tokio::test]
-async fn a_message_that_got_lost_on_its_way_to_the_queue_is_found_again() {
-    let database = Database::create().await;
-    let db = database.db();
-    let send = new_send("+1860");
-    sends::create(&db, &send, None).await.unwrap();
-    assert!(
-        sends::take_due(&db, now(), now() - 30.seconds(), 10).await.unwrap().is_empty(),
-        "it is on its way"
-    );
-    let later = now() + 1.minute();
-    let due = sends::take_due(&db, later, later - 30.seconds(), 10).await.unwrap();
-    assert_eq!(due, [(send.id, "r-1".to_owned())]);
-    sends::not_enqueued(&db, &[send.id]).await.unwrap();
-    assert_eq!(sends::take_due(&db, later, later - 30.seconds(), 10).await.unwrap().len(), 1);
+    let claims = claims_of(&db, &ids, now()).await;
+    assert!(claims.claimed.is_empty());
+    let delays: Vec<Duration> = claims.wake_ups.iter().map(|(_, delay)| *delay).collect();
+    assert_eq!(delays, [Duration::from_secs(60)], "it comes back by itself");
+    assert_eq!(claims_of(&db, &ids, now() + 1.minute()).await.claimed[0].attempt_number, 2);
 }
 
 #[tokio::test]
@@ -183,7 +175,7 @@ async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again
     assert_eq!(sends::abandon_claims(&db, later, later, 10).await.unwrap(), [claim.message_id]);
     assert_eq!(database.scalar("select delivery_status from sms_messages").await, "unknown");
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "unknown");
-    assert!(sends::claim(&db, &[claim.message_id], later).await.unwrap().0.is_empty());
+    assert!(claims_of(&db, &[claim.message_id], later).await.claimed.is_empty());
     // The answer came all the same: late, but known.
     let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
     sends::finish(&db, &claim, &outcome, later).await.unwrap();

@@ -2,20 +2,32 @@ use crate::now;
 use crate::sends::{claimed, new_send};
 use common::clock::new_id;
 use common::db::sends::{self, Outcome};
-use common::db::statuses::{NewStatus, join_orphans, record};
+use common::db::statuses::{self, NewStatus, RecordedStatus};
+use common::db::{Db, DbError};
 use common::domain::message::Status;
+use common::twilio::RenewalPolicy;
+use jiff::Timestamp;
 use serde_json::json;
 use testing::Database;
 use uuid::Uuid;
 
-fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus {
+/// Records with the renewals that a deployment has.
+pub async fn record(
+    db: &Db,
+    callbacks: &[NewStatus],
+    now: Timestamp,
+) -> Result<Vec<RecordedStatus>, DbError> {
+    statuses::record(db, callbacks, &RenewalPolicy::default(), now).await
+}
+
+pub fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus {
     NewStatus {
         id: new_id(),
         twilio_sid: sid.to_owned(),
         message_id,
         event_status: status.to_owned(),
         status: Status::from_twilio(status),
-        error_code: (status == "failed").then(|| "30003".to_owned()),
+        error_code: (status == "failed").then(|| "30005".to_owned()),
         raw_webhook_data: json!({"MessageStatus": status}),
         nul_removed: false,
         received_at: now(),
@@ -23,7 +35,7 @@ fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus {
 }
 
 /// A message that Twilio has taken as `SM1`.
-async fn accepted(database: &Database) -> Uuid {
+pub async fn accepted(database: &Database) -> Uuid {
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
     let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
@@ -152,7 +164,7 @@ async fn a_callback_for_an_unknown_sid_is_kept_and_joined_when_its_message_is_kn
     record(&db, &[callback("SM1", "sent", None), callback("SM1", "delivered", None)], now()).await.unwrap();
     let id = accepted(&database).await;
     assert_eq!(database.scalar(STATUS).await, "queued");
-    assert_eq!(join_orphans(&db, Some("SM1")).await.unwrap(), 2);
+    assert_eq!(statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap(), 2);
     assert_eq!(database.scalar(STATUS).await, "delivered");
     assert_eq!(
         database

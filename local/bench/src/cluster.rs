@@ -1,4 +1,5 @@
-//! A PostgreSQL cluster of the measurement's own, with the server's default settings.
+//! A PostgreSQL cluster of the measurement's own, with the server's default settings; commit
+//! times are kept, as in the stack.
 
 use crate::processes;
 use common::db::{DatabaseConfig, Db, migrations};
@@ -92,6 +93,12 @@ impl Database<'_> {
     /// Returns the first column of the only row.
     pub fn number(&self, sql: &str) -> i64 {
         self.cluster.runtime.block_on(self.client.query_one(sql, &[])).expect(sql).get(0)
+    }
+
+    /// Returns the first column of all rows.
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        let rows = self.cluster.runtime.block_on(self.client.query(sql, &[])).expect(sql);
+        rows.iter().map(|row| row.get(0)).collect()
     }
 
     /// Leaves nothing for the server to do in the background.

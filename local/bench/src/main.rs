@@ -19,9 +19,11 @@ mod http;
 mod machine;
 mod pgbench;
 mod processes;
+mod sends;
 mod sqs;
 mod statistics;
 mod traffic;
+mod twilio;
 mod webhooks;
 mod workers;
 mod world;
@@ -31,10 +33,11 @@ use lexopt::Arg;
 use pgbench::Pgbench;
 use sqs::Sqs;
 use std::path::PathBuf;
+use twilio::Twilio;
 use world::World;
 
 const USAGE: &str =
-    "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations]";
+    "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations] [sends]";
 
 struct Arguments {
     binaries: PathBuf,
@@ -74,7 +77,8 @@ fn main() {
     let (starts, rounds) = if arguments.quick { (5, 2) } else { (40, 5) };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let root = std::env::current_dir().expect("a folder");
-    let world = World { binaries: root.join(&arguments.binaries), sqs: Sqs::start() };
+    let world =
+        World { binaries: root.join(&arguments.binaries), sqs: Sqs::start(), twilio: Twilio::start() };
     machine::print();
     if arguments.wants("webhooks") {
         webhooks::measure(&world, rounds);
@@ -87,6 +91,9 @@ fn main() {
     if arguments.wants("workers") {
         let pgbench = Pgbench { folder: folder.path().to_owned() };
         workers::measure(&world, &cluster.database("workers"), &pgbench, rounds);
+    }
+    if arguments.wants("sends") {
+        sends::measure(&world, &cluster, rounds);
     }
     if arguments.wants("conversations") {
         conversations::measure(&world, &cluster.database("conversations"), rounds);

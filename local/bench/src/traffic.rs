@@ -110,21 +110,30 @@ pub fn webhook(path: &'static str, query: &str, pairs: &[(String, String)]) -> V
 
 /// Returns the event of a batch of webhooks from their queue.
 pub fn batch(queue: &str, webhooks: &[(Vec<(String, String)>, String)]) -> Vec<u8> {
-    let records: Vec<Value> = webhooks.iter().map(|(pairs, query)| record(queue, pairs, query)).collect();
+    records(queue, webhooks.iter().map(|(pairs, query)| webhook_message(pairs, query)))
+}
+
+/// Returns the event of a batch of messages from a queue.
+pub fn records(queue: &str, bodies: impl Iterator<Item = String>) -> Vec<u8> {
+    let records: Vec<Value> = bodies.map(|body| record(queue, &body)).collect();
     json!({"Records": records}).to_string().into_bytes()
 }
 
-fn record(queue: &str, pairs: &[(String, String)], query: &str) -> Value {
+fn webhook_message(pairs: &[(String, String)], query: &str) -> String {
     let message = WebhookMessage::V1(WebhookV1 {
         received_at: clock::now(),
         form: Form::from_pairs(pairs.to_vec()).to_urlencoded(),
         query: query.to_owned(),
         idempotency_token: Some("4d4f7ee2-43b5-4b3c-9b57-7ed60d2c1b11".to_owned()),
     });
+    serde_json::to_string(&message).unwrap()
+}
+
+fn record(queue: &str, body: &str) -> Value {
     json!({
         "messageId": clock::new_id(),
         "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a".repeat(5),
-        "body": serde_json::to_string(&message).unwrap(),
+        "body": body,
         "attributes": {
             "ApproximateReceiveCount": "1", "SentTimestamp": "1545082649183",
             "SenderId": "AIDAIENQZJOLO23YVJ4VO", "ApproximateFirstReceiveTimestamp": "1545082649185",

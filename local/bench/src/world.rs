@@ -2,6 +2,7 @@
 
 use crate::function::Function;
 use crate::sqs::Sqs;
+use crate::twilio::Twilio;
 use std::path::{Path, PathBuf};
 use testing::{AUTH_TOKEN, BASE_URL};
 
@@ -11,6 +12,8 @@ pub struct World {
     pub binaries: PathBuf,
     /// The queues.
     pub sqs: Sqs,
+    /// Where messages go.
+    pub twilio: Twilio,
 }
 
 impl World {
@@ -22,12 +25,15 @@ impl World {
             ("TWILIO_ACCOUNT_SID", "AC277f7ecc24aaab2316acb9fd8f634625".to_owned()),
             ("TWILIO_AUTH_TOKEN", AUTH_TOKEN.to_owned()),
             ("TWILIO_PHONE_NUMBER", "+18605550100".to_owned()),
-            // Nobody listens there: nothing that is measured sends.
-            ("TWILIO_API_BASE_URL", "http://127.0.0.1:9".to_owned()),
+            ("TWILIO_API_BASE_URL", self.twilio.url.clone()),
+            // No pace: it is the service that is measured, not what a sender may do.
+            ("SENDER_SEGMENTS_PER_SECOND", "100000".to_owned()),
+            ("SENDER_BURST_SEGMENTS", "100000".to_owned()),
             ("PUBLIC_WEBHOOK_BASE_URL", BASE_URL.to_owned()),
             ("INBOUND_QUEUE_URL", queue("inbound")),
             ("STATUS_QUEUE_URL", queue("status")),
             ("OUTBOUND_QUEUE_URL", queue("outbound")),
+            ("IDENTIFY_QUEUE_URL", queue("identify")),
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -21,6 +21,9 @@ pub struct StackInfo {
     pub webhook_base_url: String,
     /// Twilio's API, or the simulator's.
     pub twilio_api_url: String,
+    /// The Monitor and the tenant profile service, or what stands for both.
+    #[serde(default)]
+    pub monitor_api_url: String,
     /// Twilio's account.
     pub account_sid: String,
     /// Its auth token.

@@ -13,6 +13,7 @@ use super::{StackError, StackInfo, file, first_run, queues};
 use crate::gateway::Gateway;
 use crate::lambda::{self, FunctionSettings, Functions};
 use crate::metrics::Metrics;
+use crate::monitor::StandIn;
 use crate::pollers::Poller;
 use crate::postgres::Postgres;
 use crate::schedules::Schedule;
@@ -74,6 +75,7 @@ pub(super) async fn start(
         info.twilio_api_url = simulator.url().to_owned();
         parts.simulator = Some(simulator);
     }
+    let profiles_url = start_monitor(settings, &mut info, parts).await?;
     let mut key_file = None;
     if info.database_url.is_empty() {
         let postgres =
@@ -90,7 +92,7 @@ pub(super) async fn start(
     let client = queues::client(&sqs_url, settings);
     info.queues = queues::create(&client, &template.queues).await?;
     let metrics = Arc::new(Metrics::default());
-    let functions = Arc::new(functions(settings, template, &info, &sqs_url, &metrics)?);
+    let functions = Arc::new(functions(settings, template, &info, &profiles_url, &sqs_url, &metrics)?);
     parts.functions = Some(functions.clone());
     // Nobody else sets it.
     let _ = late.set(functions.clone());
@@ -99,6 +101,31 @@ pub(super) async fn start(
     info.api_key = first_run::api_key(&functions, key_file.as_deref()).await?;
     start_triggers(settings, template, &info, &client, &functions, &mut parts.tasks)?;
     Ok(info)
+}
+
+/// Starts what stands for the Monitor and the tenant profile service, unless both are elsewhere, and returns the
+/// latter's address.
+async fn start_monitor(
+    settings: &Settings,
+    info: &mut StackInfo,
+    parts: &mut Parts,
+) -> Result<String, StackError> {
+    let profiles = (settings.overrides)("TENANT_PROFILE_API_URL");
+    if let Some(profiles) = &profiles
+        && !info.monitor_api_url.is_empty()
+    {
+        return Ok(profiles.clone());
+    }
+    let port = settings.monitor_port;
+    let taken =
+        |source| StackError::Port { port: port.unwrap_or_default(), variable: "SMS_MONITOR_PORT", source };
+    let stand_in = StandIn::bind(port, settings.data.join("tenants.json")).await.map_err(taken)?;
+    let url = stand_in.url().to_owned();
+    parts.tasks.spawn(stand_in.serve());
+    if info.monitor_api_url.is_empty() {
+        info.monitor_api_url.clone_from(&url);
+    }
+    Ok(profiles.unwrap_or(url))
 }
 
 fn start_triggers(
@@ -181,6 +208,7 @@ fn info(settings: &Settings, own_base: &str) -> StackInfo {
         api_url: own_base.to_owned(),
         webhook_base_url: first(&webhook_bases),
         twilio_api_url: set("TWILIO_API_BASE_URL", ""),
+        monitor_api_url: set("MONITOR_API_URL", ""),
         account_sid: set("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
         auth_token: first(&auth_tokens),
         phone_number: first(&set("TWILIO_PHONE_NUMBER", PHONE_NUMBER)),
@@ -198,18 +226,21 @@ fn functions(
     settings: &Settings,
     template: &Template,
     info: &StackInfo,
+    profiles_url: &str,
     sqs_url: &str,
     metrics: &Arc<Metrics>,
 ) -> Result<Functions, StackError> {
     let embedded = [
-        ("DATABASE_URL", &info.database_url),
+        ("DATABASE_URL", info.database_url.as_str()),
+        ("MONITOR_API_URL", &info.monitor_api_url),
         ("PUBLIC_WEBHOOK_BASE_URL", &info.webhook_base_url),
+        ("TENANT_PROFILE_API_URL", profiles_url),
         ("TWILIO_ACCOUNT_SID", &info.account_sid),
         ("TWILIO_API_BASE_URL", &info.twilio_api_url),
         ("TWILIO_AUTH_TOKEN", &info.auth_token),
         ("TWILIO_PHONE_NUMBER", &info.phone_number),
     ];
-    let embedded = embedded.map(|(name, value)| (name.to_owned(), value.clone())).into();
+    let embedded = embedded.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let runtime = template.queues.iter().filter_map(|queue| {
         let url = info.queues.get(&queue.name)?;
         Some([

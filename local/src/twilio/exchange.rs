@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::clock::{Random, now};
 use super::config::SimulatorConfig;
-use super::faults::{Fault, Faults};
+use super::faults::{Faults, Met};
 use super::journey::Journey;
 use super::message::{Direction, Message, Received, ReceivedKind, Status};
 use super::pace::{Full, Queues};
@@ -21,7 +21,7 @@ use super::store::{Change, Store};
 use super::webhook::{self, Call, Poster};
 
 /// How many calls to webhooks the log keeps.
-const CALLS_KEPT: usize = 1_000;
+const CALLS_KEPT: usize = 50_000;
 /// How many create calls the log keeps.
 const CREATES_KEPT: usize = 200_000;
 /// How many live events a slow page may fall behind.
@@ -60,7 +60,7 @@ pub(super) struct CreateRecord {
     pub(super) from: String,
     pub(super) body: String,
     /// The fault that it met.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<Met>,
 }
 
 impl Exchange {

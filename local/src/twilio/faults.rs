@@ -86,6 +86,8 @@ pub(super) enum Fault {
     Garbled {},
     /// The message goes out at once, the answer comes late.
     Slow { ms: u64 },
+    /// The message goes out, and is answered, only after this time, also when nobody waits for it any more.
+    Late { ms: u64 },
     /// Any of Twilio's errors, with its usual status unless another is given.
     Error { code: u32, status: Option<u16> },
     /// Accepted, sent, then `undelivered`.
@@ -95,11 +97,34 @@ pub(super) enum Fault {
     /// Accepted and sent; no report of delivery.
     SentOnly {},
     /// The callbacks misbehave.
-    Callbacks { mode: CallbackMode, delay_ms: Option<u64>, statuses: Option<Vec<Status>> },
+    Callbacks(CallbackFault),
 }
 
 fn internal_server_error() -> u16 {
     500
+}
+
+/// What is wrong with a message's callbacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallbackFault {
+    mode: CallbackMode,
+    delay_ms: Option<u64>,
+    statuses: Option<Vec<Status>>,
+}
+
+impl CallbackFault {
+    fn plan(&self) -> CallbackPlan {
+        let mut plan = CallbackPlan::default();
+        match self.mode {
+            CallbackMode::Late => plan.late_ms = self.delay_ms.unwrap_or(10_000),
+            CallbackMode::Doubled => plan.copies = 2,
+            CallbackMode::Reordered => plan.reordered = true,
+            CallbackMode::Early => plan.early = true,
+            CallbackMode::Lost => plan.lost = self.statuses.clone().map_or(Lost::All, Lost::These),
+        }
+        plan
+    }
 }
 
 /// How callbacks misbehave.
@@ -118,23 +143,34 @@ pub(super) enum CallbackMode {
     Early,
 }
 
-impl Fault {
-    /// The plan of a message that meets this fault.
+/// What a request meets: a fault, and, if its callbacks misbehave besides, how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Met {
+    #[serde(flatten)]
+    pub(super) fault: Fault,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callbacks: Option<CallbackFault>,
+}
+
+impl Met {
+    /// The plan of a message that meets this.
     pub(super) fn plan(&self) -> Plan {
+        let mut plan = self.fault.plan();
+        if let Some(callbacks) = &self.callbacks {
+            plan.callbacks = callbacks.plan();
+        }
+        plan
+    }
+}
+
+impl Fault {
+    fn plan(&self) -> Plan {
         let mut plan = Plan::default();
         match self {
             Self::Undelivered { code } => plan.outcome = Outcome::Undelivered(*code),
             Self::Failed { code } => plan.outcome = Outcome::Failed(*code),
             Self::SentOnly {} => plan.outcome = Outcome::SentOnly,
-            Self::Callbacks { mode, delay_ms, statuses } => match mode {
-                CallbackMode::Late => plan.callbacks.late_ms = delay_ms.unwrap_or(10_000),
-                CallbackMode::Doubled => plan.callbacks.copies = 2,
-                CallbackMode::Reordered => plan.callbacks.reordered = true,
-                CallbackMode::Early => plan.callbacks.early = true,
-                CallbackMode::Lost => {
-                    plan.callbacks.lost = statuses.clone().map_or(Lost::All, Lost::These);
-                }
-            },
+            Self::Callbacks(callbacks) => plan.callbacks = callbacks.plan(),
             _ => {}
         }
         plan
@@ -201,6 +237,8 @@ pub(super) struct FaultRequest {
     #[serde(default = "once")]
     count: u32,
     fault: Fault,
+    /// What is wrong with the callbacks of a message that goes out all the same.
+    callbacks: Option<CallbackFault>,
 }
 
 fn once() -> u32 {
@@ -218,6 +256,8 @@ pub(super) struct Armed {
     remaining: Option<u32>,
     hits: u64,
     fault: Fault,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callbacks: Option<CallbackFault>,
 }
 
 /// All faults, those that are used up too, so that their hits can be read.
@@ -237,6 +277,7 @@ impl Faults {
             remaining: (request.count > 0).then_some(request.count),
             hits: 0,
             fault: request.fault,
+            callbacks: request.callbacks,
         };
         self.armed.push(armed.clone());
         armed
@@ -269,14 +310,17 @@ impl Faults {
     }
 
     /// The fault that this request meets: the oldest armed one, else that of its reserved recipient.
-    pub(super) fn meet(&mut self, operation: Operation, request: &Facts<'_>) -> Option<Fault> {
+    pub(super) fn meet(&mut self, operation: Operation, request: &Facts<'_>) -> Option<Met> {
         self.take(|armed| {
             !matches!(armed.fault, Fault::Refuse {}) && armed.matcher.matches(operation, request)
         })
-        .or_else(|| if operation == Operation::Create { reserved(request.to) } else { None })
+        .or_else(|| {
+            let fault = if operation == Operation::Create { reserved(request.to) } else { None };
+            fault.map(|fault| Met { fault, callbacks: None })
+        })
     }
 
-    fn take(&mut self, wanted: impl Fn(&Armed) -> bool) -> Option<Fault> {
+    fn take(&mut self, wanted: impl Fn(&Armed) -> bool) -> Option<Met> {
         for armed in &mut self.armed {
             if armed.remaining == Some(0) || !wanted(armed) {
                 continue;
@@ -287,7 +331,7 @@ impl Faults {
             }
             armed.hits += 1;
             armed.remaining = armed.remaining.map(|left| left - 1);
-            return Some(armed.fault.clone());
+            return Some(Met { fault: armed.fault.clone(), callbacks: armed.callbacks.clone() });
         }
         None
     }
@@ -311,7 +355,7 @@ fn reserved(to: &str) -> Option<Fault> {
 
 fn numbered(last_four: &str) -> Option<Fault> {
     let error = |code| Some(Fault::Error { code, status: None });
-    let callbacks = |mode| Some(Fault::Callbacks { mode, delay_ms: None, statuses: None });
+    let callbacks = |mode| Some(Fault::Callbacks(CallbackFault { mode, delay_ms: None, statuses: None }));
     match last_four {
         "0001" => error(21211),
         "0002" => error(21612),
@@ -375,7 +419,10 @@ mod tests {
 
     #[test]
     fn reserved_recipients_have_their_faults() {
-        let of = |to| Faults::default().meet(Operation::Create, &Facts { to, ..Facts::default() });
+        let of = |to| {
+            let met = Faults::default().meet(Operation::Create, &Facts { to, ..Facts::default() });
+            met.map(|met| met.fault)
+        };
         assert_eq!(of("+15005550004"), Some(Fault::Error { code: 21610, status: None }));
         assert_eq!(of("+15005550212"), Some(Fault::ResetAfterRead { accept: true }));
         assert_eq!(of("+15005630008"), Some(Fault::Undelivered { code: 30008 }));

@@ -17,7 +17,7 @@ use super::clock::{now, rfc2822};
 use super::create::{self, Form};
 use super::error::ApiError;
 use super::exchange::{CreateRecord, Exchange};
-use super::faults::{Facts, Fault, Operation};
+use super::faults::{Facts, Fault, Met, Operation, Plan};
 use super::list;
 use super::message::{API_VERSION, Message};
 use super::server::Connection;
@@ -90,12 +90,31 @@ async fn create_message(
         body: facts.body.to_owned(),
         fault: fault.clone(),
     });
-    let plan = fault.as_ref().map(Fault::plan).unwrap_or_default();
-    let run = async || match create::message(&exchange, caller, &form, plan) {
-        Ok(message) => created(&exchange, caller, message).await,
-        Err(error) => error.into_response(),
-    };
+    let plan = fault.as_ref().map(Met::plan).unwrap_or_default();
+    if let Some(Fault::Late { ms }) = fault.as_ref().map(|met| &met.fault) {
+        // A task of its own: it is not given up when the client is.
+        let late = late(Arc::clone(&exchange), caller, form, (plan, Duration::from_millis(*ms)));
+        return Ok(tokio::spawn(late).await.unwrap_or_else(|_| ApiError::of(20500).into_response()));
+    }
+    let run = async || run_create(&exchange, caller, &form, plan).await;
     Ok(with_fault(fault, &connection, run).await)
+}
+
+async fn late(
+    exchange: Arc<Exchange>,
+    caller: Caller,
+    form: Form,
+    (plan, after): (Plan, Duration),
+) -> Response {
+    tokio::time::sleep(after).await;
+    run_create(&exchange, caller, &form, plan).await
+}
+
+async fn run_create(exchange: &Arc<Exchange>, caller: Caller, form: &Form, plan: Plan) -> Response {
+    match create::message(exchange, caller, form, plan) {
+        Ok(message) => created(exchange, caller, message).await,
+        Err(error) => error.into_response(),
+    }
 }
 
 async fn created(exchange: &Arc<Exchange>, caller: Caller, message: Message) -> Response {
@@ -111,13 +130,13 @@ async fn created(exchange: &Arc<Exchange>, caller: Caller, message: Message) -> 
     answer
 }
 
-/// Answers a request that meets `fault`; `run` does what was asked for and makes the ordinary answer.
+/// Answers a request that meets what `met` says; `run` does what was asked for and makes the ordinary answer.
 async fn with_fault(
-    fault: Option<Fault>,
+    met: Option<Met>,
     connection: &Connection,
     run: impl AsyncFnOnce() -> Response,
 ) -> Response {
-    match fault {
+    match met.map(|met| met.fault) {
         Some(Fault::ResetBeforeRead {}) => connection.reset().await,
         Some(Fault::ResetAfterRead { accept }) => {
             if accept {

@@ -11,6 +11,7 @@ use testing::Webhook;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 
+use crate::oracle::Intent;
 use crate::stack::{Stack, eventually};
 
 /// Where Twilio posts incoming messages.
@@ -100,6 +101,23 @@ impl Stack {
         accepted["id"].as_str().unwrap().to_owned()
     }
 
+    /// Has a message accepted whose text nobody else's is.
+    pub async fn intend(&self, to: &str, body: &str) -> Intent {
+        self.try_intend(to, body).await.unwrap_or_else(|| panic!("{to} has opted out"))
+    }
+
+    /// The same where the recipient may have opted out by now: then nothing is accepted.
+    pub async fn try_intend(&self, to: &str, body: &str) -> Option<Intent> {
+        let body = format!("{body} {}", fresh_sid());
+        let answer = self.try_send(to, &body).await;
+        if answer.status == 409 && answer.code() == "sms.recipient_opted_out" {
+            return None;
+        }
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        Some(Intent { id, to: to.to_owned(), body })
+    }
+
     /// A message as the API shows it.
     pub async fn message(&self, id: &str) -> Value {
         let answer = exchange(self.call("GET", &format!("/messages/{id}"))).await;
@@ -161,6 +179,13 @@ impl Stack {
         let answer = exchange(request("GET", &url)).await;
         let received: Vec<Value> = serde_json::from_str(&answer.text).unwrap();
         received.into_iter().filter(|received| received["kind"] == "message").collect()
+    }
+
+    /// How many create calls for a handset have been read.
+    pub async fn creates(&self, handset: &str) -> usize {
+        let url = format!("{}/simulator/creates", self.info.twilio_api_url);
+        let creates = exchange(request("GET", &url)).await.json();
+        creates.as_array().unwrap().iter().filter(|create| create["to"] == handset).count()
     }
 
     /// Arms a fault of the simulator's.

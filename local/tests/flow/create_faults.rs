@@ -50,7 +50,7 @@ async fn what_twilio_took_without_saying_so_is_unknown_until_a_callback_tells_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_or_may_not_have_been_taken_stays_unknown_and_is_never_sent_again() {
+async fn what_may_or_may_not_have_been_taken_is_not_sent_again_before_it_is_proven_absent() {
     let stack = start().await;
     let silent = [
         // Nobody will ever hear of these again; of the last one the handset gets a copy.

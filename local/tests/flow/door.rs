@@ -55,7 +55,7 @@ impl Door {
     }
 
     /// Lets nothing through, or everything again, what was held back first.
-    fn stall(&self, stalled: bool) {
+    pub fn stall(&self, stalled: bool) {
         self.stalled.send_replace(stalled);
     }
 

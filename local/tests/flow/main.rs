@@ -5,16 +5,26 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test")]
 
 mod callbacks;
+mod chaos;
 mod client;
 mod create_faults;
+mod database_lost;
 mod door;
 mod duplicates;
 mod foreign_sqs;
 mod gateway;
 mod happy_path;
 mod opt_out;
+mod oracle;
 mod outages;
 mod poison;
+mod redelivery;
 mod restart;
+mod second_creates;
+mod sender_killed;
 mod stack;
+mod stop_meets_send;
+mod surely_not;
+mod tenants;
+mod unknown;
 mod worker_killed;

@@ -55,14 +55,17 @@ impl Setup {
         Self { template, variables: Vec::new() }
     }
 
-    /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two.
+    /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two. Senders
+    /// send as fast as they can.
     pub fn impatient() -> Self {
         Self::as_deployed()
             .edited("VisibilityTimeout: 30", "VisibilityTimeout: 5")
             .edited("VisibilityTimeout: 60", "VisibilityTimeout: 5")
             .edited("ReauthorizeEvery: 60", "ReauthorizeEvery: 2")
             .with("SMS_SCHEDULE_SECONDS", "1")
-            .with("SEND_REQUEUE_AFTER_SECONDS", "5")
+            // The tests share one number, and few of them are about its pace.
+            .with("SENDER_SEGMENTS_PER_SECOND", "1000")
+            .with("SENDER_BURST_SEGMENTS", "1000")
     }
 
     /// Replaces text of the template.
@@ -135,7 +138,12 @@ impl Stack {
             command.envs(std::env::var(kept).map(|value| (kept, value)));
         }
         command
-            .envs([("SMS_PORT", "0"), ("SMS_TWILIO_PORT", "0"), ("SMS_QUIET", "1")])
+            .envs([
+                ("SMS_PORT", "0"),
+                ("SMS_TWILIO_PORT", "0"),
+                ("SMS_MONITOR_PORT", "0"),
+                ("SMS_QUIET", "1"),
+            ])
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -181,6 +189,13 @@ impl Stack {
     pub fn pids(&self, function: &str) -> Vec<u32> {
         let info = StackInfo::read(&self.folder.join("target/local")).unwrap();
         info.functions.get(function).map(|function| function.pids.clone()).unwrap_or_default()
+    }
+
+    /// Kills every process of a function, as soon as there is one.
+    pub async fn kill(&self, function: &str) {
+        let what = format!("{function} runs");
+        let pids = eventually(&what, async || Some(self.pids(function)).filter(|pids| !pids.is_empty()));
+        pids.await.iter().for_each(|pid| send_signal(*pid, Signal::KILL));
     }
 
     /// The processes that live and belong to the stack: each was started by a path in its folder, or with one.

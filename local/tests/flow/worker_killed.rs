@@ -1,18 +1,10 @@
 //! Functions that are killed in the middle of their work.
 
 use futures::future::join_all;
-use rustix::process::Signal;
 use serde_json::json;
 
 use crate::client::{INBOUND_OF, fresh_handset, fresh_sid};
-use crate::stack::{Setup, Stack, eventually, send_signal};
-
-/// Kills every process of a function, and returns how many there were.
-fn kill(stack: &Stack, function: &str) -> usize {
-    let pids = stack.pids(function);
-    pids.iter().for_each(|pid| send_signal(*pid, Signal::KILL));
-    pids.len()
-}
+use crate::stack::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_whose_worker_is_killed_while_it_writes_is_stored_once() {
@@ -28,7 +20,7 @@ async fn a_batch_whose_worker_is_killed_while_it_writes_is_stored_once() {
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query ilike '%sms_messages%'";
     eventually("a worker waits for the table", async || (sql.count(waiting, &[]).await > 0).then_some(()))
         .await;
-    assert!(kill(&stack, "record-inbound") > 0);
+    stack.kill("record-inbound").await;
     lock.rollback().await.unwrap();
 
     stack.conversation_where(&handset, |page| page["total"] == 10).await;
@@ -50,7 +42,7 @@ async fn a_send_whose_worker_is_killed_while_twilio_works_is_never_sent_again() 
     let claimed = "select count(*) from sms_send_attempts where outcome is null or twilio_sid is not null";
     sql.reaches(claimed, &[], 2).await;
     eventually("Twilio has the first", async || (stack.ledger(&taken).await.len() == 1).then_some(())).await;
-    assert!(kill(&stack, "send-outbound") > 0);
+    stack.kill("send-outbound").await;
 
     // Its callback carries our id, and tells.
     stack.reaches(&taken_id, "delivered").await;

@@ -1,9 +1,19 @@
 //! Claims: committed before a call to Twilio, so that nobody else makes it.
 
+use crate::db::senders::WakeUp;
 use crate::db::{Db, DbError, Row, Type};
+use crate::domain::pace::SenderRates;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::time::Duration;
 use uuid::Uuid;
+
+/// How many messages one call claims at most: each is a call to Twilio of its own, all at once, and an account has some
+/// hundred of these at a time for all functions that run.
+const MAX_CLAIMS: usize = 20;
+
+/// How far ahead a sender's next message gets its wake-up: longer than the time between two sweeps, which find the rest.
+pub(in crate::db) const HORIZON: Duration = Duration::from_secs(90);
 
 /// A message that is ours to hand to Twilio, once.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +24,8 @@ pub struct Claimed {
     pub attempt_id: Uuid,
     /// How many attempts there have been, this one included.
     pub attempt_number: i32,
+    /// Whose pace and holds it goes by: `from`, or else the messaging service.
+    pub sender: String,
     /// The recipient.
     pub to: String,
     /// The sender, if it is a number.
@@ -24,105 +36,142 @@ pub struct Claimed {
     pub message_content: String,
     /// References to media.
     pub media_urls: Vec<String>,
+    /// The request that asked for it.
+    pub request_id: String,
     /// Not after.
     pub send_before: Option<Timestamp>,
     /// When it was to be sent first: its `send_at`, or else when it was asked for.
     pub wanted_at: Timestamp,
+    /// When it became due: its place among the messages of its sender and priority.
+    pub due_at: Timestamp,
+    /// Whether its sender was held until now, and everything behind it waits for what becomes of this one.
+    pub is_probe: bool,
 }
 
-/// The steps of the statement:
-/// - `input`: the messages asked for, each with the id that its attempt will have;
-/// - `due`: those that are pending, due and held by nobody, locked together with their conversations: a STOP that is
-///   being committed is waited for, and then seen; in the order of numbers, in which inbound batches lock too;
-/// - `refused`: those whose recipient has opted out, or whose time has passed, which fail for good;
-/// - `claimed`: the rest, which nobody else can claim from here on;
-/// - `attempted`: a row for the call that follows, committed before it.
-///
-/// What it returns last are claims that an earlier run of the same call made and lost the answer of, known by the ids
-/// of their attempts: so it may be run twice, and a connection that died leaves no message in nobody's hands.
-pub(crate) const CLAIM: &str = "
-with input as (
-    select distinct on (message_id) * from unnest($1::uuid[], $2::uuid[]) as t (message_id, attempt_id)
-    order by message_id
-), due as (
-    select m.id, c.opted_out_at is not null as opted_out,
-           coalesce(m.send_before <= $3, false) as expired
-    from sms_messages m join sms_conversations c on c.id = m.conversation_id
-    where m.id in (select message_id from input) and m.direction = 'outbound'
-      and m.delivery_status = 'pending' and m.twilio_sid is null and m.claimed_at is null
-      and m.next_attempt_at <= $3
-    order by c.account_sid, c.phone_number_canonical, m.id
-    for no key update of m for share of c
-), refused as (
-    update sms_messages m
-    set delivery_status = 'failed',
-        error_code = case when due.opted_out then 'opted_out' else 'retries_exhausted' end
-    from due
-    where m.id = due.id and (due.opted_out or due.expired) and m.delivery_status = 'pending' and m.claimed_at is null
-    returning m.id
-), claimed as (
-    update sms_messages m set claimed_at = $3
-    from due
-    where m.id = due.id and not due.opted_out and not due.expired
-      and m.delivery_status = 'pending' and m.claimed_at is null
-    returning m.id, m.to_number, m.from_number, m.messaging_service_sid, m.message_content, m.media, m.send_before,
-        coalesce(m.send_at, m.created_at) as wanted_at
-), attempted as (
-    insert into sms_send_attempts (id, message_id, number, started_at)
-    select i.attempt_id, c.id,
-        1 + (select count(*) from sms_send_attempts a where a.message_id = c.id)::int, $3
-    from claimed c join input i on i.message_id = c.id
-    returning id, message_id, number
-)
-select c.id, a.id, a.number, c.to_number, c.from_number, c.messaging_service_sid, c.message_content, c.media,
-    c.send_before, c.wanted_at
-from claimed c join attempted a on a.message_id = c.id
-union all
-select r.id, null, 0, '', null, null, '', '[]', null, $3 from refused r
-union all
-select m.id, a.id, a.number, m.to_number, m.from_number, m.messaging_service_sid, m.message_content, m.media,
-    m.send_before, coalesce(m.send_at, m.created_at)
-from sms_send_attempts a join sms_messages m on m.id = a.message_id
-where a.id = any($2) and a.outcome is null and m.claimed_at = $3 and m.delivery_status = 'pending'";
+/// How senders are paced and held.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pace {
+    /// Segments a second.
+    pub rates: SenderRates,
+    /// How many segments a sender that was idle may hand over at once.
+    pub burst: u32,
+    /// How long a sender stays held while nothing else is known.
+    pub hold: Duration,
+    /// How long a message without `send_before` may wait from when it was wanted.
+    pub max_age: Duration,
+}
 
-/// Claims messages, and refuses those that must not be sent any more. Returns the claims and the ids of the refused.
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            rates: SenderRates::default(),
+            burst: 30,
+            hold: Duration::from_secs(300),
+            max_age: Duration::from_secs(86_400),
+        }
+    }
+}
+
+/// What a batch of the queue asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Messages, which stand for their senders.
+    pub messages: Vec<Uuid>,
+    /// Senders with something to do.
+    pub wake_ups: Vec<WakeUp>,
+    /// When only these may be handed over now.
+    pub allowed: Option<Vec<Uuid>>,
+}
+
+impl Asked {
+    /// Asks for what the senders of these messages have to hand over.
+    #[must_use]
+    pub fn messages(ids: &[Uuid]) -> Self {
+        Self { messages: ids.to_vec(), ..Self::default() }
+    }
+}
+
+/// What a call claimed, and what else became of the batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claims {
+    /// What is to be handed to Twilio, the most urgent of each sender first.
+    pub claimed: Vec<Claimed>,
+    /// What failed for good: its recipient has opted out, or its time has passed.
+    pub refused: Vec<Uuid>,
+    /// How many of the batch's messages were handled before.
+    pub done: usize,
+    /// What is to be put on the queue for senders that have more to do, each after its delay.
+    pub wake_ups: Vec<(WakeUp, Duration)>,
+}
+
+pub(crate) const CLAIM: &str = "
+select kind, message_id, attempt_id, attempt_number, sender, to_number, from_number, messaging_service_sid,
+    message_content, media, request_id, send_before, wanted_at, due_at, is_probe, wake_at, wake_in
+from sms_claim_sends($1, $2, $3, $4, $5, $6, $7, $8, make_interval(secs => $9), make_interval(secs => $10),
+    make_interval(secs => $11), $12)";
+
+/// Claims what is most urgent for the senders of a batch, as much as their pace allows, and refuses what must not be sent
+/// any more (`migrations/0007_dispatch.sql` has the rules).
 ///
-/// A message that is not pending, not due yet, or claimed by somebody else is in neither: there is nothing to do.
 /// Attempts are written with the claim, so that a function that dies afterwards leaves its traces.
 ///
 /// # Errors
 ///
 /// [`DbError`]: none was claimed, or, when the connection broke twice, some are held by nobody: the sweep finds those.
-pub async fn claim(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<(Vec<Claimed>, Vec<Uuid>), DbError> {
-    let attempts: Vec<Uuid> = ids.iter().map(|_| crate::clock::new_id()).collect();
-    let params =
-        [(&ids as _, Type::UUID_ARRAY), (&attempts as _, Type::UUID_ARRAY), (&now as _, Type::TIMESTAMPTZ)];
-    let rows = db.query_idempotent("claim messages", CLAIM, &params).await?;
-    let mut claims = Vec::with_capacity(rows.len());
-    let mut refused = Vec::new();
-    for row in &rows {
-        match row.get::<_, Option<Uuid>>(1) {
-            Some(attempt_id) => claims.push(claimed(row, attempt_id)),
-            None => refused.push(row.get(0)),
+pub async fn claim(db: &Db, asked: &Asked, pace: &Pace, now: Timestamp) -> Result<Claims, DbError> {
+    let woken: Vec<&str> = asked.wake_ups.iter().map(|wake_up| wake_up.sender.as_str()).collect();
+    let woken_at: Vec<Timestamp> = asked.wake_ups.iter().map(|wake_up| wake_up.due_at).collect();
+    let attempts: Vec<Uuid> = (0..MAX_CLAIMS).map(|_| crate::clock::new_id()).collect();
+    let (patterns, rates): (Vec<&str>, Vec<f64>) = pace.rates.rules().unzip();
+    let params = [
+        (&asked.messages as _, Type::UUID_ARRAY),
+        (&woken as _, Type::TEXT_ARRAY),
+        (&woken_at as _, Type::TIMESTAMPTZ_ARRAY),
+        (&attempts as _, Type::UUID_ARRAY),
+        (&asked.allowed as _, Type::UUID_ARRAY),
+        (&patterns as _, Type::TEXT_ARRAY),
+        (&rates as _, Type::FLOAT8_ARRAY),
+        (&f64::from(pace.burst) as _, Type::FLOAT8),
+        (&pace.hold.as_secs_f64() as _, Type::FLOAT8),
+        (&pace.max_age.as_secs_f64() as _, Type::FLOAT8),
+        (&HORIZON.as_secs_f64() as _, Type::FLOAT8),
+        (&now as _, Type::TIMESTAMPTZ),
+    ];
+    let mut claims = Claims::default();
+    for row in &db.query_idempotent("claim messages", CLAIM, &params).await? {
+        match row.get(0) {
+            "claimed" => claims.claimed.push(claimed(row)),
+            "refused" => claims.refused.push(row.get(1)),
+            "done" => claims.done += 1,
+            _ => {
+                let wake_up = WakeUp { sender: row.get(4), due_at: row.get(15) };
+                let delay = Duration::try_from_secs_f64(row.get(16)).unwrap_or_default();
+                claims.wake_ups.push((wake_up, delay));
+            }
         }
     }
-    Ok((claims, refused))
+    Ok(claims)
 }
 
-fn claimed(row: &Row, attempt_id: Uuid) -> Claimed {
-    let media: Value = row.get(7);
+fn claimed(row: &Row) -> Claimed {
+    let message_id = row.get(1);
+    let media: Value = row.get(9);
     let urls = media.as_array().into_iter().flatten().filter_map(|item| item["url"].as_str());
     Claimed {
-        message_id: row.get(0),
-        attempt_id,
-        attempt_number: row.get(2),
-        to: row.get(3),
-        from: row.get(4),
-        messaging_service_sid: row.get(5),
-        message_content: row.get(6),
+        message_id,
+        attempt_id: row.get(2),
+        attempt_number: row.get(3),
+        sender: row.get(4),
+        to: row.get(5),
+        from: row.get(6),
+        messaging_service_sid: row.get(7),
+        message_content: row.get(8),
         media_urls: urls.map(str::to_owned).collect(),
-        send_before: row.get(8),
-        wanted_at: row.get(9),
+        request_id: row.get::<_, Option<String>>(10).unwrap_or_else(|| message_id.to_string()),
+        send_before: row.get(11),
+        wanted_at: row.get(12),
+        due_at: row.get(13),
+        is_probe: row.get(14),
     }
 }
 

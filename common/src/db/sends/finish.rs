@@ -61,25 +61,42 @@ impl Outcome {
     }
 }
 
-/// The message and its attempt in one statement. A status callback may have come before the answer: the message then
-/// has its SID and a later status, which stay; only the claim ends. A 21610 enters the ledger of opt-outs.
+/// The steps of the statement:
+/// - `held`: the message, locked before its attempt, as everywhere;
+/// - `attempt`: its end, unless it is known already. An SID is kept in any case: even a create that was taken for absent;
+/// - `finished`: the claim ends, if no later attempt holds it by now. The rest only follows from an outcome that was
+///   open: a status callback may have come before the answer, and what it said of the message stays;
+/// - `blocked`: the carrier's word that it blocks messages to this number;
+/// - last, a 21610 enters the ledger of opt-outs.
 pub(crate) const FINISH: &str = "
-with attempt as (
-    update sms_send_attempts
-    set outcome = $3, twilio_sid = coalesce($5, twilio_sid), error_code = $6, detail = $7, finished_at = $9
-    where id = $2 and (outcome is null or outcome = 'unknown')
+with held as (
+    select m.id from sms_messages m where m.id = $1 for no key update
+), attempt as (
+    update sms_send_attempts a
+    set outcome = $3, twilio_sid = coalesce($5, a.twilio_sid), error_code = $6, detail = $7, finished_at = $9
+    from held
+    where a.id = $2 and (a.outcome is null or a.outcome = 'unknown' or ($5::text is not null and a.twilio_sid is null))
+    returning a.id
 ), finished as (
     update sms_messages m
     set claimed_at = null,
-        twilio_sid = coalesce(m.twilio_sid, $5),
-        delivery_status =
-            case when m.delivery_status = any(string_to_array($10, ',')) then $4 else m.delivery_status end,
-        error_code = case when m.delivery_status = any(string_to_array($10, ',')) or m.delivery_status = 'pending'
+        twilio_sid = case when attempt.id is null then m.twilio_sid else coalesce(m.twilio_sid, $5) end,
+        delivery_status = case when attempt.id is not null and m.delivery_status = any(string_to_array($10, ','))
+                               then $4 else m.delivery_status end,
+        error_code = case when attempt.id is not null
+                            and (m.delivery_status = any(string_to_array($10, ',')) or m.delivery_status = 'pending')
                           then $6 else m.error_code end,
-        next_attempt_at = coalesce($8, m.next_attempt_at),
-        enqueued_at = case when $8::timestamptz is null then m.enqueued_at end
-    where m.id = $1
+        next_attempt_at = case when attempt.id is null then m.next_attempt_at
+                               else coalesce($8, m.next_attempt_at) end,
+        enqueued_at = case when attempt.id is null or $8::timestamptz is null then m.enqueued_at end
+    from held left join attempt on true
+    where m.id = held.id
+      and not exists (select from sms_send_attempts later join sms_send_attempts this on this.message_id = later.message_id
+                      where this.id = $2 and later.number > this.number)
     returning m.conversation_id, m.from_number
+), blocked as (
+    update sms_conversations c set carrier_blocked_at = $9
+    from finished f where c.id = f.conversation_id and $6 = '30004' and c.carrier_blocked_at is null
 )
 insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
 select gen_random_uuid(), f.conversation_id, 'opt_out', 'twilio_error', '21610', f.from_number, $2::text, $9

@@ -8,13 +8,29 @@
 //! - what follows doesn't limit it to a time or a place: "don't text me after nine" is a wish for quiet hours.
 
 mod rules;
+mod starters;
 
 use rules::{RULES, Rule, Set, Step, Where};
+use starters::Starters;
+
+/// The words that a match can begin with: nearly all of what tenants write holds none of them.
+static STARTERS: Starters = Starters::of(&RULES);
 
 /// Words that turn an order round or give it to somebody else, when they stand right before it.
 const TURNS_ROUND: Set = &[
     "wont", "dont", "doesnt", "didnt", "cant", "couldnt", "not", "never", "will", "ill", "they", "he", "she",
     "it", "who", "why", "when", "did", "does", "isnt", "nobody", "nao", "nadie", "ninguem", "nunca", "if",
+    "him", "her", "them", "people", "someone", "somebody", "no",
+];
+
+/// Words after which a "no", "don't" or "you" quotes or repeats an order to us: "I told you don't text me".
+const SAYS: Set = &["told", "said", "asked", "tell", "telling", "ask", "saying", "asking"];
+
+/// Words that tell somebody else, anywhere before: "dígale al vecino que deje de molestar".
+const TELLS_OTHERS: Set = &[
+    "digale", "diganle", "dile", "digales", "diganles", "pidale", "pidanle", "avisele", "hable", "fala",
+    "fale", "falem", "diga", "diz", "pede", "peca", "avisa", "vecino", "vecina", "vecinos", "vizinho",
+    "vizinha", "vizinhos", "tell",
 ];
 
 /// "to" is part of an order after these: "I need you to stop", "I want to opt out".
@@ -31,12 +47,106 @@ const ORDERS_YOU: Set = &[
 
 /// What limits a refusal to a time or a place, within three words after it.
 const LIMITS: Set = &[
-    "after", "before", "until", "till", "til", "during", "while", "when", "unless", "late", "early", "night",
-    "today", "tonight", "tomorrow", "yet", "back", "work", "weekend", "weekends", "sundays", "hasta",
-    "despues", "antes", "cuando", "mientras", "tarde", "noche", "temprano", "hoy", "manana", "durante",
-    "ate", "depois", "quando", "enquanto", "noite", "cedo", "hoje", "amanha", "trabajo", "trabalho",
+    "after",
+    "before",
+    "until",
+    "till",
+    "til",
+    "during",
+    "while",
+    "when",
+    "unless",
+    "late",
+    "early",
+    "night",
+    "today",
+    "tonight",
+    "tomorrow",
+    "yet",
+    "back",
+    "work",
+    "weekend",
+    "weekends",
+    "sundays",
+    "hasta",
+    "despues",
+    "antes",
+    "cuando",
+    "mientras",
+    "tarde",
+    "noche",
+    "temprano",
+    "hoy",
+    "manana",
+    "durante",
+    "ate",
+    "depois",
+    "quando",
+    "enquanto",
+    "noite",
+    "cedo",
+    "hoje",
+    "amanha",
+    "trabajo",
+    "trabalho",
+    "english",
+    "spanish",
+    "portuguese",
+    "ingles",
+    "espanol",
+    "portugues",
+    "ahorita",
+    "junta",
+    "reunion",
+    "reuniao",
+    "domingos",
+    "domingo",
+    "driving",
+    "manejando",
+    "dirigindo",
+    "email",
+    "emails",
+    "newsletter",
+    "correo",
+    "correos",
+    "eviction",
+    "desalojo",
+    "despejo",
 ];
+/// What limits a prohibition, but only presses an order: "don't text me right now", "stop texting me right now".
+const MOMENTS: Set = &["now", "ahora", "agora", "right"];
 const LIMIT_REACH: usize = 3;
+
+/// Words after which it is said where to: "don't message me on Facebook", "no manden mensajes a mi mamá".
+const WHERE_TO: Set = &["to", "on", "in", "a", "al", "pro", "pra", "para", "ao", "en"];
+/// Where to, if it is us whom the writer speaks of.
+const HERE: Set = &[
+    "me",
+    "us",
+    "mim",
+    "nosotros",
+    "phone",
+    "cell",
+    "mobile",
+    "number",
+    "numero",
+    "telefono",
+    "telefone",
+    "celular",
+    "future",
+    "now",
+    "list",
+    "lista",
+    "texted",
+    "contacted",
+    "receive",
+];
+/// And if it isn't, whatever else is said.
+const ANOTHER: Set = &["other", "old", "otro", "otra", "outro", "outra"];
+const HERE_REACH: usize = 4;
+
+/// Words that prohibit.
+const PROHIBITS: Set = &["dont", "dnt", "never", "no", "nao", "n", "nunca", "num", "jamas", "jamais"];
 
 /// Returns the words of the first refusal in a folded text.
 pub(super) fn find(folded: &str) -> Option<String> {
@@ -94,7 +204,9 @@ fn without_quotations(text: &str) -> String {
 }
 
 fn find_in_clause(words: &[&str]) -> Option<String> {
-    (0..words.len()).find_map(|start| {
+    let mut starts =
+        (0..words.len()).filter(|&start| words.get(start).is_some_and(|word| STARTERS.may_have(word)));
+    starts.find_map(|start| {
         let end = RULES.into_iter().flatten().find_map(|rule| rule.matches(words, start))?;
         words.get(start..end).map(|matched| matched.join(" "))
     })
@@ -103,16 +215,16 @@ fn find_in_clause(words: &[&str]) -> Option<String> {
 impl Rule {
     /// Returns where the match that begins at `start` ends.
     fn matches(&self, words: &[&str], start: usize) -> Option<usize> {
+        // Nearly always it ends here: the other questions are asked of what matches.
+        let end = match_steps(self.steps, words, start)?;
         let fits_here = match self.place {
             Where::Start => start == 0,
             Where::Anywhere => true,
             Where::Order => !is_turned_round(words, start),
+            Where::Prohibition => !is_said_of_others(words, start),
+            Where::Wish => !is_turned_round(words, start) && !tells_others(words, start),
         };
-        if !fits_here {
-            return None;
-        }
-        let end = match_steps(self.steps, words, start)?;
-        (!is_limited(words, end)).then_some(end)
+        (fits_here && !is_limited(words, start, end) && !goes_elsewhere(words, end)).then_some(end)
     }
 }
 
@@ -131,8 +243,31 @@ fn is_turned_round(words: &[&str], at: usize) -> bool {
     }
 }
 
-fn is_limited(words: &[&str], end: usize) -> bool {
-    words.iter().skip(end).take(LIMIT_REACH).any(|word| LIMITS.contains(word))
+/// Tells whether a prohibition at `at` is a statement: "you never text me back", "they don't contact me".
+fn is_said_of_others(words: &[&str], at: usize) -> bool {
+    let before = |distance: usize| at.checked_sub(distance).and_then(|index| words.get(index)).copied();
+    match before(1) {
+        Some("you" | "u" | "yall" | "guys") => !before(2).is_some_and(|word| SAYS.contains(&word)),
+        Some("i" | "we") => true,
+        Some(word) => TURNS_ROUND.contains(&word),
+        None => false,
+    }
+}
+
+fn tells_others(words: &[&str], at: usize) -> bool {
+    words.iter().take(at).any(|word| TELLS_OTHERS.contains(word))
+}
+
+fn is_limited(words: &[&str], start: usize, end: usize) -> bool {
+    let prohibits = words.get(start).is_some_and(|word| PROHIBITS.contains(word));
+    let limits = |word: &&str| LIMITS.contains(word) || (prohibits && MOMENTS.contains(word));
+    words.iter().skip(end).take(LIMIT_REACH).any(limits)
+}
+
+/// Tells whether what follows a match says that it is about another place or person.
+fn goes_elsewhere(words: &[&str], end: usize) -> bool {
+    let where_to = |set: Set| words.iter().skip(end + 1).take(HERE_REACH).any(|word| set.contains(word));
+    words.get(end).is_some_and(|word| WHERE_TO.contains(word)) && (where_to(ANOTHER) || !where_to(HERE))
 }
 
 /// Matches steps from the word at `at`, trying the longer reading of an optional step first.

@@ -1,45 +1,89 @@
-//! What a detected language changes in a conversation (SPEC §3).
+//! Which language a conversation holds (SPEC §3).
 //!
-//! Evidence has three strengths, by its confidence: strong, fair and weak. A conversation keeps the most recent
-//! among the strongest: new evidence replaces what is held unless that is of a greater strength. So a clear English
-//! sentence replaces a clear Spanish one, and a doubtful "no" after it changes nothing. An unknown language is no
-//! evidence at all.
+//! Evidence has three strengths, by its confidence: strong, fair and weak. A conversation keeps the most recent among the
+//! strongest: a clear English sentence replaces a clear Spanish one, and a doubtful "no" after it changes nothing. An
+//! unknown language is no evidence at all.
 //!
-//! A tenant's language, known from another of their numbers, fills in where a number has none of its own or only
-//! weaker evidence, and gives way to the number's own evidence of the same strength.
+//! A tenant's language, known from another of their numbers or from their profile, fills in where a number has no
+//! evidence of its own, or only weaker; it gives way to the number's own evidence of the same strength, whichever came
+//! first.
+//!
+//! So all evidence stands in one order ([`Evidence`]'s), and a conversation holds the greatest that it has met: the same
+//! whatever the order in which messages arrive, and however often. Postgres compares the same four columns
+//! (`migrations/0009_tenants.sql`), since only there a conversation's row is locked; a test holds the two together.
 
-use serde::Serialize;
+use std::cmp::Ordering;
+
+use jiff::Timestamp;
 
 use super::{Detection, Language};
 
-/// A change that is at least this sure is pushed to the tenant profile (SPEC §3).
+/// A change that is at least this sure is pushed to the tenant profile (SPEC §3): fair evidence.
 pub const PUSH_CONFIDENCE: f32 = 0.7;
 /// Nine such answers in ten are right: strong evidence.
 const STRONG_FROM: f32 = 0.9;
 
-/// Where a conversation's language comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+/// How much evidence weighs. Its numbers are what Postgres keeps; there, 0 stands for no evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strength {
+    /// Better than nothing.
+    Weak = 1,
+    /// At least [`PUSH_CONFIDENCE`] sure.
+    Fair = 2,
+    /// At least 0.9 sure.
+    Strong = 3,
+}
+
+impl Strength {
+    /// Weighs evidence of this confidence.
+    #[must_use]
+    pub fn of(confidence: f32) -> Self {
+        match confidence {
+            confidence if confidence >= STRONG_FROM => Self::Strong,
+            confidence if confidence >= PUSH_CONFIDENCE => Self::Fair,
+            _ => Self::Weak,
+        }
+    }
+}
+
+impl Detection {
+    /// Returns the number of this detection's strength, 0 for an unknown language.
+    #[must_use]
+    pub fn strength(&self) -> i16 {
+        if self.language == Language::Unknown { 0 } else { Strength::of(self.confidence) as i16 }
+    }
+}
+
+/// Where evidence for a conversation's language comes from; the number's own counts for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
+    /// Another number of the same tenant, or their profile.
+    Carried,
     /// A message of this conversation.
     Own,
-    /// Another number of the same tenant.
-    Carried,
 }
 
-/// The language that a conversation holds: one of the three, never unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Held {
+/// One reason to take a conversation for one of the three languages. The greater is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// The language: never unknown.
     language: Language,
+    /// How sure that is, 0 to 1.
     confidence: f32,
+    /// Where it comes from.
     source: Source,
+    /// When it was written.
+    at: Timestamp,
+    /// What says so, a message's SID: decides between two of the same instant.
+    id: String,
 }
 
-impl Held {
-    /// Makes what a conversation holds; `None` for an unknown language.
+impl Evidence {
+    /// Makes evidence of what was detected; `None` for an unknown language.
     #[must_use]
-    pub fn new(language: Language, confidence: f32, source: Source) -> Option<Self> {
-        (language != Language::Unknown).then_some(Self { language, confidence, source })
+    pub fn new(detected: Detection, source: Source, at: Timestamp, id: &str) -> Option<Self> {
+        let Detection { language, confidence } = detected;
+        (language != Language::Unknown).then(|| Self { language, confidence, source, at, id: id.to_owned() })
     }
 
     /// Returns the language.
@@ -48,92 +92,30 @@ impl Held {
         self.language
     }
 
-    /// Returns the confidence of the evidence, 0 to 1.
+    /// Returns how sure it is, 0 to 1.
     #[must_use]
     pub const fn confidence(&self) -> f32 {
         self.confidence
     }
 
-    /// Returns where it comes from.
+    fn weight(&self) -> (Strength, Source, Timestamp, &str) {
+        (Strength::of(self.confidence), self.source, self.at, &self.id)
+    }
+
+    /// Compares what two pieces of evidence count for.
     #[must_use]
-    pub const fn source(&self) -> Source {
-        self.source
-    }
-
-    fn strength(&self) -> Strength {
-        match self.confidence {
-            confidence if confidence >= STRONG_FROM => Strength::Strong,
-            confidence if confidence >= PUSH_CONFIDENCE => Strength::Fair,
-            _ => Strength::Weak,
-        }
+    pub fn compare(&self, other: &Self) -> Ordering {
+        self.weight().cmp(&other.weight())
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Strength {
-    Weak,
-    Fair,
-    Strong,
-}
-
-/// The outcome of [`decide`]: everything its log line needs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Decision {
-    /// What the conversation held before.
-    pub previous: Option<Held>,
-    /// What the message said.
-    pub detected: Detection,
-    /// What the conversation holds now.
-    pub chosen: Option<Held>,
-    /// The language is another one than before; the first one counts.
-    pub changed: bool,
-    /// The tenant profile is to be told: a change that is, or has just become, at least [`PUSH_CONFIDENCE`] sure,
-    /// found in this conversation, to a language that the tenant isn't known for already.
-    pub push: bool,
-}
-
-/// Decides what a conversation holds after a message.
-///
-/// `carried` is the language of the tenant's other numbers; its source is of no account.
+/// Decides what a conversation holds once it has met new evidence: the greater of the two.
 #[must_use]
-pub fn decide(current: Option<Held>, detected: Detection, carried: Option<Held>) -> Decision {
-    let carried = carried.map(|held| Held { source: Source::Carried, ..held });
-    let before = stronger(current, carried);
-    let own = Held::new(detected.language, detected.confidence, Source::Own);
-    let chosen = match (before, own) {
-        (Some(before), Some(own)) => Some(newer(before, own)),
-        (before, own) => own.or(before),
-    };
-
-    let language = chosen.map(|held| held.language);
-    let changed = language.is_some() && language != current.map(|held| held.language);
-    let was_sure = !changed && current.is_some_and(|held| held.confidence >= PUSH_CONFIDENCE);
-    let push = chosen.is_some_and(|held| {
-        held.source == Source::Own
-            && held.confidence >= PUSH_CONFIDENCE
-            && carried.is_none_or(|carried| carried.language != held.language)
-    });
-    Decision { previous: current, detected, chosen, changed, push: push && !was_sure }
-}
-
-/// Chooses between what a number holds and what its tenant is known for: the number's own, unless that is weaker.
-fn stronger(current: Option<Held>, carried: Option<Held>) -> Option<Held> {
-    match (current, carried) {
-        (Some(current), Some(carried)) if carried.strength() > current.strength() => Some(carried),
-        (current, carried) => current.or(carried),
+pub fn decide(held: Option<Evidence>, new: Option<Evidence>) -> Option<Evidence> {
+    match (held, new) {
+        (Some(held), Some(new)) if new.compare(&held) == Ordering::Greater => Some(new),
+        (held, new) => held.or(new),
     }
-}
-
-/// Chooses between held and new evidence: the new, unless that is weaker. Evidence for the same language never
-/// lowers the confidence.
-fn newer(before: Held, own: Held) -> Held {
-    if own.strength() < before.strength() {
-        return before;
-    }
-    if own.language == before.language && before.source == Source::Own {
-        return Held { confidence: own.confidence.max(before.confidence), ..own };
-    }
-    own
 }
 
 #[cfg(test)]
@@ -141,75 +123,84 @@ mod tests {
     use super::*;
     use Language::{En, Es, Pt, Unknown};
     use Source::{Carried, Own};
+    use proptest::prelude::*;
 
-    fn held(language: Language, confidence: f32, source: Source) -> Option<Held> {
-        Held::new(language, confidence, source)
-    }
-
-    fn said(language: Language, confidence: f32) -> Detection {
-        Detection { language, confidence }
-    }
-
-    /// Held before, said now, known from the tenant's other numbers → held after, changed, pushed.
-    type Transition = (Option<Held>, Detection, Option<Held>, Option<Held>, bool, bool);
-
-    fn transitions() -> Vec<Transition> {
-        let es = held(Es, 0.95, Own);
-        vec![
-            // The first evidence is taken, however weak; it is pushed once it is sure.
-            (None, said(Es, 0.95), None, held(Es, 0.95, Own), true, true),
-            (None, said(Es, 0.7), None, held(Es, 0.7, Own), true, true),
-            (None, said(Es, 0.69), None, held(Es, 0.69, Own), true, false),
-            (held(Es, 0.5, Own), said(Es, 0.8), None, held(Es, 0.8, Own), false, true),
-            // Nothing is read into "ok", a name or a number.
-            (None, said(Unknown, 0.98), None, None, false, false),
-            (es, said(Unknown, 0.98), None, es, false, false),
-            // The most recent among equally strong evidence.
-            (es, said(En, 0.97), None, held(En, 0.97, Own), true, true),
-            (es, said(En, 0.91), None, held(En, 0.91, Own), true, true),
-            (held(Es, 0.8, Own), said(Pt, 0.75), None, held(Pt, 0.75, Own), true, true),
-            (held(Es, 0.6, Own), said(Pt, 0.5), None, held(Pt, 0.5, Own), true, false),
-            // Weaker evidence changes nothing, stronger does.
-            (es, said(En, 0.89), None, es, false, false),
-            (held(Es, 0.75, Own), said(En, 0.6), None, held(Es, 0.75, Own), false, false),
-            (held(Es, 0.75, Own), said(En, 0.9), None, held(En, 0.9, Own), true, true),
-            // More of the same language never lowers the confidence, and tells the profile nothing new.
-            (es, said(Es, 0.91), None, es, false, false),
-            (es, said(Es, 0.6), None, es, false, false),
-            (held(Es, 0.92, Own), said(Es, 0.99), None, held(Es, 0.99, Own), false, false),
-            // A tenant's language fills in where there is none, or only weaker evidence; it isn't pushed back.
-            (None, said(Unknown, 0.98), es, held(Es, 0.95, Carried), true, false),
-            (held(En, 0.6, Own), said(Unknown, 0.98), es, held(Es, 0.95, Carried), true, false),
-            (held(En, 0.95, Own), said(Unknown, 0.98), es, held(En, 0.95, Own), false, false),
-            (None, said(En, 0.8), es, held(Es, 0.95, Carried), true, false),
-            // It gives way to the number's own evidence of the same strength, in either language.
-            (None, said(En, 0.92), es, held(En, 0.92, Own), true, true),
-            (held(Es, 0.95, Carried), said(En, 0.92), es, held(En, 0.92, Own), true, true),
-            (held(Es, 0.95, Carried), said(Es, 0.91), es, held(Es, 0.91, Own), false, false),
-            (None, said(Es, 0.93), es, held(Es, 0.93, Own), true, false),
-        ]
+    /// Evidence of the given minute.
+    fn evidence(language: Language, confidence: f32, source: Source, minute: i64) -> Option<Evidence> {
+        let at = Timestamp::from_second(minute * 60).unwrap();
+        Evidence::new(Detection { language, confidence }, source, at, "SM")
     }
 
     #[test]
     fn a_conversation_keeps_the_most_recent_among_the_strongest_evidence() {
-        for (current, detected, carried, chosen, changed, push) in transitions() {
-            let expected = Decision { previous: current, detected, chosen, changed, push };
-            assert_eq!(decide(current, detected, carried), expected);
+        let table = [
+            // Held, met, and whether the met one is kept. The first evidence is, however weak.
+            (None, (Es, 0.95, Own, 1), true),
+            (None, (Es, 0.41, Own, 1), true),
+            // The most recent among equally strong evidence.
+            (Some((Es, 0.95, Own, 1)), (En, 0.97, Own, 2), true),
+            (Some((Es, 0.97, Own, 1)), (En, 0.91, Own, 2), true),
+            (Some((Es, 0.8, Own, 1)), (Pt, 0.75, Own, 2), true),
+            (Some((Es, 0.6, Own, 1)), (Pt, 0.5, Own, 2), true),
+            (Some((Es, 0.95, Own, 1)), (Es, 0.91, Own, 2), true),
+            // What was written earlier and arrives later changes nothing.
+            (Some((Es, 0.95, Own, 2)), (En, 0.97, Own, 1), false),
+            // Weaker evidence changes nothing, stronger does, whenever it was written.
+            (Some((Es, 0.95, Own, 1)), (En, 0.89, Own, 2), false),
+            (Some((Es, 0.75, Own, 1)), (En, 0.6, Own, 2), false),
+            (Some((Es, 0.75, Own, 2)), (En, 0.9, Own, 1), true),
+            // A tenant's language fills in where there is only weaker evidence.
+            (None, (Es, 0.7, Carried, 1), true),
+            (Some((En, 0.6, Own, 2)), (Es, 0.95, Carried, 1), true),
+            (Some((En, 0.95, Own, 1)), (Es, 0.95, Carried, 2), false),
+            (Some((Es, 0.95, Carried, 1)), (En, 0.8, Own, 2), false),
+            // It gives way to the number's own evidence of the same strength.
+            (Some((Es, 0.95, Carried, 2)), (En, 0.92, Own, 1), true),
+            (Some((Es, 0.95, Carried, 1)), (Es, 0.91, Own, 2), true),
+            // And follows what the tenant writes elsewhere.
+            (Some((Es, 0.95, Carried, 1)), (En, 0.92, Carried, 2), true),
+        ];
+        for (held, met, is_kept) in table {
+            let of = |(language, confidence, source, minute)| evidence(language, confidence, source, minute);
+            let (before, new) = (held.and_then(of), of(met));
+            let kept = decide(before.clone(), new.clone());
+            assert_eq!(kept, if is_kept { new } else { before }, "{held:?} {met:?}");
         }
     }
 
     #[test]
-    fn an_unknown_language_is_never_held() {
-        assert_eq!(Held::new(Unknown, 0.98, Own), None);
+    fn an_unknown_language_is_no_evidence() {
+        assert_eq!(evidence(Unknown, 0.98, Own, 1), None);
+        assert_eq!(Detection { language: Unknown, confidence: 0.98 }.strength(), 0);
+        let held = evidence(Es, 0.5, Own, 1);
+        assert_eq!(decide(held.clone(), None), held);
     }
 
     #[test]
-    fn the_same_message_twice_decides_the_same_and_pushes_once() {
-        for (current, detected, carried, ..) in transitions() {
-            let first = decide(current, detected, carried);
-            let again = decide(first.chosen, detected, carried);
-            assert_eq!(again.chosen, first.chosen);
-            assert!(!again.changed && !again.push, "{first:?} {again:?}");
+    fn what_is_sure_enough_to_be_pushed_is_fair_evidence() {
+        assert_eq!(Strength::of(PUSH_CONFIDENCE), Strength::Fair);
+        assert_eq!(Strength::of(0.69), Strength::Weak);
+        assert_eq!(Strength::of(0.9), Strength::Strong);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_arrival_is_of_no_account(
+            met in prop::collection::vec((0..3_usize, 0..100_u8, any::<bool>(), 0..5_i64), 1..12),
+            turn in 0..12_usize,
+        ) {
+            let of = |(position, &(language, confidence, is_own, minute)): (usize, &(usize, u8, bool, i64))| {
+                let source = if is_own { Own } else { Carried };
+                let mut evidence = evidence([En, Es, Pt][language], f32::from(confidence) / 100.0, source, minute)?;
+                evidence.id = position.to_string();
+                Some(evidence)
+            };
+            let mut met: Vec<_> = met.iter().enumerate().map(of).collect();
+            let kept = met.iter().cloned().fold(None, decide);
+            let turn = turn % met.len();
+            met.rotate_left(turn);
+            let met_twice = met.iter().chain(&met).cloned();
+            prop_assert_eq!(met_twice.fold(None, decide), kept);
         }
     }
 }

@@ -17,74 +17,10 @@ use std::path::PathBuf;
 use super::model::{self, CLASSES, SCALE, SEQUENCE_SLOTS, WORD_BYTES, WORD_SLOTS};
 use super::words::{NUMBER, Word, Words};
 
+mod material;
 mod measuring;
 
-const MATERIAL: [(&str, &str, usize); 9] = [
-    ("sentences.en.txt", include_str!("material/sentences.en.txt"), 0),
-    ("sentences.es.txt", include_str!("material/sentences.es.txt"), 1),
-    ("sentences.pt.txt", include_str!("material/sentences.pt.txt"), 2),
-    ("words.en.txt", include_str!("material/words.en.txt"), 0),
-    ("words.es.txt", include_str!("material/words.es.txt"), 1),
-    ("words.pt.txt", include_str!("material/words.pt.txt"), 2),
-    ("sentences.none.txt", include_str!("material/sentences.none.txt"), NONE),
-    ("words.none.txt", include_str!("material/words.none.txt"), NONE),
-    ("words.other.txt", include_str!("material/words.other.txt"), NONE),
-];
-
-/// A text of the material.
-#[derive(Clone)]
-struct Text {
-    text: String,
-    class: usize,
-    weight: f32,
-    is_word: bool,
-    is_name: bool,
-}
-
-/// Reads the material: one text a line in `sentences`, one a word in `words`; a line that begins with `# ` is a comment.
-fn material() -> Vec<Text> {
-    let mut texts = Vec::new();
-    for (name, content, class) in MATERIAL {
-        let is_word = name.starts_with("words");
-        let is_name = name == "words.none.txt";
-        let lines = content.lines().filter(|line| !line.is_empty() && !line.starts_with("# "));
-        for line in lines {
-            if is_word {
-                let words = line.split_whitespace();
-                texts.extend(words.map(|word| Text {
-                    text: word.to_owned(),
-                    class,
-                    weight: WORD_WEIGHT,
-                    is_word,
-                    is_name,
-                }));
-            } else {
-                texts.push(Text {
-                    text: line.replace("\\n", "\n"),
-                    class,
-                    weight: if class == NONE { NONE_WEIGHT } else { 1.0 },
-                    is_word,
-                    is_name,
-                });
-            }
-        }
-    }
-    texts
-}
-
-/// The class of what is no language of ours.
-const NONE: usize = 3;
-/// The texts of no language are fewer than the others, and count more.
-const NONE_WEIGHT: f32 = 2.0;
-/// A word of the lexicon counts this much of a sentence.
-const WORD_WEIGHT: f32 = 0.5;
-
-/// Returns the material's fingerprint, which the table carries.
-pub(super) fn fingerprint() -> u64 {
-    MATERIAL.iter().flat_map(|(_, content, _)| content.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
+use material::{NONE, Text, fingerprint, material};
 
 /// A small generator of its own (SplitMix64), so that the table is the same on every machine.
 struct Random(u64);
@@ -157,7 +93,7 @@ impl Learner {
             words: Vec::new(),
             sequences: vec![Weights::default(); SEQUENCE_SLOTS],
         };
-        for letters in [model::NO_LETTERS, model::CAPITAL, &[NUMBER]] {
+        for letters in [model::NO_LETTERS, model::CAPITAL, model::ALL_CAPITALS, model::UNKNOWN, &[NUMBER]] {
             learner.add_word(letters);
         }
         for text in texts.iter().map(|text| text.text.as_str()).chain(SIGNATURES) {
@@ -208,25 +144,7 @@ impl Learner {
     }
 
     fn learn_text(&mut self, text: &Text, rate: f32, random: &mut Random) {
-        let without_accents = random.chance(3);
-        let mut parts = vec![self.known(model::NO_LETTERS)];
-        let (mut has_number, mut has_capital) = (false, false);
-        for word in Words::of(&dressed(&text.text, text.class != NONE && !text.is_word, random))
-            .filter(|word| !word.foreign)
-        {
-            let word = if without_accents { word.without_accents().unwrap_or(word) } else { word };
-            let part = self.part(&word, text.is_name, random);
-            if matches!(part, Part::Number) {
-                if !std::mem::replace(&mut has_number, true) {
-                    parts.push(self.known(&[NUMBER]));
-                }
-                continue;
-            }
-            if word.named && matches!(part, Part::Known(_)) && !std::mem::replace(&mut has_capital, true) {
-                parts.push(self.known(model::CAPITAL));
-            }
-            parts.push(part);
-        }
+        let Some(parts) = self.parts(text, random) else { return };
         let scores = self.scores(&parts);
         let mut gradient = softmax(scores);
         gradient[text.class] -= 1.0;
@@ -244,6 +162,48 @@ impl Learner {
                 }
             }
         }
+    }
+
+    /// Takes a text apart as `model::Evidence` does; `None` if nothing in it says anything.
+    fn parts(&self, text: &Text, random: &mut Random) -> Option<Vec<Part>> {
+        let without_accents = random.chance(3);
+        let mut parts = vec![self.known(model::NO_LETTERS)];
+        let (mut has_number, mut has_capital) = (false, false);
+        let (mut words, mut capitals, mut has_plain, mut has_unknown_name) = (0, 0, false, false);
+        for word in Words::of(&dressed(&text.text, text.class != NONE && !text.is_word, random))
+            .filter(|word| !word.foreign)
+        {
+            let word = if without_accents { word.without_accents().unwrap_or(word) } else { word };
+            let part = self.part(&word, text.is_name, random);
+            if matches!(part, Part::Number) {
+                if !std::mem::replace(&mut has_number, true) {
+                    parts.push(self.known(&[NUMBER]));
+                }
+                continue;
+            }
+            if word.named && matches!(part, Part::Known(_)) && !std::mem::replace(&mut has_capital, true) {
+                parts.push(self.known(model::CAPITAL));
+            }
+            capitals += usize::from(word.capital);
+            has_plain |= !word.capital;
+            if matches!(part, Part::Sequences(_)) {
+                parts.push(self.known(model::UNKNOWN));
+            }
+            match part {
+                Part::Neutral => has_unknown_name = true,
+                Part::Sequences(_) => has_unknown_name |= word.capital,
+                _ => {}
+            }
+            words += usize::from(!matches!(part, Part::Neutral));
+            parts.push(part);
+        }
+        if words == 0 {
+            return None;
+        }
+        if capitals > 1 && !has_plain && has_unknown_name {
+            parts.push(self.known(model::ALL_CAPITALS));
+        }
+        Some(parts)
     }
 
     fn known(&self, letters: &[u8]) -> Part {

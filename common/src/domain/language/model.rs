@@ -31,13 +31,17 @@ const EDGE: u8 = b' ';
 static MODEL: &[u8; MODEL_BYTES] = include_bytes!("model.bin");
 
 /// Probabilities are drawn towards each other by this much, as the held-out texts ask for.
-const TEMPERATURE: f32 = 0.6;
+const TEMPERATURE: f32 = 0.55;
 /// The weights of names that belong to no language.
 const NEUTRAL: [f32; CLASSES] = [0.0; CLASSES];
 /// The word that every text begins with: what is likely before anything was read.
 pub(super) const NO_LETTERS: &[u8] = b"";
 /// The word that goes, once a text, with a known one written with a capital inside a sentence: "Main" of "Main Street".
 pub(super) const CAPITAL: &[u8] = b"^";
+/// The word that goes with each word that had to be judged by its sequences: how likely that is in each language.
+pub(super) const UNKNOWN: &[u8] = b"?";
+/// The word that goes, once a text, with one whose words all begin with a capital while some aren't known: a name.
+pub(super) const ALL_CAPITALS: &[u8] = b"^^";
 /// The evidence of a text with no more than a word that another alphabet was used for.
 const FOREIGN: [f32; CLASSES] = [-1.0, -1.0, -1.0, 3.0];
 
@@ -46,9 +50,12 @@ const FOREIGN: [f32; CLASSES] = [-1.0, -1.0, -1.0, 3.0];
 pub(super) struct Evidence<'a> {
     table: &'a [u8],
     scores: [f32; CLASSES],
-    words: usize,
     has_number: bool,
     has_capital: bool,
+    capitals: usize,
+    has_plain: bool,
+    says_something: bool,
+    has_unknown_name: bool,
 }
 
 impl Evidence<'static> {
@@ -64,34 +71,50 @@ impl<'a> Evidence<'a> {
         Self {
             table,
             scores: find(table, NO_LETTERS).unwrap_or_default(),
-            words: 0,
             has_number: false,
             has_capital: false,
+            capitals: 0,
+            has_plain: false,
+            says_something: false,
+            has_unknown_name: false,
         }
     }
 
     /// Adds what a word says.
     pub(super) fn add(&mut self, word: &Word) {
         if word.foreign {
-            self.words += 1;
+            self.says_something = true;
             self.add_weights(FOREIGN);
             return;
         }
         if word.is_number() {
             return self.add_number();
         }
+        if word.capital {
+            self.capitals += 1;
+        } else {
+            self.has_plain = true;
+        }
         let weights = match self.look_up(word) {
             Some(weights) => weights,
             // "4B", "9am"
             None if word.numbered => return self.add_number(),
             // An unknown name in the middle of a text says nothing.
-            None if word.named => return,
-            None => by_sequences(self.table, word.letters()),
+            None if word.named => {
+                self.has_unknown_name = true;
+                return;
+            }
+            None => {
+                self.has_unknown_name |= word.capital;
+                self.add_known(UNKNOWN);
+                by_sequences(self.table, word.letters())
+            }
         };
         if weights == NEUTRAL {
+            self.has_unknown_name = true;
             return;
         }
-        self.words += 1;
+        self.says_something |= word.letters().len() > 1 || !word.letters().is_ascii();
         self.add_weights(weights);
         if word.named && !self.has_capital {
             self.has_capital = true;
@@ -130,9 +153,16 @@ impl<'a> Evidence<'a> {
         self.scores
     }
 
-    /// Tells whether no word has said anything: there were none, or numbers and names alone.
+    /// Tells whether no word has said anything: there were none, or numbers, names and single letters alone.
     pub(super) const fn is_empty(&self) -> bool {
-        self.words == 0
+        !self.says_something
+    }
+
+    /// Adds what can only be said of a whole text.
+    pub(super) fn end(&mut self) {
+        if self.capitals > 1 && !self.has_plain && self.has_unknown_name {
+            self.add_known(ALL_CAPITALS);
+        }
     }
 
     /// Returns the probability of each class.

@@ -21,6 +21,8 @@ pub(super) struct Word {
     pub(super) foreign: bool,
     /// It begins with a capital and doesn't begin a sentence: a name, unless it is a known word.
     pub(super) named: bool,
+    /// It begins with a capital, in a text that isn't all in capitals.
+    pub(super) capital: bool,
     /// It holds a digit: "4B", "9am", "2day".
     pub(super) numbered: bool,
 }
@@ -28,8 +30,14 @@ pub(super) struct Word {
 impl Word {
     /// Encodes a word; all numbers are [`NUMBER`].
     fn encode(text: &str) -> Option<Self> {
-        let mut word =
-            Self { letters: [0; MAX_LETTERS], length: 0, foreign: false, named: false, numbered: false };
+        let mut word = Self {
+            letters: [0; MAX_LETTERS],
+            length: 0,
+            foreign: false,
+            named: false,
+            capital: false,
+            numbered: false,
+        };
         let mut has_letter = false;
         let mut run = 0;
         for c in text.chars() {
@@ -218,7 +226,8 @@ impl Iterator for Words<'_> {
             let piece = self.next_piece()?;
             let first = std::mem::replace(&mut self.first, false);
             if let Some(mut word) = Word::encode(piece) {
-                word.named = !first && !self.shouted && piece.starts_with(char::is_uppercase);
+                word.capital = !self.shouted && piece.starts_with(char::is_uppercase);
+                word.named = !first && word.capital;
                 return Some(word);
             }
         }

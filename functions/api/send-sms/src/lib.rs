@@ -1,7 +1,7 @@
 //! POST /sms/send: a message that is stored first and put on a queue second.
 //!
 //! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `idempotency_keys`); puts the message's id on
-//! `[outbound]` (`OUTBOUND_QUEUE_URL`) unless it is to be sent later. When SQS does not take it the answer is 202 all the
+//! `[outbound]` (`OUTBOUND_QUEUE_URL`), from where it comes when it is due, unless that is later than SQS can wait. When SQS does not take it the answer is 202 all the
 //! same: the row is there, and the next sweep puts it on the queue. When Postgres does not take it the answer is 503
 //! within two seconds, and nothing is on the queue.
 
@@ -20,11 +20,12 @@ use common::domain::phone::{LoadError, NumberingPlan, Recipient};
 use common::domain::segments;
 use common::error::chain;
 use common::http::{ApiError, Fields, Principal, Reply, Request, Scope, ValidationError};
-use common::queue::{DispatchMessage, Publisher};
+use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
 use common::telemetry::{self, Metric};
 use judge::Judged;
 use serde::Serialize;
 use serde_json::json;
+use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -133,9 +134,9 @@ pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
     let stored = tokio::time::timeout(budget, asked.store(app, problems)).await;
     let stored =
         stored.map_err(|_| DbError::TimedOut { operation: "store a message to send", after: budget })?;
-    let (answer, is_due) = stored?;
-    if is_due {
-        app.enqueue(answer.id, request.request_id()).await;
+    let (answer, due_in) = stored?;
+    if let Some(delay) = due_in {
+        app.enqueue(answer.id, request.request_id(), delay).await;
     }
     Reply::json(202, &answer)
 }
@@ -149,8 +150,13 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Stores the message and returns the answer, and whether the message is to be put on its queue now.
-    async fn store(self, app: &App, mut problems: ValidationError) -> Result<(SendAccepted, bool), ApiError> {
+    /// Stores the message and returns the answer, and the delay after which the message is to come off its queue; none
+    /// when it is not to be put there: it is there already, or due so late that a sweep does it.
+    async fn store(
+        self,
+        app: &App,
+        mut problems: ValidationError,
+    ) -> Result<(SendAccepted, Option<Duration>), ApiError> {
         let now = clock::now();
         let is_readable = problems.is_empty();
         let hash = self.wanted.hash().map_err(ApiError::internal)?;
@@ -165,7 +171,7 @@ impl Asked<'_> {
                     && let Ok(Some(repeated)) =
                         sends::repeated(&app.db, self.principal.key_id, &idempotency, now).await
                 {
-                    return Ok((answer_again(app, repeated).await?, false));
+                    return Ok((answer_again(app, repeated).await?, None));
                 }
                 refused?;
                 return Err(ValidationError::field("to", "can't be sent to").into());
@@ -174,10 +180,10 @@ impl Asked<'_> {
         match sends::create(&app.db, &send, idempotency.as_ref()).await? {
             Created::Stored { conversation_id } => {
                 telemetry::count(Metric::SendsRequested, 1);
-                let is_due = send.send_at.is_none_or(|at| at <= now);
-                Ok((accepted(&send, conversation_id), is_due))
+                let wait = send.send_at.map_or(Duration::ZERO, |at| until(now, at));
+                Ok((accepted(&send, conversation_id), Some(wait).filter(|wait| *wait <= MAX_DELAY)))
             }
-            Created::Repeated(repeated) => Ok((answer_again(app, repeated).await?, false)),
+            Created::Repeated(repeated) => Ok((answer_again(app, repeated).await?, None)),
             Created::OptedOut => Err(ApiError::RecipientOptedOut),
         }
     }
@@ -232,6 +238,10 @@ impl Asked<'_> {
     }
 }
 
+fn until(now: jiff::Timestamp, at: jiff::Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
 fn accepted(send: &NewSend, conversation_id: Uuid) -> SendAccepted {
     SendAccepted {
         id: send.id,
@@ -264,15 +274,13 @@ async fn answer_again(app: &App, repeated: Repeated) -> Result<SendAccepted, Api
 }
 
 impl App {
-    /// Puts a message on its queue; when SQS does not take it, notes that for the next sweep.
-    async fn enqueue(&self, id: Uuid, request_id: &str) {
+    /// Puts a message on its queue; when SQS does not take it, the next sweep does without.
+    async fn enqueue(&self, id: Uuid, request_id: &str, delay: Duration) {
         // Boxed: the SDK's futures are nested so deeply that the compiler gives up on laying them out in one piece.
         let message = DispatchMessage::new(id);
-        let put = self.publisher.send(&self.config.queue_url, &message, request_id);
-        let Err(error) = Box::pin(put).await else { return };
-        tracing::warn!(message_id = %id, error = chain(&error), "SQS did not take the message; a sweep will");
-        if let Err(error) = sends::not_enqueued(&self.db, &[id]).await {
-            tracing::warn!(message_id = %id, error = chain(&error), "that could not be noted");
+        let put = self.publisher.send_later(&self.config.queue_url, &message, request_id, delay);
+        if let Err(error) = Box::pin(put).await {
+            tracing::warn!(message_id = %id, error = chain(&error), "SQS did not take the message; a sweep will");
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Every minute: puts back on its queue what should be there and is not.
+//! Every minute: puts back on its queue what should be there and is not, and ends what nobody else ends.
 //!
 //! - webhooks that SQS did not take, from the spool to `[inbound]` and `[status]`;
-//! - sends that are due, whose time for another try has come, or that got lost on their way to `[outbound]`;
+//! - senders with something to do, now or within the next minute, and nothing on its way to `[outbound]` for them: what
+//!   was to be sent later, whose time for another try has come, or whose place on the queue got lost;
+//! - sends that have waited for too long, which fail;
 //! - claims of functions that died: their messages become `unknown`, they are not sent again;
 //! - status callbacks that came before their message's SID was known;
 //! - idempotency keys that are past their time.
@@ -13,12 +15,13 @@ mod spool;
 
 use common::clock;
 use common::config::{ConfigError, Env};
+use common::db::senders::{self, WakeUp};
 use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
 use common::queue::{DispatchMessage, PublishError, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
+use common::twilio::RenewalPolicy;
 use serde::Serialize;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// How many rows are taken at a time: a few calls to SQS, and little to repeat if one fails.
 const PAGE: i64 = 100;
@@ -32,8 +35,9 @@ pub struct Config {
     database: DatabaseConfig,
     publisher: PublisherConfig,
     queues: Queues,
-    requeue_after: Duration,
+    max_age: Duration,
     claim_timeout: Duration,
+    renewals: RenewalPolicy,
 }
 
 /// Where things are put back.
@@ -54,8 +58,8 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows: what [`DatabaseConfig`] and [`PublisherConfig`] read, the three queues' URLs,
-    /// `SEND_REQUEUE_AFTER_SECONDS` (60): how long a message may be on its way before it is taken for lost, and
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`RenewalPolicy`] read, the three queues'
+    /// URLs, `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait, and
     /// `SEND_CLAIM_TIMEOUT_SECONDS` (180): how long a function may hold a message before it is taken for dead, which
     /// must be longer than `send-outbound` can run.
     ///
@@ -69,8 +73,9 @@ impl Config {
         let inbound = env.url("INBOUND_QUEUE_URL");
         let status = env.url("STATUS_QUEUE_URL");
         let outbound = env.url("OUTBOUND_QUEUE_URL");
-        let requeue_after = env.seconds("SEND_REQUEUE_AFTER_SECONDS", 1..=86_400, 60);
+        let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
         let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 180);
+        let renewals = RenewalPolicy::from_env(&mut env);
         env.finish(|| {
             Some(Self {
                 database: database?,
@@ -80,8 +85,9 @@ impl Config {
                     status: status?.into(),
                     outbound: outbound?.into(),
                 },
-                requeue_after: requeue_after?,
+                max_age: max_age?,
                 claim_timeout: claim_timeout?,
+                renewals: renewals?,
             })
         })
     }
@@ -93,8 +99,9 @@ pub struct App {
     db: Db,
     publisher: Publisher,
     queues: Queues,
-    requeue_after: Duration,
+    max_age: Duration,
     claim_timeout: Duration,
+    renewals: RenewalPolicy,
 }
 
 impl App {
@@ -108,8 +115,9 @@ impl App {
             db: Db::new(&config.database)?,
             publisher: Publisher::new(config.publisher),
             queues: config.queues,
-            requeue_after: config.requeue_after,
+            max_age: config.max_age,
             claim_timeout: config.claim_timeout,
+            renewals: config.renewals,
         })
     }
 }
@@ -133,7 +141,8 @@ pub enum SweepError {
 pub struct Swept {
     spool_drained: usize,
     claims_abandoned: usize,
-    sends_requeued: usize,
+    sends_expired: usize,
+    senders_woken: usize,
     callbacks_joined: usize,
 }
 
@@ -154,12 +163,17 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
     let swept = Swept {
         spool_drained: part("spool", spool::drain(app).await),
         claims_abandoned: part("claims", abandon_claims(app).await),
-        sends_requeued: part("sends", requeue(app).await),
-        callbacks_joined: part("callbacks", statuses::join_orphans(&app.db, None).await.map_err(Into::into)),
+        sends_expired: part("expired sends", expire(app).await),
+        senders_woken: part("sends", wake(app).await),
+        callbacks_joined: part("callbacks", join_callbacks(app).await),
     };
     let forgotten = maintenance::forget_idempotency_keys(&app.db, clock::now(), PAGE * 10).await;
     part("idempotency keys", forgotten.map(|()| 0).map_err(Into::into));
     if failures > 0 { Err(SweepError::Parts(failures)) } else { Ok(swept) }
+}
+
+async fn join_callbacks(app: &App) -> Result<usize, SweepError> {
+    Ok(statuses::join_orphans(&app.db, None, &app.renewals, clock::now()).await?)
 }
 
 async fn abandon_claims(app: &App) -> Result<usize, SweepError> {
@@ -172,31 +186,51 @@ async fn abandon_claims(app: &App) -> Result<usize, SweepError> {
     Ok(abandoned.len())
 }
 
-async fn requeue(app: &App) -> Result<usize, SweepError> {
-    let mut requeued = 0;
+/// Wakes the senders that have something to do, one wake-up each, however many messages wait.
+async fn wake(app: &App) -> Result<usize, SweepError> {
+    let woken = senders::wake(&app.db, clock::now()).await?;
+    let messages: Vec<_> = woken
+        .into_iter()
+        .map(|(WakeUp { sender, due_at }, delay)| {
+            (DispatchMessage::wake_up(sender, due_at), clock::new_id().to_string(), delay)
+        })
+        .collect();
+    let put = app.publisher.send_all_later(&app.queues.outbound, &messages).await;
+    let missed = match &put {
+        Ok(missed) => missed.iter().map(|position| &messages[*position].0).collect(),
+        // Some may be on the queue already: a sender that is woken twice sends what it would have sent.
+        Err(_) => messages.iter().map(|(message, _, _)| message).collect(),
+    };
+    not_woken(app, missed).await?;
+    let woken = messages.len() - put?.len();
+    telemetry::count(Metric::SendersWoken, woken);
+    Ok(woken)
+}
+
+async fn not_woken(app: &App, missed: Vec<&DispatchMessage>) -> Result<(), DbError> {
+    let senders: Vec<&str> = missed
+        .into_iter()
+        .filter_map(|message| match message {
+            DispatchMessage::V2(wake_up) => Some(wake_up.sender.as_str()),
+            DispatchMessage::V1(_) => None,
+        })
+        .collect();
+    if senders.is_empty() { Ok(()) } else { senders::not_woken(&app.db, &senders).await }
+}
+
+/// Fails what has waited for too long, whether anybody ever claimed it or not.
+async fn expire(app: &App) -> Result<usize, SweepError> {
+    let mut expired = 0;
     for _ in 0..MAX_PAGES {
-        let now = clock::now();
-        let due = sends::take_due(&app.db, now, now - app.requeue_after, PAGE).await?;
-        let ids: Vec<Uuid> = due.iter().map(|(id, _)| *id).collect();
-        let messages: Vec<_> =
-            due.into_iter().map(|(id, request_id)| (DispatchMessage::new(id), request_id)).collect();
-        let missed = match app.publisher.send_all(&app.queues.outbound, &messages).await {
-            Ok(missed) => missed.into_iter().map(|position| ids[position]).collect(),
-            Err(error) => {
-                // Some may be on the queue already: taken twice, they are sent once all the same.
-                sends::not_enqueued(&app.db, &ids).await?;
-                return Err(error.into());
-            }
-        };
-        let missed: Vec<Uuid> = missed;
-        if !missed.is_empty() {
-            sends::not_enqueued(&app.db, &missed).await?;
+        let page = sends::expire(&app.db, clock::now(), app.max_age, PAGE).await?;
+        for message_id in &page {
+            tracing::warn!(%message_id, "not sent: its time has passed");
         }
-        requeued += ids.len() - missed.len();
-        if ids.len() < PAGE as usize || !missed.is_empty() {
+        expired += page.len();
+        if page.len() < PAGE as usize {
             break;
         }
     }
-    telemetry::count(Metric::SendsRequeued, requeued);
-    Ok(requeued)
+    telemetry::count(Metric::SendsFailed, expired);
+    Ok(expired)
 }

@@ -1,11 +1,13 @@
 //! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and the answers owed to them.
 //!
-//! Reads and writes Postgres; puts automatic replies, where they are configured, on `[outbound]`
-//! (`OUTBOUND_QUEUE_URL`). Outcomes are those of [`common::queue`].
+//! Reads and writes Postgres; puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) where there is a Monitor to ask
+//! whose they are, and automatic replies, where they are configured, on `[outbound]` (`OUTBOUND_QUEUE_URL`). Outcomes are those of [`common::queue`].
 
 mod auto_reply;
+mod identify;
 
 pub use auto_reply::AutoReplies;
+pub use identify::IdentifyQueue;
 
 use common::clock;
 use common::config::{ConfigError, Env};
@@ -25,6 +27,7 @@ pub struct Config {
     database: DatabaseConfig,
     publisher: PublisherConfig,
     outbound_queue_url: String,
+    identify: Option<IdentifyQueue>,
     auto_replies: Option<AutoReplies>,
 }
 
@@ -38,8 +41,8 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`AutoReplies`] read, and
-    /// `OUTBOUND_QUEUE_URL`.
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`] and [`AutoReplies`]
+    /// read, and `OUTBOUND_QUEUE_URL`.
     ///
     /// # Errors
     ///
@@ -49,12 +52,14 @@ impl Config {
         let database = DatabaseConfig::from_env(&mut env);
         let publisher = PublisherConfig::from_env(&mut env);
         let outbound_queue_url = env.url("OUTBOUND_QUEUE_URL");
+        let identify = IdentifyQueue::from_env(&mut env);
         let auto_replies = AutoReplies::from_env(&mut env);
         env.finish(|| {
             Some(Self {
                 database: database?,
                 publisher: publisher?,
                 outbound_queue_url: outbound_queue_url?.into(),
+                identify: identify?,
                 auto_replies: auto_replies?,
             })
         })
@@ -67,6 +72,7 @@ pub struct App {
     db: Db,
     publisher: Publisher,
     outbound_queue_url: String,
+    identify: Option<IdentifyQueue>,
     auto_replies: Option<AutoReplies>,
 }
 
@@ -83,17 +89,18 @@ impl App {
             db,
             publisher: Publisher::new(config.publisher),
             outbound_queue_url: config.outbound_queue_url,
+            identify: config.identify,
             auto_replies: config.auto_replies,
         })
     }
 }
 
-/// Stores a batch, then the answers that it calls for.
+/// Stores a batch, then the answers that it calls for, and has it asked whose numbers it came from.
 pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<WebhookMessage> {
     let mut readable = Vec::with_capacity(batch.records.len());
     for record in std::mem::take(&mut batch.records) {
         match read(&record) {
-            Ok(message) => readable.push((record, message)),
+            Ok(message) => readable.push(Kept::new(record, message)),
             Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
         }
     }
@@ -104,24 +111,43 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     batch
 }
 
-/// A record with the message that it became.
-type Kept = (Record<WebhookMessage>, NewInbound);
+/// A record with the message that it became, and the language that its writer is to be answered in: what the conversation
+/// holds, and for a duplicate, of which Postgres tells nothing, what the text itself says.
+struct Kept {
+    record: Record<WebhookMessage>,
+    message: NewInbound,
+    language: String,
+}
+
+impl Kept {
+    fn new(record: Record<WebhookMessage>, message: NewInbound) -> Self {
+        let language = message.language.to_owned();
+        Self { record, message, language }
+    }
+
+    fn settle(&mut self, stored: &[StoredInbound]) {
+        if let Some(stored) = stored.iter().find(|stored| stored.twilio_sid == self.message.twilio_sid) {
+            self.language.clone_from(&stored.chosen_language);
+        }
+    }
+}
 
 /// Stores messages and returns those that are stored now, whether by this batch or an earlier one. If Postgres
 /// refuses one of them for what it holds, all are stored one by one, and that one fails alone.
-async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
+async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut kept: Vec<Kept>) -> Vec<Kept> {
     if kept.is_empty() {
         return kept;
     }
-    let messages: Vec<NewInbound> = kept.iter().map(|(_, message)| message.clone()).collect();
+    let messages: Vec<NewInbound> = kept.iter().map(|kept| kept.message.clone()).collect();
     match inbound::store(&app.db, &messages).await {
         Ok(stored) => {
-            report(&stored, &messages);
+            settle(app, &stored, &messages).await;
+            kept.iter_mut().for_each(|kept| kept.settle(&stored));
             kept
         }
         Err(error) if error.is_about_the_data() && kept.len() > 1 => store_one_by_one(app, batch, kept).await,
         Err(error) => {
-            for (record, _) in &kept {
+            for Kept { record, .. } in &kept {
                 batch.fail(&record.sqs_message_id, &record.request_id, &error);
             }
             Vec::new()
@@ -131,16 +157,25 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) ->
 
 async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
     let mut stored = Vec::with_capacity(kept.len());
-    for (record, message) in kept {
-        match inbound::store(&app.db, std::slice::from_ref(&message)).await {
+    for mut one in kept {
+        match inbound::store(&app.db, std::slice::from_ref(&one.message)).await {
             Ok(fresh) => {
-                report(&fresh, std::slice::from_ref(&message));
-                stored.push((record, message));
+                settle(app, &fresh, std::slice::from_ref(&one.message)).await;
+                one.settle(&fresh);
+                stored.push(one);
             }
-            Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+            Err(error) => batch.fail(&one.record.sqs_message_id, &one.record.request_id, &error),
         }
     }
     stored
+}
+
+/// Does what stored messages call for besides answers.
+async fn settle(app: &App, stored: &[StoredInbound], of: &[NewInbound]) {
+    report(stored, of);
+    if let Some(queue) = &app.identify {
+        identify::ask_for(app, queue, stored, of).await;
+    }
 }
 
 fn report(stored: &[StoredInbound], of: &[NewInbound]) {
@@ -153,6 +188,10 @@ fn report(stored: &[StoredInbound], of: &[NewInbound]) {
             message_id = %message.message_id,
             conversation_id = %message.conversation_id,
             twilio_sid = message.twilio_sid,
+            language_previous = message.previous_language,
+            language_detected = came_as.map_or("", |came| came.language),
+            language_confidence = came_as.map_or(0.0, |came| came.language_confidence),
+            language_chosen = message.chosen_language,
             "stored an inbound message"
         );
     }

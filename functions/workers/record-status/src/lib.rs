@@ -10,12 +10,13 @@ use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
 use common::queue::{Batch, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
-use common::twilio::{Form, MessageSidMissing, StatusCallback};
+use common::twilio::{Form, MessageSidMissing, RenewalPolicy, StatusCallback};
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
+    renewals: RenewalPolicy,
 }
 
 impl Config {
@@ -28,7 +29,7 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows.
+    /// Reads what `lookup` knows: what [`DatabaseConfig`] and [`RenewalPolicy`] read.
     ///
     /// # Errors
     ///
@@ -36,7 +37,8 @@ impl Config {
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Env::new(lookup);
         let database = DatabaseConfig::from_env(&mut env);
-        env.finish(|| Some(Self { database: database? }))
+        let renewals = RenewalPolicy::from_env(&mut env);
+        env.finish(|| Some(Self { database: database?, renewals: renewals? }))
     }
 }
 
@@ -44,6 +46,7 @@ impl Config {
 #[derive(Debug)]
 pub struct App {
     db: Db,
+    renewals: RenewalPolicy,
 }
 
 impl App {
@@ -55,7 +58,7 @@ impl App {
     pub async fn init(config: Config) -> Result<Self, DbError> {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
-        Ok(Self { db })
+        Ok(Self { db, renewals: config.renewals })
     }
 }
 
@@ -72,14 +75,12 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     if kept.is_empty() {
         return batch;
     }
-    let callbacks: Vec<NewStatus> = kept.iter().map(|(_, status)| status.clone()).collect();
-    match statuses::record(&app.db, &callbacks, clock::now()).await {
-        Ok(recorded) => report(&recorded, callbacks.len()),
+    match store(app, &kept).await {
+        Ok(()) => {}
         Err(error) if error.is_about_the_data() && kept.len() > 1 => {
-            for (record, status) in kept {
-                match statuses::record(&app.db, std::slice::from_ref(&status), clock::now()).await {
-                    Ok(recorded) => report(&recorded, 1),
-                    Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+            for one in kept.chunks(1) {
+                if let Err(error) = store(app, one).await {
+                    batch.fail(&one[0].0.sqs_message_id, &one[0].0.request_id, &error);
                 }
             }
         }
@@ -92,19 +93,36 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     batch
 }
 
-fn report(recorded: &[RecordedStatus], of: usize) {
+/// A record with the callback that it became.
+type Kept = (Record<WebhookMessage>, NewStatus);
+
+async fn store(app: &App, kept: &[Kept]) -> Result<(), DbError> {
+    let callbacks: Vec<NewStatus> = kept.iter().map(|(_, status)| status.clone()).collect();
+    let recorded = statuses::record(&app.db, &callbacks, &app.renewals, clock::now()).await?;
+    report(&recorded, kept);
+    Ok(())
+}
+
+fn report(recorded: &[RecordedStatus], of: &[Kept]) {
     telemetry::count(Metric::StatusesStored, recorded.len());
-    telemetry::count(Metric::Duplicates, of.saturating_sub(recorded.len()));
+    telemetry::count(Metric::Duplicates, of.len().saturating_sub(recorded.len()));
     for status in recorded {
         let twilio_sid = status.twilio_sid.as_str();
+        let came_as = of.iter().find(|(_, came)| came.twilio_sid == twilio_sid);
+        let _request = telemetry::request(came_as.map_or("", |(record, _)| &record.request_id)).entered();
         if let Some(claimed) = status.disagreeing_id {
             tracing::warn!(twilio_sid, %claimed, "the callback's id names another message than its SID");
         }
         if status.contradicts {
             tracing::warn!(twilio_sid, "a callback contradicts a final status");
         }
-        if status.message_id.is_none() {
-            tracing::info!(twilio_sid, "a callback waits for its message");
+        match (status.message_id, status.renewed_at) {
+            (None, _) => tracing::info!(twilio_sid, "a callback waits for its message"),
+            (Some(message_id), Some(at)) => {
+                telemetry::count(Metric::SendsRenewed, 1);
+                tracing::info!(twilio_sid, %message_id, %at, "not delivered: it is created anew");
+            }
+            (Some(_), None) => {}
         }
     }
 }

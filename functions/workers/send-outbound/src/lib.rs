@@ -1,31 +1,29 @@
-//! Consumer of `[outbound]`: claims each message, hands it to Twilio, and records what came of it.
+//! Consumer of `[outbound]`: claims what is most urgent for the senders of a batch, hands it to Twilio, and records what
+//! came of it.
 //!
-//! Reads and writes Postgres, calls Twilio. A claim is committed before the call, so a message that comes twice, or
-//! to two functions at once, is called for once; whoever dies in between leaves a claim that the sweep turns into
-//! `unknown`, never into a second call.
+//! A record asks for a sender to be looked at; which of its messages go, and how many, is decided in Postgres, by
+//! priority, pace and holds (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
+//!
+//! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]`. A claim is committed before the call, so a
+//! message that comes twice, or to two functions at once, is called for once; whoever dies in between leaves a claim
+//! that the sweep turns into `unknown`, never into a second call.
 
+mod pace;
 mod plan;
+mod send;
 
 pub use plan::RetryPolicy;
 
 use common::clock;
 use common::config::{ConfigError, Env};
-use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
-use common::db::{DatabaseConfig, Db, DbError, statuses};
-use common::domain::message::Status;
-use common::queue::{Batch, DispatchMessage};
+use common::db::senders::WakeUp;
+use common::db::sends::{self, Asked, Claims, Pace};
+use common::db::{DatabaseConfig, Db, DbError};
+use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
-use common::twilio::{
-    ClientError, CreateMessage, Message, SendError, SendOutcome, Sender, TwilioClient, TwilioConfig,
-    status_callback_url,
-};
-use std::collections::HashMap;
-use std::time::Duration;
+use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
+use std::collections::HashSet;
 use tracing::Instrument;
-use uuid::Uuid;
-
-/// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
-const RECORD_TRIES: u32 = 5;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -34,6 +32,10 @@ pub struct Config {
     twilio: TwilioConfig,
     callback_base_url: String,
     retry: RetryPolicy,
+    renewals: RenewalPolicy,
+    pace: Pace,
+    publisher: PublisherConfig,
+    queue_url: String,
 }
 
 impl Config {
@@ -46,8 +48,11 @@ impl Config {
         Self::from_lookup(&common::config::process)
     }
 
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`] and [`RetryPolicy`] read, and
-    /// `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status.
+    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`] and
+    /// [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status;
+    /// `OUTBOUND_QUEUE_URL`; and the pace:
+    /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
+    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses.
     ///
     /// # Errors
     ///
@@ -58,12 +63,20 @@ impl Config {
         let twilio = TwilioConfig::from_env(&mut env);
         let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
         let retry = RetryPolicy::from_env(&mut env);
+        let renewals = RenewalPolicy::from_env(&mut env);
+        let pace = pace::from_env(&mut env, retry.as_ref());
+        let publisher = PublisherConfig::from_env(&mut env);
+        let queue_url = env.url("OUTBOUND_QUEUE_URL");
         env.finish(|| {
             Some(Self {
                 database: database?,
                 twilio: twilio?,
                 callback_base_url: base_urls?.into_iter().next()?,
                 retry: retry?,
+                renewals: renewals?,
+                pace: pace?,
+                publisher: publisher?,
+                queue_url: queue_url?.into(),
             })
         })
     }
@@ -76,6 +89,10 @@ pub struct App {
     twilio: TwilioClient,
     callback_base_url: String,
     retry: RetryPolicy,
+    renewals: RenewalPolicy,
+    pace: Pace,
+    publisher: Publisher,
+    queue_url: String,
 }
 
 /// Why the function can't start.
@@ -99,38 +116,31 @@ impl App {
         let db = Db::new(&config.database)?;
         let twilio = TwilioClient::new(config.twilio)?;
         db.warm_up().await;
-        Ok(Self { db, twilio, callback_base_url: config.callback_base_url, retry: config.retry })
+        Ok(Self {
+            db,
+            twilio,
+            callback_base_url: config.callback_base_url,
+            retry: config.retry,
+            renewals: config.renewals,
+            pace: config.pace,
+            publisher: Publisher::new(config.publisher),
+            queue_url: config.queue_url,
+        })
     }
 }
 
-/// Claims a batch and sends what was claimed, all at once.
+/// Claims for the senders of a batch and sends what was claimed, all at once.
 ///
-/// A message that can't be claimed is somebody else's, or done: its record succeeds.
+/// A record whose sender may not send now, or has nothing to send, succeeds: what waits has a wake-up on its way.
 pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<DispatchMessage> {
-    let ids: Vec<Uuid> = batch
-        .records
-        .iter()
-        .map(|record| {
-            let DispatchMessage::V1(dispatch) = record.message;
-            dispatch.message_id
-        })
-        .collect();
-    if ids.is_empty() {
+    if batch.records.is_empty() {
         return batch;
     }
-    let request_ids: HashMap<Uuid, String> =
-        ids.iter().copied().zip(batch.records.iter().map(|record| record.request_id.clone())).collect();
-    match sends::claim(&app.db, &ids, clock::now()).await {
-        Ok((claims, refused)) => {
-            telemetry::count(Metric::Duplicates, ids.len().saturating_sub(claims.len() + refused.len()));
-            telemetry::count(Metric::SendsFailed, refused.len());
-            let request = |id: &Uuid| telemetry::request(request_ids.get(id).map_or("", String::as_str));
-            for message_id in refused {
-                let _request = request(&message_id).entered();
-                tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
-            }
-            let sends = claims.iter().map(|claim| send(app, claim).instrument(request(&claim.message_id)));
-            futures::future::join_all(sends).await;
+    let asked = asked(&batch);
+    match sends::claim(&app.db, &asked, &app.pace, clock::now()).await {
+        Ok(claims) => {
+            telemetry::count(Metric::Duplicates, batch.records.len() - distinct(&asked) + claims.done);
+            act(app, claims).await;
         }
         Err(error) => {
             for record in std::mem::take(&mut batch.records) {
@@ -141,115 +151,32 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
     batch
 }
 
-async fn send(app: &App, claim: &Claimed) {
-    let answer = create(app, claim).await;
-    let outcome = match &answer {
-        Ok(Answer::Took(message)) => Outcome::Accepted {
-            twilio_sid: message.sid.clone(),
-            status: Status::from_twilio(&message.status).unwrap_or(Status::Queued),
-        },
-        Ok(Answer::OptedOut) => Outcome::Failed {
-            by_twilio: false,
-            error_code: OPTED_OUT.to_owned(),
-            detail: "the recipient opted out between two tries".to_owned(),
-        },
-        Err(error) => app.retry.outcome(claim, error, clock::now()),
-    };
-    match &outcome {
-        Outcome::Accepted { twilio_sid, .. } => {
-            telemetry::count(Metric::SendsAccepted, 1);
-            tracing::info!(message_id = %claim.message_id, twilio_sid, "Twilio took the message");
-        }
-        Outcome::Deferred { next_attempt_at, detail, .. } => {
-            telemetry::count(Metric::SendsDeferred, 1);
-            tracing::warn!(message_id = %claim.message_id, %next_attempt_at, detail, "the send is put off");
-        }
-        Outcome::Failed { error_code, detail, .. } => {
-            telemetry::count(Metric::SendsFailed, 1);
-            tracing::warn!(message_id = %claim.message_id, error_code, detail, "the message can't be sent");
-        }
-        Outcome::Unknown { detail } => {
-            telemetry::count(Metric::SendsUnknown, 1);
-            tracing::error!(message_id = %claim.message_id, detail, "it is not known whether Twilio took the message");
-        }
-    }
-    if answer.as_ref().is_err_and(SendError::is_our_fault) {
-        telemetry::count(Metric::SendsMisconfigured, 1);
-        tracing::error!(message_id = %claim.message_id, "Twilio refuses our account, number or credentials");
-    }
-    record(app, claim, &outcome).await;
-}
-
-/// What came of calling Twilio, when it did not fail.
-enum Answer {
-    Took(Box<Message>),
-    /// It was not called again: the handset's STOP came between two tries.
-    OptedOut,
-}
-
-/// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
-/// message's time, and not after a STOP.
-async fn create(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
-    let message = request(app, claim);
-    let mut tries = 0;
-    loop {
-        let begun = std::time::Instant::now();
-        let answer = app.twilio.create_message(&message).await;
-        telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
-        tries += 1;
-        let error = match answer {
-            Ok(message) => return Ok(Answer::Took(Box::new(message))),
-            Err(error) => error,
-        };
-        let SendOutcome::NotProcessed { retry_after } = error.outcome() else { return Err(error) };
-        let Some(wait) = app.retry.wait_within_invocation(tries, retry_after) else { return Err(error) };
-        if claim.send_before.is_some_and(|end| clock::now() + wait >= end) {
-            return Err(error);
-        }
-        tokio::time::sleep(wait).await;
-        match sends::opted_out(&app.db, claim.message_id).await {
-            Ok(false) => {}
-            Ok(true) => return Ok(Answer::OptedOut),
-            Err(unanswered) => {
-                let unanswered = common::error::chain(&unanswered);
-                tracing::warn!(error = unanswered, "not tried again: there may be a STOP by now");
-                return Err(error);
+/// What the records ask for.
+fn asked(batch: &Batch<DispatchMessage>) -> Asked {
+    let mut asked = Asked::default();
+    for record in &batch.records {
+        match &record.message {
+            DispatchMessage::V1(dispatch) => asked.messages.push(dispatch.message_id),
+            DispatchMessage::V2(wake_up) => {
+                asked.wake_ups.push(WakeUp { sender: wake_up.sender.clone(), due_at: wake_up.due_at })
             }
         }
     }
+    asked
 }
 
-fn request(app: &App, claim: &Claimed) -> CreateMessage {
-    let now = clock::now();
-    let sender = match (&claim.from, &claim.messaging_service_sid) {
-        (Some(number), _) => Sender::Number(number.clone()),
-        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
-    };
-    CreateMessage {
-        to: claim.to.clone(),
-        sender,
-        body: claim.message_content.clone(),
-        media_urls: claim.media_urls.clone(),
-        status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
-        validity_period: claim.send_before.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
-    }
+fn distinct(asked: &Asked) -> usize {
+    asked.messages.iter().collect::<HashSet<_>>().len() + asked.wake_ups.len()
 }
 
-/// Records the outcome, trying for as long as the invocation reasonably can. If Postgres stays away, the claim stays,
-/// and the sweep makes the message `unknown`; the callback that carries our id then tells what became of it.
-async fn record(app: &App, claim: &Claimed, outcome: &Outcome) {
-    for attempt in 1..=RECORD_TRIES {
-        let Err(error) = sends::finish(&app.db, claim, outcome, clock::now()).await else { break };
-        let error = common::error::chain(&error);
-        tracing::error!(message_id = %claim.message_id, attempt, ?outcome, error, "the outcome is not recorded");
-        if attempt == RECORD_TRIES {
-            return;
-        }
-        tokio::time::sleep(plan::jitter(attempt)).await;
+async fn act(app: &App, claims: Claims) {
+    telemetry::count(Metric::SendsFailed, claims.refused.len());
+    for message_id in &claims.refused {
+        tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
     }
-    if let Outcome::Accepted { twilio_sid, .. } = outcome
-        && let Err(error) = statuses::join_orphans(&app.db, Some(twilio_sid)).await
-    {
-        tracing::warn!(error = common::error::chain(&error), "early callbacks wait for the next sweep");
-    }
+    let sends = claims.claimed.iter().map(|claim| {
+        let request = telemetry::request(&claim.request_id);
+        send::send(app, claim).instrument(request)
+    });
+    tokio::join!(pace::wake(app, claims.wake_ups), futures::future::join_all(sends));
 }

@@ -3,7 +3,7 @@
 use common::clock;
 use common::config::Env;
 use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
-use common::twilio::{Retry, SendError};
+use common::twilio::{Retry, SendError, SendOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -41,29 +41,51 @@ impl RetryPolicy {
         (tries < TRIES && wait <= MAX_BACKOFF).then_some(wait)
     }
 
-    /// Returns what a failed call means for its message.
-    pub(crate) fn outcome(&self, claim: &Claimed, error: &SendError, now: Timestamp) -> Outcome {
+    /// Returns what a failed call means for its message, when a sender whose configuration is refused is held for `hold`.
+    pub(crate) fn outcome(
+        &self,
+        claim: &Claimed,
+        error: &SendError,
+        hold: Duration,
+        now: Timestamp,
+    ) -> Outcome {
         let detail = common::error::chain(error);
         let code = error.code().map(|code| code.to_string());
-        let pause = match error.retry() {
+        let (pause, keeps_its_place) = match error.retry() {
             Retry::Resolve => return Outcome::Unknown { detail },
             Retry::Never => {
                 let error_code = code.unwrap_or_else(|| "refused".to_owned());
                 return Outcome::Failed { by_twilio: true, error_code, detail };
             }
             Retry::Backoff { retry_after } => {
-                self.delay(claim.attempt_number).max(retry_after.unwrap_or_default())
+                (self.delay(claim.attempt_number).max(retry_after.unwrap_or_default()), false)
             }
-            Retry::HoldSender => self.delay(claim.attempt_number),
-            // A window opens in hours, a repair takes a person: there is no use in asking every minute.
-            Retry::WaitForWindow | Retry::AfterRepair => self.longest_delay(),
+            // Its sender is held for so long, and it is then the first to go.
+            Retry::HoldSender => (self.pause(claim, error.outcome()), true),
+            Retry::AfterRepair => (hold, true),
+            // A window opens in hours: there is no use in asking every minute.
+            Retry::WaitForWindow => (self.longest_delay(), false),
         };
-        let next_attempt_at = now + pause;
         let end = claim.send_before.unwrap_or(claim.wanted_at + self.max_age);
-        if next_attempt_at >= end {
+        if now + pause >= end {
             return Outcome::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
         }
+        let next_attempt_at = if keeps_its_place { claim.due_at } else { now + pause };
         Outcome::Deferred { next_attempt_at, error_code: code, detail }
+    }
+
+    /// Returns how long a sender whose queue at Twilio is full is left alone: what Twilio asks for, or else as long as its
+    /// message would wait.
+    pub(crate) fn pause(&self, claim: &Claimed, outcome: SendOutcome) -> Duration {
+        match outcome {
+            SendOutcome::NotProcessed { retry_after: Some(pause) } => pause,
+            _ => self.delay(claim.attempt_number),
+        }
+    }
+
+    /// Returns how long a message without `send_before` is tried.
+    pub(crate) fn max_age(&self) -> Duration {
+        self.max_age
     }
 
     fn delay(&self, attempt: i32) -> Duration {
@@ -98,18 +120,24 @@ mod tests {
             message_id: id,
             attempt_id: id,
             attempt_number,
+            sender: "+15005550006".to_owned(),
             to: "+18605550123".to_owned(),
             from: Some("+15005550006".to_owned()),
             messaging_service_sid: None,
             message_content: "rent".to_owned(),
             media_urls: Vec::new(),
+            request_id: "r-1".to_owned(),
             send_before: None,
             wanted_at: Timestamp::UNIX_EPOCH,
+            due_at: Timestamp::UNIX_EPOCH,
+            is_probe: false,
         }
     }
 
+    const HOLD: Duration = Duration::from_secs(300);
+
     fn seconds_until_next(attempt: i32, error: &SendError) -> i64 {
-        match policy().outcome(&claim(attempt), error, Timestamp::UNIX_EPOCH) {
+        match policy().outcome(&claim(attempt), error, HOLD, Timestamp::UNIX_EPOCH) {
             Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
             other => panic!("{other:?}"),
         }
@@ -131,20 +159,25 @@ mod tests {
     }
 
     #[test]
-    fn what_our_configuration_spoils_is_held_rather_than_failed() {
-        let refused = SendError::Refused { status: 401, code: 20003, retry_after: None };
-        assert_eq!(seconds_until_next(1, &refused), 7_200);
+    fn what_is_held_with_its_sender_keeps_its_place_unless_it_would_be_too_old_by_then() {
+        for code in [20003, 21611] {
+            let refused = SendError::Refused { status: 400, code, retry_after: None };
+            assert_eq!(seconds_until_next(1, &refused), 0);
+            let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 30);
+            let outcome = policy().outcome(&claim(1), &refused, HOLD, almost_a_day);
+            assert!(matches!(outcome, Outcome::Failed { by_twilio: false, .. }), "{code}: {outcome:?}");
+        }
     }
 
     #[test]
     fn an_ambiguous_failure_is_unknown_and_a_permanent_one_fails_with_its_code() {
         let failed = SendError::Failed { status: 500, code: None };
         assert!(matches!(
-            policy().outcome(&claim(1), &failed, Timestamp::UNIX_EPOCH),
+            policy().outcome(&claim(1), &failed, HOLD, Timestamp::UNIX_EPOCH),
             Outcome::Unknown { .. }
         ));
         let refused = SendError::Refused { status: 400, code: 21211, retry_after: None };
-        let outcome = policy().outcome(&claim(1), &refused, Timestamp::UNIX_EPOCH);
+        let outcome = policy().outcome(&claim(1), &refused, HOLD, Timestamp::UNIX_EPOCH);
         assert!(
             matches!(outcome, Outcome::Failed { by_twilio: true, error_code, .. } if error_code == "21211")
         );
@@ -154,7 +187,7 @@ mod tests {
     fn a_message_that_would_be_too_old_at_its_next_try_has_failed() {
         let limited = SendError::Limited { code: None, retry_after: None };
         let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 60);
-        let outcome = policy().outcome(&claim(1), &limited, almost_a_day);
+        let outcome = policy().outcome(&claim(1), &limited, HOLD, almost_a_day);
         assert!(
             matches!(outcome, Outcome::Failed { by_twilio: false, error_code, .. } if error_code == "retries_exhausted")
         );

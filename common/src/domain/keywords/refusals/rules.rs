@@ -34,6 +34,10 @@ pub(super) enum Where {
     Anywhere,
     /// Anywhere, unless the words before turn it round ("don't stop …") or give it to others ("to stop …").
     Order,
+    /// Anywhere, unless it is said of somebody ("you never text me back").
+    Prohibition,
+    /// Anywhere, unless turned round or told to somebody else ("dígale al vecino que deje de molestar").
+    Wish,
 }
 
 /// A way of refusing messages.
@@ -45,6 +49,14 @@ pub(super) struct Rule {
 
 const fn order(steps: &'static [Step]) -> Rule {
     Rule { place: Where::Order, steps }
+}
+
+const fn prohibition(steps: &'static [Step]) -> Rule {
+    Rule { place: Where::Prohibition, steps }
+}
+
+const fn wish(steps: &'static [Step]) -> Rule {
+    Rule { place: Where::Wish, steps }
 }
 
 const fn anywhere(steps: &'static [Step]) -> Rule {

@@ -41,6 +41,7 @@ impl World {
             ("INBOUND_QUEUE_URL", self.sqs.queue("inbound")),
             ("STATUS_QUEUE_URL", self.sqs.queue("status")),
             ("OUTBOUND_QUEUE_URL", self.sqs.queue("outbound")),
+            ("IDENTIFY_QUEUE_URL", self.sqs.queue("identify")),
             ("TWILIO_ACCOUNT_SID", "AC1".to_owned()),
             ("TWILIO_AUTH_TOKEN", "token".to_owned()),
             ("TWILIO_API_BASE_URL", self.twilio.uri()),

@@ -86,7 +86,7 @@ async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
     let stored = "select json_build_object('id', m.id, 'conversation_id', m.conversation_id, 'delivery_status', \
         m.delivery_status, 'from', m.from_number, 'to', m.to_number, 'content', m.message_content, 'media', m.media, \
         'priority', m.priority, 'workflow', m.workflow_type || ' ' || m.workflow_id, 'metadata', m.metadata, \
-        'request_id', m.request_id, 'original', c.phone_number_original, 'queued', m.enqueued_at is not null) \
+        'request_id', m.request_id, 'original', c.phone_number_original) \
         from sms_messages m join sms_conversations c on c.id = m.conversation_id";
     let stored: Value = serde_json::from_str(&world.database.scalar(stored).await).unwrap();
     assert_eq!(
@@ -96,7 +96,7 @@ async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
             "from": OUR_NUMBER, "to": TENANT, "content": "Your rent is due on the 1st.",
             "media": [{"url": "https://example.com/notice.png", "content_type": null}], "priority": "urgent",
             "workflow": "collections c-17", "metadata": {"unit": "4B"}, "request_id": GATEWAY_REQUEST_ID,
-            "original": "(203) 555-0123", "queued": true,
+            "original": "(203) 555-0123",
         })
     );
     let sent = world.sqs.sent();
@@ -147,12 +147,16 @@ async fn a_messaging_service_sends_what_names_no_sender() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_sent_later_is_not_put_on_the_queue_now() {
+async fn what_is_to_be_sent_later_comes_off_the_queue_at_its_second_or_is_left_to_the_sweep() {
     let mut world = World::start().await;
+    let soon = common::clock::now() + jiff::SignedDuration::from_millis(59_500);
+    world.accepted(json!({"to": TENANT, "body": "x", "send_at": soon.to_string()})).await;
+    let sent = world.sqs.sent();
+    assert!((58..=60).contains(&sent[0].delay_seconds), "{sent:?}");
     let later = json!({"to": TENANT, "body": "x", "send_at": "2126-01-01T09:00:00-05:00", "send_before": "2126-01-02T00:00:00Z"});
     world.accepted(later).await;
-    assert_eq!(world.sqs.sent(), []);
-    let due = "select (send_at = '2126-01-01T14:00:00Z' and next_attempt_at = send_at and enqueued_at is null)::text from sms_messages";
+    assert_eq!(world.sqs.sent().len(), 1);
+    let due = "select bool_and(next_attempt_at = send_at and send_before is null or send_at = '2126-01-01T14:00:00Z')::text from sms_messages";
     assert_eq!(world.database.scalar(due).await, "true");
 }
 
@@ -163,7 +167,8 @@ async fn a_queue_that_takes_nothing_still_leaves_the_message_for_the_next_sweep(
         world.sqs.behave(behaviour);
         world.accepted(json!({"to": TENANT, "body": "x"})).await;
     }
-    let left = "select count(*) from sms_messages where enqueued_at is null and delivery_status = 'pending'";
+    let left =
+        "select count(*) from sms_messages where next_attempt_at <= now() and delivery_status = 'pending'";
     assert_eq!(world.database.scalar(left).await, "2");
 }
 

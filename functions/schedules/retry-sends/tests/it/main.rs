@@ -6,6 +6,7 @@ use common::db::sends::{self, Created, Idempotency, NewSend};
 use common::db::spool::{self, SpoolQueue};
 use common::db::statuses::{self, NewStatus};
 use common::domain::message::Status;
+use common::twilio::RenewalPolicy;
 use serde_json::{Value, json};
 use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs, eventually};
 use uuid::Uuid;
@@ -48,9 +49,7 @@ impl World {
 
     /// Stores a message to be sent, and puts it on no queue.
     async fn pending(&self, request_id: &str) -> Uuid {
-        let id = self.stored(request_id, None).await;
-        sends::not_enqueued(&self.database.db(), &[id]).await.unwrap();
-        id
+        self.stored(request_id, None).await
     }
 
     async fn stored(&self, request_id: &str, key: Option<&Idempotency>) -> Uuid {
@@ -60,19 +59,22 @@ impl World {
         send.id
     }
 
-    /// What was put on a queue: the messages' ids with their requests, in order.
-    fn outbound(&self) -> Vec<(Uuid, String)> {
+    /// The senders that were put on the queue, with their delays.
+    fn woken(&self) -> Vec<(String, u64)> {
         let queue = self.sqs.queue("outbound");
         let sent = self.sqs.sent().into_iter().filter(|sent| sent.queue_url == queue);
-        let mut sent: Vec<_> = sent
-            .map(|sent| {
-                (sent.body["message_id"].as_str().unwrap().parse().unwrap(), sent.request_id.unwrap())
-            })
-            .collect();
-        sent.sort();
-        sent
+        let mut woken: Vec<_> =
+            sent.map(|sent| (sent.body["sender"].as_str().unwrap().to_owned(), sent.delay_seconds)).collect();
+        woken.sort();
+        woken
+    }
+
+    async fn run(&self, sql: &str) {
+        self.database.client.batch_execute(sql).await.unwrap();
     }
 }
+
+const SENDER: &str = "+15005550006";
 
 fn new_send(request_id: &str) -> NewSend {
     NewSend {
@@ -123,6 +125,7 @@ async fn spooled_webhooks_go_to_their_queues_as_they_are_and_leave_the_spool() {
         queue_url: world.sqs.queue(queue),
         body,
         request_id: Some(request.to_owned()),
+        delay_seconds: 0,
     };
     assert_eq!(
         world.sqs.sent(),
@@ -162,16 +165,16 @@ async fn while_sqs_refuses_or_hangs_everything_waits_where_it_is() {
     for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
         let world = World::start().await;
         world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
-        let id = world.pending("req-2").await;
+        world.pending("req-2").await;
         let mut function = world.function_with(&[("SQS_SEND_BUDGET_MS", "200")]).await;
         world.sqs.behave(behaviour);
         fails(&mut function).await;
         assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "1");
-        assert_eq!(world.database.scalar("select enqueued_at is null from sms_messages").await, "t");
+        assert_eq!(world.database.scalar("select wake_at is null from sms_senders").await, "t");
         world.sqs.behave(Behaviour::Takes);
         let swept = function.call(event()).await;
-        assert_eq!((&swept["spool_drained"], &swept["sends_requeued"]), (&json!(1), &json!(1)));
-        assert_eq!(world.outbound(), [(id, "req-2".to_owned())]);
+        assert_eq!((&swept["spool_drained"], &swept["senders_woken"]), (&json!(1), &json!(1)));
+        assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
     }
 }
 
@@ -180,46 +183,58 @@ async fn a_queue_that_is_gone_does_not_hold_up_the_others() {
     let world = World::start().await;
     world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
     world.spooled(SpoolQueue::Status, &json!({"form": "MessageSid=SM2"}), "req-2").await;
-    let id = world.pending("req-3").await;
+    world.pending("req-3").await;
     world.sqs.refuse_queue("inbound");
     fails(&mut world.function().await).await;
     let taken: Vec<_> = world.sqs.sent().into_iter().map(|sent| sent.request_id.unwrap()).collect();
-    assert_eq!(taken, ["req-2", "req-3"]);
-    assert_eq!(world.outbound(), [(id, "req-3".to_owned())]);
+    assert_eq!((taken.len(), taken[0].as_str()), (2, "req-2"));
+    assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
     assert_eq!(world.database.scalar("select request_id from webhook_spool").await, "req-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sends_that_are_due_or_lost_go_back_to_their_queue_once_an_interval() {
+async fn a_sender_with_something_due_is_woken_once_however_much_waits_and_again_when_that_got_lost() {
     let world = World::start().await;
-    let due = world.pending("req-due").await;
-    let lost = world.stored("req-lost", None).await;
-    let fresh = world.stored("req-fresh", None).await;
+    for _ in 0..3 {
+        world.pending("req-due").await;
+    }
     let later = world.pending("req-later").await;
-    let change = format!(
-        "update sms_messages set enqueued_at = now() - interval '61 seconds' where id = '{lost}';
-         update sms_messages set next_attempt_at = now() + interval '1 hour' where id = '{later}'"
-    );
-    world.database.client.batch_execute(&change).await.unwrap();
-    let mut function = world.function().await;
-    assert_eq!(function.call(event()).await["sends_requeued"], 2);
-    assert_eq!(function.call(event()).await["sends_requeued"], 0);
-    let mut expected = [(due, "req-due".to_owned()), (lost, "req-lost".to_owned())];
-    expected.sort();
-    assert_eq!(world.outbound(), expected);
-    // Another interval later they are taken for lost again, and so is the one that was fresh.
     world
-        .database
-        .client
-        .batch_execute("update sms_messages set enqueued_at = now() - interval '61 seconds'")
-        .await
-        .unwrap();
-    assert_eq!(function.call(event()).await["sends_requeued"], 3);
-    assert!(world.outbound().iter().any(|(id, _)| *id == fresh));
+        .run(&format!(
+            "update sms_messages set next_attempt_at = now() + interval '1 hour', from_number = '+1860' where id = '{later}'"
+        ))
+        .await;
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["senders_woken"], 1);
+    assert_eq!(function.call(event()).await["senders_woken"], 0, "it is on its way");
+    assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
+    world.run("update sms_senders set wake_at = wake_at - interval '1 minute'").await;
+    assert_eq!(function.call(event()).await["senders_woken"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sends_that_are_claimed_final_or_known_to_twilio_stay_off_the_queue() {
+async fn what_is_due_or_no_longer_held_within_a_minute_is_woken_for_at_its_second() {
+    let world = World::start().await;
+    let held = world.pending("req-held").await;
+    let (soon, held_for_long) = (world.pending("req-soon").await, world.pending("req-held-long").await);
+    world
+        .run(&format!(
+            "update sms_messages set from_number = '+1' where id = '{held}';
+             update sms_messages set from_number = '+2', next_attempt_at = now() + interval '40 seconds' where id = '{soon}';
+             update sms_messages set from_number = '+3' where id = '{held_for_long}';
+             insert into sms_senders (sender, held_until) values ('+1', now() + interval '20 seconds'),
+                 ('+3', now() + interval '1 hour')"
+        ))
+        .await;
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["senders_woken"], 2);
+    let woken = world.woken();
+    let delays: Vec<_> = woken.iter().map(|(sender, delay)| (sender.as_str(), *delay)).collect();
+    assert!(matches!(delays[..], [("+1", 15..=20), ("+2", 35..=40)]), "{delays:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_that_are_claimed_final_or_known_to_twilio_wake_nobody() {
     let world = World::start().await;
     for change in [
         "claimed_at = now()",
@@ -228,37 +243,58 @@ async fn sends_that_are_claimed_final_or_known_to_twilio_stay_off_the_queue() {
         "twilio_sid = 'SM1'",
     ] {
         let id = world.pending("req-1").await;
-        let change = format!("update sms_messages set {change} where id = '{id}'");
-        world.database.client.batch_execute(&change).await.unwrap();
+        world.run(&format!("update sms_messages set {change} where id = '{id}'")).await;
     }
-    assert_eq!(world.function().await.call(event()).await["sends_requeued"], 0);
+    assert_eq!(world.function().await.call(event()).await["senders_woken"], 0);
     assert!(world.sqs.sent().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_side_by_side_put_each_send_back_once() {
+async fn runs_side_by_side_wake_each_sender_once() {
     let world = World::start().await;
     let many = "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
             values (gen_random_uuid(), 'AC1', '+1', '+1', now());
-        insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status,
+        insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
             next_attempt_at, created_at)
-        select gen_random_uuid(), c.id, 'outbound', '+1', '', 'pending', now() - interval '1 minute', now()
+        select gen_random_uuid(), c.id, 'outbound', '+1555' || n % 30, '+1', '', 'pending', now() - interval '1 minute', now()
         from sms_conversations c, generate_series(1, 350) n";
-    world.database.client.batch_execute(many).await.unwrap();
+    world.run(many).await;
     let (mut one, mut other) = (world.function().await, world.function().await);
     let (a, b) = tokio::join!(one.call(event()), other.call(event()));
-    assert_eq!(a["sends_requeued"].as_u64().unwrap() + b["sends_requeued"].as_u64().unwrap(), 350);
-    let mut ids: Vec<_> = world.outbound().into_iter().map(|(id, _)| id).collect();
-    assert_eq!(ids.len(), 350);
-    ids.dedup();
-    assert_eq!(ids.len(), 350);
+    assert_eq!(a["senders_woken"].as_u64().unwrap() + b["senders_woken"].as_u64().unwrap(), 30);
+    let mut senders = world.woken();
+    senders.sort();
+    senders.dedup();
+    assert_eq!(senders.len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_waited_for_too_long_fails_though_nobody_ever_claimed_it() {
+    let world = World::start().await;
+    let ids = [world.pending("req-1").await, world.pending("req-2").await, world.pending("req-3").await];
+    let [late, old, young] = ids;
+    world
+        .run(&format!(
+            "update sms_messages set created_at = now() - interval '2 days' where id in ('{late}', '{old}');
+             update sms_messages set send_before = now() - interval '1 second' where id = '{late}';
+             update sms_messages set created_at = now() - interval '2 days', send_at = now() - interval '1 hour'
+             where id = '{young}';
+             insert into sms_senders (sender, held_until) values ('{SENDER}', now() + interval '1 hour')"
+        ))
+        .await;
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["sends_expired"], 2);
+    let failed = "select string_agg(error_code || ' ' || request_id, ',' order by request_id) from sms_messages where delivery_status = 'failed'";
+    assert_eq!(world.database.scalar(failed).await, "retries_exhausted req-1,retries_exhausted req-2");
+    assert_eq!(world.database.scalar("select count(*) from sms_send_attempts").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_of_dead_functions_become_unknown_and_young_ones_stay() {
     let world = World::start().await;
     let (old, young) = (world.pending("req-1").await, world.pending("req-2").await);
-    sends::claim(&world.database.db(), &[old, young], clock::now()).await.unwrap();
+    let asked = sends::Asked::messages(&[old, young]);
+    sends::claim(&world.database.db(), &asked, &sends::Pace::default(), clock::now()).await.unwrap();
     let age = format!(
         "update sms_messages set claimed_at = claimed_at - interval '200 seconds' where id = '{old}'"
     );
@@ -293,7 +329,7 @@ async fn callbacks_that_came_before_their_message_are_joined_with_all_that_follo
         callback("SM1", "undelivered", Some("21610")),
         callback("SM9", "sent", None),
     ];
-    statuses::record(&world.database.db(), &early, clock::now()).await.unwrap();
+    statuses::record(&world.database.db(), &early, &RenewalPolicy::default(), clock::now()).await.unwrap();
     let id = world.pending("req-1").await;
     let known =
         format!("update sms_messages set twilio_sid = 'SM1', delivery_status = 'queued' where id = '{id}'");
@@ -326,11 +362,11 @@ async fn idempotency_keys_are_forgotten_after_their_day_and_not_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_fails_stops_no_other_and_fails_the_run() {
     let world = World::start().await;
-    let id = world.pending("req-1").await;
+    world.pending("req-1").await;
     world.database.client.batch_execute("alter table webhook_spool rename to away").await.unwrap();
     let mut function = world.function().await;
     fails(&mut function).await;
-    assert_eq!(world.outbound(), [(id, "req-1".to_owned())]);
+    assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
     let part = eventually("the log line", async || {
         function.log().await.into_iter().find(|line| line["message"] == "a part of the sweep failed")
     })

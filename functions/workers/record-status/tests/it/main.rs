@@ -85,7 +85,10 @@ async fn pending(database: &Database, id: Uuid) {
 async fn accepted(database: &Database, sid: &str) -> Uuid {
     let id = clock::new_id();
     pending(database, id).await;
-    let claim = sends::claim(&database.db(), &[id], clock::now()).await.unwrap().0.remove(0);
+    let claim = {
+        let (asked, pace) = (sends::Asked::messages(&[id]), sends::Pace::default());
+        sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap().claimed.remove(0)
+    };
     let outcome = Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
     sends::finish(&database.db(), &claim, &outcome, clock::now()).await.unwrap();
     id
@@ -112,7 +115,12 @@ async fn the_recorded_event_is_stored_whole_and_adopts_the_message_that_its_url_
     let database = Database::create().await;
     pending(&database, RECORDED_ID).await;
     record(&mut start(&database).await, recorded()).await;
-    assert_eq!(messages(&database).await, "SM14e831d3e28c4eb08598e1a29c09a9a2 undelivered 30003");
+    // 30003 may pass: the message waits for its next create, and its attempt keeps the SID.
+    assert_eq!(messages(&database).await, "- pending 30003");
+    assert_eq!(
+        database.scalar("select twilio_sid from sms_send_attempts").await,
+        "SM14e831d3e28c4eb08598e1a29c09a9a2"
+    );
     let stored = "select concat_ws(' ', message_id, raw_webhook_data->>'RawDlrDoneDate',
                       extract(epoch from created_at)::text) from sms_message_status_events";
     assert_eq!(database.scalar(stored).await, format!("{RECORDED_ID} 2611011200 1793534405.123456"));
@@ -232,6 +240,7 @@ async fn the_sid_wins_over_an_id_that_says_otherwise_and_the_log_tells() {
     })
     .await;
     assert_eq!((&warning["level"], &warning["twilio_sid"]), (&json!("WARN"), &json!("SM1")));
+    assert_eq!(warning["request_id"], "req-42");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,6 +266,24 @@ async fn a_second_ending_is_flagged_and_changes_nothing() {
     assert_eq!(history(&database).await, "SM1 delivered joined,SM1 failed 30008 joined contradicts");
     record(&mut function, forms(&["MessageSid=SM1&MessageStatus=read"])).await;
     assert_eq!(messages(&database).await, "SM1 read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_may_pass_is_created_anew_after_the_configured_time() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let url = database.url();
+    let mut function =
+        Function::start(BINARY, &[("DATABASE_URL", &url), ("TRANSIENT_RETRY_DELAYS_SECONDS", "60")]).await;
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003"])).await;
+    assert_eq!(messages(&database).await, "- pending 30003");
+    let wait = "select next_attempt_at - now() between interval '50 seconds' and interval '60 seconds' from sms_messages";
+    assert_eq!(database.scalar(wait).await, "t");
+    let line = eventually("the log line", async || {
+        function.log().await.into_iter().find(|line| line["message"] == "not delivered: it is created anew")
+    })
+    .await;
+    assert_eq!(line["twilio_sid"], "SM1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 
 mod crashes;
 mod once;
+mod pace;
 mod refusals;
 mod twilio;
 
@@ -11,7 +12,7 @@ use common::db::inbound::{self, NewInbound, OptOutChange};
 use common::db::sends::{self, Created, NewSend};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use testing::{Database, Function, eventually};
+use testing::{Database, Function, Sqs, eventually};
 use twilio::Twilio;
 use uuid::Uuid;
 
@@ -22,15 +23,16 @@ const TO: &str = "+12025550143";
 const FROM: &str = "+15005550006";
 const BODY: &str = "The rent of flat nine is due";
 
-/// A database and a Twilio.
+/// A database, a Twilio and an SQS.
 struct World {
     database: Database,
     twilio: Twilio,
+    sqs: Sqs,
 }
 
 impl World {
     async fn start() -> Self {
-        Self { database: Database::create().await, twilio: Twilio::start().await }
+        Self { database: Database::create().await, twilio: Twilio::start().await, sqs: Sqs::start().await }
     }
 
     async fn function(&self) -> Function {
@@ -39,8 +41,11 @@ impl World {
 
     async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
         let url = self.database.url();
+        let queue = self.sqs.queue("outbound");
         let mut variables = vec![
             ("DATABASE_URL", url.as_str()),
+            ("OUTBOUND_QUEUE_URL", &queue),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
             ("TWILIO_ACCOUNT_SID", ACCOUNT),
             ("TWILIO_AUTH_TOKEN", TOKEN),
             ("TWILIO_API_BASE_URL", &self.twilio.url),
@@ -104,6 +109,24 @@ impl World {
              from sms_send_attempts where message_id = '{id}'"
         );
         self.database.scalar(&attempts).await
+    }
+
+    /// For how many seconds a sender is held yet.
+    async fn held_for(&self, sender: &str) -> f64 {
+        let held = format!(
+            "select coalesce(extract(epoch from held_until - now()), 0) from sms_senders where sender = '{sender}'"
+        );
+        self.database.scalar(&held).await.parse().unwrap()
+    }
+
+    /// Moves everything that waits for a time so many seconds closer to it.
+    async fn time_passes(&self, seconds: u32) {
+        let earlier = format!(
+            "update sms_messages set next_attempt_at = next_attempt_at - interval '{seconds} seconds';
+             update sms_senders set held_until = held_until - interval '{seconds} seconds',
+                 ready_at = ready_at - interval '{seconds} seconds', wake_at = wake_at - interval '{seconds} seconds'"
+        );
+        self.database.client.batch_execute(&earlier).await.unwrap();
     }
 
     /// In how many seconds a message is due again.
@@ -243,7 +266,7 @@ async fn the_log_follows_a_message_and_tells_no_number_no_text_and_no_secret() {
     }
     metric(&function, "sends_misconfigured", 1).await;
     let log = function.log().await;
-    assert!(log.iter().any(|line| line["request_id"] == "req-0" && line["twilio_sid"] == sid(1)), "{log:?}");
+    assert!(log.iter().any(|line| line["request_id"] == "r-1" && line["twilio_sid"] == sid(1)), "{log:?}");
     for line in log.iter().map(Value::to_string) {
         for hidden in ["55501", &FROM[5..], "rent of flat", TOKEN] {
             assert!(!line.contains(hidden), "{hidden} stands in {line}");
@@ -310,6 +333,7 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
         "TWILIO_AUTH_TOKEN is missing",
         "TWILIO_TIMEOUT_MS is not usable",
         "PUBLIC_WEBHOOK_BASE_URL is missing",
+        "OUTBOUND_QUEUE_URL is missing",
         "SEND_RETRY_DELAYS_SECONDS",
     ] {
         assert!(error.contains(problem), "{error}");

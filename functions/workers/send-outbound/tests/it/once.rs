@@ -5,6 +5,7 @@ use crate::{World, batch, failed, metric, send, sid};
 use common::clock;
 use common::db::statuses::{self, NewStatus};
 use common::domain::message::Status;
+use common::twilio::RenewalPolicy;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -94,7 +95,9 @@ async fn a_callback_before_the_answer_stands_and_the_answer_ends_the_claim() {
     tokio::join!(send(&mut function, [id]), async {
         world.twilio.asked(1).await;
         let sent = callback(&sid(1), "sent", Some(id));
-        statuses::record(&world.database.db(), &[sent], clock::now()).await.unwrap();
+        statuses::record(&world.database.db(), &[sent], &RenewalPolicy::default(), clock::now())
+            .await
+            .unwrap();
         assert_eq!(world.state(id).await, format!("sent - {} held", sid(1)));
         world.twilio.release();
     });
@@ -111,7 +114,9 @@ async fn a_callback_settles_a_send_whose_answer_never_comes() {
     tokio::join!(send(&mut function, [id]), async {
         world.twilio.asked(1).await;
         let delivered = callback(&sid(1), "delivered", Some(id));
-        statuses::record(&world.database.db(), &[delivered], clock::now()).await.unwrap();
+        statuses::record(&world.database.db(), &[delivered], &RenewalPolicy::default(), clock::now())
+            .await
+            .unwrap();
     });
     assert_eq!(world.state(id).await, format!("delivered - {} free", sid(1)));
     assert_eq!(world.attempts(id).await, "accepted");
@@ -123,7 +128,7 @@ async fn a_callback_without_our_id_that_came_first_is_joined_when_the_answer_tel
     let mut function = world.function().await;
     let id = world.message().await;
     let early = [callback(&sid(1), "sent", None), callback(&sid(1), "delivered", None)];
-    statuses::record(&world.database.db(), &early, clock::now()).await.unwrap();
+    statuses::record(&world.database.db(), &early, &RenewalPolicy::default(), clock::now()).await.unwrap();
     send(&mut function, [id]).await;
     assert_eq!(world.state(id).await, format!("delivered - {} free", sid(1)));
 }
@@ -134,7 +139,7 @@ async fn a_callback_whose_status_nobody_knows_keeps_its_message_from_being_sent_
     let mut function = world.function().await;
     let id = world.message().await;
     let odd = callback("SM77", "teleported", Some(id));
-    statuses::record(&world.database.db(), &[odd], clock::now()).await.unwrap();
+    statuses::record(&world.database.db(), &[odd], &RenewalPolicy::default(), clock::now()).await.unwrap();
     assert!(failed(&function.call(batch(&[id])).await).is_empty());
     assert!(world.twilio.requests().is_empty());
     assert_eq!(world.state(id).await, "queued - SM77 free");

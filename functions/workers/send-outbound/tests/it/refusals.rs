@@ -1,7 +1,7 @@
 //! What Twilio surely did not take: tried again in time, put off, or failed; and what must not be sent at all.
 
 use crate::twilio::Reply::{Accept, Refuse};
-use crate::{World, in_seconds, metric, new_send, send, sid};
+use crate::{FROM, World, in_seconds, metric, new_send, send, sid};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,27 +20,32 @@ async fn a_recipient_that_can_not_be_reached_fails_with_twilios_code() {
 async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_and_stops_what_follows() {
     let world = World::start().await;
     let mut function = world.function().await;
-    let (first, second) = (world.message().await, world.message().await);
+    let first = world.message().await;
+    let mut second = new_send();
+    second.send_at = Some(in_seconds(60));
+    let second = world.stored(second).await;
     world.twilio.replies([Refuse(400, 21610, None)]);
     send(&mut function, [first]).await;
     assert_eq!(world.state(first).await, "failed 21610 - free");
     let ledger = "select concat_ws(' ', action, source, words, our_number) from sms_opt_out_events";
     assert_eq!(world.database.scalar(ledger).await, "opt_out twilio_error 21610 +15005550006");
+    world.time_passes(60).await;
     send(&mut function, [second]).await;
     assert_eq!(world.state(second).await, "failed opted_out - free");
     assert_eq!(world.twilio.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_hold_the_message_and_raise_the_alarm() {
+async fn wrong_credentials_hold_the_message_and_its_sender_and_raise_the_alarm() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
     world.twilio.replies([Refuse(401, 20003, None)]);
     send(&mut function, [id]).await;
     assert_eq!(world.state(id).await, "pending 20003 - free");
-    let due = world.due_in(id).await;
-    assert!((7_190.0..=7_200.0).contains(&due), "{due}");
+    assert!(world.due_in(id).await <= 0.0, "it keeps its place");
+    let held = world.held_for(FROM).await;
+    assert!((290.0..=300.0).contains(&held), "{held}");
     assert_eq!(metric(&function, "sends_misconfigured", 1).await, [json!(1.0)]);
     assert_eq!(metric(&function, "sends_deferred", 1).await, [json!(1.0)]);
 }
@@ -67,12 +72,13 @@ async fn a_long_pause_is_left_to_the_schedule() {
     send(&mut function, [id]).await;
     assert_eq!(world.twilio.requests().len(), 1);
     assert_eq!(world.state(id).await, "pending 20429 - free");
-    let due = world.due_in(id).await;
+    let (due, held) = (world.due_in(id).await, world.held_for(FROM).await);
     assert!((50.0..=60.0).contains(&due), "{due}");
+    assert!((50.0..=60.0).contains(&held), "{held}");
     // A record that comes early finds nothing to do; one that comes in time does it, and clears the code.
     send(&mut function, [id]).await;
     assert_eq!(world.twilio.requests().len(), 1);
-    world.database.client.batch_execute("update sms_messages set next_attempt_at = now()").await.unwrap();
+    world.time_passes(60).await;
     send(&mut function, [id]).await;
     assert_eq!(world.state(id).await, format!("queued - {} free", sid(2)));
     assert_eq!(world.attempts(id).await, "not_processed,accepted");

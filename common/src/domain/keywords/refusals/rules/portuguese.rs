@@ -1,7 +1,14 @@
 //! Refusals in Portuguese.
 
 use super::Step::{End, Is, Many, May, Not};
-use super::{COURTESY, PARTIAL, Rule, Set, anywhere, at_start};
+use super::{COURTESY, PARTIAL, Rule, Set, anywhere, at_start, wish};
+
+mod words;
+
+use words::{
+    ALL, CEASE, DO_SEND, FILLERS, FROM, GO_ON, HALT, LISTS, MANY_MESSAGES, MESSAGES, NO, OTHER_THINGS,
+    PHONES, REMOVE, REMOVE_ANY, REMOVE_NUMBER, SENDING, SENDING_ON, WANT, WRITING_ON,
+};
 
 pub(super) const RULES: &[Rule] = &[
     // Portuguese: "não quero receber mensagens", "pare de me mandar mensagem".
@@ -29,7 +36,18 @@ pub(super) const RULES: &[Rule] = &[
         Is(WANT),
         Many(&["mais"]),
         Is(&["ser"]),
-        Is(&["contatado", "contatada", "incomodado", "incomodada"]),
+        Is(&[
+            "contatado",
+            "contatada",
+            "contactado",
+            "contactada",
+            "incomodado",
+            "incomodada",
+            "perturbado",
+            "perturbada",
+            "importunado",
+            "importunada",
+        ]),
     ]),
     anywhere(&[Is(NO), Many(&["me", "nos"]), Is(DO_SEND), Many(FILLERS), Is(MESSAGES), Not(PARTIAL)]),
     anywhere(&[Is(NO), Many(&["me", "nos"]), Is(DO_SEND), Is(&["mais"]), Many(COURTESY), End]),
@@ -39,7 +57,7 @@ pub(super) const RULES: &[Rule] = &[
         Is(&["incomode", "incomodem", "perturbe", "perturbem", "contate", "contatem", "escreva", "escrevam"]),
     ]),
     anywhere(&[Is(NO), Is(&["entre", "entrem"]), Many(&["mais"]), Is(&["em"]), Is(&["contato"])]),
-    anywhere(&[
+    wish(&[
         Is(CEASE),
         Is(&["de", "com"]),
         Many(&["me", "ficar", "nos"]),
@@ -47,14 +65,14 @@ pub(super) const RULES: &[Rule] = &[
         Many(FILLERS),
         Is(MESSAGES),
     ]),
-    anywhere(&[Is(CEASE), Is(&["de"]), Many(&["me", "ficar"]), Is(SENDING), Many(COURTESY), End]),
-    anywhere(&[
+    wish(&[Is(CEASE), Is(&["de"]), Many(&["me", "ficar"]), Is(SENDING), Many(COURTESY), End]),
+    wish(&[
         Is(CEASE),
         Is(&["de"]),
         Is(&["me"]),
         Is(&["incomodar", "perturbar", "encher", "contatar", "escrever", "importunar"]),
     ]),
-    anywhere(&[Is(CEASE), Is(&["com", "de"]), Many(FILLERS), Is(MESSAGES)]),
+    wish(&[Is(CEASE), Is(&["com", "de"]), Many(FILLERS), Is(MESSAGES)]),
     at_start(&[
         Is(&["chega", "sem", "nada"]),
         Many(&["de", "mais"]),
@@ -68,15 +86,27 @@ pub(super) const RULES: &[Rule] = &[
     anywhere(&[
         May(&["me"]),
         Is(REMOVE_ANY),
-        Is(&["da", "de", "dessa", "desta", "do", "das"]),
+        Is(FROM),
         Many(&["sua", "suas", "essa", "seu"]),
         Is(LISTS),
+        Not(&["de", "do"]),
     ]),
     anywhere(&[
         Is(REMOVE_NUMBER),
         Many(&["o", "por", "favor"]),
         Is(&["meu", "este", "esse"]),
-        Is(&["numero", "telefone", "celular", "contato"]),
+        Is(PHONES),
+        Not(&["de", "do", "da", "no", "na"]),
+    ]),
+    anywhere(&[
+        Is(REMOVE_NUMBER),
+        Many(&["o", "por", "favor"]),
+        Is(&["meu", "este", "esse"]),
+        Is(PHONES),
+        Is(FROM),
+        Many(&["sua", "suas", "essa", "seu", "a"]),
+        Is(LISTS),
+        Not(&["de", "do"]),
     ]),
     anywhere(&[Is(&["sair"]), Is(&["da", "dessa", "desta"]), Many(&["sua"]), Is(&["lista"])]),
     anywhere(&[
@@ -96,8 +126,8 @@ pub(super) const RULES: &[Rule] = &[
         End,
     ]),
     anywhere(&[Is(NO), Is(WANT), Is(&["mais"]), Is(&["contato"]), Many(COURTESY), End]),
-    anywhere(&[Is(CEASE), Is(&["de"]), Is(&["me"]), Is(&["ligar"]), Many(COURTESY), End]),
-    anywhere(&[
+    wish(&[Is(CEASE), Is(&["de"]), Is(&["me"]), Is(&["ligar"]), Many(COURTESY), End]),
+    wish(&[
         Is(CEASE),
         Is(&["de"]),
         Is(&["me"]),
@@ -112,73 +142,128 @@ pub(super) const RULES: &[Rule] = &[
         Is(&["da", "de", "dessa", "desta", "do"]),
         Many(&["sua", "seu"]),
         Is(LISTS),
+        Not(&["de", "do"]),
+    ]),
+    // "Não fiquem mandando mensagens", "não continuem me mandando".
+    anywhere(&[Is(NO), Many(&["me"]), Is(GO_ON), Many(&["me"]), Is(SENDING_ON), Many(FILLERS), Is(MESSAGES)]),
+    anywhere(&[Is(NO), Many(&["me"]), Is(GO_ON), Many(&["me"]), Is(WRITING_ON)]),
+    // "Para não receber mensagens", "não tenho interesse em receber", "não autorizo o envio".
+    anywhere(&[Is(NO), Is(&["receber", "receba"]), Many(FILLERS), Is(MESSAGES), Not(PARTIAL)]),
+    anywhere(&[
+        Is(NO),
+        Many(&["tenho", "me", "mais"]),
+        Is(&["interesse", "interessa", "interessado", "interessada"]),
+        Is(&["em", "receber", "nas", "nessas"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+        Not(PARTIAL),
+    ]),
+    anywhere(&[
+        Is(NO),
+        Is(&["autorizo", "permito", "aceito", "consinto", "quero"]),
+        Many(&["o", "com", "mais", "a"]),
+        Is(&["envio", "recebimento"]),
+        Is(&["de", "das", "dessas"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    anywhere(&[
+        Is(NO),
+        Many(&["tem", "voces", "vcs", "dei", "dou", "minha", "a"]),
+        Is(&["permissao", "autorizacao", "consentimento"]),
+        Many(&["para", "pra", "de", "me"]),
+        Is(&["mandar", "enviar", "escrever", "contatar", "mandarem", "enviarem"]),
+    ]),
+    // "Me tira desse grupo de mensagens", "não precisam mais mandar mensagem", "cancelar o envio de mensagens".
+    anywhere(&[
+        May(&["me"]),
+        Is(REMOVE_ANY),
+        Is(FROM),
+        Many(&["sua", "suas", "essa", "seu"]),
+        Is(&["lista", "listas", "grupo", "cadastro", "contatos", "sistema"]),
+        Is(&["de"]),
+        Is(&["mensagem", "mensagens", "sms", "voces", "vcs", "contatos", "envio", "texto", "transmissao"]),
+    ]),
+    anywhere(&[
+        Is(NO),
+        Is(&["precisa", "precisam", "preciso", "necessita"]),
+        Is(&["mais"]),
+        Many(&["me", "de"]),
+        Is(&["mandar", "enviar", "mandarem", "enviarem", "receber"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    anywhere(&[
+        Is(&["evite", "evitem", "evita"]),
+        Many(&["de", "me"]),
+        Is(SENDING),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    wish(&[
+        Is(HALT),
+        Is(&["o", "os"]),
+        Is(&["envio", "recebimento"]),
+        Is(&["de"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    anywhere(&[
+        Is(NO),
+        Many(&["me"]),
+        Is(DO_SEND),
+        Is(&["mais"]),
+        Many(&["nada"]),
+        Is(&["para", "pra", "pro"]),
+        Is(&["este", "esse", "meu"]),
+        Is(PHONES),
+    ]),
+    anywhere(&[
+        Is(NO),
+        Is(&["me", "nos"]),
+        Is(&["encha", "encham", "enche", "encher", "bombardeiem"]),
+        Many(&["mais", "o", "saco"]),
+        Is(&["com", "de"]),
+        Many(ALL),
+        Is(MANY_MESSAGES),
+    ]),
+    // "Quero parar de receber mensagens", "deixem de mandar mensagens".
+    wish(&[Is(CEASE), Is(&["de"]), Is(&["receber"]), Many(FILLERS), Is(MESSAGES)]),
+    wish(&[Is(&["deixar", "deixo", "paro"]), Is(&["de"]), Is(&["receber"]), Many(FILLERS), Is(MESSAGES)]),
+    wish(&[
+        Is(&["deixem", "deixe", "deixa", "cessem", "cesse"]),
+        Is(&["de"]),
+        Many(&["me", "ficar", "nos"]),
+        Is(SENDING),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    wish(&[
+        Is(&["deixem", "deixe", "deixa"]),
+        Is(&["de"]),
+        Is(&["me"]),
+        Is(&["incomodar", "perturbar", "contatar", "escrever", "importunar"]),
+    ]),
+    // "Desativem as mensagens", "como cancelo essas mensagens".
+    wish(&[Is(HALT), Many(ALL), Is(MANY_MESSAGES), Not(PARTIAL)]),
+    wish(&[Is(&["basta", "chega", "stop"]), Is(&["de", "com"]), Many(ALL), Is(MANY_MESSAGES)]),
+    at_start(&[Is(&["nenhuma"]), Is(MESSAGES), Is(&["mais"]), Many(COURTESY), End]),
+    anywhere(&[
+        Is(&["sair", "saio"]),
+        Is(&["da", "dessa", "desta", "do", "desse"]),
+        Many(&["sua", "seu"]),
+        Is(LISTS),
+        Not(&["de", "do"]),
+    ]),
+    anywhere(&[Is(&["me"]), Is(&["descadastrar", "descadastro", "desinscrever", "desinscrevo"])]),
+    at_start(&[
+        Many(&["por", "favor", "ja", "entao", "oi"]),
+        Is(&["podem", "pode", "queiram", "favor"]),
+        Is(&["parar"]),
+        Is(&["de"]),
+        Many(&["me"]),
+        Is(&["mandar", "enviar", "escrever", "incomodar", "perturbar"]),
+        Many(COURTESY),
+        End,
     ]),
 ];
-
-const NO: Set = &["nao", "n", "nunca", "num"];
-const WANT: Set = &["quero", "desejo", "gostaria", "queria", "queremos", "preciso", "autorizo", "aceito"];
-const DO_SEND: Set = &["mande", "mandem", "manda", "envie", "enviem", "envia", "mandar", "enviar"];
-const CEASE: Set = &["pare", "parem", "para", "parar", "paren", "chega"];
-const SENDING: Set = &["mandar", "enviar", "mandando", "enviando"];
-const FILLERS: Set = &[
-    "mais", "de", "receber", "me", "as", "essas", "estas", "esse", "este", "esses", "suas", "tantas",
-    "nenhuma", "por", "favor", "tipo", "mandar", "mandem", "que", "vcs", "voces", "os", "a", "essa",
-];
-const MESSAGES: Set = &[
-    "mensagem",
-    "mensagens",
-    "msg",
-    "msgs",
-    "sms",
-    "textos",
-    "torpedos",
-    "notificacoes",
-    "notificacao",
-    "avisos",
-    "lembretes",
-    "propaganda",
-    "spam",
-    "mensagen",
-];
-const OTHER_THINGS: Set = &["o", "a", "os", "as", "um", "uma", "boleto", "multa", "conta", "para", "por"];
-const REMOVE: Set = &["descadastrar", "descadastre", "desinscrever", "descadastra", "removame", "removam"];
-const REMOVE_ANY: Set = &[
-    "tira",
-    "tire",
-    "tirem",
-    "tirar",
-    "remova",
-    "remove",
-    "removam",
-    "remover",
-    "exclua",
-    "exclui",
-    "excluam",
-    "excluir",
-    "retire",
-    "retirem",
-    "retirar",
-    "descadastre",
-    "descadastra",
-    "apague",
-];
-const REMOVE_NUMBER: Set = &[
-    "tira",
-    "tire",
-    "tirem",
-    "tirar",
-    "remova",
-    "remove",
-    "removam",
-    "remover",
-    "exclua",
-    "excluam",
-    "excluir",
-    "apague",
-    "apaguem",
-    "apagar",
-    "retire",
-    "retirem",
-    "descadastre",
-];
-const LISTS: Set = &["lista", "listas", "mensagens", "sistema", "grupo", "cadastro"];

@@ -1,7 +1,15 @@
 //! Refusals in Spanish.
 
 use super::Step::{End, Is, Many, May, Not};
-use super::{PARTIAL, Rule, Set, anywhere, at_start};
+use super::{PARTIAL, Rule, Set, anywhere, at_start, wish};
+
+mod words;
+
+use words::{
+    AGAIN, ALL, ANY_CONTACT, CEASE, COURTESY, DO_SEND, DO_WRITE, FILLERS, GIVE, GO_ON, HALT, LISTS,
+    MANY_MESSAGES, MESSAGES, NO, NOW, PHONES, REMOVE, REMOVE_ANY, REMOVE_NUMBER, SENDING, SENDING_ON, WANT,
+    WRITING, WRITING_ON,
+};
 
 pub(super) const RULES: &[Rule] = &[
     // Spanish: "no me manden más mensajes", "dejen de escribirme".
@@ -23,7 +31,7 @@ pub(super) const RULES: &[Rule] = &[
         End,
     ]),
     anywhere(&[
-        Is(&["no", "nunca"]),
+        Is(&["no", "nunca", "ni"]),
         Is(&["me", "nos"]),
         Is(DO_WRITE),
         Many(&["mas", "a", "este", "numero"]),
@@ -43,16 +51,16 @@ pub(super) const RULES: &[Rule] = &[
         Many(COURTESY),
         End,
     ]),
-    anywhere(&[
+    wish(&[
         Is(CEASE),
         Is(&["de"]),
-        Many(&["estar", "estarme", "me"]),
+        Many(&["estar", "estarme", "estarnos", "me", "seguir"]),
         Is(SENDING),
         Many(FILLERS),
         Is(MESSAGES),
     ]),
-    anywhere(&[Is(CEASE), Is(&["de"]), Many(&["estar", "estarme"]), Is(SENDING), Many(COURTESY), End]),
-    anywhere(&[Is(CEASE), Is(&["de"]), Many(&["estar", "estarme"]), Is(WRITING)]),
+    wish(&[Is(CEASE), Is(&["de"]), Many(&["estar", "estarme", "seguir"]), Is(SENDING), Many(COURTESY), End]),
+    wish(&[Is(CEASE), Is(&["de"]), Many(&["estar", "estarme", "seguir"]), Is(WRITING)]),
     anywhere(&[Is(&["no"]), Is(WANT), Many(FILLERS), Is(MESSAGES), Not(PARTIAL)]),
     anywhere(&[
         Is(&["no"]),
@@ -92,16 +100,39 @@ pub(super) const RULES: &[Rule] = &[
         Is(REMOVE_ANY),
         Many(&["me", "por", "favor"]),
         Is(&["de"]),
-        Many(&["la", "su", "sus", "esta", "tu", "las"]),
+        Many(&["la", "su", "sus", "esta", "tu", "las", "los", "estos", "esos"]),
         Is(LISTS),
+        Not(&["de", "del"]),
     ]),
     anywhere(&[
         Is(REMOVE_NUMBER),
         Many(&["por", "favor"]),
         Is(&["mi", "este"]),
-        Is(&["numero", "telefono", "celular"]),
+        Is(PHONES),
+        Not(&["de", "del", "en"]),
     ]),
-    anywhere(&[Is(&["denme", "deme", "dame", "darme"]), Is(&["de"]), Is(&["baja"])]),
+    anywhere(&[
+        Is(REMOVE_NUMBER),
+        Many(&["por", "favor"]),
+        Is(&["mi", "este"]),
+        Is(PHONES),
+        Is(&["de", "del"]),
+        Many(&["la", "su", "sus", "esta", "tu", "las", "los"]),
+        Is(LISTS),
+        Not(&["de", "del"]),
+    ]),
+    // "Denme de baja", "cómo me doy de baja": of nothing, or of the list; not of a contract.
+    anywhere(&[Is(&["denme", "deme", "dame", "darme"]), Is(&["de"]), Is(&["baja"]), Many(COURTESY), End]),
+    anywhere(&[Is(&["me"]), Is(GIVE), Is(&["de"]), Is(&["baja"]), Many(COURTESY), End]),
+    anywhere(&[
+        Is(GIVE),
+        Is(&["de"]),
+        Is(&["baja"]),
+        Is(&["de", "del"]),
+        Many(&["la", "su", "sus", "esta", "estos", "los", "las"]),
+        Is(LISTS),
+        Not(&["de", "del"]),
+    ]),
     anywhere(&[
         Is(&["dar", "den", "de", "dan"]),
         Is(&["de"]),
@@ -109,7 +140,23 @@ pub(super) const RULES: &[Rule] = &[
         Is(&["mi", "este"]),
         Is(&["numero", "telefono", "celular"]),
     ]),
-    anywhere(&[Is(&["salir", "salirme", "salgan"]), Is(&["de"]), Many(&["la", "su", "esta"]), Is(LISTS)]),
+    anywhere(&[
+        Is(&["salir", "salirme", "salirse", "salgan", "salgo"]),
+        Is(&["de"]),
+        Many(&["la", "su", "esta"]),
+        Is(LISTS),
+        Not(&["de", "del"]),
+    ]),
+    anywhere(&[
+        Is(REMOVE_ANY),
+        Many(&["me", "por", "favor"]),
+        Is(&["de"]),
+        Many(&["la", "su", "sus", "esta", "tu", "las"]),
+        Is(&["lista", "listas", "grupo"]),
+        Is(&["de"]),
+        Many(&["los", "sus"]),
+        Is(&["mensajes", "textos", "sms", "ustedes", "contactos", "notificaciones", "envio", "texto"]),
+    ]),
     anywhere(&[
         Is(&["cancelar", "cancelen", "cancele", "cancela"]),
         Many(&["la", "mi", "esta", "los"]),
@@ -126,7 +173,13 @@ pub(super) const RULES: &[Rule] = &[
         Many(COURTESY),
         End,
     ]),
-    anywhere(&[Is(&["paren", "pare", "basta", "dejen"]), Is(&["con"]), Many(FILLERS), Is(MESSAGES)]),
+    anywhere(&[
+        Is(&["paren", "pare", "parenle", "parele", "parale", "basta", "dejen"]),
+        Many(&["ya"]),
+        Is(&["con"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
     anywhere(&[Is(&["detener", "detengan", "detenga"]), Many(FILLERS), Is(MESSAGES)]),
     anywhere(&[Is(&["dar"]), Is(&["de"]), Is(&["baja"]), Many(COURTESY), End]),
     anywhere(&[Is(&["no", "nunca"]), May(&["me", "nos"]), Is(AGAIN), Is(&["a"]), Is(WRITING)]),
@@ -139,138 +192,120 @@ pub(super) const RULES: &[Rule] = &[
         Many(FILLERS),
         Is(MESSAGES),
     ]),
+    anywhere(&[Is(NO), Many(&["me", "nos"]), Is(DO_WRITE), Is(&["mas", "aqui"])]),
+    anywhere(&[Is(NO), Many(&["me", "nos"]), Is(DO_WRITE), Is(&["a"]), Is(&["este", "mi"]), Is(PHONES)]),
+    anywhere(&[
+        Is(NO),
+        May(&["me", "nos"]),
+        Is(AGAIN),
+        Is(&["a"]),
+        Is(SENDING),
+        Is(&["nada"]),
+        Many(COURTESY),
+        End,
+    ]),
+    // "No me estén escribiendo", "no sigan mandando mensajes".
+    anywhere(&[Is(NO), Many(&["me", "nos"]), Is(GO_ON), Is(WRITING_ON)]),
+    anywhere(&[
+        Is(NO),
+        Many(&["me", "nos"]),
+        Is(GO_ON),
+        Is(SENDING_ON),
+        Many(FILLERS),
+        Is(MESSAGES),
+        Not(PARTIAL),
+    ]),
+    anywhere(&[Is(NO), Many(&["me", "nos"]), Is(GO_ON), Is(SENDING_ON), Many(COURTESY), End]),
+    anywhere(&[
+        Is(NO),
+        Is(WANT),
+        Many(&["mas"]),
+        Is(&["que"]),
+        Many(&["me", "nos", "ustedes"]),
+        Is(GO_ON),
+        Is(SENDING_ON),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    anywhere(&[
+        Is(NO),
+        Is(WANT),
+        Many(&["mas"]),
+        Is(&["que"]),
+        Many(&["me", "nos"]),
+        Is(GO_ON),
+        Is(WRITING_ON),
+    ]),
+    // "Para que no me lleguen mensajes", "cómo hago para no recibir mensajes", "no me interesa recibir".
+    anywhere(&[
+        Is(NO),
+        Is(&["me", "nos"]),
+        Is(&["lleguen", "llegue", "interesa", "interesan", "gusta"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+        Not(PARTIAL),
+    ]),
+    anywhere(&[
+        Is(NO),
+        Is(&["recibir", "recibirlos", "recivir", "resibir"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+        Not(PARTIAL),
+    ]),
+    // "Eviten mandarme mensajes", "ya no necesitan mandarme mensajes", "cancelar el envío de mensajes".
+    anywhere(&[Is(&["eviten", "evite", "evita"]), Is(SENDING), Many(FILLERS), Is(MESSAGES), Not(PARTIAL)]),
+    wish(&[Is(HALT), Is(&["el", "los"]), Is(&["envio", "envios"]), Is(&["de"]), Many(FILLERS), Is(MESSAGES)]),
+    wish(&[
+        Is(CEASE),
+        Is(&["de"]),
+        Is(&["joder", "chingar", "molestar", "molestarme", "fastidiar"]),
+        Is(&["con"]),
+        Many(ALL),
+        Is(MANY_MESSAGES),
+    ]),
+    // "Quiero dejar de recibir mensajes".
+    wish(&[
+        Is(&["dejar", "dejo", "parar", "paro", "dejen"]),
+        Is(&["de"]),
+        Is(&["recibir", "recivir", "resibir", "recibirlos", "llegar", "llegarme"]),
+        Many(FILLERS),
+        Is(MESSAGES),
+    ]),
+    // "Paren los mensajes", "cancelen los mensajes de texto", "alto a los mensajes".
+    wish(&[Is(HALT), Many(ALL), Is(MANY_MESSAGES), Not(PARTIAL)]),
+    wish(&[
+        Is(&["alto", "basta", "stop", "suficiente", "suficientes"]),
+        Is(&["a", "con", "de", "ya"]),
+        Many(ALL),
+        Is(MANY_MESSAGES),
+    ]),
+    anywhere(&[
+        Is(&["no"]),
+        Is(&["molesten", "molestes", "moleste", "molestar", "fastidien", "fastidie"]),
+        Many(&["mas", "con", "me", "ya"]),
+        Many(ALL),
+        Is(MANY_MESSAGES),
+    ]),
+    at_start(&[
+        Many(NOW),
+        Is(&["ningun", "ni"]),
+        May(&["un"]),
+        Is(MESSAGES),
+        Is(&["mas"]),
+        Many(COURTESY),
+        End,
+    ]),
+    anywhere(&[
+        Is(NO),
+        Many(&["les", "tienen", "tengo", "di", "doy", "tienes", "tiene", "mi"]),
+        Is(&["permiso", "consentimiento", "autorizacion"]),
+        Many(&["para", "de", "que", "a"]),
+        Many(&["me", "ustedes"]),
+        Is(ANY_CONTACT),
+    ]),
+    anywhere(&[
+        Is(&["borrenme", "quitenme", "saquenme", "eliminenme", "sacame", "quitame"]),
+        Is(&["ya"]),
+        End,
+    ]),
 ];
-
-const NOW: Set = &["ya", "por", "favor", "porfavor", "porfa"];
-const COURTESY: Set =
-    &["por", "favor", "porfavor", "porfa", "gracias", "ya", "nada", "mas", "a", "este", "numero"];
-const WANT: Set = &["quiero", "kiero", "deseo", "quisiera", "queremos", "necesito", "acepto", "autorizo"];
-const DO_SEND: Set = &[
-    "manden", "mande", "mandes", "envien", "envie", "envies", "mandar", "enviar", "mandarme", "enviarme",
-    "mandenme", "envienme", "sigan", "siga",
-];
-const DO_WRITE: Set = &[
-    "escriban",
-    "escriba",
-    "escribas",
-    "texteen",
-    "textees",
-    "textee",
-    "contacten",
-    "contacte",
-    "contactes",
-    "molesten",
-    "moleste",
-    "molestes",
-];
-const AGAIN: Set = &["vuelvan", "vuelva", "vuelvas"];
-const CEASE: Set =
-    &["dejen", "deje", "deja", "dejar", "paren", "pare", "parar", "para", "dejan", "favor", "basta", "ya"];
-const SENDING: Set = &["mandar", "mandarme", "enviar", "enviarme", "mandando", "mandandome", "enviando"];
-const WRITING: Set = &[
-    "escribirme",
-    "escribir",
-    "textearme",
-    "textear",
-    "molestarme",
-    "molestar",
-    "molestando",
-    "contactarme",
-    "contactar",
-    "acosarme",
-    "acosar",
-    "escribiendome",
-    "fastidiar",
-];
-const FILLERS: Set = &[
-    "mas",
-    "me",
-    "recibir",
-    "recivir",
-    "resibir",
-    "estos",
-    "esos",
-    "los",
-    "sus",
-    "tus",
-    "mandando",
-    "enviando",
-    "tantos",
-    "ningun",
-    "ninguno",
-    "de",
-    "este",
-    "ese",
-    "tipo",
-    "estas",
-    "por",
-    "favor",
-    "a",
-    "numero",
-    "mandandome",
-];
-const MESSAGES: Set = &[
-    "mensajes",
-    "mensaje",
-    "mensages",
-    "mensage",
-    "textos",
-    "texto",
-    "sms",
-    "msjs",
-    "msj",
-    "msg",
-    "notificaciones",
-    "recordatorios",
-    "avisos",
-    "alertas",
-    "publicidad",
-    "propaganda",
-    "spam",
-];
-const REMOVE: Set = &[
-    "borrenme",
-    "borreme",
-    "borrame",
-    "eliminenme",
-    "elimineme",
-    "eliminame",
-    "remuevanme",
-    "remuevame",
-    "remueveme",
-];
-const REMOVE_ANY: Set = &[
-    "quitenme",
-    "quiteme",
-    "quitame",
-    "quitarme",
-    "quiten",
-    "quite",
-    "saquenme",
-    "saqueme",
-    "sacame",
-    "sacarme",
-    "borrenme",
-    "borreme",
-    "borrame",
-    "borrarme",
-    "eliminenme",
-    "elimineme",
-    "eliminame",
-    "eliminarme",
-    "remover",
-    "remuevan",
-    "remuevanme",
-    "remuevame",
-    "quitar",
-    "sacar",
-    "borrar",
-    "eliminar",
-    "saquen",
-    "saque",
-];
-const REMOVE_NUMBER: Set = &[
-    "borren", "borre", "borra", "borrar", "eliminen", "elimine", "elimina", "eliminar", "quiten", "quite",
-    "quita", "quitar", "saquen", "saque", "remuevan", "remueva", "remover",
-];
-const LISTS: Set = &["lista", "listas", "mensajes", "sistema", "textos", "notificaciones", "grupo"];

@@ -1,0 +1,38 @@
+//! Messages whose time passed while nobody claimed them: held, paced, or waiting for a window.
+
+use crate::db::{Db, DbError, Type};
+use jiff::Timestamp;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Each pending message is in one of the two indexes that this reads. Whoever is changing a row keeps it.
+const EXPIRE: &str = "
+with late as (
+    select id from sms_messages
+    where delivery_status = 'pending' and claimed_at is null and twilio_sid is null and send_before <= $1
+    limit $3 for no key update skip locked
+), old as (
+    select id from sms_messages
+    where delivery_status = 'pending' and claimed_at is null and twilio_sid is null and send_before is null
+      and coalesce(send_at, created_at) <= $2
+    limit $3 for no key update skip locked
+)
+update sms_messages m set delivery_status = 'failed', error_code = 'retries_exhausted'
+where m.id in (select id from late union all select id from old)
+returning m.id";
+
+/// Fails pending messages whose `send_before` has passed, or that were wanted longer ago than `max_age`, tried or not.
+/// Returns them.
+///
+/// # Errors
+///
+/// [`DbError`]; the next sweep finds them.
+pub async fn expire(db: &Db, now: Timestamp, max_age: Duration, limit: i64) -> Result<Vec<Uuid>, DbError> {
+    let params = [
+        (&now as _, Type::TIMESTAMPTZ),
+        (&(now - max_age) as _, Type::TIMESTAMPTZ),
+        (&limit as _, Type::INT8),
+    ];
+    let rows = db.query("fail messages whose time has passed", EXPIRE, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

@@ -1,0 +1,158 @@
+//! Who asks about which number, and when.
+
+use super::MAX_BACKOFF;
+use crate::db::{Db, DbError, Row, Type};
+use jiff::Timestamp;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A conversation whose number is looked at.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// Its number.
+    pub phone_number_canonical: String,
+    /// The number as it was first written.
+    pub phone_number_original: String,
+    /// The tenant it is known to be.
+    pub tenant_id: Option<String>,
+    /// Whether something is known about the number that the Monitor is to confirm: a tenant, or several candidates.
+    pub is_known: bool,
+    /// Whether the Monitor is to be asked now, by the caller and by nobody else.
+    pub is_due: bool,
+}
+
+/// The steps of the statement:
+/// - `wanted`: the conversations, locked in the order of numbers, as everywhere; a check is due when its time has come,
+///   or when there was none;
+/// - `claimed`: those due become somebody's for a while, so that two functions don't ask about one number at once;
+/// - `used`: a tenant's number was used just now, whether or not the Monitor is asked.
+const CLAIM: &str = "
+with wanted as (
+    select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.tenant_candidates,
+        c.last_message_at,
+        c.phone_number_canonical like '+%' and coalesce(c.tenant_next_check_at <= $2, true) as due
+    from sms_conversations c where c.id = any($1)
+    order by c.account_sid, c.phone_number_canonical
+    for no key update
+), claimed as (
+    update sms_conversations c set tenant_next_check_at = $3 from wanted w where c.id = w.id and w.due
+), used as (
+    update sms_tenant_numbers n set last_used_at = w.last_message_at
+    from wanted w where n.conversation_id = w.id and w.last_message_at > n.last_used_at
+)
+select id, phone_number_canonical, phone_number_original, tenant_id,
+    tenant_id is not null or tenant_candidates is not null, due
+from wanted";
+
+/// Looks conversations up that a message has just come to, and claims the checks that are due until `now` plus `lease`.
+///
+/// Whoever dies with a claim leaves it to the schedule, which finds it due after the lease.
+///
+/// # Errors
+///
+/// [`DbError`]: nothing is claimed, or it is found after the lease.
+pub async fn claim(
+    db: &Db,
+    conversation_ids: &[Uuid],
+    now: Timestamp,
+    lease: Duration,
+) -> Result<Vec<Checked>, DbError> {
+    let until = now + lease;
+    let params = [
+        (&conversation_ids as _, Type::UUID_ARRAY),
+        (&now as _, Type::TIMESTAMPTZ),
+        (&until as _, Type::TIMESTAMPTZ),
+    ];
+    let rows = db.query_idempotent("look tenants up", CLAIM, &params).await?;
+    Ok(rows.iter().map(checked).collect())
+}
+
+/// Two short walks along the index: numbers never asked about, once whoever stored their first message had time to have
+/// them asked, and numbers whose time has come. What somebody else holds is left to them.
+const TAKE_DUE: &str = "
+with unasked as (
+    select id from sms_conversations
+    where phone_number_canonical like '+%' and tenant_next_check_at is null and created_at <= $2
+    limit $4 for no key update skip locked
+), due as (
+    select id from sms_conversations
+    where phone_number_canonical like '+%' and tenant_next_check_at <= $1
+    order by tenant_next_check_at limit $4 for no key update skip locked
+), taken as (
+    select id from unasked union all select id from due limit $4
+)
+update sms_conversations c set tenant_next_check_at = $3
+from taken where c.id = taken.id
+returning c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id,
+    c.tenant_id is not null or c.tenant_candidates is not null, true";
+
+/// Takes the checks that were due at `due_at`, `limit` of them at most, and claims them `until` then; numbers that were never
+/// asked about only if their conversation was there at `unasked_since`.
+///
+/// # Errors
+///
+/// [`DbError`]: nothing is claimed, or it is found after the lease.
+pub async fn take_due(
+    db: &Db,
+    due_at: Timestamp,
+    unasked_since: Timestamp,
+    until: Timestamp,
+    limit: i64,
+) -> Result<Vec<Checked>, DbError> {
+    let params = [
+        (&due_at as _, Type::TIMESTAMPTZ),
+        (&unasked_since as _, Type::TIMESTAMPTZ),
+        (&until as _, Type::TIMESTAMPTZ),
+        (&limit as _, Type::INT8),
+    ];
+    let rows = db.query_idempotent("take due tenant checks", TAKE_DUE, &params).await?;
+    Ok(rows.iter().map(checked).collect())
+}
+
+/// A number that was not asked about is due again as soon as the others of its kind.
+const GIVE_BACK: &str = "
+update sms_conversations
+set tenant_failed_checks = tenant_failed_checks + $5,
+    tenant_next_check_at = $2::timestamptz
+        + make_interval(secs => least($3 * case when $5 = 0 then 1 else 2.0 ^ least(tenant_failed_checks, 20) end, $4))
+where id in (select c.id from sms_conversations c where c.id = any($1)
+             order by c.account_sid, c.phone_number_canonical for no key update)";
+
+/// Gives checks back that got no answer: due again after `retry`, which doubles, up to an hour, each time that the Monitor
+/// `was_asked` in vain.
+///
+/// # Errors
+///
+/// [`DbError`]: the checks are due after their lease.
+pub async fn give_back(
+    db: &Db,
+    conversation_ids: &[Uuid],
+    now: Timestamp,
+    retry: Duration,
+    was_asked: bool,
+) -> Result<(), DbError> {
+    if conversation_ids.is_empty() {
+        return Ok(());
+    }
+    let params = [
+        (&conversation_ids as _, Type::UUID_ARRAY),
+        (&now as _, Type::TIMESTAMPTZ),
+        (&retry.as_secs_f64() as _, Type::FLOAT8),
+        (&MAX_BACKOFF.as_secs_f64() as _, Type::FLOAT8),
+        (&i32::from(was_asked) as _, Type::INT4),
+    ];
+    db.query_idempotent("give tenant checks back", GIVE_BACK, &params).await.map(drop)
+}
+
+fn checked(row: &Row) -> Checked {
+    Checked {
+        conversation_id: row.get(0),
+        phone_number_canonical: row.get(1),
+        phone_number_original: row.get(2),
+        tenant_id: row.get(3),
+        is_known: row.get(4),
+        is_due: row.get(5),
+    }
+}

@@ -1,0 +1,105 @@
+//! What a tenant's numbers say about each other's language.
+
+use crate::db::{Db, DbError, Type};
+use crate::domain::language::Strength;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// A conversation that took a language over from its tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The conversation.
+    pub conversation_id: Uuid,
+    /// What it held before.
+    pub previous: String,
+    /// What it holds now.
+    pub chosen: String,
+}
+
+/// The steps of the statement:
+/// - `tenant`: the tenants, each once;
+/// - `own`: the greatest evidence of each that one of their numbers wrote itself;
+/// - `known`: that, or the preference that we found in their profile, whichever is greater;
+/// - `other`: their conversations that hold less, locked in the order of numbers, as everywhere. What is carried over
+///   ranks below a number's own evidence of the same strength;
+/// - `carried`: those take it over, with an event if it changes their language;
+/// - `decided`: what the tenant wrote is sure enough, and another language than was decided for before: the profile is to
+///   be told, unless it holds that already. A push that is under way keeps its time: two at once could overtake each
+///   other.
+const SETTLE: &str = "
+with tenant as (
+    select distinct tenant_id from unnest($1::text[]) as t (tenant_id)
+), own as (
+    select distinct on (c.tenant_id) c.tenant_id, c.language_detected as language, c.language_confidence as confidence,
+        c.language_strength as strength, c.language_at as at, c.language_evidence as evidence
+    from sms_conversations c join tenant t on t.tenant_id = c.tenant_id
+    where c.language_own
+    order by c.tenant_id, c.language_strength desc, c.language_at desc, c.language_evidence desc
+), known as (
+    select distinct on (tenant_id) * from (
+        select * from own
+        union all
+        select s.tenant_id, s.language_preference, $3::float8, $4::int2, s.preference_at, ''
+        from sms_tenants s join tenant t on t.tenant_id = s.tenant_id where s.preference_at is not null
+    ) evidence
+    order by tenant_id, strength desc, at desc, evidence desc
+), other as (
+    select c.id, c.language_detected as previous, k.*
+    from sms_conversations c join known k on k.tenant_id = c.tenant_id
+    where (k.strength, false, k.at, k.evidence)
+          > (c.language_strength, c.language_own, c.language_at, c.language_evidence)
+    order by c.account_sid, c.phone_number_canonical
+    for no key update of c
+), carried as (
+    update sms_conversations c
+    set language_detected = o.language, language_confidence = o.confidence, language_strength = o.strength,
+        language_own = false, language_at = o.at, language_evidence = o.evidence
+    from other o where c.id = o.id
+), changed as (
+    insert into sms_events (id, event_type, conversation_id, data, created_at)
+    select gen_random_uuid(), 'conversation.language_changed', o.id,
+        jsonb_build_object('language', o.language, 'confidence', o.confidence, 'previous', o.previous,
+                           'source', 'tenant', 'tenant_id', o.tenant_id), $2
+    from other o where o.language <> o.previous
+), decided as (
+    insert into sms_tenants (tenant_id, language_decided, push_language, push_due_at)
+    select o.tenant_id, o.language, o.language, $2 from own o where o.strength >= $4 order by o.tenant_id
+    on conflict (tenant_id) do update
+    set language_decided = excluded.language_decided,
+        push_language = nullif(excluded.push_language, sms_tenants.language_preference),
+        push_due_at = coalesce(sms_tenants.push_due_at, excluded.push_due_at)
+    where sms_tenants.language_decided is distinct from excluded.language_decided
+)
+select o.id, o.previous, o.language from other o";
+
+/// Carries each tenant's language over to their numbers that know less, and notes what their profiles are to be told.
+/// Returns the conversations that took something over.
+///
+/// Free of effect when it is repeated.
+///
+/// # Errors
+///
+/// [`DbError`]: nothing is changed.
+pub async fn settle_languages(
+    db: &Db,
+    tenant_ids: &[String],
+    now: Timestamp,
+    preference_confidence: f32,
+) -> Result<Vec<Carried>, DbError> {
+    let strength = Strength::of(preference_confidence) as i16;
+    // Hundredths, written as such.
+    let confidence = (f64::from(preference_confidence) * 100.0).round() / 100.0;
+    let params = [
+        (&tenant_ids as _, Type::TEXT_ARRAY),
+        (&now as _, Type::TIMESTAMPTZ),
+        (&confidence as _, Type::FLOAT8),
+        (&strength as _, Type::INT2),
+    ];
+    let rows = db.query_idempotent("settle the tenants' languages", SETTLE, &params).await?;
+    let carried = |row: &crate::db::Row| Carried {
+        conversation_id: row.get(0),
+        previous: row.get(1),
+        chosen: row.get(2),
+    };
+    Ok(rows.iter().map(carried).collect())
+}

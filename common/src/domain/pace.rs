@@ -1,0 +1,123 @@
+//! How fast each of our senders may send: segments a second, by sender or by kind of sender.
+//!
+//! What Twilio carries on is its own affair, in a queue of up to ten hours; a message that waits there can neither be
+//! overtaken by an urgent one nor stopped by a STOP. So what is handed over is kept to what the sender can send.
+
+use std::str::FromStr;
+
+/// Of a long code that is registered, and of a messaging service: 10DLC allows some 4 to 225 segments a second, by trust
+/// score (<https://www.twilio.com/docs/messaging/guides/throughput>, read 2026-11). A brand of a modest score has 10.
+const DEFAULT_RATE: f64 = 10.0;
+/// Of a toll-free number.
+const TOLL_FREE_RATE: f64 = 3.0;
+/// Of a short code.
+const SHORT_CODE_RATE: f64 = 100.0;
+
+/// Toll-free numbers of the North American Numbering Plan.
+const TOLL_FREE: &str = r"^\+18(00|33|44|55|66|77|88)[0-9]{7}$";
+/// Short codes: digits without a country code.
+const SHORT_CODE: &str = "^[0-9]{3,8}$";
+
+/// Segments a second for each sender.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SenderRates {
+    /// Patterns of senders (POSIX) with their rates: the first one that matches holds, and the last one always does.
+    rules: Vec<(String, f64)>,
+}
+
+impl SenderRates {
+    fn new(listed: Vec<(String, f64)>, default: f64) -> Self {
+        let kinds = [(TOLL_FREE, TOLL_FREE_RATE), (SHORT_CODE, SHORT_CODE_RATE), ("", default)].into_iter();
+        let listed =
+            listed.into_iter().map(|(sender, rate)| (format!("^{}$", sender.replace('+', r"\+")), rate));
+        Self { rules: listed.chain(kinds.map(|(pattern, rate)| (pattern.to_owned(), rate))).collect() }
+    }
+
+    /// Returns patterns of senders (POSIX) with their rates: the first one that matches a sender holds.
+    pub fn rules(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.rules.iter().map(|(pattern, rate)| (pattern.as_str(), *rate))
+    }
+}
+
+impl Default for SenderRates {
+    fn default() -> Self {
+        Self::new(Vec::new(), DEFAULT_RATE)
+    }
+}
+
+/// Why a list of rates can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RatesError {
+    /// An entry's number is missing, zero or no number.
+    #[error("{0:?} is not a positive number of segments a second")]
+    NotARate(String),
+    /// An entry's sender is none.
+    #[error("{0:?} is neither a number nor a messaging service")]
+    NotASender(String),
+}
+
+impl FromStr for SenderRates {
+    type Err = RatesError;
+
+    /// Reads `10,+12035550100=1,MG…=100`: a number alone is for every sender that is not listed and is neither toll-free
+    /// nor a short code.
+    fn from_str(list: &str) -> Result<Self, RatesError> {
+        let mut default = DEFAULT_RATE;
+        let mut listed = Vec::new();
+        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            match entry.split_once('=') {
+                None => default = rate(entry)?,
+                Some((sender, text)) => listed.push((sender_name(sender.trim())?, rate(text.trim())?)),
+            }
+        }
+        Ok(Self::new(listed, default))
+    }
+}
+
+fn rate(text: &str) -> Result<f64, RatesError> {
+    let rate: Option<f64> = text.parse().ok();
+    rate.filter(|rate| rate.is_finite() && *rate > 0.0).ok_or_else(|| RatesError::NotARate(text.to_owned()))
+}
+
+fn sender_name(text: &str) -> Result<String, RatesError> {
+    let digits = text.strip_prefix('+').or_else(|| text.strip_prefix("MG")).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(RatesError::NotASender(text.to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(list: &str) -> Vec<(String, f64)> {
+        let rates: SenderRates = list.parse().unwrap();
+        rates.rules().map(|(pattern, rate)| (pattern.to_owned(), rate)).collect()
+    }
+
+    #[test]
+    fn a_listed_sender_comes_before_its_kind_and_a_bare_number_is_for_the_rest() {
+        let kinds = [(TOLL_FREE.to_owned(), 3.0), (SHORT_CODE.to_owned(), 100.0)];
+        let mut expected = vec![(r"^\+12035550100$".to_owned(), 0.5), ("^MG1a$".to_owned(), 100.0)];
+        expected.extend(kinds.clone());
+        expected.push((String::new(), 20.0));
+        assert_eq!(rules("20, +12035550100=0.5, MG1a = 100"), expected);
+        assert_eq!(rules("")[..2], kinds);
+        assert_eq!(rules("")[2], (String::new(), 10.0));
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused_by_name() {
+        for (list, refusal) in [
+            ("x", r#""x" is not a positive number of segments a second"#),
+            ("0", r#""0" is not a positive number of segments a second"#),
+            ("10,+1203=-1", r#""-1" is not a positive number of segments a second"#),
+            ("inf", r#""inf" is not a positive number of segments a second"#),
+            ("+1.*=3", r#""+1.*" is neither a number nor a messaging service"#),
+            ("=3", r#""" is neither a number nor a messaging service"#),
+        ] {
+            assert_eq!(list.parse::<SenderRates>().unwrap_err().to_string(), refusal);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The built binary, through the Runtime API, against a real Postgres and a Monitor that is told what to say.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+
+use common::db::inbound::{self, NewInbound};
+use common::db::tenants;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use testing::{Database, Function, Outcome};
+use wiremock::matchers::{any, method, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_reconcile-tenants");
+const A: &str = "+12025550123";
+const B: &str = "+12025550124";
+const IDENTIFIED: &str =
+    "select count(*) from sms_events where event_type = 'conversation.tenant_identified'";
+
+struct World {
+    database: Database,
+    monitor: MockServer,
+    profiles: MockServer,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (monitor, profiles) = (MockServer::start().await, MockServer::start().await);
+        Self { database: Database::create().await, monitor, profiles }
+    }
+
+    async fn function(&self, changes: &[(&str, &str)]) -> Function {
+        let (database, monitor, profiles) = (self.database.url(), self.monitor.uri(), self.profiles.uri());
+        let mut variables = vec![
+            ("DATABASE_URL", database.as_str()),
+            ("MONITOR_API_URL", &monitor),
+            ("MONITOR_TIMEOUT_MS", "300"),
+            ("MONITOR_BUDGET_MS", "1000"),
+            ("TENANT_PROFILE_API_URL", &profiles),
+            ("TENANT_GRACE_SECONDS", "0"),
+        ];
+        variables.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        variables.extend(changes);
+        Function::start(BINARY, &variables).await
+    }
+
+    async fn text(&self, from: &str, language: &'static str, confidence: f64) {
+        let sid = format!("SM{}", common::clock::new_id().simple());
+        let message = NewInbound {
+            id: common::clock::new_id(),
+            conversation_id: common::clock::new_id(),
+            account_sid: "AC1".to_owned(),
+            phone_number_canonical: from.to_owned(),
+            from_number: from.to_owned(),
+            to_number: "+15005550006".to_owned(),
+            messaging_service_sid: None,
+            message_content: "the sink leaks".to_owned(),
+            media: json!([]),
+            raw_webhook_data: json!({"MessageSid": sid}),
+            twilio_sid: sid,
+            nul_removed: false,
+            language,
+            language_confidence: confidence,
+            opt_out: None,
+            request_id: "r-1".to_owned(),
+            received_at: common::clock::now(),
+        };
+        inbound::store(&self.database.db(), &[message]).await.unwrap();
+    }
+
+    async fn knows(&self, spelling: &str, tenant: &str) {
+        Mock::given(query_param("phone", spelling))
+            .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "tenant_id": tenant })))
+            .mount(&self.monitor)
+            .await;
+    }
+
+    async fn asked(&self) -> usize {
+        self.monitor.received_requests().await.unwrap().len()
+    }
+
+    async fn told(&self) -> usize {
+        self.profiles.received_requests().await.unwrap().len()
+    }
+
+    async fn time_passes(&self) {
+        let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'; update sms_tenants set push_due_at = now()";
+        self.database.client.batch_execute(sql).await.unwrap();
+    }
+
+    async fn tenant(&self, number: &str) -> String {
+        let sql = format!(
+            "select coalesce(tenant_id, 'nobody') from sms_conversations where phone_number_canonical = '{number}'"
+        );
+        self.database.scalar(&sql).await
+    }
+
+    /// In how many minutes the Monitor is asked next, rounded.
+    async fn asks_in_minutes(&self) -> String {
+        self.database
+            .scalar(
+                "select round(extract(epoch from tenant_next_check_at - now()) / 60) from sms_conversations",
+            )
+            .await
+    }
+}
+
+async fn runs(function: &mut Function) -> Value {
+    function.call(serde_json::from_str(include_str!("../../events/schedule.json")).unwrap()).await
+}
+
+fn done(asked: u64, identified: u64, profiles_told: u64) -> Value {
+    json!({"asked": asked, "identified": identified, "profiles_told": profiles_told})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_match_updates_the_same_conversation_with_one_event_however_often_it_runs() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    let before = world.database.scalar("select id from sms_conversations").await;
+    let mut function = world.function(&[]).await;
+    assert_eq!(runs(&mut function).await, done(1, 0, 0));
+    assert_eq!(world.tenant(A).await, "nobody");
+    assert_eq!(runs(&mut function).await, done(0, 0, 0), "the lack of a match is remembered");
+    world.knows("12025550123", "T-1").await;
+    world.time_passes().await;
+    assert_eq!(runs(&mut function).await, done(1, 1, 1));
+    world.time_passes().await;
+    assert_eq!(runs(&mut function).await, done(1, 1, 0), "a match is confirmed");
+    assert_eq!(world.tenant(A).await, "T-1");
+    assert_eq!(world.database.scalar("select id from sms_conversations").await, before);
+    assert_eq!(world.database.scalar(IDENTIFIED).await, "1");
+    assert_eq!(world.told().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_number_is_asked_about_ever_more_rarely() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    let pace = [("TENANT_NO_MATCH_TTL_SECONDS", "3600"), ("TENANT_NO_MATCH_TTL_MAX_SECONDS", "14400")];
+    let mut function = world.function(&pace).await;
+    for minutes in ["60", "120", "240", "240"] {
+        assert_eq!(runs(&mut function).await, done(1, 0, 0));
+        assert_eq!(world.asks_in_minutes().await, minutes);
+        world.time_passes().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_conversation_is_left_alone_for_a_while_and_a_short_code_for_ever() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    world.text("40404", "unknown", 0.98).await;
+    let mut patient = world.function(&[("TENANT_GRACE_SECONDS", "60")]).await;
+    assert_eq!(runs(&mut patient).await, done(0, 0, 0));
+    let mut function = world.function(&[]).await;
+    assert_eq!(runs(&mut function).await, done(1, 0, 0));
+    assert_eq!(world.asked().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_bounded_and_the_next_goes_on() {
+    let world = World::start().await;
+    for n in 0..30 {
+        world.text(&format!("+1202555{:04}", 1000 + n), "en", 0.95).await;
+    }
+    let mut function = world.function(&[("TENANT_CHECKS_PER_RUN", "25")]).await;
+    assert_eq!(runs(&mut function).await, done(25, 0, 0));
+    assert_eq!(runs(&mut function).await, done(5, 0, 0));
+    assert_eq!(world.asked().await, 90);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_asks_about_a_number_once_however_short_the_times() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    world.text(B, "en", 0.95).await;
+    world.knows(A, "T-1").await;
+    let hasty = [
+        ("TENANT_REFRESH_SECONDS", "0"),
+        ("TENANT_NO_MATCH_TTL_SECONDS", "0"),
+        ("TENANT_NO_MATCH_TTL_MAX_SECONDS", "0"),
+    ];
+    let mut function = world.function(&hasty).await;
+    for _ in 0..2 {
+        assert_eq!(runs(&mut function).await["asked"], 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_monitor_costs_a_run_little_and_everything_is_asked_about_when_it_is_back() {
+    let world = World::start().await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(5)))
+        .mount(&world.monitor)
+        .await;
+    for n in 0..40 {
+        world.text(&format!("+1202555{:04}", 1000 + n), "en", 0.95).await;
+    }
+    let mut function = world.function(&[("MONITOR_BREAKER_SECONDS", "1")]).await;
+    let begun = Instant::now();
+    assert_eq!(runs(&mut function).await, done(20, 0, 0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(world.asked().await <= 15, "{}", world.asked().await);
+    world.monitor.reset().await;
+    Mock::given(method("GET"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})))
+        .mount(&world.monitor)
+        .await;
+    testing::eventually("all are identified", async || {
+        world.time_passes().await;
+        runs(&mut function).await;
+        (world.database.scalar(IDENTIFIED).await == "40").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_makes_the_monitor_fail_holds_up_no_other_and_is_asked_about_ever_more_rarely() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    Mock::given(query_param("phone", A)).respond_with(ResponseTemplate::new(500)).mount(&world.monitor).await;
+    world.knows(B, "T-2").await;
+    let mut function = world.function(&[("TENANT_RETRY_SECONDS", "600")]).await;
+    for minutes in ["10", "20", "40", "60"] {
+        assert_eq!(runs(&mut function).await, done(1, 0, 0));
+        assert_eq!(world.asks_in_minutes().await, minutes);
+        world.time_passes().await;
+        // Something else succeeds, so that the breaker does not take the Monitor for dead.
+        world.text(B, "unknown", 0.98).await;
+        world.database.client.batch_execute("update sms_conversations set tenant_next_check_at = now() + interval '1 hour' where phone_number_canonical = '+12025550123'; update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = '+12025550124'").await.unwrap();
+        runs(&mut function).await;
+        assert_eq!(world.tenant(B).await, "T-2");
+        world.database.client.batch_execute("delete from sms_messages where from_number = '+12025550124'; delete from sms_tenant_numbers; delete from sms_events; delete from sms_conversations where phone_number_canonical = '+12025550124'").await.unwrap();
+        world.time_passes().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_could_not_be_told_is_told_when_its_service_is_back() {
+    let world = World::start().await;
+    world.text(A, "es", 0.95).await;
+    world.knows(A, "T-1").await;
+    Mock::given(method("PUT")).respond_with(ResponseTemplate::new(503)).mount(&world.profiles).await;
+    let mut function = world.function(&[]).await;
+    assert_eq!(runs(&mut function).await, done(1, 1, 0));
+    assert_eq!(runs(&mut function).await, done(0, 0, 0), "not before its time");
+    assert_eq!(world.told().await, 1);
+    world.profiles.reset().await;
+    Mock::given(method("PUT")).respond_with(ResponseTemplate::new(204)).mount(&world.profiles).await;
+    world.database.client.batch_execute("update sms_tenants set push_due_at = now()").await.unwrap();
+    assert_eq!(runs(&mut function).await, done(0, 0, 1));
+    assert_eq!(runs(&mut function).await, done(0, 0, 0));
+    assert_eq!(world.told().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_function_had_claimed_is_asked_about_after_its_lease() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    let id = world.database.scalar("select id from sms_conversations").await.parse().unwrap();
+    let lease = Duration::from_millis(500);
+    let claimed = tenants::claim(&world.database.db(), &[id], common::clock::now(), lease).await.unwrap();
+    assert!(claimed[0].is_due);
+    let mut function = world.function(&[]).await;
+    assert_eq!(runs(&mut function).await, done(0, 0, 0));
+    testing::eventually("the lease is over", async || {
+        (runs(&mut function).await["asked"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_monitor_and_a_profile_service_there_is_nothing_to_do() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    let mut function = world.function(&[("MONITOR_API_URL", ""), ("TENANT_PROFILE_API_URL", "")]).await;
+    assert_eq!(runs(&mut function).await, done(0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_postgres_fails_and_the_next_does_its_work() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    let mut function = world.function(&[]).await;
+    world.database.client.batch_execute("alter table sms_conversations rename to away").await.unwrap();
+    let outcome = function.invoke(json!({})).await;
+    assert!(matches!(outcome, Outcome::Error(_)), "{outcome:?}");
+    world.database.client.batch_execute("alter table away rename to sms_conversations").await.unwrap();
+    assert_eq!(runs(&mut function).await, done(1, 0, 0));
+}

@@ -1,0 +1,335 @@
+//! The built binary, through the Runtime API, against a real Postgres and a Twilio that lists what it is told to.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use common::clock;
+use common::db::sends::{self, NewSend};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use testing::{Database, Function, Outcome as Invoked};
+use uuid::Uuid;
+use wiremock::matchers::{method, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_resolve-unknown");
+const TO: &str = "+12025550143";
+const FROM: &str = "+15005550006";
+
+struct World {
+    database: Database,
+    twilio: MockServer,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self { database: Database::create().await, twilio: MockServer::start().await }
+    }
+
+    async fn function(&self) -> Function {
+        self.function_with(&[]).await
+    }
+
+    async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
+        let (url, twilio) = (self.database.url(), self.twilio.uri());
+        let mut variables = vec![
+            ("DATABASE_URL", url.as_str()),
+            ("TWILIO_ACCOUNT_SID", "AC1"),
+            ("TWILIO_AUTH_TOKEN", "token"),
+            ("TWILIO_API_BASE_URL", &twilio),
+        ];
+        variables.extend(changes);
+        Function::start(BINARY, &variables).await
+    }
+
+    /// Stores a message whose create was not answered; the attempt began and ended so long ago.
+    async fn unknown(&self, body: &str, age: SignedDuration) -> Uuid {
+        self.unknown_until(body, age, None).await
+    }
+
+    async fn unknown_until(&self, body: &str, age: SignedDuration, send_before: Option<Timestamp>) -> Uuid {
+        let (db, at) = (self.database.db(), clock::now() - age);
+        let id = clock::new_id();
+        let send = NewSend {
+            id,
+            conversation_id: clock::new_id(),
+            account_sid: "AC1".to_owned(),
+            to: TO.to_owned(),
+            to_original: TO.to_owned(),
+            from: Some(FROM.to_owned()),
+            messaging_service_sid: None,
+            message_content: body.to_owned(),
+            media: json!([]),
+            encoding: "GSM-7",
+            segments: 1,
+            priority: "normal",
+            workflow_type: None,
+            workflow_id: None,
+            metadata: None,
+            send_at: None,
+            send_before,
+            api_key_id: Uuid::nil(),
+            request_id: format!("r-{body}"),
+            created_at: at,
+        };
+        sends::create(&db, &send, None).await.unwrap();
+        self.attempted(id, at).await;
+        id
+    }
+
+    /// Leaves a create of a message without an answer.
+    async fn attempted(&self, id: Uuid, at: Timestamp) {
+        let attempt = format!(
+            "insert into sms_send_attempts (id, message_id, number, outcome, started_at, finished_at)
+             select gen_random_uuid(), '{id}', 1 + count(*), 'unknown', '{at}', '{at}'
+             from sms_send_attempts where message_id = '{id}';
+             update sms_messages set delivery_status = 'unknown' where id = '{id}'"
+        );
+        self.database.client.batch_execute(&attempt).await.unwrap();
+    }
+
+    /// Makes Twilio list these from now on.
+    async fn lists(&self, messages: &[Value]) {
+        self.twilio.reset().await;
+        let page = json!({"messages": messages, "next_page_uri": null});
+        Mock::given(method("GET"))
+            .and(query_param("To", TO))
+            .respond_with(ResponseTemplate::new(200).set_body_json(page))
+            .mount(&self.twilio)
+            .await;
+    }
+
+    async fn fails(&self, status: u16) {
+        self.twilio.reset().await;
+        Mock::given(method("GET")).respond_with(ResponseTemplate::new(status)).mount(&self.twilio).await;
+    }
+
+    async fn state(&self, id: Uuid) -> String {
+        let sql = format!(
+            "select concat_ws(' ', delivery_status, coalesce(twilio_sid, '-'), coalesce(error_code, '-'),
+                 case when parked_at is not null then 'parked' end) from sms_messages where id = '{id}'"
+        );
+        self.database.scalar(&sql).await
+    }
+
+    async fn attempts(&self, id: Uuid) -> String {
+        let sql = format!(
+            "select string_agg(concat_ws(' ', outcome, twilio_sid), ',' order by number)
+             from sms_send_attempts where message_id = '{id}'"
+        );
+        self.database.scalar(&sql).await
+    }
+
+    /// Lets the messages be looked for at once again.
+    async fn later(&self) {
+        self.database.client.batch_execute("update sms_messages set resolve_at = null").await.unwrap();
+    }
+}
+
+fn listed(sid: &str, body: &str, status: &str, age: SignedDuration) -> Value {
+    let created = jiff::fmt::rfc2822::to_string(&(clock::now() - age).to_zoned(jiff::tz::TimeZone::UTC));
+    json!({
+        "sid": sid, "direction": "outbound-api", "to": TO, "from": FROM, "body": body, "num_media": "0",
+        "status": status, "date_created": created.unwrap(), "date_sent": null, "error_code": null,
+    })
+}
+
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+fn event() -> Value {
+    serde_json::from_str(include_str!("../../events/schedule.json")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_twilio_has_gets_its_sid_and_status_with_the_callbacks_that_wait_for_it() {
+    let world = World::start().await;
+    let id = world.unknown("rent", MINUTE).await;
+    let early =
+        "insert into sms_message_status_events (id, twilio_sid, event_status, raw_webhook_data, created_at)
+                 values (gen_random_uuid(), 'SM1', 'delivered', '{}', now())";
+    world.database.client.batch_execute(early).await.unwrap();
+    world.lists(&[listed("SM1", "rent", "sent", MINUTE)]).await;
+    let resolved = world.function().await.call(event()).await;
+    assert_eq!((&resolved["found"], &resolved["waiting"]), (&json!(1), &json!(0)), "{resolved}");
+    assert_eq!(world.state(id).await, "delivered SM1 -");
+    assert_eq!(world.attempts(id).await, "accepted SM1");
+    let kept = "select string_agg(event_status || ' ' || coalesce(raw_webhook_data->>'reconciled', '-'), ',' order by event_status)
+                from sms_message_status_events where message_id is not null";
+    assert_eq!(world.database.scalar(kept).await, "delivered -,sent true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_neither_of_two_lists_is_sent_again_and_not_before() {
+    let world = World::start().await;
+    let (young, old) = (world.unknown("young", MINUTE).await, world.unknown("old", HOUR).await);
+    world.lists(&[listed("SM7", "something else", "sent", MINUTE)]).await;
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["waiting"], 2, "one list proves nothing");
+    assert_eq!(function.call(event()).await["waiting"], 0, "they are not looked for all the time");
+    world.later().await;
+    let resolved = function.call(event()).await;
+    assert_eq!((&resolved["sent_again"], &resolved["waiting"]), (&json!(1), &json!(1)), "{resolved}");
+    assert_eq!(world.state(old).await, "pending - -");
+    assert_eq!(world.attempts(old).await, "not_processed");
+    assert_eq!(world.state(young).await, "unknown - -");
+    let (asked, pace) = (sends::Asked::messages(&[old, young]), sends::Pace::default());
+    let claims = sends::claim(&world.database.db(), &asked, &pace, clock::now()).await.unwrap();
+    assert_eq!(claims.claimed.iter().map(|claim| claim.message_id).collect::<Vec<_>>(), [old]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_list_may_still_have_what_the_first_had_not() {
+    let world = World::start().await;
+    let id = world.unknown("rent", HOUR).await;
+    world.lists(&[]).await;
+    let mut function = world.function().await;
+    function.call(event()).await;
+    world.later().await;
+    world.lists(&[listed("SM1", "rent", "undelivered", HOUR)]).await;
+    assert_eq!(function.call(event()).await["found"], 1);
+    assert_eq!(world.state(id).await, "undelivered SM1 -");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_proven_absent_after_its_time_has_failed() {
+    let world = World::start().await;
+    let id = world.unknown_until("rent", HOUR, Some(clock::now() - MINUTE)).await;
+    world.lists(&[]).await;
+    let mut function = world.function().await;
+    function.call(event()).await;
+    world.later().await;
+    assert_eq!(function.call(event()).await["too_late"], 1);
+    assert_eq!(world.state(id).await, "failed - retries_exhausted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_that_look_alike_as_many_are_found_as_there_are_and_the_rest_is_absent() {
+    let world = World::start().await;
+    let mut ids = Vec::new();
+    for minutes in [63, 62, 61] {
+        ids.push(world.unknown("rent", MINUTE * minutes).await);
+    }
+    world
+        .lists(&[listed("SM2", "rent", "sent", MINUTE * 61), listed("SM1", "rent", "sent", MINUTE * 63)])
+        .await;
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["found"], 2);
+    world.later().await;
+    assert_eq!(function.call(event()).await["sent_again"], 1);
+    let mut states = Vec::new();
+    for id in ids {
+        states.push(world.state(id).await);
+    }
+    assert_eq!(states, ["sent SM1 -", "sent SM2 -", "pending - -"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_another_message_is_not_taken_and_a_twin_under_way_is_waited_for() {
+    let world = World::start().await;
+    let (id, taken) = (world.unknown("rent", HOUR).await, world.unknown("rent", HOUR).await);
+    let claim = format!(
+        "update sms_messages set delivery_status = 'pending', claimed_at = now() where id = '{taken}';
+         update sms_send_attempts set outcome = null, finished_at = null where message_id = '{taken}'"
+    );
+    world.database.client.batch_execute(&claim).await.unwrap();
+    world.lists(&[listed("SM1", "rent", "sent", HOUR)]).await;
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["waiting"], 1);
+    assert_eq!(world.state(id).await, "unknown - -");
+    // The twin's answer comes: what Twilio has is its own.
+    let settled = format!(
+        "update sms_messages set delivery_status = 'queued', claimed_at = null, twilio_sid = 'SM1' where id = '{taken}'"
+    );
+    world.database.client.batch_execute(&settled).await.unwrap();
+    for _ in 0..2 {
+        world.later().await;
+        function.call(event()).await;
+    }
+    assert_eq!(world.state(id).await, "pending - -");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_look_for_each_message_once_and_agree() {
+    let world = World::start().await;
+    for number in 0..5 {
+        world.unknown(&format!("rent {number}"), MINUTE).await;
+    }
+    let messages: Vec<Value> =
+        (0..5).map(|n| listed(&format!("SM{n}"), &format!("rent {n}"), "sent", MINUTE)).collect();
+    world.lists(&messages).await;
+    let (mut one, mut other) = (world.function().await, world.function().await);
+    let (first, second) = tokio::join!(one.call(event()), other.call(event()));
+    assert_eq!(first["found"].as_u64().unwrap() + second["found"].as_u64().unwrap(), 5);
+    assert_eq!(
+        world.database.scalar("select count(*) from sms_messages where delivery_status = 'sent'").await,
+        "5"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_twilio_lists_nothing_messages_wait_and_after_a_day_they_are_parked_with_an_event() {
+    let world = World::start().await;
+    let (young, old) = (world.unknown("young", HOUR).await, world.unknown("old", HOUR * 25).await);
+    world.fails(503).await;
+    let mut function = world.function().await;
+    for _ in 0..2 {
+        assert!(matches!(function.invoke(event()).await, Invoked::Error(_)));
+        world.later().await;
+    }
+    assert_eq!(world.state(old).await, "unknown - - parked");
+    assert_eq!(world.state(young).await, "unknown - -");
+    let events = "select string_agg(event_type || ' ' || data::text || ' ' || (message_id::text), ',') from sms_events";
+    let event_data = r#"{"parked": true, "status": "unknown"}"#;
+    assert_eq!(world.database.scalar(events).await, format!("message.status {event_data} {old}"));
+    // Twilio is back: what is parked is left to a person.
+    world.lists(&[]).await;
+    for _ in 0..2 {
+        function.call(event()).await;
+        world.later().await;
+    }
+    assert_eq!(world.state(old).await, "unknown - - parked");
+    assert_eq!(world.state(young).await, "pending - -");
+    // But a callback still tells.
+    let told = common::db::statuses::NewStatus {
+        id: clock::new_id(),
+        twilio_sid: "SM1".to_owned(),
+        message_id: Some(old),
+        event_status: "delivered".to_owned(),
+        status: common::domain::message::Status::from_twilio("delivered"),
+        error_code: None,
+        raw_webhook_data: Value::Null,
+        nul_removed: false,
+        received_at: clock::now(),
+    };
+    let renewals = common::twilio::RenewalPolicy::default();
+    common::db::statuses::record(&world.database.db(), &[told], &renewals, clock::now()).await.unwrap();
+    assert_eq!(world.state(old).await, "delivered SM1 -");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_of_two_creates_is_not_taken_for_the_newer() {
+    let world = World::start().await;
+    let id = world.unknown("rent", HOUR).await;
+    let first = "update sms_send_attempts set outcome = 'accepted', twilio_sid = 'SM1'";
+    world.database.client.batch_execute(first).await.unwrap();
+    world.attempted(id, clock::now() - HOUR).await;
+    world
+        .lists(&[listed("SM2", "rent", "delivered", HOUR), listed("SM1", "rent", "undelivered", HOUR)])
+        .await;
+    world.function().await.call(event()).await;
+    assert_eq!(world.state(id).await, "delivered SM2 -");
+    assert_eq!(world.attempts(id).await, "accepted SM1,accepted SM2");
+}
+
+#[tokio::test]
+async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+    let variables = [("DATABASE_URL", "nonsense"), ("UNKNOWN_RESOLVE_AFTER_SECONDS", "0")];
+    let log = Function::start(BINARY, &variables).await.ended().await;
+    let error = log[0]["error"].as_str().unwrap();
+    for problem in [
+        "DATABASE_URL is not usable",
+        "TWILIO_ACCOUNT_SID is missing",
+        "UNKNOWN_RESOLVE_AFTER_SECONDS must lie",
+    ] {
+        assert!(error.contains(problem), "{error}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Consumer of an SQS queue; the whole function is `identify_tenant::handle`, this file starts it.
+
+use common::{queue, telemetry};
+use identify_tenant::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("identify-tenant");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config).await);
+    queue::run(async |batch| identify_tenant::handle(&app, batch).await).await
+}

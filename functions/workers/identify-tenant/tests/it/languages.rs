@@ -1,0 +1,115 @@
+//! A tenant's language: carried over to their numbers, and told to their profile.
+
+use crate::world::{World, succeeds};
+use crate::{A, B};
+use serde_json::json;
+use wiremock::matchers::method;
+use wiremock::{Mock, ResponseTemplate};
+
+const TOLD_ES: &str = r#"PUT /tenants/T-1/language {"language":"es"}"#;
+const TOLD_EN: &str = r#"PUT /tenants/T-1/language {"language":"en"}"#;
+
+async fn takes(world: &World, status: u16) {
+    Mock::given(method("PUT")).respond_with(ResponseTemplate::new(status)).mount(&world.profiles).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sure_language_is_told_once_and_a_doubtful_one_is_not() {
+    let world = World::start().await;
+    takes(&world, 200).await;
+    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    let mut function = world.function().await;
+    succeeds(&mut function, &[world.text(A, "es", 0.69).await]).await;
+    assert!(world.told().await.is_empty());
+    succeeds(&mut function, &[world.text(A, "es", 0.7).await]).await;
+    succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
+    assert_eq!(world.told().await, [TOLD_ES]);
+    succeeds(&mut function, &[world.text(A, "en", 0.8).await]).await;
+    assert_eq!(world.told().await, [TOLD_ES], "weaker evidence changes nothing");
+    succeeds(&mut function, &[world.text(A, "en", 0.95).await]).await;
+    assert_eq!(world.told().await, [TOLD_ES, TOLD_EN]);
+    assert_eq!(world.events("language_changed", "previous", "language").await, "unknown>es es>en");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_holds_the_language_already_or_does_not_exist_is_left_alone() {
+    let world = World::start().await;
+    takes(&world, 404).await;
+    world.knows(A, json!({"tenant_id": "T-1", "language_preference": "es"})).await;
+    world.knows(B, json!({"tenant_id": "T-2"})).await;
+    let mut function = world.function().await;
+    succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
+    assert!(world.told().await.is_empty());
+    for _ in 0..2 {
+        succeeds(&mut function, &[world.text(B, "es", 0.95).await]).await;
+    }
+    assert_eq!(world.told().await.len(), 1, "a missing profile is not tried again");
+    assert_eq!(
+        world.database.scalar("select count(*) from sms_tenants where push_language is not null").await,
+        "0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_service_that_fails_fails_no_record_and_is_told_later() {
+    let world = World::start().await;
+    takes(&world, 500).await;
+    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    let mut function = world.function().await;
+    succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
+    succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
+    assert_eq!(world.told().await.len(), 1, "not again before its time");
+    let due = "select push_language || (push_due_at > now()) || push_tries from sms_tenants";
+    assert_eq!(world.database.scalar(due).await, "estrue1");
+    world.profiles.reset().await;
+    takes(&world, 200).await;
+    world.database.client.batch_execute("update sms_tenants set push_due_at = now()").await.unwrap();
+    succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
+    assert_eq!(world.told().await, [TOLD_ES]);
+    assert_eq!(
+        world
+            .database
+            .scalar("select coalesce(push_language, '-') || language_preference from sms_tenants")
+            .await,
+        "-es"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_language_is_carried_over_to_their_numbers_until_stronger_evidence_arrives() {
+    let world = World::start().await;
+    takes(&world, 200).await;
+    for number in [A, B] {
+        world.knows(number, json!({"tenant_id": "T-1"})).await;
+    }
+    let mut function = world.function().await;
+    succeeds(&mut function, &[world.text(A, "es", 0.8).await]).await;
+    succeeds(&mut function, &[world.text(B, "unknown", 0.98).await]).await;
+    assert_eq!(world.language(B).await, "es 0.8");
+    // Doubtful words of the number itself change nothing, equally sure ones do.
+    succeeds(&mut function, &[world.text(B, "en", 0.5).await]).await;
+    assert_eq!(world.language(B).await, "es 0.8");
+    succeeds(&mut function, &[world.text(B, "en", 0.75).await]).await;
+    assert_eq!(
+        (world.language(A).await.as_str(), world.language(B).await.as_str()),
+        ("es 0.8 own", "en 0.75 own")
+    );
+    // Something surer from one number reaches the other.
+    succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
+    assert_eq!(world.language(B).await, "es 0.95");
+    assert_eq!(world.told().await, [TOLD_ES, TOLD_EN, TOLD_ES]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preference_of_the_profile_fills_in_and_gives_way_to_what_the_tenant_writes() {
+    let world = World::start().await;
+    takes(&world, 200).await;
+    world.knows(A, json!({"tenant_id": "T-1", "language_preference": "es"})).await;
+    let mut function = world.function().await;
+    succeeds(&mut function, &[world.text(A, "en", 0.5).await]).await;
+    assert_eq!(world.language(A).await, "es 0.7");
+    succeeds(&mut function, &[world.text(A, "en", 0.75).await]).await;
+    assert_eq!(world.language(A).await, "en 0.75 own");
+    assert_eq!(world.told().await, [TOLD_EN]);
+    assert_eq!(world.events("language_changed", "previous", "language").await, "unknown>en en>es es>en");
+}

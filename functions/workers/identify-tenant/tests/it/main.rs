@@ -1,0 +1,213 @@
+//! The built binary, through the Runtime API, against a real Postgres and a Monitor that is told what to say.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+
+mod languages;
+mod outages;
+mod world;
+
+use serde_json::json;
+use testing::{batch, failed};
+use wiremock::ResponseTemplate;
+use world::{World, succeeds};
+
+const A: &str = "+12025550123";
+const B: &str = "+12025550124";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_recorded_event_is_read_and_a_conversation_that_is_gone_harms_nobody() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let event = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
+    assert!(failed(&function.call(event).await).is_empty());
+    assert!(world.asked().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spellings_are_asked_for_in_order_until_one_matches() {
+    let world = World::start().await;
+    world.knows("2025550123", json!({"tenant_id": 4711, "language_preference": "es"})).await;
+    let mut function = world.function().await;
+    let mut message = world.text(A, "unknown", 0.98).await;
+    message["number"] = "(202) 555-0123".into();
+    succeeds(&mut function, &[message]).await;
+    assert_eq!(world.asked().await, ["(202) 555-0123", A, "2025550123"]);
+    assert_eq!(world.is(A).await, "4711");
+    assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->4711");
+    assert_eq!(
+        world.database.scalar("select tenant_id || (last_used_at = (select max(created_at) from sms_messages)) from sms_tenant_numbers").await,
+        "4711true"
+    );
+    let log = format!("{:?}", function.log().await);
+    assert!(log.contains("r-0") && !log.contains("5550123"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_asks_for_each_number_once_and_a_fresh_conversation_is_not_asked_about() {
+    let world = World::start().await;
+    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    world.answers(B, ResponseTemplate::new(404), None).await;
+    let mut function = world.function().await;
+    let messages = [
+        world.text(A, "en", 0.95).await,
+        world.text(B, "en", 0.95).await,
+        world.text(A, "en", 0.95).await,
+        world.text("40404", "unknown", 0.98).await,
+    ];
+    succeeds(&mut function, &messages).await;
+    let mut asked = world.asked().await;
+    asked.sort();
+    assert_eq!(asked, [A, B, "12025550124", "2025550124"], "neither is a short code asked about");
+    succeeds(&mut function, &messages).await;
+    succeeds(&mut function, &[world.text(A, "en", 0.95).await, world.text(B, "en", 0.95).await]).await;
+    assert_eq!(world.asked().await.len(), 4, "a match and the lack of one are remembered");
+    assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->T-1");
+    assert_eq!(
+        world.database.scalar("select last_used_at = (select max(m.created_at) from sms_messages m where m.from_number = '+12025550123') from sms_tenant_numbers").await,
+        "t",
+        "a number's last use is kept though nobody is asked"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_record_fails_alone() {
+    let world = World::start().await;
+    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    let mut function = world.function().await;
+    let messages = [world.text(A, "en", 0.95).await, json!({"version": "2"})];
+    assert_eq!(failed(&function.call(batch(&messages)).await), ["m-1"]);
+    assert_eq!(world.is(A).await, "T-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_away_every_record_fails_and_is_looked_up_later() {
+    let world = World::start().await;
+    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    let mut function = world.function().await;
+    let message = world.text(A, "en", 0.95).await;
+    world.database.client.batch_execute("alter table sms_conversations rename to away").await.unwrap();
+    assert_eq!(failed(&function.call(batch(std::slice::from_ref(&message))).await), ["m-0"]);
+    world.database.client.batch_execute("alter table away rename to sms_conversations").await.unwrap();
+    succeeds(&mut function, &[message]).await;
+    assert_eq!(world.is(A).await, "T-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_monitor_nobody_is_asked_and_nothing_fails() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("MONITOR_API_URL", "")]).await;
+    succeeds(&mut function, &[world.text(A, "en", 0.95).await]).await;
+    assert_eq!(world.is(A).await, "nobody");
+    assert_eq!(
+        world.database.scalar("select tenant_next_check_at is null from sms_conversations").await,
+        "t"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_claimants_are_kept_as_candidates_and_none_is_chosen() {
+    let world = World::start().await;
+    world
+        .answers(A, ResponseTemplate::new(200).set_body_json(json!({"tenants": ["T-1", "T-2"]})), Some(1))
+        .await;
+    world.knows(A, json!({"tenant_id": "T-2"})).await;
+    let mut function = world.function().await;
+    let message = world.text(A, "en", 0.95).await;
+    succeeds(&mut function, std::slice::from_ref(&message)).await;
+    assert_eq!(world.is(A).await, r#"nobody ["T-1", "T-2"]"#);
+    assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "");
+    assert_eq!(world.database.scalar("select count(*) from sms_tenant_numbers").await, "0");
+    // Somebody tidied up at the Monitor.
+    world.time_passes().await;
+    succeeds(&mut function, &[message]).await;
+    assert_eq!(world.is(A).await, "T-2");
+    assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->T-2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_match_will_do_at_first_and_spellings_of_different_tenants_are_found_out_when_it_is_confirmed()
+ {
+    let world = World::start().await;
+    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    world.knows("2025550123", json!({"tenant_id": "T-2"})).await;
+    let mut function = world.function().await;
+    let message = world.text(A, "en", 0.95).await;
+    succeeds(&mut function, std::slice::from_ref(&message)).await;
+    assert_eq!((world.asked().await.len(), world.is(A).await.as_str()), (1, "T-1"));
+    world.time_passes().await;
+    succeeds(&mut function, &[message]).await;
+    assert_eq!(world.asked().await[1..], [A, "2025550123", "12025550123"]);
+    assert_eq!(world.is(A).await, r#"nobody ["T-1", "T-2"]"#);
+    assert_eq!(world.database.scalar("select count(*) from sms_tenant_numbers").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_passed_on_is_the_new_tenants_without_the_old_ones_language() {
+    let world = World::start().await;
+    world.answers(A, ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})), Some(1)).await;
+    world.knows(A, json!({"tenant_id": "T-2"})).await;
+    let mut function = world.function().await;
+    let message = world.text(A, "es", 0.95).await;
+    succeeds(&mut function, std::slice::from_ref(&message)).await;
+    assert_eq!(world.language(A).await, "es 0.95 own");
+    world.time_passes().await;
+    succeeds(&mut function, &[message]).await;
+    assert_eq!(world.is(A).await, "T-2");
+    assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->T-1 T-1>T-2");
+    assert_eq!(world.language(A).await, "unknown 0");
+    assert_eq!(
+        world.database.scalar("select string_agg(tenant_id, ',') from sms_tenant_numbers").await,
+        "T-2"
+    );
+    assert_eq!(world.told().await, [r#"PUT /tenants/T-1/language {"language":"es"}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_who_changed_number_keeps_the_old_one_until_the_monitor_has_denied_it_twice() {
+    let world = World::start().await;
+    world.answers(A, ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})), Some(1)).await;
+    world.knows(B, json!({"tenant_id": "T-1"})).await;
+    let mut function = world.function().await;
+    let old = world.text(A, "en", 0.95).await;
+    succeeds(&mut function, std::slice::from_ref(&old)).await;
+    succeeds(&mut function, &[world.text(B, "en", 0.95).await]).await;
+    let latest = "select c.phone_number_canonical from sms_tenant_numbers n join sms_conversations c on c.id = n.conversation_id
+                  where n.tenant_id = 'T-1' order by n.last_used_at desc limit 1";
+    assert_eq!(world.database.scalar(latest).await, B);
+    world.time_passes().await;
+    succeeds(&mut function, std::slice::from_ref(&old)).await;
+    assert_eq!(world.is(A).await, "T-1", "one denial may be a mistake");
+    world.time_passes().await;
+    succeeds(&mut function, &[old]).await;
+    assert_eq!((world.is(A).await.as_str(), world.is(B).await.as_str()), ("nobody", "T-1"));
+    assert_eq!(world.database.scalar("select count(*) from sms_tenant_numbers").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_functions_do_not_ask_about_one_number_at_once() {
+    let world = World::start().await;
+    let slow = ResponseTemplate::new(200)
+        .set_body_json(json!({"tenant_id": "T-1"}))
+        .set_delay(std::time::Duration::from_millis(300));
+    world.answers(A, slow, None).await;
+    let (mut one, mut other) = (world.function().await, world.function().await);
+    let message = world.text(A, "en", 0.95).await;
+    let messages = [message];
+    tokio::join!(succeeds(&mut one, &messages), succeeds(&mut other, &messages));
+    assert_eq!(world.asked().await.len(), 1);
+    assert_eq!(world.is(A).await, "T-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+    let world = World::start().await;
+    let wrong = [("DATABASE_URL", "nonsense"), ("MONITOR_API_URL", "nowhere"), ("TENANT_RETRY_SECONDS", "0")];
+    let mut function = world.function_with(&wrong).await;
+    let log = function.ended().await;
+    let error = log[0]["error"].as_str().unwrap();
+    for name in
+        ["DATABASE_URL is not usable", "MONITOR_API_URL is not a URL", "TENANT_RETRY_SECONDS must lie"]
+    {
+        assert!(error.contains(name), "{error}");
+    }
+}

@@ -1,0 +1,159 @@
+//! A database with conversations, a Monitor and a profile service, and the function between them.
+
+use common::db::inbound::{self, NewInbound};
+use serde_json::{Value, json};
+use testing::{Database, Function, batch, failed};
+use uuid::Uuid;
+use wiremock::matchers::{method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_identify-tenant");
+
+/// What the conversation with a number is.
+pub const CONVERSATION: &str =
+    "select coalesce(tenant_id, 'nobody') || coalesce(' ' || tenant_candidates::text, '')
+    from sms_conversations where phone_number_canonical = ";
+
+pub struct World {
+    pub database: Database,
+    pub monitor: MockServer,
+    pub profiles: MockServer,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self {
+            database: Database::create().await,
+            monitor: MockServer::start().await,
+            profiles: MockServer::start().await,
+        }
+    }
+
+    pub async fn function(&self) -> Function {
+        self.function_with(&[]).await
+    }
+
+    /// Starts the function with other variables than those that make it quick.
+    pub async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
+        let (database, monitor, profiles) = (self.database.url(), self.monitor.uri(), self.profiles.uri());
+        let mut variables = vec![
+            ("DATABASE_URL", database.as_str()),
+            ("MONITOR_API_URL", &monitor),
+            ("MONITOR_TIMEOUT_MS", "500"),
+            ("MONITOR_BUDGET_MS", "2000"),
+            ("TENANT_PROFILE_API_URL", &profiles),
+            ("TENANT_PROFILE_TIMEOUT_MS", "500"),
+        ];
+        variables.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
+        variables.extend(changes);
+        Function::start(BINARY, &variables).await
+    }
+
+    /// Has the Monitor answer to one spelling, at most `times` if that is given.
+    pub async fn answers(&self, spelling: &str, answer: ResponseTemplate, times: Option<u64>) {
+        let mock = Mock::given(method("GET"))
+            .and(path("/tenants/lookup"))
+            .and(query_param("phone", spelling))
+            .respond_with(answer);
+        let mock = match times {
+            Some(times) => mock.up_to_n_times(times),
+            None => mock,
+        };
+        mock.mount(&self.monitor).await;
+    }
+
+    /// Has the Monitor know one spelling.
+    pub async fn knows(&self, spelling: &str, answer: Value) {
+        self.answers(spelling, ResponseTemplate::new(200).set_body_json(answer), None).await;
+    }
+
+    /// The spellings that the Monitor was asked for, in order.
+    pub async fn asked(&self) -> Vec<String> {
+        let requests = self.monitor.received_requests().await.unwrap();
+        requests.iter().map(|request| request.url.query_pairs().next().unwrap().1.into_owned()).collect()
+    }
+
+    /// What the profile service was told, in order.
+    pub async fn told(&self) -> Vec<String> {
+        let requests = self.profiles.received_requests().await.unwrap();
+        requests
+            .iter()
+            .map(|request| {
+                format!(
+                    "{} {} {}",
+                    request.method,
+                    request.url.path(),
+                    String::from_utf8_lossy(&request.body)
+                )
+            })
+            .collect()
+    }
+
+    /// Stores a text from a number, and returns what `record-inbound` puts on the queue for it.
+    pub async fn text(&self, from: &str, language: &'static str, confidence: f64) -> Value {
+        let message = text(from, language, confidence);
+        let stored = inbound::store(&self.database.db(), &[message]).await.unwrap();
+        identify(stored[0].conversation_id, from)
+    }
+
+    /// What the conversation with a number is: its tenant, or nobody, and the candidates.
+    pub async fn is(&self, number: &str) -> String {
+        self.database.scalar(&format!("{CONVERSATION}'{number}'")).await
+    }
+
+    pub async fn language(&self, number: &str) -> String {
+        let sql = format!(
+            "select language_detected || ' ' || language_confidence || case when language_own then ' own' else '' end
+             from sms_conversations where phone_number_canonical = '{number}'"
+        );
+        self.database.scalar(&sql).await
+    }
+
+    /// The events of a kind, as `a>b` of two of their data.
+    pub async fn events(&self, kind: &str, from: &str, to: &str) -> String {
+        let sql = format!(
+            "select coalesce(string_agg(coalesce(data->>'{from}', '-') || '>' || (data->>'{to}'), ' ' order by created_at), '')
+             from sms_events where event_type = 'conversation.{kind}'"
+        );
+        self.database.scalar(&sql).await
+    }
+
+    /// Makes every check due, as if its time had passed.
+    pub async fn time_passes(&self) {
+        let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'";
+        self.database.client.batch_execute(sql).await.unwrap();
+    }
+}
+
+pub fn text(from: &str, language: &'static str, confidence: f64) -> NewInbound {
+    let sid = format!("SM{}", common::clock::new_id().simple());
+    NewInbound {
+        id: common::clock::new_id(),
+        conversation_id: common::clock::new_id(),
+        account_sid: "AC1".to_owned(),
+        phone_number_canonical: from.to_owned(),
+        from_number: from.to_owned(),
+        to_number: "+15005550006".to_owned(),
+        messaging_service_sid: None,
+        message_content: "the sink leaks".to_owned(),
+        media: json!([]),
+        raw_webhook_data: json!({"MessageSid": sid}),
+        twilio_sid: sid,
+        nul_removed: false,
+        language,
+        language_confidence: confidence,
+        opt_out: None,
+        request_id: "r-1".to_owned(),
+        received_at: common::clock::now(),
+    }
+}
+
+pub fn identify(conversation_id: Uuid, number: &str) -> Value {
+    json!({"version": "1", "conversation_id": conversation_id, "number": number})
+}
+
+/// Hands a batch over of which nothing may fail.
+pub async fn succeeds(function: &mut Function, messages: &[Value]) {
+    let answer = function.call(batch(messages)).await;
+    assert!(failed(&answer).is_empty(), "{answer}: {:#?}", function.log().await);
+}

@@ -1,0 +1,133 @@
+//! One message's way to Twilio, once it is ours.
+
+use crate::{App, pace, plan};
+use common::clock;
+use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
+use common::db::statuses;
+use common::domain::message::Status;
+use common::telemetry::{self, Metric};
+use common::twilio::{CreateMessage, Message, Retry, SendError, SendOutcome, Sender, status_callback_url};
+use std::time::Duration;
+
+/// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
+const RECORD_TRIES: u32 = 5;
+
+/// Hands a message over and records what came of it, for the message and for its sender.
+pub(crate) async fn send(app: &App, claim: &Claimed) {
+    let answer = create(app, claim).await;
+    let outcome = match &answer {
+        Ok(Answer::Took(message)) => Outcome::Accepted {
+            twilio_sid: message.sid.clone(),
+            status: Status::from_twilio(&message.status).unwrap_or(Status::Queued),
+        },
+        Ok(Answer::OptedOut) => Outcome::Failed {
+            by_twilio: false,
+            error_code: OPTED_OUT.to_owned(),
+            detail: "the recipient opted out between two tries".to_owned(),
+        },
+        Err(error) => app.retry.outcome(claim, error, app.pace.hold, clock::now()),
+    };
+    match &outcome {
+        Outcome::Accepted { twilio_sid, .. } => {
+            telemetry::count(Metric::SendsAccepted, 1);
+            tracing::info!(message_id = %claim.message_id, twilio_sid, "Twilio took the message");
+        }
+        Outcome::Deferred { next_attempt_at, detail, .. } => {
+            telemetry::count(Metric::SendsDeferred, 1);
+            tracing::warn!(message_id = %claim.message_id, %next_attempt_at, detail, "the send is put off");
+        }
+        Outcome::Failed { error_code, detail, .. } => {
+            telemetry::count(Metric::SendsFailed, 1);
+            tracing::warn!(message_id = %claim.message_id, error_code, detail, "the message can't be sent");
+        }
+        Outcome::Unknown { detail } => {
+            telemetry::count(Metric::SendsUnknown, 1);
+            tracing::error!(message_id = %claim.message_id, detail, "it is not known whether Twilio took the message");
+        }
+    }
+    if answer.as_ref().is_err_and(SendError::is_our_fault) {
+        telemetry::count(Metric::SendsMisconfigured, 1);
+        tracing::error!(message_id = %claim.message_id, "Twilio refuses our account, number or credentials");
+    }
+    // First, so that nobody claims this message again before its sender is held.
+    pace::after(app, claim, answer.as_ref().err()).await;
+    record(app, claim, &outcome).await;
+}
+
+/// What came of calling Twilio, when it did not fail.
+enum Answer {
+    Took(Box<Message>),
+    /// It was not called again: the handset's STOP came between two tries.
+    OptedOut,
+}
+
+/// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
+/// message's time, and not after a STOP.
+async fn create(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
+    let message = request(app, claim);
+    let mut tries = 0;
+    loop {
+        let begun = std::time::Instant::now();
+        let answer = app.twilio.create_message(&message).await;
+        telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
+        tries += 1;
+        let error = match answer {
+            Ok(message) => return Ok(Answer::Took(Box::new(message))),
+            Err(error) => error,
+        };
+        let SendOutcome::NotProcessed { retry_after } = error.outcome() else { return Err(error) };
+        if error.retry() == Retry::HoldSender {
+            return Err(error);
+        }
+        let Some(wait) = app.retry.wait_within_invocation(tries, retry_after) else { return Err(error) };
+        if claim.send_before.is_some_and(|end| clock::now() + wait >= end) {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        match sends::opted_out(&app.db, claim.message_id).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(Answer::OptedOut),
+            Err(unanswered) => {
+                let unanswered = common::error::chain(&unanswered);
+                tracing::warn!(error = unanswered, "not tried again: there may be a STOP by now");
+                return Err(error);
+            }
+        }
+    }
+}
+
+fn request(app: &App, claim: &Claimed) -> CreateMessage {
+    let now = clock::now();
+    let sender = match (&claim.from, &claim.messaging_service_sid) {
+        (Some(number), _) => Sender::Number(number.clone()),
+        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
+    };
+    CreateMessage {
+        to: claim.to.clone(),
+        sender,
+        body: claim.message_content.clone(),
+        media_urls: claim.media_urls.clone(),
+        status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
+        validity_period: claim.send_before.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
+    }
+}
+
+/// Records the outcome, trying for as long as the invocation reasonably can. If Postgres stays away, the claim stays,
+/// and the sweep makes the message `unknown`; the callback that carries our id then tells what became of it.
+async fn record(app: &App, claim: &Claimed, outcome: &Outcome) {
+    for attempt in 1..=RECORD_TRIES {
+        let Err(error) = sends::finish(&app.db, claim, outcome, clock::now()).await else { break };
+        let error = common::error::chain(&error);
+        tracing::error!(message_id = %claim.message_id, attempt, ?outcome, error, "the outcome is not recorded");
+        if attempt == RECORD_TRIES {
+            return;
+        }
+        tokio::time::sleep(plan::jitter(attempt)).await;
+    }
+    if let Outcome::Accepted { twilio_sid, .. } = outcome
+        && let Err(error) =
+            statuses::join_orphans(&app.db, Some(twilio_sid), &app.renewals, clock::now()).await
+    {
+        tracing::warn!(error = common::error::chain(&error), "early callbacks wait for the next sweep");
+    }
+}

@@ -1,0 +1,198 @@
+//! What goes first, how much of it, and what a sender's refusal means for everything behind it.
+
+use crate::twilio::Reply::{Accept, Refuse};
+use crate::{FROM, World, batch, in_seconds, new_send, send, sid};
+use common::db::sends::NewSend;
+use serde_json::{Value, json};
+use testing::{Behaviour, Function};
+use uuid::Uuid;
+
+const OTHER: &str = "+15005550009";
+
+fn of(priority: &'static str, body: &str) -> NewSend {
+    NewSend { priority, message_content: body.to_owned(), ..new_send() }
+}
+
+impl World {
+    /// The texts that Twilio was asked to send, in the order of their arrival.
+    fn bodies(&self) -> Vec<String> {
+        self.twilio.requests().iter().map(|request| request.value("Body").unwrap().to_owned()).collect()
+    }
+
+    /// The wake-ups that were put on the queue: senders with their delays.
+    fn woken(&self) -> Vec<(String, u64)> {
+        let sent = self.sqs.sent().into_iter();
+        sent.map(|sent| (sent.body["sender"].as_str().unwrap().to_owned(), sent.delay_seconds)).collect()
+    }
+
+    async fn pending(&self) -> String {
+        self.database.scalar("select count(*) from sms_messages where delivery_status = 'pending'").await
+    }
+
+    /// Hands over the last wake-up that was put on the queue.
+    async fn wake(&self, function: &mut Function) {
+        let mut event = batch(&[Uuid::nil()]);
+        event["Records"][0]["body"] = self.sqs.sent().last().unwrap().body.to_string().into();
+        assert_eq!(function.call(event).await, json!({"batchItemFailures": []}));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SENDER_BURST_SEGMENTS", "2")]).await;
+    let mut bulk = Vec::new();
+    for number in 0..5 {
+        bulk.push(world.stored(of("bulk", &format!("bulk {number}"))).await);
+    }
+    world.stored(of("normal", "normal")).await;
+    world.stored(of("urgent", "urgent")).await;
+    // Two segments at once, and a bulk leaves room for what is more urgent.
+    send(&mut function, [bulk[4]]).await;
+    let mut bodies = world.bodies();
+    bodies.sort();
+    assert_eq!(bodies, ["normal", "urgent"]);
+    assert_eq!(world.woken(), [(FROM.to_owned(), 1)]);
+    world.time_passes(10).await;
+    world.wake(&mut function).await;
+    assert_eq!(world.bodies()[2..], ["bulk 0"], "half the burst, and the longest due");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_functions_together_send_no_more_than_the_burst_and_wake_the_sender_once() {
+    let world = World::start().await;
+    let changes = [("SENDER_BURST_SEGMENTS", "6"), ("SENDER_SEGMENTS_PER_SECOND", "0.01")];
+    let (mut one, mut other) = (world.function_with(&changes).await, world.function_with(&changes).await);
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(world.stored(NewSend { segments: 2, ..new_send() }).await);
+    }
+    tokio::join!(send(&mut one, &ids), send(&mut other, &ids));
+    assert_eq!(world.twilio.requests().len(), 3);
+    assert_eq!(world.pending().await, "5");
+    // The next two segments are free in 200 seconds, which is for a later sweep to see to.
+    assert_eq!(world.woken(), []);
+    world.time_passes(150).await;
+    tokio::join!(send(&mut one, &ids), send(&mut other, &ids));
+    let woken = world.woken();
+    assert!(matches!(woken.as_slice(), [(sender, 45..=50)] if sender == FROM), "{woken:?}");
+    assert_eq!(world.twilio.requests().len(), 3);
+    world.time_passes(50).await;
+    world.wake(&mut one).await;
+    assert_eq!(world.twilio.requests().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sender_has_a_pace_of_its_own_and_what_is_longer_than_the_burst_goes_alone() {
+    let world = World::start().await;
+    let changes = [("SENDER_BURST_SEGMENTS", "2"), ("SENDER_SEGMENTS_PER_SECOND", "0.001,+15005550009=1000")];
+    let mut function = world.function_with(&changes).await;
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        ids.push(world.stored(NewSend { segments: 5, ..of("normal", &format!("slow {number}")) }).await);
+        let fast = of("normal", &format!("fast {number}"));
+        ids.push(world.stored(NewSend { from: Some(OTHER.to_owned()), ..fast }).await);
+    }
+    send(&mut function, &ids).await;
+    let mut bodies = world.bodies();
+    bodies.sort();
+    assert_eq!(bodies, ["fast 0", "fast 1", "slow 0"]);
+    assert_eq!(world.woken(), [(OTHER.to_owned(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_wake_up_works_a_backlog_off_and_one_that_got_lost_is_made_again() {
+    let world = World::start().await;
+    let changes = [("SENDER_BURST_SEGMENTS", "1000"), ("SQS_SEND_BUDGET_MS", "200")];
+    let mut function = world.function_with(&changes).await;
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        ids.push(world.message().await);
+    }
+    world.sqs.behave(Behaviour::Hangs);
+    send(&mut function, [ids[0]]).await;
+    assert_eq!(world.pending().await, "30");
+    assert_eq!(world.database.scalar("select wake_at from sms_senders").await, "null");
+    world.sqs.behave(Behaviour::Takes);
+    send(&mut function, [ids[0]]).await;
+    assert_eq!(world.woken(), [(FROM.to_owned(), 0)]);
+    world.wake(&mut function).await;
+    assert_eq!(world.pending().await, "0");
+    assert_eq!(world.woken().len(), 1, "nothing is left to wake for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_at_twilio_holds_its_sender_and_no_other_and_nothing_loses_its_place() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let first = world.message().await;
+    world.twilio.replies([Refuse(400, 21611, Some("40"))]);
+    send(&mut function, [first]).await;
+    assert_eq!(world.state(first).await, "pending 21611 - free");
+    assert_eq!(world.twilio.requests().len(), 1, "it is not asked again at once");
+    let held = world.held_for(FROM).await;
+    assert!((30.0..=40.0).contains(&held), "{held}");
+    let second = world.message().await;
+    let other = world.stored(NewSend { from: Some(OTHER.to_owned()), ..new_send() }).await;
+    send(&mut function, [second, other]).await;
+    assert_eq!(world.state(second).await, "pending - - free");
+    assert_eq!(world.state(other).await, format!("queued - {} free", sid(2)));
+    assert_eq!(world.attempts(second).await, "", "what waits behind is not tried");
+    // One goes ahead; when it gets through, the rest follows.
+    world.time_passes(40).await;
+    send(&mut function, [second]).await;
+    assert_eq!(world.state(first).await, format!("queued - {} free", sid(3)));
+    assert_eq!(world.state(second).await, "pending - - free");
+    assert_eq!(world.woken().last().unwrap(), &(FROM.to_owned(), 0));
+    world.wake(&mut function).await;
+    assert_eq!(world.state(second).await, format!("queued - {} free", sid(4)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_error_lets_one_message_through_per_period_until_it_is_mended_and_loses_none() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SENDER_HOLD_SECONDS", "120")]).await;
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(world.message().await);
+    }
+    world.twilio.replies([Refuse(400, 21606, None)]);
+    send(&mut function, [ids[0]]).await;
+    // All that were claimed with it were refused or sent by chance of the replies; from here on one goes at a time.
+    let asked = world.twilio.requests().len();
+    let last = [world.message().await, world.message().await];
+    for _ in 0..2 {
+        world.twilio.replies([Refuse(400, 21606, None)]);
+        world.time_passes(120).await;
+        send(&mut function, last).await;
+        send(&mut function, last).await;
+        let held = world.held_for(FROM).await;
+        assert!((110.0..=120.0).contains(&held), "{held}");
+    }
+    assert_eq!(world.twilio.requests().len(), asked + 2);
+    assert_eq!(world.pending().await, "3", "the one refused keeps its place, the last two are not tried");
+    assert_eq!(world.attempts(last[0]).await + &world.attempts(last[1]).await, "");
+    world.twilio.replies([Accept]);
+    world.time_passes(120).await;
+    send(&mut function, last).await;
+    world.wake(&mut function).await;
+    assert_eq!(world.pending().await, "0");
+    let outcomes = "select string_agg(distinct coalesce(outcome, 'open'), ',') from sms_send_attempts";
+    assert_eq!(world.database.scalar(outcomes).await, "accepted,not_processed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waits_behind_a_hold_for_too_long_fails_when_its_turn_would_come() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let old = world.stored(NewSend { created_at: in_seconds(-86_500), ..new_send() }).await;
+    let late = NewSend { created_at: in_seconds(-60), send_before: Some(in_seconds(-1)), ..new_send() };
+    let late = world.stored(late).await;
+    send(&mut function, [late]).await;
+    for id in [old, late] {
+        assert_eq!(world.state(id).await, "failed retries_exhausted - free");
+    }
+    assert_eq!(world.twilio.requests().len(), 0);
+    let woken: Vec<Value> = world.sqs.sent().into_iter().map(|sent| sent.body).collect();
+    assert_eq!(woken, [] as [Value; 0]);
+}

@@ -1,0 +1,180 @@
+//! The way out: from a request to the API to a message at Twilio, and what a backlog does to it.
+
+use crate::cluster::{Cluster, Database};
+use crate::function::{Function, Series};
+use crate::statistics::{median, milliseconds};
+use crate::traffic;
+use crate::world::World;
+use common::queue::DispatchMessage;
+use serde_json::{Value, json};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Sends in a run.
+const SENDS: u64 = 1_000;
+/// How many are accepted before they are handed on; both functions work at the same time.
+const CHUNK: u64 = 100;
+/// Records in a batch of the queue, and so calls to Twilio at once.
+const BATCH: usize = 10;
+/// How many messages wait while a hundred of them are sent.
+const BACKLOGS: [u64; 2] = [1_000, 100_000];
+const OF_BACKLOG: u64 = 100;
+
+/// Prints a line for the whole way, and one for each backlog.
+pub fn measure(world: &World, cluster: &Cluster, rounds: u64) {
+    for name in ["send-sms", "send-outbound"] {
+        if !world.binary(name).exists() {
+            println!("sends {name} not built");
+            return;
+        }
+    }
+    whole_way(world, &cluster.database("sends"), rounds);
+    let costs = BACKLOGS.map(|waiting| {
+        let database = cluster.database(&format!("backlog_{waiting}"));
+        dispatch(world, &database, waiting, rounds)
+    });
+    println!(
+        "sends dispatch growth={:.2} from {} to {} waiting",
+        costs[1] / costs[0],
+        BACKLOGS[0],
+        BACKLOGS[1]
+    );
+}
+
+fn whole_way(world: &World, database: &Database<'_>, rounds: u64) {
+    let accept = world.start("send-sms", &database.url, Vec::new());
+    let send = world.start("send-outbound", &database.url, Vec::new());
+    let (mut rates, mut alone) = (Vec::new(), Vec::new());
+    let (mut in_accept, mut in_send, mut in_postgres, mut together) = (vec![], vec![], vec![], vec![]);
+    // The first run warms up.
+    for round in 0..=rounds {
+        database.settle();
+        let (taken, postgres, begun) = (world.twilio.taken(), database.cluster.cpu(), Instant::now());
+        let (accepting, sending) = pipeline(&accept, &send, round);
+        let elapsed = begun.elapsed();
+        let postgres = milliseconds(database.cluster.cpu() - postgres) / SENDS as f64;
+        assert_eq!(world.twilio.taken() - taken, SENDS, "every accepted message is at Twilio, once");
+        let peer = world.twilio.alone(SENDS, BATCH as u64);
+        if round > 0 {
+            let (accepting, sending) =
+                (milliseconds(accepting) / SENDS as f64, milliseconds(sending) / SENDS as f64);
+            rates.push(SENDS as f64 / elapsed.as_secs_f64());
+            alone.push(peer);
+            together.push(accepting + sending + postgres);
+            in_accept.push(accepting);
+            in_send.push(sending);
+            in_postgres.push(postgres);
+        }
+    }
+    println!(
+        "sends whole-way per_second={:.0} twilio_alone_per_second={:.0} send_sms_ms={:.3} send_outbound_ms={:.3} \
+         postgres_ms={:.3} together_ms={:.3} runs={rounds}x{SENDS}",
+        median(&rates),
+        median(&alone),
+        median(&in_accept),
+        median(&in_send),
+        median(&in_postgres),
+        median(&together),
+    );
+}
+
+/// Accepts a run's messages and sends them, a chunk behind; returns what CPU time both functions took.
+fn pipeline(accept: &Function, send: &Function, round: u64) -> (Duration, Duration) {
+    let (accepted, chunks) = mpsc::channel::<Vec<String>>();
+    std::thread::scope(|scope| {
+        let accepting = scope.spawn(move || {
+            let mut cpu = Duration::ZERO;
+            for first in (0..SENDS).step_by(CHUNK as usize) {
+                let requests = (first..first + CHUNK).map(|number| request(round * SENDS + number));
+                let series = accept.run(requests.collect());
+                cpu += series.cpu;
+                accepted.send(series.answers.iter().map(|answer| id(&answer.body)).collect()).unwrap();
+            }
+            cpu
+        });
+        let sending = chunks.iter().map(|ids| run(send, &ids).cpu).sum();
+        (accepting.join().unwrap(), sending)
+    })
+}
+
+fn request(number: u64) -> Vec<u8> {
+    let body = json!({ "to": traffic::handset(number), "body": "Your rent is due on Friday." });
+    traffic::api("POST", "/sms/send", &json!({}), "", Some(&body))
+}
+
+/// The id of an accepted message.
+fn id(answer: &[u8]) -> String {
+    let answer: Value = serde_json::from_slice(answer).unwrap();
+    assert_eq!(answer["statusCode"], 202, "{answer}");
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    body["id"].as_str().unwrap().to_owned()
+}
+
+/// Hands messages to the sender, in batches as from its queue.
+fn run(send: &Function, ids: &[String]) -> Series {
+    let batches = ids.chunks(BATCH).map(|ids| {
+        let bodies = ids.iter().map(|id| DispatchMessage::new(id.parse().unwrap()));
+        traffic::records("outbound", bodies.map(|body| serde_json::to_string(&body).unwrap()))
+    });
+    let series = send.run(batches.collect());
+    for handled in &series.answers {
+        let body = String::from_utf8_lossy(&handled.body);
+        assert!(body.contains(r#""batchItemFailures":[]"#), "a batch failed: {body}");
+    }
+    series
+}
+
+/// Sends a few of many messages that wait, prints what one costs, and returns that.
+fn dispatch(world: &World, database: &Database<'_>, waiting: u64, rounds: u64) -> f64 {
+    fill(database, waiting);
+    let send = world.start("send-outbound", &database.url, Vec::new());
+    let (mut in_send, mut in_postgres, mut together, mut rates) = (vec![], vec![], vec![], vec![]);
+    // The first run warms up.
+    for round in 0..=rounds {
+        let ids = database.texts(&format!(
+            "select id::text from sms_messages where delivery_status = 'pending' order by next_attempt_at limit {OF_BACKLOG}"
+        ));
+        let (taken, postgres) = (world.twilio.taken(), database.cluster.cpu());
+        let series = run(&send, &ids);
+        let sent = (world.twilio.taken() - taken) as f64;
+        assert!(sent > 0.0, "nothing was sent");
+        let postgres = milliseconds(database.cluster.cpu() - postgres) / sent;
+        let function = milliseconds(series.cpu) / sent;
+        if round > 0 {
+            in_send.push(function);
+            in_postgres.push(postgres);
+            together.push(function + postgres);
+            rates.push(sent / series.elapsed.as_secs_f64());
+        }
+    }
+    println!(
+        "sends dispatch waiting={waiting} send_outbound_ms={:.3} postgres_ms={:.3} together_ms={:.3} per_second={:.0} \
+         runs={rounds}x{OF_BACKLOG}",
+        median(&in_send),
+        median(&in_postgres),
+        median(&together),
+        median(&rates),
+    );
+    median(&together)
+}
+
+/// Fills the table with messages that are due. Triggers are off meanwhile; what they would keep is written out.
+fn fill(database: &Database<'_>, waiting: u64) {
+    database.execute(&format!(
+        "begin;
+         set local session_replication_role = replica;
+         insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original,
+             message_count, last_message_at, created_at)
+         select gen_random_uuid(), 'AC277f7ecc24aaab2316acb9fd8f634625', '+1203' || (5000000 + n),
+             '+1203' || (5000000 + n), {waiting} / 1000, now(), now() - interval '1 day'
+         from generate_series(0, 999) n;
+         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
+             delivery_status, encoding, segments, next_attempt_at, enqueued_at, created_at)
+         select gen_random_uuid(), c.id, 'outbound', '+18605550100', c.phone_number_canonical,
+             'Your rent is due on Friday.', 'pending', 'GSM-7', 1, now() - m * interval '1 second', now(),
+             now() - m * interval '1 second'
+         from generate_series(1, {waiting} / 1000) m, sms_conversations c;
+         commit"
+    ));
+    database.settle();
+}

@@ -1,0 +1,55 @@
+//! A STOP in words that Twilio does not know, so that nothing but this service keeps to it.
+
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::client::fresh_handset;
+use crate::oracle::{self, PATIENCE};
+use crate::stack::Setup;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_is_made_after_a_stop_was_committed_however_close_they_come() {
+    let stack = Setup::impatient().with("SEND_RETRY_DELAYS_SECONDS", "2").start().await;
+    // Put off at Twilio, then stopped.
+    let waiting = fresh_handset();
+    let limited = json!({ "kind": "rate_limited" });
+    stack.arm(json!({ "match": { "to": waiting }, "count": 3, "fault": limited })).await;
+    let put_off = stack.intend(&waiting, "Put off").await;
+    let tried = |message: &serde_json::Value| message["attempts"][0]["outcome"] == "not_processed";
+    stack.becomes(&put_off.id, "put off", tried).await;
+    stack.text(&waiting, "BAJA").await;
+    let message = stack.reaches(&put_off.id, "failed").await;
+    assert_eq!(message["error_code"], "opted_out", "{message:#}");
+
+    // Sent and stopped at once.
+    let races = (0..12).map(async |turn: usize| {
+        let handset = fresh_handset();
+        let mut intents = Vec::new();
+        let sends = async {
+            for part in 0..4 {
+                let body = format!("Part {part}");
+                let answer = stack.try_intend(&handset, &body).await;
+                intents.extend(answer);
+            }
+        };
+        let stop = async {
+            // Each a little later than the one before.
+            for _ in 0..turn {
+                stack.message(&put_off.id).await;
+            }
+            stack
+                .text(
+                    &handset,
+                    if turn.is_multiple_of(2) { "PARAR" } else { "no quiero recibir más mensajes" },
+                )
+                .await;
+        };
+        tokio::join!(sends, stop);
+        intents
+    });
+    let mut intents: Vec<_> = join_all(races).await.into_iter().flatten().collect();
+    intents.push(put_off);
+    oracle::quiet(&stack, PATIENCE).await;
+    let figures = oracle::judge(&stack, &intents).await;
+    assert_eq!((figures.stops, figures.unknown), (13, 0), "{figures}");
+}
