@@ -8,6 +8,7 @@
 //! message that comes twice, or to two functions at once, is called for once; whoever dies in between leaves a claim
 //! that the sweep turns into `unknown`, never into a second call.
 
+mod gate;
 mod pace;
 mod plan;
 mod send;
@@ -23,7 +24,6 @@ use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
 use std::collections::HashSet;
-use tracing::Instrument;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -174,9 +174,5 @@ async fn act(app: &App, claims: Claims) {
     for message_id in &claims.refused {
         tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
     }
-    let sends = claims.claimed.iter().map(|claim| {
-        let request = telemetry::request(&claim.request_id);
-        send::send(app, claim).instrument(request)
-    });
-    tokio::join!(pace::wake(app, claims.wake_ups), futures::future::join_all(sends));
+    tokio::join!(pace::wake(app, claims.wake_ups), send::send_all(app, &claims.claimed));
 }

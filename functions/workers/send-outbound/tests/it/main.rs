@@ -5,6 +5,7 @@ mod crashes;
 mod once;
 mod pace;
 mod refusals;
+mod stop_gate;
 mod twilio;
 
 use common::clock;
