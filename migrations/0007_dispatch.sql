@@ -13,6 +13,9 @@ create table sms_senders (
     wake_at     timestamptz
 );
 
+-- Where the recipient's clock is (an IANA name), when that is known better than by the number.
+alter table sms_conversations add column time_zone text;
+
 -- What may be handed over next: of one sender, by priority, the longest due first. The expression is the sender that
 -- send-outbound names to Twilio.
 create index sms_messages_to_dispatch

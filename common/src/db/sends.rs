@@ -5,6 +5,7 @@ mod create;
 mod expire;
 mod finish;
 mod gate;
+mod quiet;
 mod reply;
 mod sweep;
 mod unknown;
@@ -15,6 +16,7 @@ pub use create::{Created, IDEMPOTENCY_TTL, Idempotency, NewSend, Repeated, creat
 pub use expire::expire;
 pub use finish::{Outcome, finish};
 pub use gate::pass_stop_gate;
+pub use quiet::{Candidate, candidates, postpone};
 pub use reply::{NewReply, create_replies};
 pub use sweep::abandon_claims;
 pub use unknown::{Absence, Search, Unresolved, absent, claimed_sids, park, take_unresolved, twin_under_way};

@@ -17,6 +17,7 @@ mod happy_path;
 mod opt_out;
 mod oracle;
 mod outages;
+mod pace;
 mod poison;
 mod redelivery;
 mod restart;

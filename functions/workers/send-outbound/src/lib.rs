@@ -2,7 +2,7 @@
 //! came of it.
 //!
 //! A record asks for a sender to be looked at; which of its messages go, and how many, is decided in Postgres, by
-//! priority, pace and holds (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
+//! priority, pace, holds and quiet hours (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
 //!
 //! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]`. A claim is committed before the call, so a
 //! message that comes twice, or to two functions at once, is called for once; whoever dies in between leaves a claim
@@ -11,6 +11,7 @@
 mod gate;
 mod pace;
 mod plan;
+mod quiet;
 mod send;
 
 pub use plan::RetryPolicy;
@@ -20,6 +21,7 @@ use common::config::{ConfigError, Env};
 use common::db::senders::WakeUp;
 use common::db::sends::{self, Asked, Claims, Pace};
 use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
@@ -34,6 +36,7 @@ pub struct Config {
     retry: RetryPolicy,
     renewals: RenewalPolicy,
     pace: Pace,
+    quiet: Option<QuietHours>,
     publisher: PublisherConfig,
     queue_url: String,
 }
@@ -52,7 +55,8 @@ impl Config {
     /// [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status;
     /// `OUTBOUND_QUEUE_URL`; and the pace:
     /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
-    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses.
+    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses;
+    /// `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when recipients are not disturbed.
     ///
     /// # Errors
     ///
@@ -65,6 +69,7 @@ impl Config {
         let retry = RetryPolicy::from_env(&mut env);
         let renewals = RenewalPolicy::from_env(&mut env);
         let pace = pace::from_env(&mut env, retry.as_ref());
+        let quiet = quiet::from_env(&mut env);
         let publisher = PublisherConfig::from_env(&mut env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         env.finish(|| {
@@ -75,6 +80,7 @@ impl Config {
                 retry: retry?,
                 renewals: renewals?,
                 pace: pace?,
+                quiet: quiet?,
                 publisher: publisher?,
                 queue_url: queue_url?.into(),
             })
@@ -91,6 +97,7 @@ pub struct App {
     retry: RetryPolicy,
     renewals: RenewalPolicy,
     pace: Pace,
+    quiet: Option<QuietHours>,
     publisher: Publisher,
     queue_url: String,
 }
@@ -123,6 +130,7 @@ impl App {
             retry: config.retry,
             renewals: config.renewals,
             pace: config.pace,
+            quiet: config.quiet,
             publisher: Publisher::new(config.publisher),
             queue_url: config.queue_url,
         })
@@ -136,8 +144,12 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
     if batch.records.is_empty() {
         return batch;
     }
-    let asked = asked(&batch);
-    match sends::claim(&app.db, &asked, &app.pace, clock::now()).await {
+    let mut asked = asked(&batch);
+    let claims = async {
+        quiet::respect(app, &mut asked).await?;
+        sends::claim(&app.db, &asked, &app.pace, clock::now()).await
+    };
+    match claims.await {
         Ok(claims) => {
             telemetry::count(Metric::Duplicates, batch.records.len() - distinct(&asked) + claims.done);
             act(app, claims).await;

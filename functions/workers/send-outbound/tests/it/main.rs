@@ -4,6 +4,7 @@
 mod crashes;
 mod once;
 mod pace;
+mod quiet_hours;
 mod refusals;
 mod stop_gate;
 mod twilio;
