@@ -47,14 +47,57 @@ create table sms_tenant_numbers (
 
 create index sms_tenant_numbers_of_tenant on sms_tenant_numbers (tenant_id, last_used_at desc);
 
--- Stores a batch of inbound messages as sms_store_inbound does (0005 explains its steps), and then, in the same
--- transaction, has their conversations keep the greatest evidence for their language. Returns the messages that were not
--- stored before, each with what its conversation held before the batch and holds now.
---
--- The second statement's steps:
--- - evidence: the greatest among the stored messages of each conversation;
--- - prior: the conversations that hold less; the first statement has locked or made all of them;
+-- How much a message says about its conversation's language, as above; 0 for nothing.
+alter table sms_messages add column language_strength smallint not null default 0;
+
+-- As before, keeps a conversation's count and latest activity with what is truly inserted (decision 5), and now its
+-- language as well, in the same update of its row:
+-- - fresh: what was inserted, by conversation, in the order of their ids, in which all are locked;
+-- - evidence: the greatest of each conversation's new messages;
+-- - prior: the conversations that hold less, which whoever stores inbound messages has locked already;
 -- - changed: an event for each that changes its language.
+create or replace function sms_conversation_activity() returns trigger language plpgsql as $$
+begin
+    with fresh as (
+        select conversation_id, count(*) as messages, max(created_at) as latest
+        from inserted group by conversation_id order by conversation_id
+    ), evidence as (
+        select distinct on (conversation_id) conversation_id, language, language_confidence, language_strength,
+            created_at, twilio_sid, request_id
+        from inserted where language_strength > 0
+        order by conversation_id, language_strength desc, created_at desc, twilio_sid desc
+    ), prior as (
+        select c.tenant_id, c.language_detected as previous, e.*
+        from evidence e join sms_conversations c on c.id = e.conversation_id
+        where (e.language_strength, true, e.created_at, e.twilio_sid)
+              > (c.language_strength, c.language_own, c.language_at, c.language_evidence)
+        for no key update of c
+    ), changed as (
+        insert into sms_events (id, event_type, conversation_id, data, created_at)
+        select gen_random_uuid(), 'conversation.language_changed', p.conversation_id,
+            jsonb_build_object('language', p.language, 'confidence', p.language_confidence, 'previous', p.previous,
+                               'source', 'message', 'tenant_id', p.tenant_id, 'request_id', p.request_id),
+            -- Now rather than when the message came: who reads events by time must not miss one.
+            now()
+        from prior p where p.language <> p.previous
+    )
+    update sms_conversations c
+    set message_count = c.message_count + f.messages,
+        last_message_at = greatest(c.last_message_at, f.latest),
+        language_detected = coalesce(p.language, c.language_detected),
+        language_confidence = coalesce(p.language_confidence, c.language_confidence),
+        language_strength = coalesce(p.language_strength, c.language_strength),
+        language_own = c.language_own or p.conversation_id is not null,
+        language_at = coalesce(p.created_at, c.language_at),
+        language_evidence = coalesce(p.twilio_sid, c.language_evidence)
+    from fresh f left join prior p on p.conversation_id = f.conversation_id
+    where c.id = f.conversation_id;
+    return null;
+end $$;
+
+-- Stores a batch of inbound messages as sms_store_inbound does (0005 explains its steps), with what each says about its
+-- conversation's language, which the trigger above makes use of. Returns the messages that were not stored before, each
+-- with the language that its conversation held before the batch and holds now (greatest_of_batch).
 create function sms_store_inbound_2(
     ids uuid[], conversation_ids uuid[], account_sids text[], canonicals text[], twilio_sids text[],
     from_numbers text[], to_numbers text[], service_sids text[], contents text[], media_lists jsonb[],
@@ -103,10 +146,10 @@ begin
         order by account_sid, canonical, strength desc, received_at desc, twilio_sid desc
     ), stored as (
         insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
-            messaging_service_sid, message_content, media, delivery_status, language, language_confidence,
+            messaging_service_sid, message_content, media, delivery_status, language, language_confidence, language_strength,
             raw_webhook_data, nul_removed, request_id, created_at)
         select f.id, c.id, 'inbound', f.twilio_sid, f.from_number, f.to_number, f.messaging_service_sid,
-            f.message_content, f.media, 'received', f.language, f.language_confidence, f.raw_webhook_data,
+            f.message_content, f.media, 'received', f.language, f.language_confidence, f.strength, f.raw_webhook_data,
             f.nul_removed, f.request_id, f.received_at
         from fresh f
         join conversation c on c.account_sid = f.account_sid and c.phone_number_canonical = f.canonical
@@ -128,30 +171,4 @@ begin
     from stored s
     join conversation c on c.id = s.conversation_id
     left join greatest_of_batch g on g.account_sid = c.account_sid and g.canonical = c.phone_number_canonical;
-
-    with evidence as (
-        select distinct on (m.conversation_id) m.conversation_id, t.*
-        from unnest(ids, languages, language_confidences, language_strengths, received, twilio_sids, request_ids)
-            as t (id, language, language_confidence, strength, at, twilio_sid, request_id)
-        join sms_messages m on m.id = t.id
-        where t.strength > 0
-        order by m.conversation_id, t.strength desc, t.at desc, t.twilio_sid desc
-    ), prior as (
-        select c.tenant_id, c.language_detected as previous, e.*
-        from evidence e join sms_conversations c on c.id = e.conversation_id
-        where (e.strength, true, e.at, e.twilio_sid)
-              > (c.language_strength, c.language_own, c.language_at, c.language_evidence)
-    ), changed as (
-        insert into sms_events (id, event_type, conversation_id, data, created_at)
-        select gen_random_uuid(), 'conversation.language_changed', p.conversation_id,
-            jsonb_build_object('language', p.language, 'confidence', p.language_confidence, 'previous', p.previous,
-                               'source', 'message', 'tenant_id', p.tenant_id, 'request_id', p.request_id),
-            -- Now rather than when the message came: who reads events by time must not miss one.
-            now()
-        from prior p where p.language <> p.previous
-    )
-    update sms_conversations c
-    set language_detected = p.language, language_confidence = p.language_confidence, language_strength = p.strength,
-        language_own = true, language_at = p.at, language_evidence = p.twilio_sid
-    from prior p where c.id = p.conversation_id;
 end $$;

@@ -62,7 +62,7 @@ impl Window {
         }
         let date = if local.time() < self.end { local.date() } else { local.date().tomorrow().ok()? };
         let end = zone.to_ambiguous_timestamp(date.to_datetime(self.end));
-        let first = end.clone().compatible().ok()?;
+        let first = end.compatible().ok()?;
         if first > now {
             return Some(first);
         }

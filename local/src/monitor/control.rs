@@ -21,11 +21,24 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script
 
 pub(super) fn routes() -> Router<Arc<Store>> {
     Router::new()
-        .route("/", get(page))
+        .route("/", get(front))
+        .route("/stand-in", get(page))
         .route("/stand-in/tenants", get(tenants))
         .route("/stand-in/tenants/{id}", put(set_tenant).delete(remove_tenant))
         .route("/stand-in/fault", get(fault).put(arm).delete(disarm))
         .route("/stand-in/calls", get(calls).delete(forget))
+}
+
+/// The page, or what a fault has in its place.
+async fn front(State(store): Shared) -> Response {
+    let fault = match store.fault() {
+        Some(fault) => fault.answer().await,
+        None => None,
+    };
+    match fault {
+        Some(answer) => answer,
+        None => page().await,
+    }
 }
 
 async fn page() -> Response {

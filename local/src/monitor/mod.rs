@@ -3,7 +3,7 @@
 //!
 //! - `GET /tenants/lookup?phone=…`, `PUT /tenants/{id}/language`: what the functions call;
 //! - `/stand-in/…` ([`control`]): tenants, faults and the calls so far, for people and tests, which no fault concerns;
-//! - `/`: a page for the same.
+//! - `/`: a page for the same, and what the health check calls, which faults do concern.
 
 mod control;
 mod fault;
@@ -30,7 +30,7 @@ use self::store::Store;
 
 /// The port that is taken if none is asked for and it is free.
 const USUAL_PORT: u16 = 9020;
-/// What is under it is answered whatever fault there is.
+/// What is there and under it is answered whatever fault there is.
 const CONTROL: &str = "/stand-in";
 
 /// A running stand-in.
@@ -88,7 +88,7 @@ async fn converse(stream: TcpStream, router: Router, store: Arc<Store>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, store) = (TowerToHyperService::new(router.clone()), Arc::clone(&store));
         async move {
-            if !request.uri().path().starts_with(CONTROL) && request.uri().path() != "/" && store.is_down() {
+            if !request.uri().path().starts_with(CONTROL) && store.is_down() {
                 return Err(io::Error::from(io::ErrorKind::ConnectionReset));
             }
             let answer: Result<_, Infallible> = router.call(request).await;

@@ -118,7 +118,9 @@ async fn send(
     text: Result<Json<Text>, JsonRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let Json(text) = text.map_err(unreadable)?;
-    let sent = inbound::send(&exchange, &spelled(&number), text).await;
+    // A task of its own: a text that was written is posted, whether or not somebody still waits to hear of it.
+    let sent = tokio::spawn(async move { inbound::send(&exchange, &spelled(&number), text).await }).await;
+    let sent = sent.map_err(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let sent = sent.map_err(|error| refusal(StatusCode::NOT_FOUND, error.to_string()))?;
     Ok(Json(json!(sent)))
 }

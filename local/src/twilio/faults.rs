@@ -86,6 +86,8 @@ pub(super) enum Fault {
     Garbled {},
     /// The message goes out at once, the answer comes late.
     Slow { ms: u64 },
+    /// The message goes out, and is answered, only after this time, also when nobody waits for it any more.
+    Late { ms: u64 },
     /// Any of Twilio's errors, with its usual status unless another is given.
     Error { code: u32, status: Option<u16> },
     /// Accepted, sent, then `undelivered`.

@@ -17,7 +17,7 @@ use super::clock::{now, rfc2822};
 use super::create::{self, Form};
 use super::error::ApiError;
 use super::exchange::{CreateRecord, Exchange};
-use super::faults::{Facts, Fault, Met, Operation};
+use super::faults::{Facts, Fault, Met, Operation, Plan};
 use super::list;
 use super::message::{API_VERSION, Message};
 use super::server::Connection;
@@ -91,11 +91,30 @@ async fn create_message(
         fault: fault.clone(),
     });
     let plan = fault.as_ref().map(Met::plan).unwrap_or_default();
-    let run = async || match create::message(&exchange, caller, &form, plan) {
-        Ok(message) => created(&exchange, caller, message).await,
-        Err(error) => error.into_response(),
-    };
+    if let Some(Fault::Late { ms }) = fault.as_ref().map(|met| &met.fault) {
+        // A task of its own: it is not given up when the client is.
+        let late = late(Arc::clone(&exchange), caller, form, (plan, Duration::from_millis(*ms)));
+        return Ok(tokio::spawn(late).await.unwrap_or_else(|_| ApiError::of(20500).into_response()));
+    }
+    let run = async || run_create(&exchange, caller, &form, plan).await;
     Ok(with_fault(fault, &connection, run).await)
+}
+
+async fn late(
+    exchange: Arc<Exchange>,
+    caller: Caller,
+    form: Form,
+    (plan, after): (Plan, Duration),
+) -> Response {
+    tokio::time::sleep(after).await;
+    run_create(&exchange, caller, &form, plan).await
+}
+
+async fn run_create(exchange: &Arc<Exchange>, caller: Caller, form: &Form, plan: Plan) -> Response {
+    match create::message(exchange, caller, form, plan) {
+        Ok(message) => created(exchange, caller, message).await,
+        Err(error) => error.into_response(),
+    }
 }
 
 async fn created(exchange: &Arc<Exchange>, caller: Caller, message: Message) -> Response {

@@ -110,22 +110,32 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Waits until nothing moves any more.
+/// Waits until nothing moves any more. What is `unknown` may stay so.
 pub async fn quiet(stack: &Stack, patience: Duration) {
+    rest(stack, patience, false).await;
+}
+
+/// Waits until nothing moves any more and nothing is `unknown`: it was found in Twilio's lists, or sent again.
+pub async fn resolved(stack: &Stack, patience: Duration) {
+    rest(stack, patience, true).await;
+}
+
+async fn rest(stack: &Stack, patience: Duration, is_resolved: bool) {
     let sql = stack.sql().await;
     // What Twilio never reported on stays on its way: `judge` asks whether it may.
     let moving = "select
         (select count(*) from sms_messages where delivery_status = 'pending') as pending,
         (select count(*) from sms_messages where claimed_at is not null) as claims,
         (select count(*) from sms_send_attempts where outcome is null) as attempts,
-        (select count(*) from webhook_spool) as spooled";
+        (select count(*) from webhook_spool) as spooled,
+        (select count(*) from sms_messages where delivery_status = 'unknown' and $1) as unknown";
     let begun = Instant::now();
     let mut quiet_since = None;
     loop {
-        let row = sql.row(moving, &[]).await;
-        let counts: [i64; 4] = [0, 1, 2, 3].map(|position| row.get(position));
+        let row = sql.row(moving, &[&is_resolved]).await;
+        let counts: [i64; 5] = [0, 1, 2, 3, 4].map(|position| row.get(position));
         let queued = stack.queued().await;
-        let still = counts == [0; 4] && queued.is_empty();
+        let still = counts == [0; 5] && queued.is_empty();
         let travelling = if still { travelling(stack).await } else { 0 };
         if still && travelling == 0 {
             // A function that has just put something on a queue would be seen a moment later.
@@ -138,7 +148,7 @@ pub async fn quiet(stack: &Stack, patience: Duration) {
         }
         assert!(
             begun.elapsed() < patience,
-            "not quiet after {} s: pending, claims, attempts, spooled {counts:?}, queues {queued:?}, {travelling} messages \
+            "not quiet after {} s: pending, claims, attempts, spooled, unknown {counts:?}, queues {queued:?}, {travelling} messages \
              on their way at Twilio",
             patience.as_secs()
         );

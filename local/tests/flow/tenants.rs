@@ -56,6 +56,12 @@ impl Stack {
         self.stand_in("GET", "calls", &Value::Null).await
     }
 
+    /// What the deep health check says of the Monitor.
+    async fn health_of_monitor(&self) -> String {
+        let answer = exchange(request("GET", &format!("{}/health?deep=true", self.info.api_url))).await;
+        answer.json()["checks"]["monitor"].as_str().unwrap().to_owned()
+    }
+
     /// The languages that a tenant's profile was told and took.
     async fn told(&self, tenant: &str) -> Vec<String> {
         let calls = self.calls().await;
@@ -67,6 +73,11 @@ impl Stack {
     async fn becomes_of(&self, handset: &str, tenant: &str) -> Value {
         self.conversation_where(handset, |page| page["tenant_id"] == tenant).await
     }
+}
+
+/// Whether the health check, which looks for an answer and not for its sense, sees a fault.
+fn is_broken(fault: &Value) -> bool {
+    fault["kind"] == "down" || fault["kind"] == "slow" || fault["status"] == 500
 }
 
 /// A tenant's id that no other test has.
@@ -172,6 +183,7 @@ async fn whatever_the_monitor_does_messages_are_stored_at_once_and_their_tenants
         let numbers: Vec<&str> = handsets.iter().map(String::as_str).collect();
         stack.tenant(&tenant, &numbers).await;
         stack.fails(&fault).await;
+        assert_eq!(stack.health_of_monitor().await == "ok", !is_broken(&fault), "{fault}");
         let begun = Instant::now();
         for handset in &handsets {
             stack.accepts(&stack.incoming(handset, &fresh_sid(), "The sink leaks again")).await;
@@ -182,6 +194,7 @@ async fn whatever_the_monitor_does_messages_are_stored_at_once_and_their_tenants
         }
         assert!(begun.elapsed() < Duration::from_secs(10), "{fault}: {:?}", begun.elapsed());
         stack.recovers().await;
+        assert_eq!(stack.health_of_monitor().await, "ok");
         let sql = stack.sql().await;
         for handset in &handsets {
             stack.becomes_of(handset, &tenant).await;

@@ -114,6 +114,21 @@ async fn a_fault_meets_the_requests_it_was_asked_for_and_can_be_removed() {
 }
 
 #[tokio::test]
+async fn a_late_message_goes_out_though_nobody_waits_for_its_answer() {
+    let world = world().await;
+    world.fault(json!({ "fault": { "kind": "late", "ms": 300 }, "callbacks": { "mode": "lost" } })).await;
+    let gone = tokio::time::timeout(Duration::from_millis(50), world.create(&[])).await;
+    assert!(gone.is_err(), "the client has hung up");
+    assert!(world.received(HANDSET).await.is_empty());
+    eventually("it goes out", async || world.received(HANDSET).await.len() == 1).await;
+    let creates = world.get("/simulator/creates").await;
+    assert_eq!(
+        creates[0]["fault"],
+        json!({ "kind": "late", "ms": 300, "callbacks": { "mode": "lost", "delay_ms": null, "statuses": null } })
+    );
+}
+
+#[tokio::test]
 async fn other_operations_meet_faults_of_their_own() {
     let world = world().await;
     let fault = json!({ "kind": "server_error" });

@@ -100,7 +100,7 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     let mut readable = Vec::with_capacity(batch.records.len());
     for record in std::mem::take(&mut batch.records) {
         match read(&record) {
-            Ok(message) => readable.push((record, message)),
+            Ok(message) => readable.push(Kept::new(record, message)),
             Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
         }
     }
@@ -111,24 +111,43 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     batch
 }
 
-/// A record with the message that it became.
-type Kept = (Record<WebhookMessage>, NewInbound);
+/// A record with the message that it became, and the language that its writer is to be answered in: what the conversation
+/// holds, and for a duplicate, of which Postgres tells nothing, what the text itself says.
+struct Kept {
+    record: Record<WebhookMessage>,
+    message: NewInbound,
+    language: String,
+}
+
+impl Kept {
+    fn new(record: Record<WebhookMessage>, message: NewInbound) -> Self {
+        let language = message.language.to_owned();
+        Self { record, message, language }
+    }
+
+    fn settle(&mut self, stored: &[StoredInbound]) {
+        if let Some(stored) = stored.iter().find(|stored| stored.twilio_sid == self.message.twilio_sid) {
+            self.language.clone_from(&stored.chosen_language);
+        }
+    }
+}
 
 /// Stores messages and returns those that are stored now, whether by this batch or an earlier one. If Postgres
 /// refuses one of them for what it holds, all are stored one by one, and that one fails alone.
-async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
+async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut kept: Vec<Kept>) -> Vec<Kept> {
     if kept.is_empty() {
         return kept;
     }
-    let messages: Vec<NewInbound> = kept.iter().map(|(_, message)| message.clone()).collect();
+    let messages: Vec<NewInbound> = kept.iter().map(|kept| kept.message.clone()).collect();
     match inbound::store(&app.db, &messages).await {
         Ok(stored) => {
             settle(app, &stored, &messages).await;
+            kept.iter_mut().for_each(|kept| kept.settle(&stored));
             kept
         }
         Err(error) if error.is_about_the_data() && kept.len() > 1 => store_one_by_one(app, batch, kept).await,
         Err(error) => {
-            for (record, _) in &kept {
+            for Kept { record, .. } in &kept {
                 batch.fail(&record.sqs_message_id, &record.request_id, &error);
             }
             Vec::new()
@@ -138,13 +157,14 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) ->
 
 async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
     let mut stored = Vec::with_capacity(kept.len());
-    for (record, message) in kept {
-        match inbound::store(&app.db, std::slice::from_ref(&message)).await {
+    for mut one in kept {
+        match inbound::store(&app.db, std::slice::from_ref(&one.message)).await {
             Ok(fresh) => {
-                settle(app, &fresh, std::slice::from_ref(&message)).await;
-                stored.push((record, message));
+                settle(app, &fresh, std::slice::from_ref(&one.message)).await;
+                one.settle(&fresh);
+                stored.push(one);
             }
-            Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+            Err(error) => batch.fail(&one.record.sqs_message_id, &one.record.request_id, &error),
         }
     }
     stored

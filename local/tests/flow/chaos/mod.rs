@@ -97,7 +97,7 @@ async fn run(seed: u64, messages: usize) {
     };
     let (damage, ()) = tokio::join!(storms, crowd);
     let busy = begun.elapsed();
-    oracle::quiet(&stack, PATIENCE).await;
+    oracle::resolved(&stack, PATIENCE).await;
     let intents = people.intents.into_inner().unwrap();
     let figures = oracle::judge(&stack, &intents).await;
     let refused = people.refused.into_inner();
@@ -106,7 +106,7 @@ async fn run(seed: u64, messages: usize) {
         busy.as_secs(),
         begun.elapsed().as_secs()
     ));
-    assert_eq!(intents.len() + refused, messages);
+    assert_eq!((intents.len() + refused, figures.unknown), (messages, 0));
 }
 
 /// Everything that takes minutes takes seconds. A sender is given ten seconds, and its claim a little longer.
@@ -127,6 +127,14 @@ fn setup(database: &Database, queues: &Queues) -> Setup {
         .with("SEND_RETRY_DELAYS_SECONDS", "1,2")
         .with("TRANSIENT_RETRY_DELAYS_SECONDS", "1,2")
         .with("TWILIO_TIMEOUT_MS", "1500")
+        // Faster than the simulator's sender, whose queue is short: so it is full at times.
+        .with("SENDER_SEGMENTS_PER_SECOND", "100")
+        .with("SENDER_BURST_SEGMENTS", "50")
+        .with("SENDER_HOLD_SECONDS", "2")
+        .with("SMS_TWILIO_SEGMENTS_PER_SECOND", "50")
+        .with("SMS_TWILIO_QUEUE_SEGMENTS", "20")
+        // What is late at Twilio is so by three seconds.
+        .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "6")
 }
 
 /// Those who send and those who write.

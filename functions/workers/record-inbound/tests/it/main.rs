@@ -1,34 +1,14 @@
 //! The built binary, through the Runtime API, against a real Postgres.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
-
 use serde_json::{Value, json};
-use testing::{Behaviour, Database, Function, Sqs};
+use testing::{Behaviour, Database, Function, Sqs, failed};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_record-inbound");
 
 /// A batch as SQS hands it over, of the given forms.
 fn batch(forms: &[&str]) -> Value {
-    let mut event: Value = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
-    let template = event["Records"][0].clone();
-    let records = forms.iter().enumerate().map(|(position, form)| {
-        let mut record = template.clone();
-        record["messageId"] = format!("m-{position}").into();
-        record["body"] =
-            json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": form}).to_string().into();
-        record
-    });
-    event["Records"] = records.collect();
-    event
-}
-
-fn failed(answer: &Value) -> Vec<&str> {
-    answer["batchItemFailures"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|f| f["itemIdentifier"].as_str().unwrap())
-        .collect()
+    let body = |form: &&str| json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": form});
+    testing::batch(&forms.iter().map(body).collect::<Vec<_>>())
 }
 
 async fn start(database: &Database, sqs: &Sqs, extra: &[(&str, &str)]) -> Function {
@@ -70,9 +50,7 @@ async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
     ]);
     event["Records"].as_array_mut().unwrap().push(json!({"messageId": "not-ours", "body": "{}"}));
     let answer = function.call(event).await;
-    let mut failures = failed(&answer);
-    failures.sort_unstable();
-    assert_eq!(failures, ["m-1", "m-2", "not-ours"]);
+    assert_eq!(failed(&answer), ["m-1", "m-2", "not-ours"]);
     assert_eq!(
         database.scalar("select string_agg(twilio_sid, ',' order by twilio_sid) from sms_messages").await,
         "SM1,SM2"
@@ -151,6 +129,26 @@ async fn automatic_replies_go_out_once_in_the_writers_language_and_never_to_mach
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_automatic_reply_is_in_the_conversations_language_when_the_text_has_none() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let texts = [
+        ("AUTO_REPLY_EN", "We are closed."),
+        ("AUTO_REPLY_ES", "Estamos cerrados."),
+        ("AUTO_REPLY_PERIOD_SECONDS", "1"),
+    ];
+    let mut function = start(&database, &sqs, &texts).await;
+    let mut event = batch(&[
+        "MessageSid=SM1&From=%2B18605550101&To=%2B15005550006&Body=Hola+buenas+tardes+mi+calentador+no+sirve",
+    ]);
+    assert!(failed(&function.call(event).await).is_empty());
+    database.client.batch_execute("update sms_conversations set auto_replied_at = null").await.unwrap();
+    event = batch(&["MessageSid=SM2&From=%2B18605550101&To=%2B15005550006&Body=12B"]);
+    assert!(failed(&function.call(event).await).is_empty());
+    let replies = "select string_agg(message_content, ' ') from sms_messages where direction = 'outbound'";
+    assert_eq!(database.scalar(replies).await, "Estamos cerrados. Estamos cerrados.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_sqs_does_not_take_waits_for_the_sweep() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;
@@ -176,8 +174,13 @@ async fn each_conversation_that_was_written_to_is_put_on_its_queue_once_where_th
     assert!(failed(&function.call(event.clone()).await).is_empty());
     assert!(failed(&function.call(event).await).is_empty(), "duplicates ask for nothing");
     let sent = sqs.sent();
+    let requests: Vec<&str> = sent.iter().map(|sent| sent.request_id.as_deref().unwrap()).collect();
+    assert!(
+        requests.contains(&"r-1") && (requests.contains(&"r-0") || requests.contains(&"r-2")),
+        "{requests:?}"
+    );
     let numbers: Vec<&str> = sent.iter().map(|sent| sent.body["number"].as_str().unwrap()).collect();
-    assert!(sent.iter().all(|sent| sent.queue_url == queue && sent.request_id.as_deref() == Some("req-42")));
+    assert!(sent.iter().all(|sent| sent.queue_url == queue));
     assert_eq!(
         (numbers.len(), numbers.contains(&"+18605550101"), numbers.contains(&"+18605550102")),
         (2, true, true)
@@ -220,7 +223,7 @@ async fn every_decision_on_a_language_is_logged_by_request() {
         (decisions.len() == 2).then_some(decisions)
     })
     .await;
-    assert_eq!(log, ["req-42 unknown es es", "req-42 es unknown es"]);
+    assert_eq!(log, ["r-0 unknown es es", "r-0 es unknown es"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
