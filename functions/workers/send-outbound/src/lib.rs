@@ -13,6 +13,7 @@ mod pace;
 mod plan;
 mod quiet;
 mod send;
+mod verify;
 
 pub use plan::RetryPolicy;
 
@@ -26,6 +27,7 @@ use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -35,6 +37,7 @@ pub struct Config {
     callback_base_url: String,
     retry: RetryPolicy,
     renewals: RenewalPolicy,
+    verify_after: Duration,
     pace: Pace,
     quiet: Option<QuietHours>,
     publisher: PublisherConfig,
@@ -53,7 +56,8 @@ impl Config {
 
     /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`] and
     /// [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status;
-    /// `OUTBOUND_QUEUE_URL`; and the pace:
+    /// `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it
+    /// is created; and the pace:
     /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
     /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses;
     /// `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when recipients are not disturbed.
@@ -68,6 +72,7 @@ impl Config {
         let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
         let retry = RetryPolicy::from_env(&mut env);
         let renewals = RenewalPolicy::from_env(&mut env);
+        let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);
         let pace = pace::from_env(&mut env, retry.as_ref());
         let quiet = quiet::from_env(&mut env);
         let publisher = PublisherConfig::from_env(&mut env);
@@ -79,6 +84,7 @@ impl Config {
                 callback_base_url: base_urls?.into_iter().next()?,
                 retry: retry?,
                 renewals: renewals?,
+                verify_after: verify_after?,
                 pace: pace?,
                 quiet: quiet?,
                 publisher: publisher?,
@@ -96,6 +102,7 @@ pub struct App {
     callback_base_url: String,
     retry: RetryPolicy,
     renewals: RenewalPolicy,
+    verify_after: Duration,
     pace: Pace,
     quiet: Option<QuietHours>,
     publisher: Publisher,
@@ -129,6 +136,7 @@ impl App {
             callback_base_url: config.callback_base_url,
             retry: config.retry,
             renewals: config.renewals,
+            verify_after: config.verify_after,
             pace: config.pace,
             quiet: config.quiet,
             publisher: Publisher::new(config.publisher),

@@ -1,14 +1,14 @@
 //! One message's way to Twilio, once it is ours.
 
 use crate::gate::Gate;
-use crate::{App, pace, plan};
+use crate::{App, pace, plan, verify};
 use common::clock;
 use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
 use common::db::statuses;
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
 use common::twilio::{
-    CreateMessage, ErrorClass, Message, Retry, SendError, SendOutcome, Sender, status_callback_url,
+    CreateMessage, ErrorClass, Message, Retry, SendError, SendOutcome, status_callback_url,
 };
 use std::time::Duration;
 use tracing::Instrument;
@@ -17,8 +17,31 @@ use uuid::Uuid;
 /// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
 const RECORD_TRIES: u32 = 5;
 
-/// Hands messages over, all at once, and records what came of each.
+/// Hands messages over, all at once, and records what came of each. What is late is looked for first, which keeps nothing
+/// else waiting.
 pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
+    let (late, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::is_late(app, claim));
+    let look = async {
+        let looks = late.into_iter().map(|claim| {
+            let look = async move {
+                match verify::instead_of_create(app, claim).await {
+                    Some(outcome) => {
+                        record(app, claim, outcome).await;
+                        None
+                    }
+                    None => Some(claim),
+                }
+            };
+            look.instrument(telemetry::request(&claim.request_id))
+        });
+        let absent: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
+        send_together(app, &absent).await;
+    };
+    tokio::join!(send_together(app, &prompt), look);
+}
+
+/// Hands over what passes the gate of STOPs together.
+async fn send_together(app: &App, claims: &[&Claimed]) {
     if claims.is_empty() {
         return;
     }
@@ -151,13 +174,9 @@ async fn call(app: &App, message: &CreateMessage) -> Result<Message, SendError> 
 
 fn request(app: &App, claim: &Claimed) -> CreateMessage {
     let now = clock::now();
-    let sender = match (&claim.from, &claim.messaging_service_sid) {
-        (Some(number), _) => Sender::Number(number.clone()),
-        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
-    };
     CreateMessage {
         to: claim.to.clone(),
-        sender,
+        sender: verify::sender(claim),
         body: claim.message_content.clone(),
         media_urls: claim.media_urls.clone(),
         status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
