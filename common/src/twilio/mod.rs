@@ -12,7 +12,8 @@ mod signed_url;
 pub mod webhook;
 
 pub use client::{
-    ClientError, CreateMessage, MessageFilter, MessagePage, Sender, TwilioClient, TwilioConfig,
+    ClientError, CreateMessage, MAX_CONNECT_TIMEOUT, MessageFilter, MessagePage, Sender, TwilioClient,
+    TwilioConfig,
 };
 pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};
@@ -21,4 +22,4 @@ pub use renewals::RenewalPolicy;
 pub use search::Sought;
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
-pub use webhook::{InboundSms, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};
+pub use webhook::{InboundSms, Media, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test")]
 
 mod callbacks;
+mod cancel;
 mod chaos;
 mod client;
 mod create_faults;
@@ -17,9 +18,12 @@ mod happy_path;
 mod opt_out;
 mod oracle;
 mod outages;
+mod pace;
 mod poison;
+mod reconcile;
 mod redelivery;
 mod restart;
+mod restored;
 mod second_creates;
 mod sender_killed;
 mod stack;

@@ -2,15 +2,18 @@
 //! came of it.
 //!
 //! A record asks for a sender to be looked at; which of its messages go, and how many, is decided in Postgres, by
-//! priority, pace and holds (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
+//! priority, pace, holds and quiet hours (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
 //!
 //! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]`. A claim is committed before the call, so a
 //! message that comes twice, or to two functions at once, is called for once; whoever dies in between leaves a claim
 //! that the sweep turns into `unknown`, never into a second call.
 
+mod gate;
 mod pace;
 mod plan;
+mod quiet;
 mod send;
+mod verify;
 
 pub use plan::RetryPolicy;
 
@@ -19,11 +22,12 @@ use common::config::{ConfigError, Env};
 use common::db::senders::WakeUp;
 use common::db::sends::{self, Asked, Claims, Pace};
 use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
 use std::collections::HashSet;
-use tracing::Instrument;
+use std::time::Duration;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -33,7 +37,9 @@ pub struct Config {
     callback_base_url: String,
     retry: RetryPolicy,
     renewals: RenewalPolicy,
+    verify_after: Duration,
     pace: Pace,
+    quiet: Option<QuietHours>,
     publisher: PublisherConfig,
     queue_url: String,
 }
@@ -50,9 +56,11 @@ impl Config {
 
     /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`] and
     /// [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status;
-    /// `OUTBOUND_QUEUE_URL`; and the pace:
+    /// `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it
+    /// is created; and the pace:
     /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
-    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses.
+    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses;
+    /// `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when recipients are not disturbed.
     ///
     /// # Errors
     ///
@@ -64,7 +72,9 @@ impl Config {
         let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
         let retry = RetryPolicy::from_env(&mut env);
         let renewals = RenewalPolicy::from_env(&mut env);
+        let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);
         let pace = pace::from_env(&mut env, retry.as_ref());
+        let quiet = quiet::from_env(&mut env);
         let publisher = PublisherConfig::from_env(&mut env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         env.finish(|| {
@@ -74,7 +84,9 @@ impl Config {
                 callback_base_url: base_urls?.into_iter().next()?,
                 retry: retry?,
                 renewals: renewals?,
+                verify_after: verify_after?,
                 pace: pace?,
+                quiet: quiet?,
                 publisher: publisher?,
                 queue_url: queue_url?.into(),
             })
@@ -90,7 +102,9 @@ pub struct App {
     callback_base_url: String,
     retry: RetryPolicy,
     renewals: RenewalPolicy,
+    verify_after: Duration,
     pace: Pace,
+    quiet: Option<QuietHours>,
     publisher: Publisher,
     queue_url: String,
 }
@@ -122,7 +136,9 @@ impl App {
             callback_base_url: config.callback_base_url,
             retry: config.retry,
             renewals: config.renewals,
+            verify_after: config.verify_after,
             pace: config.pace,
+            quiet: config.quiet,
             publisher: Publisher::new(config.publisher),
             queue_url: config.queue_url,
         })
@@ -136,8 +152,12 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
     if batch.records.is_empty() {
         return batch;
     }
-    let asked = asked(&batch);
-    match sends::claim(&app.db, &asked, &app.pace, clock::now()).await {
+    let mut asked = asked(&batch);
+    let claims = async {
+        quiet::respect(app, &mut asked).await?;
+        sends::claim(&app.db, &asked, &app.pace, clock::now()).await
+    };
+    match claims.await {
         Ok(claims) => {
             telemetry::count(Metric::Duplicates, batch.records.len() - distinct(&asked) + claims.done);
             act(app, claims).await;
@@ -174,9 +194,5 @@ async fn act(app: &App, claims: Claims) {
     for message_id in &claims.refused {
         tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
     }
-    let sends = claims.claimed.iter().map(|claim| {
-        let request = telemetry::request(&claim.request_id);
-        send::send(app, claim).instrument(request)
-    });
-    tokio::join!(pace::wake(app, claims.wake_ups), futures::future::join_all(sends));
+    tokio::join!(pace::wake(app, claims.wake_ups), send::send_all(app, &claims.claimed));
 }

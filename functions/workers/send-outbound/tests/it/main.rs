@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod crashes;
+mod late;
 mod once;
 mod pace;
+mod quiet_hours;
 mod refusals;
+mod stop_gate;
 mod twilio;
 
 use common::clock;
