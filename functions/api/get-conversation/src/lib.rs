@@ -99,6 +99,9 @@ pub struct ConversationPage {
     pub conversation_id: Uuid,
     /// The tenant, once known.
     pub tenant_id: Option<String>,
+    /// The ids of the tenants that claim the number, when several do; `tenant_id` is null then.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub tenant_candidates: Option<Value>,
     /// The workflow that a router set.
     pub workflow_type: Option<String>,
     /// That workflow's instance.
@@ -109,7 +112,7 @@ pub struct ConversationPage {
     pub language_confidence: f64,
     /// Whether the number refuses messages.
     pub opted_out: bool,
-    /// Since when the carrier blocks messages to the number (Twilio's 30004); null again once one is delivered.
+    /// Since when the carrier blocks messages to the number (30004); null once one was delivered.
     pub carrier_blocked_at: Option<Timestamp>,
     /// When its latest message came or was asked for.
     pub last_message_at: Option<Timestamp>,
@@ -195,6 +198,7 @@ impl ConversationPage {
             phone_number_original: conversation.phone_number_original,
             conversation_id: conversation.id,
             tenant_id: conversation.tenant_id,
+            tenant_candidates: conversation.tenant_candidates,
             workflow_type: conversation.workflow_type,
             workflow_id: conversation.workflow_id,
             language_detected: conversation.language_detected,
