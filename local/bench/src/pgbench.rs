@@ -4,7 +4,7 @@ use crate::cluster::Database;
 use crate::traffic;
 use common::clock;
 use common::db::inbound::STORE;
-use common::domain::language;
+use common::domain::language::{self, Strength};
 use common::twilio::{Form, InboundSms};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Pgbench {
 fn statement(series: u64, first: u64, size: u64) -> String {
     let columns = columns(series, first, size);
     let mut sql = STORE.to_owned();
-    // From the last on: `$1` is also the beginning of `$19`.
+    // From the last on: `$1` is also the beginning of `$20`.
     for (position, column) in columns.iter().enumerate().rev() {
         sql = sql.replace(&format!("${}", position + 1), &literal(column));
     }
@@ -54,7 +54,7 @@ fn statement(series: u64, first: u64, size: u64) -> String {
 }
 
 fn columns(series: u64, first: u64, size: u64) -> Vec<Vec<Option<String>>> {
-    let mut columns = vec![Vec::new(); 19];
+    let mut columns = vec![Vec::new(); 20];
     for number in first..first + size {
         let form = Form::from_pairs(traffic::inbound(series, number));
         let sms = InboundSms::read(&form).expect("a MessageSid");
@@ -74,6 +74,7 @@ fn columns(series: u64, first: u64, size: u64) -> Vec<Vec<Option<String>>> {
             Some("false".to_owned()),
             Some(detected.language.as_str().to_owned()),
             Some(detected.confidence.to_string()),
+            Some((Strength::of(detected.confidence) as i16).to_string()),
             None,
             None,
             None,
