@@ -51,8 +51,9 @@ $(PYTHON)/.installed: local/requirements.txt
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations
+bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations|domain
 	@local/get-postgres.sh
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
 	cargo build --package bench
 	@$(TARGET)/debug/bench --binaries $(TARGET)/release $(BENCH)
+	$(if $(filter-out domain,$(BENCH)),,@cargo bench --quiet --package common --bench domain)

@@ -21,6 +21,10 @@ create index sms_messages_unresolved on sms_messages (resolve_at nulls first)
 create index sms_messages_unsettled on sms_messages (delivery_status, created_at)
     where direction = 'outbound' and delivery_status in ('unknown', 'failed', 'undelivered');
 
+-- What was handed to Twilio, and has not been sent as far as we know: a reconciliation asks for each.
+create index sms_messages_not_sent_yet on sms_messages (created_at)
+    where direction = 'outbound' and delivery_status in ('queued', 'sending');
+
 -- Since when the carrier blocks messages to this number (30004); gone again once one is delivered.
 alter table sms_conversations add column carrier_blocked_at timestamptz;
 

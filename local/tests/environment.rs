@@ -23,6 +23,7 @@ macro_rules! readers {
 fn functions() -> BTreeMap<String, Option<Read>> {
     let readers = readers![
         authorize,
+        cancel_message,
         delivery_status,
         get_conversation,
         get_message,
@@ -30,7 +31,9 @@ fn functions() -> BTreeMap<String, Option<Read>> {
         identify_tenant,
         inbound_sms,
         manage_keys,
+        manage_sends,
         migrate,
+        reconcile_twilio,
         record_inbound,
         reconcile_tenants,
         record_status,

@@ -12,6 +12,7 @@ pub mod inbound;
 pub mod maintenance;
 pub mod messages;
 pub mod migrations;
+pub mod reconciliation;
 pub mod senders;
 pub mod sends;
 pub mod spool;

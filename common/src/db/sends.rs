@@ -1,18 +1,22 @@
 //! Sends: rows first, then a claim before each call to Twilio, then its outcome. One statement per change of state.
 
+mod cancel;
 mod claim;
 mod create;
 mod expire;
 mod finish;
+mod operator;
 mod reply;
 mod sweep;
 mod unknown;
 
+pub use cancel::{Canceled, cancel};
 pub(in crate::db) use claim::HORIZON;
 pub use claim::{Asked, Claimed, Claims, Pace, claim, opted_out};
 pub use create::{Created, IDEMPOTENCY_TTL, Idempotency, NewSend, Repeated, create, repeated};
 pub use expire::expire;
 pub use finish::{Outcome, finish};
+pub use operator::{Decided, Decision, Retried, Unsettled, Wanted, decide, retry, unsettled};
 pub use reply::{NewReply, create_replies};
 pub use sweep::abandon_claims;
 pub use unknown::{Absence, Search, Unresolved, absent, claimed_sids, park, take_unresolved, twin_under_way};

@@ -74,10 +74,16 @@ metrics! {
     SendsDeferred = "sends_deferred", Count;
     /// Sends of which it is not known whether Twilio took them.
     SendsUnknown = "sends_unknown", Count;
+    /// Late sends that Twilio had already, as after a restore of older data.
+    SendsFound = "sends_found", Count;
     /// Unknown sends of which it was found out whether Twilio took them.
     SendsResolved = "sends_resolved", Count;
     /// Unknown sends that are left to a person: somebody must decide.
     SendsParked = "sends_parked", Count;
+    /// Inbound messages found in Twilio's list, whose webhooks never came: somebody must look why.
+    InboundRecovered = "inbound_recovered", Count;
+    /// Statuses found in Twilio's list, whose callbacks never came.
+    StatusesRecovered = "statuses_recovered", Count;
     /// Sends that our own configuration made fail: somebody must act.
     SendsMisconfigured = "sends_misconfigured", Count;
     /// Senders that a sweep put on the queue since they had something to do.

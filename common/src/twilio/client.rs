@@ -7,6 +7,7 @@
 use super::form::Form;
 use super::message::Message;
 use super::send_error::SendError;
+use super::webhook::Media;
 use crate::clock;
 use crate::config::{Env, Secret};
 use crate::tls::{self, TlsError};
@@ -232,6 +233,28 @@ impl TwilioClient {
             self.config.base_url.join(next).ok().filter(|url| url.origin() == self.config.base_url.origin());
         let url = url.ok_or_else(|| unreadable(StatusCode::OK, "the next page is not at Twilio"))?;
         page_of(self.call(Method::GET, url, None).await?)
+    }
+
+    /// Lists the files of a message.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]. Reading again is always safe.
+    pub async fn media_of(&self, sid: &str) -> Result<Vec<Media>, SendError> {
+        let sid = utf8_percent_encode(sid, NON_ALPHANUMERIC);
+        let answer =
+            self.call(Method::GET, self.resource(&format!("Messages/{sid}/Media.json")), None).await?;
+        let listed = answer.json.get("media_list").and_then(Value::as_array);
+        let listed = listed.ok_or_else(|| unreadable(answer.status, "it is not a list of files"))?;
+        let file = |entry: &Value| {
+            // The resource without its `.json` is the file itself.
+            let path = entry.get("uri")?.as_str()?.trim_end_matches(".json");
+            Some(Media {
+                url: self.config.base_url.join(path).ok()?.into(),
+                content_type: entry.get("content_type").and_then(Value::as_str).map(str::to_owned),
+            })
+        };
+        Ok(listed.iter().filter_map(file).collect())
     }
 
     /// Asks for one message of the list, whatever it is: the cheapest call that shows whether Twilio answers and

@@ -21,4 +21,4 @@ pub use renewals::RenewalPolicy;
 pub use search::Sought;
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
-pub use webhook::{InboundSms, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};
+pub use webhook::{InboundSms, Media, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};

@@ -4,6 +4,7 @@
 //! <https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks>.
 
 use super::form::Form;
+use super::message::Message;
 use uuid::Uuid;
 
 /// The query parameter by which our own status callback URL carries our message's id.
@@ -97,6 +98,30 @@ impl InboundSms {
             opt_out_type: form.get("OptOutType").and_then(OptOutType::parse),
             error_code: form.number("ErrorCode"),
         })
+    }
+}
+
+impl InboundSms {
+    /// Reads an inbound message from Twilio's list, where its webhook never came; its files are listed apart.
+    #[must_use]
+    pub fn from_list(message: &Message, media: Vec<Media>) -> Self {
+        let text = |key: &str| {
+            let text = message.json.get(key).and_then(serde_json::Value::as_str);
+            text.filter(|text| !text.is_empty()).map(without_nul)
+        };
+        Self {
+            message_sid: without_nul(&message.sid),
+            account_sid: text("account_sid"),
+            from: text("from").unwrap_or_default(),
+            to: text("to").unwrap_or_default(),
+            body: text("body").unwrap_or_default(),
+            num_media: message.num_media,
+            media,
+            num_segments: message.num_segments,
+            messaging_service_sid: text("messaging_service_sid"),
+            opt_out_type: None,
+            error_code: message.error_code,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod renewals;
 mod sends;
 mod statements;
 mod statuses;
+mod tenants;
 
 use common::db::inbound::NewInbound;
 use serde_json::json;

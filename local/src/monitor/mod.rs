@@ -2,7 +2,7 @@
 //! remembers what it was asked and told, and fails as it is told to.
 //!
 //! - `GET /tenants/lookup?phone=…`, `PUT /tenants/{id}/language`: what the functions call;
-//! - `/stand-in/…` ([`control`]): tenants, faults and the calls so far, for people and tests, which no fault concerns;
+//! - `/stand-in/…` (`control.rs`): tenants, faults and the calls so far, for people and tests, which no fault concerns;
 //! - `/`: a page for the same, and what the health check calls, which faults do concern.
 
 mod control;

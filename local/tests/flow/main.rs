@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test")]
 
 mod callbacks;
+mod cancel;
 mod chaos;
 mod client;
 mod create_faults;
@@ -18,8 +19,10 @@ mod opt_out;
 mod oracle;
 mod outages;
 mod poison;
+mod reconcile;
 mod redelivery;
 mod restart;
+mod restored;
 mod second_creates;
 mod sender_killed;
 mod stack;

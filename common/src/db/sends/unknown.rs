@@ -97,17 +97,17 @@ pub async fn claimed_sids(db: &Db, sids: &[&str]) -> Result<HashSet<String>, DbE
 pub(crate) const TWIN_UNDER_WAY: &str = "
 select exists (
     select from sms_messages m join sms_messages twin on twin.conversation_id = m.conversation_id
-    where m.id = $1 and twin.id <> m.id and twin.claimed_at is not null
+    where m.id = $1 and twin.id <> m.id and (twin.id < m.id or not $2) and twin.claimed_at is not null
       and twin.message_content = m.message_content and twin.media = m.media)";
 
-/// Tells whether a message that looks the same to Twilio is being handed over this moment: what a list read before this
-/// has of them may be either's.
+/// Tells whether a message that looks the same to Twilio (an older one, if only these matter) is being handed over this
+/// moment: what a list read before this has of them may be either's.
 ///
 /// # Errors
 ///
 /// [`DbError`] when Postgres can't be read.
-pub async fn twin_under_way(db: &Db, message_id: Uuid) -> Result<bool, DbError> {
-    let params = [(&message_id as _, Type::UUID)];
+pub async fn twin_under_way(db: &Db, message_id: Uuid, older_only: bool) -> Result<bool, DbError> {
+    let params = [(&message_id as _, Type::UUID), (&older_only as _, Type::BOOL)];
     let rows = db.query_idempotent("look for a twin under way", TWIN_UNDER_WAY, &params).await?;
     Ok(rows.first().is_none_or(|row| row.get(0)))
 }

@@ -88,22 +88,21 @@ from taken where c.id = taken.id
 returning c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id,
     c.tenant_id is not null or c.tenant_candidates is not null, true";
 
-/// Takes the checks that are due, `limit` of them at most, and claims them until `now` plus `lease`; numbers that were
-/// never asked about only if their conversation was there at `unasked_since`.
+/// Takes the checks that were due at `due_at`, `limit` of them at most, and claims them `until` then; numbers that were never
+/// asked about only if their conversation was there at `unasked_since`.
 ///
 /// # Errors
 ///
 /// [`DbError`]: nothing is claimed, or it is found after the lease.
 pub async fn take_due(
     db: &Db,
-    now: Timestamp,
+    due_at: Timestamp,
     unasked_since: Timestamp,
-    lease: Duration,
+    until: Timestamp,
     limit: i64,
 ) -> Result<Vec<Checked>, DbError> {
-    let until = now + lease;
     let params = [
-        (&now as _, Type::TIMESTAMPTZ),
+        (&due_at as _, Type::TIMESTAMPTZ),
         (&unasked_since as _, Type::TIMESTAMPTZ),
         (&until as _, Type::TIMESTAMPTZ),
         (&limit as _, Type::INT8),

@@ -8,8 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 /// The queues whose URLs the function knows.
-const QUEUES: [&str; 4] =
-    ["INBOUND_QUEUE_URL", "STATUS_QUEUE_URL", "OUTBOUND_QUEUE_URL", "IDENTIFY_QUEUE_URL"];
+const QUEUES: [&str; 3] = ["INBOUND_QUEUE_URL", "STATUS_QUEUE_URL", "OUTBOUND_QUEUE_URL"];
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -33,7 +32,7 @@ impl Config {
     }
 
     /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`TwilioConfig`] read,
-    /// `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL`, `MONITOR_API_URL` (optional) and
+    /// `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL` and `MONITOR_API_URL` (both optional) and
     /// `HEALTH_CHECK_TIMEOUT_MS` (1000): how long each of the checks may take, all of them at once.
     ///
     /// # Errors
@@ -44,6 +43,7 @@ impl Config {
         let database = DatabaseConfig::for_answers(&mut env);
         let publisher = PublisherConfig::from_env(&mut env);
         let queue_urls = QUEUES.map(|name| env.url(name));
+        let identify_queue_url = env.optional_url("IDENTIFY_QUEUE_URL");
         let twilio = TwilioConfig::from_env(&mut env);
         let monitor = env.optional_url("MONITOR_API_URL");
         let check_timeout = env.millis("HEALTH_CHECK_TIMEOUT_MS", 1..=60_000, 1_000);
@@ -51,7 +51,11 @@ impl Config {
             Some(Self {
                 database: database?,
                 publisher: publisher?,
-                queue_urls: queue_urls.into_iter().map(|url| url.map(String::from)).collect::<Option<_>>()?,
+                queue_urls: queue_urls
+                    .into_iter()
+                    .chain(identify_queue_url?.map(Some))
+                    .map(|url| url.map(String::from))
+                    .collect::<Option<_>>()?,
                 twilio: twilio?,
                 monitor: monitor?,
                 check_timeout: check_timeout?,

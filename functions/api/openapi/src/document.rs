@@ -27,6 +27,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     paths(
         send_sms::handle,
         get_message::handle,
+        cancel_message::handle,
         get_conversation::handle,
         health::handle,
         openapi_json,

@@ -46,6 +46,15 @@ pub enum Finding {
     Absent,
 }
 
+/// Which messages that look the same, and are being handed over this moment, keep another one from being decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Twins {
+    /// All of them.
+    All,
+    /// Those that are older: of several that are looked for at once, one at least goes ahead.
+    Older,
+}
+
 /// Who looks, and where.
 #[derive(Debug, Clone, Copy)]
 pub struct Lookup<'a> {
@@ -55,6 +64,8 @@ pub struct Lookup<'a> {
     pub twilio: &'a TwilioClient,
     /// What follows from a failure that is found.
     pub renewals: &'a RenewalPolicy,
+    /// Which twins under way must be waited for.
+    pub twins: Twins,
 }
 
 impl Lookup<'_> {
@@ -96,7 +107,7 @@ impl Lookup<'_> {
     /// status. Tells whether it is.
     async fn adopt(&self, message_id: Uuid, found: &Message) -> Result<bool, DbError> {
         // Asked after the list was read: what is handed over later is not in it, what was handed over before has its SID.
-        if sends::twin_under_way(self.db, message_id).await? {
+        if sends::twin_under_way(self.db, message_id, self.twins == Twins::Older).await? {
             return Ok(false);
         }
         let now = clock::now();

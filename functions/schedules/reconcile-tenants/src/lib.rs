@@ -130,11 +130,18 @@ async fn check(
     request_id: &str,
     done: &mut Reconciled,
 ) -> Result<(), DbError> {
-    let begun = Instant::now();
+    // What becomes due meanwhile is the next run's: with short times a number would be asked about again and again.
+    let (begun, begun_at) = (Instant::now(), clock::now());
     while done.asked < app.per_run && begun.elapsed() < TIME_TO_BEGIN {
-        let now = clock::now();
         let limit = PAGE.min(i64::try_from(app.per_run - done.asked).unwrap_or(PAGE));
-        let due = tenants::take_due(app.identifier.db(), now, now - app.grace, LEASE, limit).await?;
+        let due = tenants::take_due(
+            app.identifier.db(),
+            begun_at,
+            begun_at - app.grace,
+            clock::now() + LEASE,
+            limit,
+        )
+        .await?;
         let (taken, limit) = (due.len(), usize::try_from(limit).unwrap_or(usize::MAX));
         done.asked += taken;
         page(app, monitor, request_id, due, done).await?;

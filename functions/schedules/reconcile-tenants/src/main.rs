@@ -12,10 +12,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let config = telemetry::or_exit(Config::from_env());
     let app = &telemetry::or_exit(App::init(config).await);
     let serve = async |event: LambdaEvent<Value>| {
-        let request_id = event.context.request_id.clone();
-        let span = telemetry::invocation(&event.context);
-        let run = Box::pin(reconcile_tenants::handle(app, &request_id));
-        run.instrument(span).await.map_err(lambda_runtime::Error::from)
+        let run = Box::pin(reconcile_tenants::handle(app, &event.context.request_id));
+        run.instrument(telemetry::invocation(&event.context)).await.map_err(lambda_runtime::Error::from)
     };
     lambda_runtime::run(service_fn(serve)).await
 }

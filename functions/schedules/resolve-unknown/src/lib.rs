@@ -18,7 +18,7 @@ use common::domain::renewal::Renewals;
 use common::telemetry::{self, Metric};
 use common::twilio::{ClientError, RenewalPolicy, Sender, Sought, TwilioClient, TwilioConfig};
 use futures::StreamExt;
-use lookup::{Finding, Lookup, LookupError, Missing};
+use lookup::{Finding, Lookup, LookupError, Missing, Twins};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -220,7 +220,7 @@ async fn look(app: &App, group: &[Unresolved], resolved: &mut Resolved) -> Resul
         proves_after: app.times.resolve_after,
         max_age: app.renewals.max_age(),
     };
-    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
+    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals, twins: Twins::All };
     let findings = lookup.find(&first.to, &sender, &missing).await?;
     for (unresolved, finding) in group.iter().zip(findings) {
         let span = telemetry::request(&unresolved.request_id);

@@ -5,7 +5,7 @@ use crate::{App, Kept};
 use common::clock;
 use common::config::Env;
 use common::db::sends::{self, NewReply};
-use common::domain::{auto_reply, language, phone::Sender, segments};
+use common::domain::{auto_reply, phone::Sender, segments};
 use common::queue::{Batch, DispatchMessage, WebhookMessage};
 use common::telemetry::{self, Metric};
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(crate) async fn answer(
 ) {
     let owed: Vec<&Kept> = stored
         .iter()
-        .filter(|(_, message)| {
+        .filter(|Kept { message, .. }| {
             let sender = Sender::from_twilio(&message.from_number);
             message.opt_out.is_none() && auto_reply::may_be_answered(&sender, &message.message_content)
         })
@@ -74,26 +74,26 @@ pub(crate) async fn answer(
     if owed.is_empty() {
         return;
     }
-    let new: Vec<NewReply> = owed.iter().map(|(_, message)| reply(replies, message)).collect();
+    let new: Vec<NewReply> = owed.iter().map(|kept| reply(replies, kept)).collect();
     match sends::create_replies(&app.db, &new, clock::now(), replies.period).await {
         Ok(created) => {
             telemetry::count(Metric::AutoReplies, created.len());
             enqueue(app, created).await;
         }
         Err(error) => {
-            for (record, _) in owed {
+            for Kept { record, .. } in owed {
                 batch.fail(&record.sqs_message_id, &record.request_id, &error);
             }
         }
     }
 }
 
-fn reply(replies: &AutoReplies, message: &common::db::inbound::NewInbound) -> NewReply {
-    let text = replies.text(language::detect(&message.message_content).language.as_str());
+fn reply(replies: &AutoReplies, kept: &Kept) -> NewReply {
+    let text = replies.text(&kept.language);
     let cost = segments::count(text);
     NewReply {
         id: clock::new_id(),
-        in_reply_to: message.twilio_sid.clone(),
+        in_reply_to: kept.message.twilio_sid.clone(),
         text: text.to_owned(),
         encoding: cost.encoding.as_str(),
         // 1600 characters are at most some 50 segments.

@@ -5,21 +5,18 @@
 
 mod auto_reply;
 mod identify;
+mod message;
 
 pub use auto_reply::AutoReplies;
 pub use identify::IdentifyQueue;
+pub use message::new_inbound;
 
-use common::clock;
 use common::config::{ConfigError, Env};
-use common::db::inbound::{self, NewInbound, OptOutChange, StoredInbound};
+use common::db::inbound::{self, NewInbound, StoredInbound};
 use common::db::{DatabaseConfig, Db, DbError};
-use common::domain::keywords::{self, Keyword, StopKind};
-use common::domain::language;
-use common::domain::phone::Sender;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
-use common::twilio::{Form, InboundSms, MessageSidMissing, OptOutType};
-use serde_json::json;
+use common::twilio::{Form, InboundSms, MessageSidMissing};
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -100,7 +97,7 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     let mut readable = Vec::with_capacity(batch.records.len());
     for record in std::mem::take(&mut batch.records) {
         match read(&record) {
-            Ok(message) => readable.push((record, message)),
+            Ok(message) => readable.push(Kept::new(record, message)),
             Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
         }
     }
@@ -111,24 +108,43 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     batch
 }
 
-/// A record with the message that it became.
-type Kept = (Record<WebhookMessage>, NewInbound);
+/// A record with the message that it became, and the language that its writer is to be answered in: what the conversation
+/// holds, and for a duplicate, of which Postgres tells nothing, what the text itself says.
+struct Kept {
+    record: Record<WebhookMessage>,
+    message: NewInbound,
+    language: String,
+}
+
+impl Kept {
+    fn new(record: Record<WebhookMessage>, message: NewInbound) -> Self {
+        let language = message.language.to_owned();
+        Self { record, message, language }
+    }
+
+    fn settle(&mut self, stored: &[StoredInbound]) {
+        if let Some(stored) = stored.iter().find(|stored| stored.twilio_sid == self.message.twilio_sid) {
+            self.language.clone_from(&stored.chosen_language);
+        }
+    }
+}
 
 /// Stores messages and returns those that are stored now, whether by this batch or an earlier one. If Postgres
 /// refuses one of them for what it holds, all are stored one by one, and that one fails alone.
-async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
+async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut kept: Vec<Kept>) -> Vec<Kept> {
     if kept.is_empty() {
         return kept;
     }
-    let messages: Vec<NewInbound> = kept.iter().map(|(_, message)| message.clone()).collect();
+    let messages: Vec<NewInbound> = kept.iter().map(|kept| kept.message.clone()).collect();
     match inbound::store(&app.db, &messages).await {
         Ok(stored) => {
             settle(app, &stored, &messages).await;
+            kept.iter_mut().for_each(|kept| kept.settle(&stored));
             kept
         }
         Err(error) if error.is_about_the_data() && kept.len() > 1 => store_one_by_one(app, batch, kept).await,
         Err(error) => {
-            for (record, _) in &kept {
+            for Kept { record, .. } in &kept {
                 batch.fail(&record.sqs_message_id, &record.request_id, &error);
             }
             Vec::new()
@@ -138,13 +154,14 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) ->
 
 async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
     let mut stored = Vec::with_capacity(kept.len());
-    for (record, message) in kept {
-        match inbound::store(&app.db, std::slice::from_ref(&message)).await {
+    for mut one in kept {
+        match inbound::store(&app.db, std::slice::from_ref(&one.message)).await {
             Ok(fresh) => {
-                settle(app, &fresh, std::slice::from_ref(&message)).await;
-                stored.push((record, message));
+                settle(app, &fresh, std::slice::from_ref(&one.message)).await;
+                one.settle(&fresh);
+                stored.push(one);
             }
-            Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+            Err(error) => batch.fail(&one.record.sqs_message_id, &one.record.request_id, &error),
         }
     }
     stored
@@ -183,47 +200,5 @@ fn read(record: &Record<WebhookMessage>) -> Result<NewInbound, MessageSidMissing
     let form = Form::from_urlencoded_lossy(webhook.form.as_bytes());
     let sms = InboundSms::read(&form)?;
     let raw = form.to_jsonb();
-    let detected = language::detect(&sms.body);
-    let opt_out = opt_out_change(&sms);
-    let media = sms.media.iter().map(|media| json!({"url": media.url, "content_type": media.content_type}));
-    Ok(NewInbound {
-        id: clock::new_id(),
-        conversation_id: clock::new_id(),
-        account_sid: sms.account_sid.unwrap_or_default(),
-        phone_number_canonical: Sender::from_twilio(&sms.from).canonical().to_owned(),
-        twilio_sid: sms.message_sid,
-        from_number: sms.from,
-        to_number: sms.to,
-        messaging_service_sid: sms.messaging_service_sid,
-        media: media.collect(),
-        message_content: sms.body,
-        raw_webhook_data: raw.value,
-        nul_removed: raw.nul_removed,
-        language: detected.language.as_str(),
-        // Hundredths, written as such: 0.99 rather than the nearest f32.
-        language_confidence: (f64::from(detected.confidence) * 100.0).round() / 100.0,
-        opt_out,
-        request_id: record.request_id.clone(),
-        received_at: webhook.received_at,
-    })
-}
-
-/// Reads a wish to opt out or in: Twilio's own word for it first, then the text.
-fn opt_out_change(sms: &InboundSms) -> Option<OptOutChange> {
-    let change =
-        |action, source, words: &str| Some(OptOutChange { action, source, words: Some(words.to_owned()) });
-    match sms.opt_out_type {
-        Some(OptOutType::Stop) => return change("opt_out", "opt_out_type", "STOP"),
-        Some(OptOutType::Start) => return change("opt_in", "opt_out_type", "START"),
-        Some(OptOutType::Help) => return None,
-        None => {}
-    }
-    let keyword = keywords::classify(&sms.body)?;
-    let keyword = if keywords::is_toll_free(&sms.to) { keyword.on_toll_free()? } else { keyword };
-    match keyword {
-        Keyword::Stop { words, kind: StopKind::Word } => change("opt_out", "keyword", &words),
-        Keyword::Stop { words, kind: StopKind::FreeText } => change("opt_out", "free_text", &words),
-        Keyword::Start { word } => change("opt_in", "keyword", word),
-        Keyword::Help => None,
-    }
+    Ok(new_inbound(sms, raw.value, raw.nul_removed, &record.request_id, webhook.received_at))
 }

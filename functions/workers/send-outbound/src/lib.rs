@@ -11,6 +11,7 @@
 mod pace;
 mod plan;
 mod send;
+mod verify;
 
 pub use plan::RetryPolicy;
 
@@ -23,6 +24,7 @@ use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
 use std::collections::HashSet;
+use std::time::Duration;
 use tracing::Instrument;
 
 /// What the function is told by its environment.
@@ -33,6 +35,7 @@ pub struct Config {
     callback_base_url: String,
     retry: RetryPolicy,
     renewals: RenewalPolicy,
+    verify_after: Duration,
     pace: Pace,
     publisher: PublisherConfig,
     queue_url: String,
@@ -50,7 +53,8 @@ impl Config {
 
     /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`] and
     /// [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status;
-    /// `OUTBOUND_QUEUE_URL`; and the pace:
+    /// `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it
+    /// is created; and the pace:
     /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
     /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses.
     ///
@@ -64,6 +68,7 @@ impl Config {
         let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
         let retry = RetryPolicy::from_env(&mut env);
         let renewals = RenewalPolicy::from_env(&mut env);
+        let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);
         let pace = pace::from_env(&mut env, retry.as_ref());
         let publisher = PublisherConfig::from_env(&mut env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
@@ -74,6 +79,7 @@ impl Config {
                 callback_base_url: base_urls?.into_iter().next()?,
                 retry: retry?,
                 renewals: renewals?,
+                verify_after: verify_after?,
                 pace: pace?,
                 publisher: publisher?,
                 queue_url: queue_url?.into(),
@@ -90,6 +96,7 @@ pub struct App {
     callback_base_url: String,
     retry: RetryPolicy,
     renewals: RenewalPolicy,
+    verify_after: Duration,
     pace: Pace,
     publisher: Publisher,
     queue_url: String,
@@ -122,6 +129,7 @@ impl App {
             callback_base_url: config.callback_base_url,
             retry: config.retry,
             renewals: config.renewals,
+            verify_after: config.verify_after,
             pace: config.pace,
             publisher: Publisher::new(config.publisher),
             queue_url: config.queue_url,

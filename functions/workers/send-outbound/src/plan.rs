@@ -88,7 +88,7 @@ impl RetryPolicy {
         self.max_age
     }
 
-    fn delay(&self, attempt: i32) -> Duration {
+    pub(crate) fn delay(&self, attempt: i32) -> Duration {
         let position = usize::try_from(attempt - 1).unwrap_or(0).min(self.delays.len().saturating_sub(1));
         self.delays.get(position).copied().unwrap_or(MAX_BACKOFF)
     }

@@ -1,12 +1,12 @@
 //! One message's way to Twilio, once it is ours.
 
-use crate::{App, pace, plan};
+use crate::{App, pace, plan, verify};
 use common::clock;
 use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
 use common::db::statuses;
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
-use common::twilio::{CreateMessage, Message, Retry, SendError, SendOutcome, Sender, status_callback_url};
+use common::twilio::{CreateMessage, Message, Retry, SendError, SendOutcome, status_callback_url};
 use std::time::Duration;
 
 /// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
@@ -14,6 +14,9 @@ const RECORD_TRIES: u32 = 5;
 
 /// Hands a message over and records what came of it, for the message and for its sender.
 pub(crate) async fn send(app: &App, claim: &Claimed) {
+    if let Some(outcome) = verify::instead_of_create(app, claim).await {
+        return record(app, claim, &outcome).await;
+    }
     let answer = create(app, claim).await;
     let outcome = match &answer {
         Ok(Answer::Took(message)) => Outcome::Accepted {
@@ -98,13 +101,9 @@ async fn create(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
 
 fn request(app: &App, claim: &Claimed) -> CreateMessage {
     let now = clock::now();
-    let sender = match (&claim.from, &claim.messaging_service_sid) {
-        (Some(number), _) => Sender::Number(number.clone()),
-        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
-    };
     CreateMessage {
         to: claim.to.clone(),
-        sender,
+        sender: verify::sender(claim),
         body: claim.message_content.clone(),
         media_urls: claim.media_urls.clone(),
         status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),

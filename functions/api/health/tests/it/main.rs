@@ -177,7 +177,7 @@ async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
     assert_eq!(
         error,
         "the environment is not usable: DATABASE_URL is missing; INBOUND_QUEUE_URL is missing; STATUS_QUEUE_URL is \
-         missing; OUTBOUND_QUEUE_URL is missing; IDENTIFY_QUEUE_URL is missing; TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
+         missing; OUTBOUND_QUEUE_URL is missing; TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
          MONITOR_API_URL is not a URL (relative URL without a base)"
     );
 }

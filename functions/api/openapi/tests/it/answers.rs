@@ -74,6 +74,7 @@ async fn what_the_functions_answer_is_what_the_document_says() {
         ("INBOUND_QUEUE_URL", &outbound),
         ("STATUS_QUEUE_URL", &outbound),
         ("OUTBOUND_QUEUE_URL", &outbound),
+        ("IDENTIFY_QUEUE_URL", &outbound),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("DATABASE_URL", &url),
     ];
@@ -106,6 +107,16 @@ async fn what_the_functions_answer_is_what_the_document_says() {
             message.call(ApiRequest::new("GET", "/messages/x").path_parameter("id", id).event()).await;
         assert_eq!(reply["statusCode"], status);
         contract.check("~1messages~1{id}/get", &reply);
+    }
+
+    let mut cancel = start("cancel-message", &environment).await;
+    for (id, status) in
+        [(id.as_str(), 200), (&id, 409), ("x", 400), ("01900000-0000-7000-8000-000000000001", 404)]
+    {
+        let request = ApiRequest::new("POST", "/messages/x/cancel").path_parameter("id", id);
+        let reply = cancel.call(request.event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1messages~1{id}~1cancel/post", &reply);
     }
 
     let mut conversation = start("get-conversation", &environment).await;

@@ -170,6 +170,23 @@ async fn a_run_is_bounded_and_the_next_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_asks_about_a_number_once_however_short_the_times() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    world.text(B, "en", 0.95).await;
+    world.knows(A, "T-1").await;
+    let hasty = [
+        ("TENANT_REFRESH_SECONDS", "0"),
+        ("TENANT_NO_MATCH_TTL_SECONDS", "0"),
+        ("TENANT_NO_MATCH_TTL_MAX_SECONDS", "0"),
+    ];
+    let mut function = world.function(&hasty).await;
+    for _ in 0..2 {
+        assert_eq!(runs(&mut function).await["asked"], 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_monitor_costs_a_run_little_and_everything_is_asked_about_when_it_is_back() {
     let world = World::start().await;
     Mock::given(any())

@@ -129,6 +129,26 @@ async fn automatic_replies_go_out_once_in_the_writers_language_and_never_to_mach
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_automatic_reply_is_in_the_conversations_language_when_the_text_has_none() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let texts = [
+        ("AUTO_REPLY_EN", "We are closed."),
+        ("AUTO_REPLY_ES", "Estamos cerrados."),
+        ("AUTO_REPLY_PERIOD_SECONDS", "1"),
+    ];
+    let mut function = start(&database, &sqs, &texts).await;
+    let mut event = batch(&[
+        "MessageSid=SM1&From=%2B18605550101&To=%2B15005550006&Body=Hola+buenas+tardes+mi+calentador+no+sirve",
+    ]);
+    assert!(failed(&function.call(event).await).is_empty());
+    database.client.batch_execute("update sms_conversations set auto_replied_at = null").await.unwrap();
+    event = batch(&["MessageSid=SM2&From=%2B18605550101&To=%2B15005550006&Body=12B"]);
+    assert!(failed(&function.call(event).await).is_empty());
+    let replies = "select string_agg(message_content, ' ') from sms_messages where direction = 'outbound'";
+    assert_eq!(database.scalar(replies).await, "Estamos cerrados. Estamos cerrados.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_sqs_does_not_take_waits_for_the_sweep() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;

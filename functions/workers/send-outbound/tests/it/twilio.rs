@@ -13,6 +13,8 @@ use tokio::sync::Semaphore;
 pub enum Reply {
     /// 201 with a SID of its own.
     Accept,
+    /// 200 with a page of a list.
+    List(Value),
     /// 201, once the test lets it through.
     Hold,
     /// This status, with Twilio's error JSON and perhaps a `Retry-After`.
@@ -99,14 +101,17 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
     };
     match reply {
         Reply::Accept => answer(&mut stream, 201, None, &created(&sid, &request), 0).await,
+        Reply::List(page) => answer(&mut stream, 200, None, &page, 0).await,
         Reply::Hold => {
             shared.gate.acquire().await.unwrap().forget();
             answer(&mut stream, 201, None, &created(&sid, &request), 0).await;
         }
         Reply::Refuse(status, code, retry_after) => {
             // Twilio's sentences quote numbers.
-            let sentence =
-                format!("The 'To' number {} is not a valid phone number.", request.value("To").unwrap());
+            let sentence = format!(
+                "The 'To' number {} is not a valid phone number.",
+                request.value("To").unwrap_or_default()
+            );
             let error =
                 json!({"code": code, "message": sentence, "more_info": "https://x", "status": status});
             answer(&mut stream, status, retry_after, &error, 0).await;

@@ -1,0 +1,168 @@
+//! Whose numbers conversations are with, and what that does to their languages.
+
+use crate::{inbound, now};
+use common::db::inbound::store;
+use common::db::tenants::{
+    CheckedNumber, Finding, Pace, claim, claim_pushes, record, settle_languages, told,
+};
+use jiff::ToSpan;
+use std::time::Duration;
+use testing::Database;
+use uuid::Uuid;
+
+const PACE: Pace = Pace {
+    refresh: Duration::from_secs(86_400),
+    no_match: Duration::from_secs(3_600),
+    no_match_max: Duration::from_secs(86_400),
+};
+const LEASE: Duration = Duration::from_secs(45);
+
+fn is_tenants(conversation_id: Uuid, tenant: &str) -> CheckedNumber {
+    let finding = Finding::Tenant { tenant_id: tenant.to_owned(), preference: None };
+    CheckedNumber { conversation_id, finding, request_id: "r-1".to_owned() }
+}
+
+#[tokio::test]
+async fn what_was_found_out_twice_is_kept_and_told_once() {
+    let database = Database::create().await;
+    let db = database.db();
+    let stored = store(&db, &[inbound("SM1", "+12025550123")]).await.unwrap();
+    let found = [is_tenants(stored[0].conversation_id, "T-1"), is_tenants(stored[0].conversation_id, "T-1")];
+    for _ in 0..2 {
+        let recorded = record(&db, &found, now(), &PACE).await.unwrap();
+        assert_eq!((recorded.len(), recorded[0].tenant_id.as_deref()), (1, Some("T-1")));
+        settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap();
+    }
+    assert_eq!(
+        database
+            .scalar("select count(*) from sms_events where event_type = 'conversation.tenant_identified'")
+            .await,
+        "1"
+    );
+    assert_eq!(
+        database.scalar("select tenant_identified_at = '2026-11-01T12:00:00Z' and tenant_next_check_at = '2026-11-02T12:00:00Z' from sms_conversations").await,
+        "t"
+    );
+}
+
+#[tokio::test]
+async fn a_check_is_one_functions_until_its_lease_is_over() {
+    let database = Database::create().await;
+    let db = database.db();
+    let stored = store(&db, &[inbound("SM1", "+12025550123"), inbound("SM2", "40404")]).await.unwrap();
+    let ids: Vec<Uuid> = stored.iter().map(|stored| stored.conversation_id).collect();
+    let due = async |at| {
+        let claimed = claim(&db, &ids, at, LEASE).await.unwrap();
+        let due = claimed.iter().filter(|checked| checked.is_due);
+        due.map(|checked| checked.phone_number_canonical.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(due(now()).await, ["+12025550123"], "a short code is nobody's");
+    assert!(due(now() + 44.seconds()).await.is_empty());
+    assert_eq!(due(now() + 45.seconds()).await, ["+12025550123"]);
+}
+
+#[tokio::test]
+async fn a_language_decided_while_another_is_told_is_told_next() {
+    let database = Database::create().await;
+    let db = database.db();
+    let tenants = ["T-1".to_owned()];
+    let pushes = async |at| claim_pushes(&db, Some(&tenants), at, Duration::from_secs(60), 10).await.unwrap();
+    let mut message = inbound("SM1", "+12025550123");
+    message.language = "es";
+    let stored = store(&db, &[message]).await.unwrap();
+    record(&db, &[is_tenants(stored[0].conversation_id, "T-1")], now(), &PACE).await.unwrap();
+    settle_languages(&db, &tenants, now(), 0.7).await.unwrap();
+    let first = pushes(now()).await;
+    assert_eq!((first.len(), first[0].language.as_str()), (1, "es"));
+    let mut message = inbound("SM2", "+12025550123");
+    message.received_at = now() + 1.minute();
+    store(&db, &[message]).await.unwrap();
+    settle_languages(&db, &tenants, now() + 1.second(), 0.7).await.unwrap();
+    assert!(pushes(now() + 2.seconds()).await.is_empty(), "two at once could overtake each other");
+    told(&db, &first[0], now() + 3.seconds(), true).await.unwrap();
+    let next = pushes(now() + 3.seconds()).await;
+    assert_eq!(next[0].language, "en");
+    told(&db, &next[0], now() + 4.seconds(), true).await.unwrap();
+    assert!(pushes(now() + 1.hour()).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_findings_and_languages_meet_without_harm() {
+    let database = Database::create().await;
+    let numbers: Vec<String> = (0..10).map(|n| format!("+1202555{:04}", 1000 + n)).collect();
+    let first: Vec<_> =
+        numbers.iter().enumerate().map(|(n, from)| inbound(&format!("SM{n}"), from)).collect();
+    let stored = store(&database.db(), &first).await.unwrap();
+    let found: Vec<_> = stored.iter().map(|stored| is_tenants(stored.conversation_id, "T-1")).collect();
+    let runs: Vec<_> = (0..24)
+        .map(|run: i64| {
+            let (db, mut found, numbers) = (database.db(), found.clone(), numbers.clone());
+            tokio::spawn(async move {
+                if run % 2 == 1 {
+                    found.reverse();
+                }
+                let at = now() + run.minutes();
+                let mut messages: Vec<_> = numbers
+                    .iter()
+                    .enumerate()
+                    .map(|(n, from)| {
+                        let mut message = inbound(&format!("SM{run}-{n}"), from);
+                        message.language = ["en", "es", "pt"][(run % 3) as usize];
+                        message.language_confidence = [0.95, 0.8, 0.6, 0.9][(n + run as usize) % 4];
+                        message.received_at = at;
+                        message
+                    })
+                    .collect();
+                if run % 4 < 2 {
+                    messages.reverse();
+                }
+                match run % 3 {
+                    0 => _ = store(&db, &messages).await.unwrap(),
+                    1 => _ = record(&db, &found, at, &PACE).await.unwrap(),
+                    _ => {
+                        store(&db, &messages).await.unwrap();
+                        settle_languages(&db, &["T-1".to_owned()], at, 0.7).await.unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for run in runs {
+        run.await.unwrap();
+    }
+    let db = database.db();
+    settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap();
+    assert!(
+        settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap().is_empty(),
+        "it is settled"
+    );
+    assert_eq!(
+        database
+            .scalar(
+                "select count(*) from sms_conversations where tenant_id = 'T-1' and language_strength = 3"
+            )
+            .await,
+        "10"
+    );
+    assert_eq!(
+        database
+            .scalar("select count(*) from sms_events where event_type = 'conversation.tenant_identified'")
+            .await,
+        "10"
+    );
+}
+
+#[tokio::test]
+async fn functions_of_the_version_before_store_messages_beside_this_one() {
+    let database = Database::create().await;
+    let before = "select count(*) from sms_store_inbound(
+        array[gen_random_uuid()], array[gen_random_uuid()], array['AC1'], array['+12025550123'], array['SM1'],
+        array['+12025550123'], array['+15550100'], array[null::text], array['hola'], array['[]'::jsonb], array['{}'::jsonb],
+        array[false], array['es'], array[0.95::float8], array[null::text], array[null::text], array[null::text],
+        array['r-1'], array[now()])";
+    assert_eq!(database.scalar(before).await, "1");
+    let held = "select message_count || ' ' || language_detected from sms_conversations";
+    assert_eq!(database.scalar(held).await, "1 unknown");
+    store(&database.db(), &[inbound("SM2", "+12025550123")]).await.unwrap();
+    assert_eq!(database.scalar(held).await, "2 en");
+}

@@ -1,0 +1,15 @@
+//! POST /messages/{id}/cancel
+//!
+//! The whole function is `cancel_message::handle`; this file starts it.
+
+use cancel_message::{App, Config};
+use common::{http, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("cancel-message");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(&config));
+    app.warm_up().await;
+    http::run(async |request| cancel_message::handle(&app, request).await).await
+}

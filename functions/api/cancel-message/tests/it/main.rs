@@ -1,0 +1,151 @@
+//! The built binary, through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use common::clock;
+use common::db::sends::{self, Asked, NewSend, Pace};
+use serde_json::{Value, json};
+use testing::{ApiRequest, Database, Function, body, refusal};
+use uuid::Uuid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_cancel-message");
+
+async fn world() -> (Function, Database) {
+    let database = Database::create().await;
+    (Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await, database)
+}
+
+/// Stores a message to be sent, in this state.
+async fn message(database: &Database, changes: &str) -> Uuid {
+    let send = NewSend {
+        id: clock::new_id(),
+        conversation_id: clock::new_id(),
+        account_sid: "AC1".to_owned(),
+        to: "+12025550143".to_owned(),
+        to_original: "+12025550143".to_owned(),
+        from: Some("+15005550006".to_owned()),
+        messaging_service_sid: None,
+        message_content: "rent is due".to_owned(),
+        media: json!([]),
+        encoding: "GSM-7",
+        segments: 1,
+        priority: "normal",
+        workflow_type: None,
+        workflow_id: None,
+        metadata: None,
+        send_at: None,
+        send_before: None,
+        api_key_id: Uuid::nil(),
+        request_id: "r-1".to_owned(),
+        created_at: clock::now(),
+    };
+    sends::create(&database.db(), &send, None).await.unwrap();
+    let change = format!("update sms_messages set {changes} where id = '{}'", send.id);
+    database.client.batch_execute(&change).await.unwrap();
+    send.id
+}
+
+fn cancel(id: &str) -> ApiRequest {
+    ApiRequest::new("POST", &format!("/messages/{id}/cancel"))
+        .scopes("messages:send")
+        .path_parameter("id", id)
+}
+
+async fn status(database: &Database, id: Uuid) -> String {
+    database.scalar(&format!("select delivery_status from sms_messages where id = '{id}'")).await
+}
+
+#[tokio::test]
+async fn what_waits_is_canceled_whether_its_time_has_come_or_not() {
+    let (mut function, database) = world().await;
+    for changes in ["error_code = null", "next_attempt_at = now() + interval '1 day'", "error_code = '30003'"]
+    {
+        let id = message(&database, changes).await;
+        let reply = function.call(cancel(&id.to_string()).event()).await;
+        assert_eq!(
+            (&reply["statusCode"], body(&reply)),
+            (&json!(200), json!({"id": id, "status": "canceled"}))
+        );
+        assert_eq!(status(&database, id).await, "canceled");
+        let later = clock::now() + jiff::SignedDuration::from_hours(30);
+        let claims =
+            sends::claim(&database.db(), &Asked::messages(&[id]), &Pace::default(), later).await.unwrap();
+        assert!(claims.claimed.is_empty() && claims.refused.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_was_or_may_have_been_handed_over_or_has_ended_is_refused_with_the_reason() {
+    let (mut function, database) = world().await;
+    for (changes, kept, reason) in [
+        ("claimed_at = now()", "pending", "the message is being handed to Twilio"),
+        (
+            "delivery_status = 'unknown'",
+            "unknown",
+            "the message may have been handed to Twilio: that is being found out",
+        ),
+        ("delivery_status = 'queued', twilio_sid = 'SM1'", "queued", "the message was handed to Twilio"),
+        ("delivery_status = 'delivered'", "delivered", "the message is delivered"),
+        ("delivery_status = 'undelivered'", "undelivered", "the message has failed"),
+        ("delivery_status = 'failed'", "failed", "the message has failed"),
+        ("delivery_status = 'canceled'", "canceled", "the message is canceled already"),
+        (
+            "direction = 'inbound', delivery_status = 'received', twilio_sid = 'SM2'",
+            "received",
+            "the message came in: there is nothing to cancel",
+        ),
+    ] {
+        let id = message(&database, changes).await;
+        let reply = function.call(cancel(&id.to_string()).event()).await;
+        assert_eq!(reply["statusCode"], 409, "{changes}");
+        let error: Value = body(&reply)["error"].clone();
+        assert_eq!((&error["code"], &error["message"]), (&json!("sms.conflict"), &json!(reason)));
+        assert_eq!(status(&database, id).await, kept);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_400_an_unknown_one_404_and_the_key_needs_its_scope() {
+    let (mut function, _database) = world().await;
+    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
+    assert_eq!(refusal(&function.call(event).await), "404 sms.not_found");
+    let reply = function.call(cancel("SM1").event()).await;
+    assert_eq!(refusal(&reply), "400 sms.validation_error\n  id: is not a UUID");
+    let reply = function.call(cancel("SM1").scopes("messages:read").event()).await;
+    assert_eq!(refusal(&reply), "403 sms.forbidden");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_waits_for_who_holds_the_row_and_then_loses_to_a_claim() {
+    let (mut function, database) = world().await;
+    let id = message(&database, "error_code = null").await;
+    let hold = format!("begin; update sms_messages set claimed_at = now() where id = '{id}'");
+    database.client.batch_execute(&hold).await.unwrap();
+    let event = cancel(&id.to_string()).event();
+    let (reply, ()) = tokio::join!(function.call(event), async {
+        let waiting = "select count(*) from pg_stat_activity, pg_stat_clear_snapshot()
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        testing::eventually("the cancel waits", async || {
+            (database.scalar(waiting).await == "1").then_some(())
+        })
+        .await;
+        database.client.batch_execute("commit").await.unwrap();
+    });
+    assert_eq!(reply["statusCode"], 409);
+    assert_eq!(status(&database, id).await, "pending");
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_away_is_503_and_nothing_is_canceled() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://u@{}/x", nobody.local_addr().unwrap());
+    drop(nobody);
+    let mut function = Function::start(BINARY, &[("DATABASE_URL", &url)]).await;
+    let reply = function.call(cancel("01900000-0000-7000-8000-0000000000aa").event()).await;
+    assert_eq!(refusal(&reply), "503 sms.unavailable");
+}
+
+#[tokio::test]
+async fn a_missing_environment_stops_the_function_at_start() {
+    let log = Function::start(BINARY, &[]).await.ended().await;
+    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+}

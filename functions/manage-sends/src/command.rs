@@ -1,0 +1,151 @@
+//! What an operator asks for.
+
+use common::db::sends::{Decision, Wanted};
+use common::http::{Fields, ValidationError};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// How many messages one command concerns at most.
+const MAX_MESSAGES: u64 = 1_000;
+/// How many messages a command concerns unless it says otherwise.
+const DEFAULT_LIMIT: u64 = 100;
+
+/// What an operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Say what became of a message whose outcome is unknown.
+    Decide {
+        /// Which one.
+        message_id: Uuid,
+        /// What became of it.
+        decision: Decision,
+    },
+    /// Try failed messages again, by their ids.
+    RetryThese(Vec<Uuid>),
+    /// Try failed messages again, by what they failed of, and when they were asked for.
+    RetryMatching(Wanted),
+    /// List messages.
+    List(Wanted),
+}
+
+impl Command {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    ///
+    /// [`ValidationError`] with every field at fault.
+    pub fn from_payload(payload: Value) -> Result<Self, ValidationError> {
+        let mut fields = Fields::from_value(payload)?;
+        let action = fields.text("action");
+        let command = match action.as_deref() {
+            Some("decide") => decide(&mut fields),
+            Some("retry") => retry(&mut fields),
+            Some("list") => list(&mut fields),
+            _ => return Err(ValidationError::field("action", "must be decide, retry or list")),
+        };
+        fields.finish_with(command)
+    }
+}
+
+fn decide(fields: &mut Fields) -> Option<Command> {
+    let message_id = fields.id("message_id");
+    if message_id.is_none() {
+        fields.missing("message_id");
+    }
+    let was = fields.text("was");
+    let twilio_sid = fields.text("twilio_sid");
+    if twilio_sid.as_deref().is_some_and(|sid| !is_message_sid(sid)) {
+        fields.problem("twilio_sid", "is not SM or MM and 32 hexadecimal digits");
+    }
+    let decision = match was.as_deref() {
+        Some("sent") => Some(Decision::Sent { twilio_sid }),
+        Some("not_sent") => {
+            if twilio_sid.is_some() {
+                fields.problem("twilio_sid", "can't be given for what was not sent");
+            }
+            Some(Decision::NotSent)
+        }
+        _ => {
+            fields.problem("was", "must be sent or not_sent");
+            None
+        }
+    };
+    Some(Command::Decide { message_id: message_id?, decision: decision? })
+}
+
+fn is_message_sid(sid: &str) -> bool {
+    let digits = sid.strip_prefix("SM").or_else(|| sid.strip_prefix("MM"));
+    digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn retry(fields: &mut Fields) -> Option<Command> {
+    let ids = fields.texts("message_ids");
+    let error_code = fields.text("error_code");
+    match (ids, error_code) {
+        (Some(_), Some(_)) => {
+            fields.problem("error_code", "can't be given together with message_ids");
+            None
+        }
+        (Some(ids), None) => these(fields, &ids).map(Command::RetryThese),
+        (None, Some(code)) => {
+            let wanted = wanted(fields, None, Some(code))?;
+            if wanted.since.is_none() {
+                fields.missing("since");
+            }
+            Some(Command::RetryMatching(wanted))
+        }
+        (None, None) => {
+            fields.missing("message_ids");
+            None
+        }
+    }
+}
+
+fn these(fields: &mut Fields, texts: &[String]) -> Option<Vec<Uuid>> {
+    if texts.is_empty() || texts.len() as u64 > MAX_MESSAGES {
+        fields.problem("message_ids", format!("must hold between 1 and {MAX_MESSAGES} ids"));
+        return None;
+    }
+    let mut ids = Vec::with_capacity(texts.len());
+    for (position, text) in texts.iter().enumerate() {
+        match text.parse() {
+            Ok(id) => ids.push(id),
+            Err(_) => fields.problem(format!("message_ids[{position}]"), "is not a UUID"),
+        }
+    }
+    Some(ids)
+}
+
+fn list(fields: &mut Fields) -> Option<Command> {
+    let status = match fields.required_text("status").as_deref() {
+        Some("unknown") => Some("unknown"),
+        Some("failed") => Some("failed"),
+        Some("undelivered") => Some("undelivered"),
+        Some(_) => {
+            fields.problem("status", "must be unknown, failed or undelivered");
+            None
+        }
+        None => None,
+    };
+    let error_code = fields.text("error_code");
+    wanted(fields, status, error_code).map(Command::List)
+}
+
+fn wanted(fields: &mut Fields, status: Option<&'static str>, error_code: Option<String>) -> Option<Wanted> {
+    let since = fields.instant("since");
+    let until = fields.instant("until");
+    if since.zip(until).is_some_and(|(since, until)| until <= since) {
+        fields.problem("until", "is not after since");
+    }
+    let limit = match fields.take("limit") {
+        None => DEFAULT_LIMIT,
+        Some(value) => match value.as_u64().filter(|limit| (1..=MAX_MESSAGES).contains(limit)) {
+            Some(limit) => limit,
+            None => {
+                fields.problem("limit", format!("must be a whole number from 1 to {MAX_MESSAGES}"));
+                return None;
+            }
+        },
+    };
+    Some(Wanted { status, error_code, since, until, limit: i64::try_from(limit).ok()? })
+}

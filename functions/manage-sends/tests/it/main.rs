@@ -1,0 +1,230 @@
+//! The built binary, through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+
+use common::clock;
+use common::db::sends::{self, Asked, NewSend, Pace};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use testing::{Database, Function, Outcome};
+use uuid::Uuid;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_manage-sends");
+const SID: &str = "SM0123456789abcdef0123456789abcdef";
+
+async fn start(database: &Database) -> Function {
+    Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await
+}
+
+async fn refused(function: &mut Function, payload: Value) -> String {
+    match function.invoke(payload).await {
+        Outcome::Error(error) => error["errorMessage"].as_str().unwrap().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Stores a message of an hour ago in this state, with an attempt of this outcome.
+async fn message(database: &Database, to: &str, changes: &str, outcome: &str) -> Uuid {
+    let at = clock::now() - SignedDuration::from_hours(1);
+    let send = NewSend {
+        id: clock::new_id(),
+        conversation_id: clock::new_id(),
+        account_sid: "AC1".to_owned(),
+        to: to.to_owned(),
+        to_original: to.to_owned(),
+        from: Some("+15005550006".to_owned()),
+        messaging_service_sid: None,
+        message_content: "rent is due".to_owned(),
+        media: json!([]),
+        encoding: "GSM-7",
+        segments: 1,
+        priority: "normal",
+        workflow_type: None,
+        workflow_id: None,
+        metadata: None,
+        send_at: None,
+        send_before: None,
+        api_key_id: Uuid::nil(),
+        request_id: "r-1".to_owned(),
+        created_at: at,
+    };
+    sends::create(&database.db(), &send, None).await.unwrap();
+    let change = format!(
+        "update sms_messages set {changes} where id = '{id}';
+         insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, detail, started_at, finished_at)
+         select gen_random_uuid(), id, 1, '{outcome}', twilio_sid, 'as it was', '{at}', '{at}'
+         from sms_messages where id = '{id}'",
+        id = send.id
+    );
+    database.client.batch_execute(&change).await.unwrap();
+    send.id
+}
+
+async fn state(database: &Database, id: Uuid) -> String {
+    let sql = format!(
+        "select concat_ws(' ', m.delivery_status, coalesce(m.twilio_sid, '-'), coalesce(m.error_code, '-'),
+             a.outcome, a.twilio_sid, case when m.parked_at is not null then 'parked' end)
+         from sms_messages m join sms_send_attempts a on a.message_id = m.id where m.id = '{id}'"
+    );
+    database.scalar(&sql).await
+}
+
+const UNKNOWN: &str = "delivery_status = 'unknown', parked_at = now()";
+
+#[tokio::test]
+async fn what_an_operator_knows_of_an_unknown_message_settles_it() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let cases = [
+        (json!({"was": "sent", "twilio_sid": SID}), "queued", format!("queued {SID} - accepted {SID}")),
+        (json!({"was": "sent"}), "sent", "sent - - accepted".to_owned()),
+        (json!({"was": "not_sent"}), "pending", "pending - - not_processed".to_owned()),
+    ];
+    for (mut payload, status, expected) in cases {
+        let id = message(&database, "+12025550143", UNKNOWN, "unknown").await;
+        payload["action"] = "decide".into();
+        payload["message_id"] = id.to_string().into();
+        let answer = function.call(payload.clone()).await;
+        assert_eq!(answer, json!({"message_id": id, "status": status}));
+        assert_eq!(state(&database, id).await, expected);
+        let again = refused(&mut function, payload).await;
+        assert_eq!(again, format!("message {id} is {status}: there is nothing to decide"));
+    }
+    let due =
+        "select count(*) from sms_messages where delivery_status = 'pending' and next_attempt_at <= now()";
+    assert_eq!(database.scalar(due).await, "1", "what was not sent is sent again");
+}
+
+#[tokio::test]
+async fn what_was_not_sent_in_its_time_has_failed() {
+    let database = Database::create().await;
+    let late = format!("{UNKNOWN}, send_before = now() - interval '1 minute'");
+    let id = message(&database, "+12025550143", &late, "unknown").await;
+    let payload = json!({"action": "decide", "message_id": id.to_string(), "was": "not_sent"});
+    start(&database).await.call(payload).await;
+    assert_eq!(state(&database, id).await, "failed - retries_exhausted not_processed");
+}
+
+#[tokio::test]
+async fn a_sid_of_another_message_is_refused() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let sent = format!("delivery_status = 'sent', twilio_sid = '{SID}'");
+    message(&database, "+12025550143", &sent, "accepted").await;
+    let id = message(&database, "+12025550143", UNKNOWN, "unknown").await;
+    let payload = json!({"action": "decide", "message_id": id.to_string(), "was": "sent", "twilio_sid": SID});
+    assert_eq!(refused(&mut function, payload).await, "twilio_sid belongs to another message");
+    assert_eq!(state(&database, id).await, "unknown - - unknown parked");
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_unless_they_arrived_or_opted_out() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let failed =
+        "delivery_status = 'undelivered', error_code = '30007', twilio_sid = 'SM1', send_before = created_at";
+    let again = message(&database, "+12025550143", failed, "accepted").await;
+    let arrived = message(&database, "+12025550143", "delivery_status = 'failed'", "rejected").await;
+    let stopped = message(&database, "+12025550144", "delivery_status = 'failed'", "rejected").await;
+    let sent = message(&database, "+12025550143", "delivery_status = 'sent'", "accepted").await;
+    let nobody = Uuid::nil();
+    let told = format!(
+        "insert into sms_message_status_events (id, message_id, twilio_sid, event_status, raw_webhook_data, created_at)
+         values (gen_random_uuid(), '{arrived}', 'SM9', 'delivered', '{{}}', now());
+         update sms_conversations set opted_out_at = now() where phone_number_canonical = '+12025550144'"
+    );
+    database.client.batch_execute(&told).await.unwrap();
+    let ids = [again, arrived, stopped, sent, nobody].map(|id| id.to_string());
+    let answer = function.call(json!({"action": "retry", "message_ids": ids})).await;
+    assert_eq!(
+        answer,
+        json!({"retried": [again], "refused": [
+            {"message_id": arrived, "reason": "it was delivered"},
+            {"message_id": stopped, "reason": "its recipient has opted out"},
+            {"message_id": sent, "reason": "it has not failed"},
+            {"message_id": nobody, "reason": "there is no such message"},
+        ]})
+    );
+    assert_eq!(state(&database, again).await, "pending - - accepted SM1", "its attempt stays");
+    let (asked, pace) = (Asked::messages(&[again]), Pace::default());
+    let claims = sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap();
+    assert_eq!(claims.claimed[0].attempt_number, 2);
+    assert_eq!(database.scalar("select send_before is null from sms_messages where twilio_sid is null and delivery_status = 'pending'").await, "t");
+}
+
+#[tokio::test]
+async fn failures_are_found_by_their_code_and_time_as_many_as_wanted() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let blocked = "delivery_status = 'failed', error_code = '30007'";
+    let first = message(&database, "+12025550143", blocked, "rejected").await;
+    let second = message(&database, "+12025550144", blocked, "rejected").await;
+    message(&database, "+12025550145", "delivery_status = 'failed', error_code = '30006'", "rejected").await;
+    let since = (clock::now() - SignedDuration::from_hours(2)).to_string();
+    let early = (clock::now() - SignedDuration::from_mins(90)).to_string();
+    let retry = |limit: u32, until: Option<&str>| json!({"action": "retry", "error_code": "30007", "since": since, "until": until, "limit": limit});
+    let nothing = function.call(retry(10, Some(&early))).await;
+    assert_eq!(nothing, json!({"retried": [], "refused": []}));
+    assert_eq!(function.call(retry(1, None)).await["retried"], json!([first]));
+    assert_eq!(function.call(retry(10, None)).await["retried"], json!([second]));
+}
+
+#[tokio::test]
+async fn what_is_unknown_or_failed_is_listed_without_texts_and_numbers() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let id = message(&database, "+12025550143", UNKNOWN, "unknown").await;
+    message(&database, "+12025550143", "delivery_status = 'failed'", "rejected").await;
+    let listed = function.call(json!({"action": "list", "status": "unknown"})).await;
+    let messages = listed["messages"].as_array().unwrap();
+    assert_eq!((messages.len(), &messages[0]["id"]), (1, &json!(id)));
+    assert_eq!((&messages[0]["attempts"], &messages[0]["detail"]), (&json!(1), &json!("as it was")));
+    assert!(messages[0]["parked_at"].is_string());
+    assert!(!listed.to_string().contains("5550143") && !listed.to_string().contains("rent"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_payload_that_is_not_valid_is_refused_with_every_field_and_its_reason() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let nobody = Uuid::nil().to_string();
+    let cases = [
+        (json!("list"), "request body is not a JSON object"),
+        (json!({}), "action must be decide, retry or list"),
+        (json!({"action": "decide"}), "message_id is missing; was must be sent or not_sent"),
+        (
+            json!({"action": "decide", "message_id": "7", "was": "lost", "twilio_sid": "SM1", "x": 1}),
+            "message_id is not a UUID; twilio_sid is not SM or MM and 32 hexadecimal digits; \
+             was must be sent or not_sent; x is not a field of this request",
+        ),
+        (
+            json!({"action": "decide", "message_id": nobody, "was": "not_sent", "twilio_sid": SID}),
+            "twilio_sid can't be given for what was not sent",
+        ),
+        (json!({"action": "retry"}), "message_ids is missing"),
+        (json!({"action": "retry", "message_ids": []}), "message_ids must hold between 1 and 1000 ids"),
+        (json!({"action": "retry", "message_ids": ["7"]}), "message_ids[0] is not a UUID"),
+        (
+            json!({"action": "retry", "message_ids": [nobody], "error_code": "30007"}),
+            "error_code can't be given together with message_ids",
+        ),
+        (json!({"action": "retry", "error_code": "30007"}), "since is missing"),
+        (
+            json!({"action": "retry", "error_code": "30007", "since": "2026-11-02T00:00:00Z", "until": "2026-11-01T00:00:00Z", "limit": 0}),
+            "until is not after since; limit must be a whole number from 1 to 1000",
+        ),
+        (json!({"action": "list"}), "status is missing"),
+        (json!({"action": "list", "status": "sent"}), "status must be unknown, failed or undelivered"),
+    ];
+    for (payload, problems) in cases {
+        let message = format!("the payload is not valid: {problems}");
+        assert_eq!(refused(&mut function, payload.clone()).await, message, "{payload}");
+    }
+    let payload = json!({"action": "decide", "message_id": nobody, "was": "sent"});
+    assert_eq!(refused(&mut function, payload).await, format!("there is no outbound message {nobody}"));
+}
+
+#[tokio::test]
+async fn a_missing_environment_stops_the_function_at_start() {
+    let log = Function::start(BINARY, &[]).await.ended().await;
+    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+}

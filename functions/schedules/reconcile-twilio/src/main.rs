@@ -1,0 +1,14 @@
+//! Invoked by EventBridge Scheduler, or by a person who names a window of time.
+//!
+//! The whole function is `reconcile_twilio::handle`; this file starts it.
+
+use common::{invoke, telemetry};
+use reconcile_twilio::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("reconcile-twilio");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config));
+    invoke::run("NotReconciled", async |payload| reconcile_twilio::handle(&app, payload).await).await
+}
