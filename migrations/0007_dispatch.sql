@@ -13,6 +13,9 @@ create table sms_senders (
     wake_at     timestamptz
 );
 
+-- Where the recipient's clock is (an IANA name), when that is known better than by the number.
+alter table sms_conversations add column time_zone text;
+
 -- What may be handed over next: of one sender, by priority, the longest due first. The expression is the sender that
 -- send-outbound names to Twilio.
 create index sms_messages_to_dispatch
@@ -220,4 +223,49 @@ begin
         update sms_senders s set ready_at = ready, held_until = hold_end, wake_at = wake
         where s.sender = held.sender;
     end loop;
+end $$;
+
+-- The gate between a STOP and a call to Twilio: a STOP is recorded under a lock of its conversation that calls which are
+-- about to begin share. Not the conversation's row: every message that comes in or is asked for would wait for Twilio.
+-- The locks end with their transactions, so they suit a transaction pooler; whoever takes several takes them in the
+-- order of their keys.
+--
+-- Waits for a STOP that is just being committed, and returns the messages whose recipients have not opted out. Nobody of
+-- them can until the caller's transaction ends.
+create function sms_pass_stop_gate(message_ids uuid[]) returns table (message_id uuid) language plpgsql as $$
+#variable_conflict use_column
+declare
+    gate bigint;
+begin
+    for gate in
+        select distinct uuid_hash_extended(m.conversation_id, 0) from sms_messages m where m.id = any(message_ids) order by 1
+    loop
+        perform pg_advisory_xact_lock_shared(gate);
+    end loop;
+    -- With a snapshot of its own, which sees what was waited for.
+    return query
+    select m.id from sms_messages m join sms_conversations c on c.id = m.conversation_id
+    where m.id = any(message_ids) and c.opted_out_at is null;
+end $$;
+
+-- As before, behind the gate.
+create or replace function sms_conversation_opt_out() returns trigger language plpgsql as $$
+declare
+    gate bigint;
+begin
+    for gate in
+        select distinct uuid_hash_extended(conversation_id, 0) from inserted where action = 'opt_out' order by 1
+    loop
+        perform pg_advisory_xact_lock(gate);
+    end loop;
+    with latest as (
+        select distinct on (conversation_id) conversation_id, action, created_at
+        from sms_opt_out_events
+        where conversation_id in (select conversation_id from inserted)
+        order by conversation_id, created_at desc, id desc
+    )
+    update sms_conversations c
+    set opted_out_at = case when latest.action = 'opt_out' then coalesce(c.opted_out_at, latest.created_at) end
+    from latest where c.id = latest.conversation_id;
+    return null;
 end $$;

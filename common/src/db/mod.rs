@@ -8,6 +8,7 @@ pub mod api_keys;
 mod connect;
 pub mod conversations;
 mod error;
+mod held;
 pub mod inbound;
 pub mod maintenance;
 pub mod messages;
@@ -21,6 +22,7 @@ pub mod tenants;
 
 pub use connect::DatabaseConfig;
 pub use error::DbError;
+pub use held::Held;
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql, Type};
 

@@ -6,5 +6,7 @@ pub mod language;
 pub mod message;
 pub mod pace;
 pub mod phone;
+pub mod quiet_hours;
 pub mod renewal;
 pub mod segments;
+pub mod smart_encoding;

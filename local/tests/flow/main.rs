@@ -18,6 +18,7 @@ mod happy_path;
 mod opt_out;
 mod oracle;
 mod outages;
+mod pace;
 mod poison;
 mod reconcile;
 mod redelivery;

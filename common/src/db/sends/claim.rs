@@ -174,19 +174,3 @@ fn claimed(row: &Row) -> Claimed {
         is_probe: row.get(14),
     }
 }
-
-const OPTED_OUT_NOW: &str = "
-select c.opted_out_at is not null
-from sms_messages m join sms_conversations c on c.id = m.conversation_id where m.id = $1";
-
-/// Tells whether a message's recipient has opted out by now: to be asked before each call to Twilio that does not
-/// follow its claim at once.
-///
-/// # Errors
-///
-/// [`DbError`]: the message must not be sent before this is known.
-pub async fn opted_out(db: &Db, message_id: Uuid) -> Result<bool, DbError> {
-    let params = [(&message_id as _, Type::UUID)];
-    let rows = db.query_idempotent("look for an opt-out", OPTED_OUT_NOW, &params).await?;
-    Ok(rows.first().is_none_or(|row| row.get(0)))
-}

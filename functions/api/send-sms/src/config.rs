@@ -3,6 +3,7 @@
 use common::config::{ConfigError, Env};
 use common::db::DatabaseConfig;
 use common::domain::phone::{E164, Region};
+use common::domain::smart_encoding::SmartEncoding;
 use common::queue::PublisherConfig;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ pub struct Config {
     pub(crate) account_sid: String,
     pub(crate) senders: Senders,
     pub(crate) region: Region,
+    pub(crate) smart_encoding: SmartEncoding,
     pub(crate) queue_url: String,
     pub(crate) publisher: PublisherConfig,
     pub(crate) database: DatabaseConfig,
@@ -39,7 +41,7 @@ impl Config {
 
     /// Reads what `lookup` knows: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
     /// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), by which numbers without a country
-    /// code are read; what [`PublisherConfig`] and [`DatabaseConfig`] read; and `DATABASE_BUDGET_MS` (1200), all the
+    /// code are read; `SMART_ENCODING` (none), for requests that don't say; what [`PublisherConfig`] and [`DatabaseConfig`] read; and `DATABASE_BUDGET_MS` (1200), all the
     /// time that Postgres may take in one request: callers are promised an answer within two seconds, and the
     /// authorizer takes its part of them.
     ///
@@ -51,6 +53,7 @@ impl Config {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
         let senders = senders(&mut env);
         let region = env.parse_or("DEFAULT_REGION", Region::US);
+        let smart_encoding = env.parse_or("SMART_ENCODING", SmartEncoding::None);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         let publisher = PublisherConfig::from_env(&mut env);
         let database = DatabaseConfig::for_answers(&mut env);
@@ -60,6 +63,7 @@ impl Config {
                 account_sid: account_sid?,
                 senders: senders?,
                 region: region?,
+                smart_encoding: smart_encoding?,
                 queue_url: queue_url?.into(),
                 publisher: publisher?,
                 database: database?,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use url::Url;
 
 /// The longest text, in Unicode scalar values (SPEC §6, and Twilio's own limit).
-const MAX_BODY: usize = 1_600;
+pub(crate) const MAX_BODY: usize = 1_600;
 /// How many files Twilio takes with one message.
 const MAX_MEDIA: usize = 10;
 /// The longest name of a workflow and of its instance, in characters.

@@ -208,7 +208,13 @@ impl Asked<'_> {
 
     fn new_send(&self, app: &App, judged: Judged, recipient: Recipient, now: jiff::Timestamp) -> NewSend {
         let wanted = self.wanted.clone();
-        let body = wanted.body.unwrap_or_default();
+        let choice = wanted.smart_encoding.unwrap_or(app.config.smart_encoding);
+        let written = wanted.body.unwrap_or_default();
+        // Three dots are longer than an ellipsis.
+        let body = match choice.apply(&written) {
+            body if body.chars().count() > judge::MAX_BODY => written,
+            body => body.into_owned(),
+        };
         let cost = segments::count(&body);
         let (to, to_original) = recipient.into_parts();
         let media = wanted.media_urls.unwrap_or_default().into_iter();

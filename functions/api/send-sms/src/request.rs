@@ -1,6 +1,7 @@
 //! What a caller asks for, as it comes.
 
 use common::domain::message::Priority;
+use common::domain::smart_encoding::SmartEncoding;
 use common::http::{Fields, Request, ValidationError};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -41,6 +42,9 @@ pub struct SendRequest {
     pub workflow_id: Option<String>,
     /// How urgent it is; `normal` when left out.
     pub priority: Option<Priority>,
+    /// Which characters may be replaced that alone would make the text UCS-2, at less than half the room. What is stored
+    /// and sent, and what the answer counts, is the text after that.
+    pub smart_encoding: Option<SmartEncoding>,
     /// Whatever the caller wants kept with the message.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Value>,
@@ -60,6 +64,7 @@ impl SendRequest {
             workflow_type: fields.text("workflow_type"),
             workflow_id: fields.text("workflow_id"),
             priority: priority(fields),
+            smart_encoding: smart_encoding(fields),
             metadata: fields.object("metadata"),
         }
     }
@@ -73,6 +78,16 @@ impl SendRequest {
         }
         value.sort_all_objects();
         Ok(Sha256::digest(value.to_string()).to_vec())
+    }
+}
+
+fn smart_encoding(fields: &mut Fields) -> Option<SmartEncoding> {
+    match fields.text("smart_encoding")?.parse() {
+        Ok(choice) => Some(choice),
+        Err(error) => {
+            fields.problem("smart_encoding", error.to_string());
+            None
+        }
     }
 }
 

@@ -2,14 +2,16 @@
 //! came of it.
 //!
 //! A record asks for a sender to be looked at; which of its messages go, and how many, is decided in Postgres, by
-//! priority, pace and holds (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
+//! priority, pace, holds and quiet hours (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
 //!
 //! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]`. A claim is committed before the call, so a
 //! message that comes twice, or to two functions at once, is called for once; whoever dies in between leaves a claim
 //! that the sweep turns into `unknown`, never into a second call.
 
+mod gate;
 mod pace;
 mod plan;
+mod quiet;
 mod send;
 mod verify;
 
@@ -20,12 +22,12 @@ use common::config::{ConfigError, Env};
 use common::db::senders::WakeUp;
 use common::db::sends::{self, Asked, Claims, Pace};
 use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
 use std::collections::HashSet;
 use std::time::Duration;
-use tracing::Instrument;
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -37,6 +39,7 @@ pub struct Config {
     renewals: RenewalPolicy,
     verify_after: Duration,
     pace: Pace,
+    quiet: Option<QuietHours>,
     publisher: PublisherConfig,
     queue_url: String,
 }
@@ -56,7 +59,8 @@ impl Config {
     /// `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it
     /// is created; and the pace:
     /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
-    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses.
+    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses;
+    /// `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when recipients are not disturbed.
     ///
     /// # Errors
     ///
@@ -70,6 +74,7 @@ impl Config {
         let renewals = RenewalPolicy::from_env(&mut env);
         let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);
         let pace = pace::from_env(&mut env, retry.as_ref());
+        let quiet = quiet::from_env(&mut env);
         let publisher = PublisherConfig::from_env(&mut env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         env.finish(|| {
@@ -81,6 +86,7 @@ impl Config {
                 renewals: renewals?,
                 verify_after: verify_after?,
                 pace: pace?,
+                quiet: quiet?,
                 publisher: publisher?,
                 queue_url: queue_url?.into(),
             })
@@ -98,6 +104,7 @@ pub struct App {
     renewals: RenewalPolicy,
     verify_after: Duration,
     pace: Pace,
+    quiet: Option<QuietHours>,
     publisher: Publisher,
     queue_url: String,
 }
@@ -131,6 +138,7 @@ impl App {
             renewals: config.renewals,
             verify_after: config.verify_after,
             pace: config.pace,
+            quiet: config.quiet,
             publisher: Publisher::new(config.publisher),
             queue_url: config.queue_url,
         })
@@ -144,8 +152,12 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
     if batch.records.is_empty() {
         return batch;
     }
-    let asked = asked(&batch);
-    match sends::claim(&app.db, &asked, &app.pace, clock::now()).await {
+    let mut asked = asked(&batch);
+    let claims = async {
+        quiet::respect(app, &mut asked).await?;
+        sends::claim(&app.db, &asked, &app.pace, clock::now()).await
+    };
+    match claims.await {
         Ok(claims) => {
             telemetry::count(Metric::Duplicates, batch.records.len() - distinct(&asked) + claims.done);
             act(app, claims).await;
@@ -182,9 +194,5 @@ async fn act(app: &App, claims: Claims) {
     for message_id in &claims.refused {
         tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
     }
-    let sends = claims.claimed.iter().map(|claim| {
-        let request = telemetry::request(&claim.request_id);
-        send::send(app, claim).instrument(request)
-    });
-    tokio::join!(pace::wake(app, claims.wake_ups), futures::future::join_all(sends));
+    tokio::join!(pace::wake(app, claims.wake_ups), send::send_all(app, &claims.claimed));
 }

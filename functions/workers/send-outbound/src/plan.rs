@@ -74,6 +74,11 @@ impl RetryPolicy {
         Outcome::Deferred { next_attempt_at, error_code: code, detail }
     }
 
+    /// Returns what it means for a message that it could not even be begun with: it keeps its place.
+    pub(crate) fn not_begun(&self, claim: &Claimed, detail: &str) -> Outcome {
+        Outcome::Deferred { next_attempt_at: claim.due_at, error_code: None, detail: detail.to_owned() }
+    }
+
     /// Returns how long a sender whose queue at Twilio is full is left alone: what Twilio asks for, or else as long as its
     /// message would wait.
     pub(crate) fn pause(&self, claim: &Claimed, outcome: SendOutcome) -> Duration {

@@ -1,23 +1,72 @@
 //! One message's way to Twilio, once it is ours.
 
+use crate::gate::Gate;
 use crate::{App, pace, plan, verify};
 use common::clock;
 use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
 use common::db::statuses;
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
-use common::twilio::{CreateMessage, Message, Retry, SendError, SendOutcome, status_callback_url};
+use common::twilio::{
+    CreateMessage, ErrorClass, Message, Retry, SendError, SendOutcome, status_callback_url,
+};
 use std::time::Duration;
+use tracing::Instrument;
+use uuid::Uuid;
 
 /// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
 const RECORD_TRIES: u32 = 5;
 
-/// Hands a message over and records what came of it, for the message and for its sender.
-pub(crate) async fn send(app: &App, claim: &Claimed) {
-    if let Some(outcome) = verify::instead_of_create(app, claim).await {
-        return record(app, claim, &outcome).await;
+/// Hands messages over, all at once, and records what came of each. What is late is looked for first, which keeps nothing
+/// else waiting.
+pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
+    let (late, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::is_late(app, claim));
+    let look = async {
+        let looks = late.into_iter().map(|claim| {
+            let look = async move {
+                match verify::instead_of_create(app, claim).await {
+                    Some(outcome) => {
+                        record(app, claim, outcome).await;
+                        None
+                    }
+                    None => Some(claim),
+                }
+            };
+            look.instrument(telemetry::request(&claim.request_id))
+        });
+        let absent: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
+        send_together(app, &absent).await;
+    };
+    tokio::join!(send_together(app, &prompt), look);
+}
+
+/// Hands over what passes the gate of STOPs together.
+async fn send_together(app: &App, claims: &[&Claimed]) {
+    if claims.is_empty() {
+        return;
     }
-    let answer = create(app, claim).await;
+    let ids: Vec<Uuid> = claims.iter().map(|claim| claim.message_id).collect();
+    let gate = Gate::new();
+    match sends::pass_stop_gate(&app.db, &ids).await {
+        Ok((may_go, held)) => {
+            let sends = claims.iter().map(|claim| {
+                let may_go = may_go.contains(&claim.message_id);
+                send(app, claim, &gate, may_go).instrument(telemetry::request(&claim.request_id))
+            });
+            tokio::join!(gate.hold(held, may_go.len()), futures::future::join_all(sends));
+        }
+        Err(error) => {
+            let detail = common::error::chain(&error);
+            tracing::error!(error = detail, "not sent: it can't be told whether there is a STOP");
+            let outcomes = claims.iter().map(|claim| record(app, claim, app.retry.not_begun(claim, &detail)));
+            futures::future::join_all(outcomes).await;
+        }
+    }
+}
+
+/// Hands a message over and records what came of it, for the message and for its sender.
+async fn send(app: &App, claim: &Claimed, gate: &Gate, may_go: bool) {
+    let answer = if may_go { create(app, claim, gate).await } else { Ok(Answer::OptedOut) };
     let outcome = match &answer {
         Ok(Answer::Took(message)) => Outcome::Accepted {
             twilio_sid: message.sid.clone(),
@@ -26,7 +75,7 @@ pub(crate) async fn send(app: &App, claim: &Claimed) {
         Ok(Answer::OptedOut) => Outcome::Failed {
             by_twilio: false,
             error_code: OPTED_OUT.to_owned(),
-            detail: "the recipient opted out between two tries".to_owned(),
+            detail: "the recipient opted out before the call".to_owned(),
         },
         Err(error) => app.retry.outcome(claim, error, app.pace.hold, clock::now()),
     };
@@ -54,30 +103,32 @@ pub(crate) async fn send(app: &App, claim: &Claimed) {
     }
     // First, so that nobody claims this message again before its sender is held.
     pace::after(app, claim, answer.as_ref().err()).await;
-    record(app, claim, &outcome).await;
+    if answer.as_ref().is_err_and(|error| error.class() == Some(ErrorClass::OptedOut)) {
+        // Recording this is recording a STOP, which waits for the gate.
+        gate.opened().await;
+    }
+    record(app, claim, outcome).await;
 }
 
 /// What came of calling Twilio, when it did not fail.
 enum Answer {
     Took(Box<Message>),
-    /// It was not called again: the handset's STOP came between two tries.
+    /// It was not called, or not called again: the handset's STOP came first.
     OptedOut,
 }
 
 /// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
 /// message's time, and not after a STOP.
-async fn create(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
+async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
     let message = request(app, claim);
-    let mut tries = 0;
+    let first = call(app, &message).await;
+    gate.answered();
+    let mut error = match first {
+        Ok(message) => return Ok(Answer::Took(Box::new(message))),
+        Err(error) => error,
+    };
+    let mut tries = 1;
     loop {
-        let begun = std::time::Instant::now();
-        let answer = app.twilio.create_message(&message).await;
-        telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
-        tries += 1;
-        let error = match answer {
-            Ok(message) => return Ok(Answer::Took(Box::new(message))),
-            Err(error) => error,
-        };
         let SendOutcome::NotProcessed { retry_after } = error.outcome() else { return Err(error) };
         if error.retry() == Retry::HoldSender {
             return Err(error);
@@ -87,16 +138,38 @@ async fn create(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
             return Err(error);
         }
         tokio::time::sleep(wait).await;
-        match sends::opted_out(&app.db, claim.message_id).await {
-            Ok(false) => {}
-            Ok(true) => return Ok(Answer::OptedOut),
+        let held = match sends::pass_stop_gate(&app.db, &[claim.message_id]).await {
+            Ok((may_go, held)) if may_go.contains(&claim.message_id) => held,
+            Ok((_, held)) => {
+                held.release().await;
+                return Ok(Answer::OptedOut);
+            }
             Err(unanswered) => {
                 let unanswered = common::error::chain(&unanswered);
                 tracing::warn!(error = unanswered, "not tried again: there may be a STOP by now");
                 return Err(error);
             }
-        }
+        };
+        let again = Gate::new();
+        let calling = async {
+            let answer = call(app, &message).await;
+            again.answered();
+            answer
+        };
+        let ((), answer) = tokio::join!(again.hold(held, 1), calling);
+        error = match answer {
+            Ok(message) => return Ok(Answer::Took(Box::new(message))),
+            Err(error) => error,
+        };
+        tries += 1;
     }
+}
+
+async fn call(app: &App, message: &CreateMessage) -> Result<Message, SendError> {
+    let begun = std::time::Instant::now();
+    let answer = app.twilio.create_message(message).await;
+    telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
+    answer
 }
 
 fn request(app: &App, claim: &Claimed) -> CreateMessage {
@@ -113,9 +186,9 @@ fn request(app: &App, claim: &Claimed) -> CreateMessage {
 
 /// Records the outcome, trying for as long as the invocation reasonably can. If Postgres stays away, the claim stays,
 /// and the sweep makes the message `unknown`; the callback that carries our id then tells what became of it.
-async fn record(app: &App, claim: &Claimed, outcome: &Outcome) {
+async fn record(app: &App, claim: &Claimed, outcome: Outcome) {
     for attempt in 1..=RECORD_TRIES {
-        let Err(error) = sends::finish(&app.db, claim, outcome, clock::now()).await else { break };
+        let Err(error) = sends::finish(&app.db, claim, &outcome, clock::now()).await else { break };
         let error = common::error::chain(&error);
         tracing::error!(message_id = %claim.message_id, attempt, ?outcome, error, "the outcome is not recorded");
         if attempt == RECORD_TRIES {
@@ -123,7 +196,7 @@ async fn record(app: &App, claim: &Claimed, outcome: &Outcome) {
         }
         tokio::time::sleep(plan::jitter(attempt)).await;
     }
-    if let Outcome::Accepted { twilio_sid, .. } = outcome
+    if let Outcome::Accepted { twilio_sid, .. } = &outcome
         && let Err(error) =
             statuses::join_orphans(&app.db, Some(twilio_sid), &app.renewals, clock::now()).await
     {

@@ -6,7 +6,7 @@
 
 use crate::App;
 use common::clock;
-use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, RETRIES_EXHAUSTED};
+use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
 use common::twilio::{Sender, Sought};
@@ -16,15 +16,17 @@ use std::time::Duration;
 /// How long a message waits for a twin that is being handed over this moment.
 const TWIN_WAIT: Duration = Duration::from_secs(3);
 
-/// Looks for a message that is late, and returns what is to be recorded instead of creating it: nothing, if it is not
-/// late, or not there.
-pub(crate) async fn instead_of_create(app: &App, claim: &Claimed) -> Option<Outcome> {
+/// Tells whether a message waited for so long that it may have been sent by a database that is no more.
+pub(crate) fn is_late(app: &App, claim: &Claimed) -> bool {
     let waited = Duration::try_from(clock::now().duration_since(claim.wanted_at)).unwrap_or_default();
-    if waited < app.verify_after {
-        return None;
-    }
+    waited >= app.verify_after
+}
+
+/// Looks for a message that is late, and returns what is to be recorded instead of creating it: nothing, if it is not
+/// there. The look takes its time: whether there is a STOP by now is asked at the gate.
+pub(crate) async fn instead_of_create(app: &App, claim: &Claimed) -> Option<Outcome> {
     match look(app, claim).await {
-        Ok(Finding::Absent) => after_the_look(app, claim).await,
+        Ok(Finding::Absent) => None,
         Ok(Finding::Adopted { twilio_sid }) => {
             telemetry::count(Metric::SendsFound, 1);
             tracing::warn!(message_id = %claim.message_id, twilio_sid, "Twilio has the message already");
@@ -57,19 +59,6 @@ async fn look(app: &App, claim: &Claimed) -> Result<Finding, lookup::LookupError
     let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals, twins: Twins::Older };
     let findings = lookup.find(&claim.to, &sender, &[missing]).await?;
     Ok(findings.into_iter().next().unwrap_or(Finding::Absent))
-}
-
-/// The look took its time: there may be a STOP by now.
-async fn after_the_look(app: &App, claim: &Claimed) -> Option<Outcome> {
-    match sends::opted_out(&app.db, claim.message_id).await {
-        Ok(false) => None,
-        Ok(true) => Some(Outcome::Failed {
-            by_twilio: false,
-            error_code: OPTED_OUT.to_owned(),
-            detail: "the recipient opted out while it was looked for".to_owned(),
-        }),
-        Err(error) => Some(later(app, claim, pause(app, claim), common::error::chain(&error))),
-    }
 }
 
 /// The message waits for another look, if it still has the time for it.

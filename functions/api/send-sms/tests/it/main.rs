@@ -135,6 +135,32 @@ async fn what_is_allowed_to_be_left_out_or_odd_is_accepted() {
 }
 
 #[tokio::test]
+async fn characters_are_replaced_as_asked_for_and_what_is_stored_is_what_is_counted() {
+    let mut world = World::with(&[("SMART_ENCODING", "punctuation".to_owned())]).await;
+    let text = "“Olá” – não pague";
+    for (choice, expected, encoding) in [
+        (json!(null), text, "UCS-2"),
+        (json!("none"), text, "UCS-2"),
+        (json!("all"), "\"Ola\" - nao pague", "GSM-7"),
+    ] {
+        let answer = world.accepted(json!({"to": TENANT, "body": text, "smart_encoding": choice})).await;
+        assert_eq!(answer["encoding"], encoding);
+        let stored = format!(
+            "select message_content from sms_messages where id = '{}'",
+            answer["id"].as_str().unwrap()
+        );
+        assert_eq!(world.database.scalar(&stored).await, expected);
+    }
+    let answer = world.accepted(json!({"to": TENANT, "body": "It’s due"})).await;
+    assert_eq!(answer["encoding"], "GSM-7", "the environment's choice");
+    let longest = "…".repeat(1600);
+    let answer = world.accepted(json!({"to": TENANT, "body": longest})).await;
+    assert_eq!(answer["encoding"], "UCS-2", "it would be too long");
+    let reply = world.send(json!({"to": TENANT, "body": "x", "smart_encoding": "some"})).await;
+    assert_eq!(reply["statusCode"], 400, "{reply}");
+}
+
+#[tokio::test]
 async fn a_messaging_service_sends_what_names_no_sender() {
     let service = ("TWILIO_MESSAGING_SERVICE_SID", "MG1".to_owned());
     let mut world = World::with(&[service]).await;

@@ -5,7 +5,9 @@ mod crashes;
 mod late;
 mod once;
 mod pace;
+mod quiet_hours;
 mod refusals;
+mod stop_gate;
 mod twilio;
 
 use common::clock;

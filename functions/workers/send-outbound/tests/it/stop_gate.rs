@@ -1,0 +1,125 @@
+//! A STOP against a call to Twilio that begins at the same moment: the one that is first keeps the other waiting.
+
+use crate::twilio::Reply::{Accept, Hang, Hold, Refuse};
+use crate::{World, batch, failed, new_send, send, sid};
+use std::time::{Duration, Instant};
+use testing::eventually;
+
+impl World {
+    async fn opted_out(&self) -> bool {
+        self.database.scalar("select opted_out_at is not null from sms_conversations").await == "t"
+    }
+
+    /// Waits until somebody waits at the gate.
+    async fn somebody_waits(&self) {
+        let waiting = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
+                       where d.datname = current_database() and l.locktype = 'advisory' and not l.granted";
+        eventually("somebody waits at the gate", async || {
+            (self.database.scalar(waiting).await != "0").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_recorded_once_the_call_that_had_begun_was_answered() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Hold]);
+    tokio::join!(send(&mut function, [id]), async {
+        world.twilio.asked(1).await;
+        tokio::join!(world.stop(), async {
+            world.somebody_waits().await;
+            assert!(!world.opted_out().await);
+            world.twilio.release();
+        });
+        assert!(world.opted_out().await);
+    });
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_hangs_keeps_a_stop_waiting_for_a_moment_only() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("TWILIO_TIMEOUT_MS", "6000")]).await;
+    let id = world.message().await;
+    world.twilio.replies([Hang]);
+    tokio::join!(send(&mut function, [id]), async {
+        world.twilio.asked(1).await;
+        let begun = Instant::now();
+        world.stop().await;
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        assert_eq!(world.state(id).await, "pending - - held", "the call has not come back yet");
+    });
+    assert_eq!(world.state(id).await, "unknown - - free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_is_being_recorded_is_waited_for_and_then_kept_to() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    let record =
+        "begin; insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+                  select gen_random_uuid(), id, 'opt_out', 'keyword', 'SM1', now() from sms_conversations";
+    world.database.client.batch_execute(record).await.unwrap();
+    tokio::join!(send(&mut function, [id]), async {
+        // Its claim is done: the STOP was not there yet.
+        world.somebody_waits().await;
+        assert!(world.twilio.requests().is_empty());
+        world.database.client.batch_execute("commit").await.unwrap();
+    });
+    assert!(world.twilio.requests().is_empty());
+    assert_eq!(world.state(id).await, "failed opted_out - free");
+    assert_eq!(world.attempts(id).await, "not_processed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twilios_word_of_an_opt_out_is_recorded_though_calls_of_the_same_batch_hang() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("TWILIO_TIMEOUT_MS", "4000")]).await;
+    let (first, second) = (world.message().await, world.message().await);
+    world.twilio.replies([Refuse(400, 21610, None), Hang]);
+    tokio::join!(send(&mut function, [first, second]), async {
+        world.twilio.asked(2).await;
+        eventually("the opt-out", async || world.opted_out().await.then_some(())).await;
+        assert!(
+            [world.state(first).await, world.state(second).await].contains(&"pending - - held".to_owned())
+        );
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inbound_messages_and_requests_to_send_wait_for_no_call() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.twilio.replies([Hold, Accept]);
+    tokio::join!(send(&mut function, [id]), async {
+        world.twilio.asked(1).await;
+        // Both change the conversation's row.
+        world.stored(new_send()).await;
+        assert_eq!(world.state(id).await, "pending - - held");
+        world.twilio.release();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_can_not_be_asked_lets_nothing_through_and_loses_nothing() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    let away = "alter function sms_pass_stop_gate rename to away";
+    world.database.client.batch_execute(away).await.unwrap();
+    assert!(failed(&function.call(batch(&[id])).await).is_empty());
+    assert!(world.twilio.requests().is_empty());
+    assert_eq!(
+        (world.state(id).await, world.attempts(id).await),
+        ("pending - - free".into(), "not_processed".into())
+    );
+    let back = "alter function away rename to sms_pass_stop_gate";
+    world.database.client.batch_execute(back).await.unwrap();
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
+}

@@ -1,0 +1,96 @@
+//! A sender's pace, and what goes first.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::client::{exchange, fresh_handset};
+use crate::stack::{Setup, Stack};
+
+/// Messages of the bulk: at ten segments a second they take the better part of a minute.
+const BULK: usize = 300;
+/// Those who ask for it at the same time.
+const CALLERS: usize = 6;
+
+async fn send(stack: &Stack, to: &str, body: &str, priority: &str) -> String {
+    let ask = json!({ "to": to, "body": body, "priority": priority });
+    let answer = exchange(stack.call("POST", "/sms/send").json(&ask)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_keeps_to_its_senders_pace_and_a_reply_overtakes_it() {
+    let stack = Setup::impatient()
+        .with("SENDER_SEGMENTS_PER_SECOND", "10")
+        .with("SENDER_BURST_SEGMENTS", "20")
+        .start()
+        .await;
+    let begun = Instant::now();
+    let bulk = fresh_handset();
+    let callers = (0..CALLERS).map(async |caller| {
+        for number in 0..BULK / CALLERS {
+            send(&stack, &bulk, &format!("Notice {caller}-{number}"), "bulk").await;
+        }
+    });
+    join_all(callers).await;
+    // In the middle of it a tenant gets an answer.
+    let (urgent, asked) = (fresh_handset(), Instant::now());
+    let id = send(&stack, &urgent, "Somebody is on the way", "urgent").await;
+    stack.becomes(&id, "handed over", |message| message["twilio_sid"].is_string()).await;
+    let waited = asked.elapsed();
+    let sql = stack.sql().await;
+    let handed_over =
+        "select count(*) from sms_messages where priority = 'bulk' and delivery_status <> 'pending'";
+    let so_far = sql.count(handed_over, &[]).await;
+    let allowed = 20.0 + 10.0 * begun.elapsed().as_secs_f64();
+    assert!(so_far as f64 <= allowed, "{so_far} of the bulk are gone, {allowed:.0} were allowed");
+    assert!(so_far < BULK as i64, "the bulk is still under way");
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    sql.reaches(handed_over, &[], BULK as i64).await;
+    assert!(begun.elapsed().as_secs_f64() >= (BULK as f64 - 20.0) / 10.0, "{:?}", begun.elapsed());
+    stack.queues_are_empty().await;
+    assert_eq!(stack.ledger(&bulk).await.len(), BULK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_error_holds_everything_until_it_is_mended_and_loses_nothing() {
+    let stack = Setup::impatient().with("SENDER_HOLD_SECONDS", "2").start().await;
+    let handset = fresh_handset();
+    // Three calls are refused, and then it is mended.
+    stack
+        .arm(json!({ "match": { "to": handset }, "count": 3, "fault": { "kind": "error", "code": 21606 } }))
+        .await;
+    let first = stack.send(&handset, "Refused at first").await;
+    stack.becomes(&first, "refused", |message| message["attempts"][0]["outcome"] == "not_processed").await;
+    let behind = join_all((0..20).map(|number| {
+        let (stack, handset) = (&stack, &handset);
+        async move { stack.send(handset, &format!("Behind it {number}")).await }
+    }))
+    .await;
+    stack.reaches(&first, "delivered").await;
+    let attempts = |message: &Value| message["attempts"].as_array().unwrap().len();
+    for id in behind {
+        let message = stack.reaches(&id, "delivered").await;
+        assert_eq!(attempts(&message), 1, "it was not tried while it was held: {message:#}");
+    }
+    assert_eq!(attempts(&stack.message(&first).await), 4);
+    stack.queues_are_empty().await;
+    assert_eq!(stack.ledger(&handset).await.len(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quiet_hours_hold_back_what_is_not_urgent() {
+    // All day but for a minute that has just passed, or comes in twelve hours.
+    let stack = Setup::impatient().with("QUIET_HOURS", "00:00-23:59").start().await;
+    let (sleeper, alarmed) = (fresh_handset(), fresh_handset());
+    let quiet = stack.send(&sleeper, "Good night").await;
+    let urgent = send(&stack, &alarmed, "The pipe has burst", "urgent").await;
+    stack.reaches(&urgent, "delivered").await;
+    stack.sweeps(2).await;
+    stack.queues_are_empty().await;
+    let message = stack.message(&quiet).await;
+    assert_eq!((&message["delivery_status"], &message["attempts"]), (&"pending".into(), &json!([])));
+    assert_eq!(stack.ledger(&sleeper).await.len(), 0);
+}
