@@ -1,15 +1,20 @@
 .DEFAULT_GOAL := help
-.PHONY: bench chaos help run clean-data key test cases lint tools
+.PHONY: bench chaos help run clean-data key test cases lint tools toolchain
 
 # RELEASE=1 builds and runs what a deployment would.
 PROFILE := $(if $(RELEASE),release,debug)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LOCAL := $(TARGET)/$(PROFILE)/local
 
+toolchain:
+	@command -v cargo >/dev/null || { echo "This needs Rust 1.95 or later: https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "This needs a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev;" \
+		"macOS: xcode-select --install)" >&2; exit 1; }
+
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-run: ## Runs the whole service on this machine: no account, no Docker, no configuration
+run: toolchain ## Runs the whole service on this machine: no account, no Docker, no configuration
 	@local/get-postgres.sh
 	cargo build --workspace --bins $(if $(RELEASE),--release)
 	@exec $(LOCAL) run
@@ -20,18 +25,18 @@ key: ## Prints a new API key of the running service: make key SCOPES=messages:se
 clean-data: ## Removes everything that `make run` keeps between runs
 	@if [ -x $(LOCAL) ]; then $(LOCAL) clean-data; else rm -rf target/local; fi
 
-test: ## Runs every test: units, SQL, each binary through the Runtime API, the flow through the whole stack
+test: toolchain ## Runs every test: units, SQL, each binary through the Runtime API, the flow through the whole stack
 	@local/get-postgres.sh
 	cargo build --workspace --bins
 	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
-chaos: ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
+chaos: toolchain ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
 	@local/get-postgres.sh
 	cargo build --workspace --bins
 	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
 		cargo test --package local --test flow -- chaos:: --nocapture
 
-cases: ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
+cases: toolchain ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
 	@cargo run --quiet --package common --example cases
 
 lint: tools ## Checks formatting, clippy, the documentation and the template, warnings denied
@@ -51,7 +56,7 @@ $(PYTHON)/.installed: local/requirements.txt
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations|domain
+bench: toolchain ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations|domain
 	@local/get-postgres.sh
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
 	cargo build --package bench

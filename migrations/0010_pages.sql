@@ -11,7 +11,8 @@ returns table (
     workflow_id text, language_detected text, conversation_language_confidence float8, opted_out_at timestamptz,
     last_message_at timestamptz, message_count bigint,
     id uuid, direction text, from_number text, to_number text, message_content text, media jsonb, twilio_sid text,
-    delivery_status text, error_code text, language text, language_confidence float8, created_at timestamptz)
+    delivery_status text, error_code text, language text, language_confidence float8, created_at timestamptz,
+    tenant_candidates jsonb, carrier_blocked_at timestamptz)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -24,7 +25,8 @@ begin
     select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.workflow_type, c.workflow_id,
         c.language_detected, c.language_confidence, c.opted_out_at, c.last_message_at, c.message_count,
         m.id, m.direction, m.from_number, m.to_number, m.message_content, m.media, m.twilio_sid, m.delivery_status,
-        m.error_code, m.language, m.language_confidence, m.created_at
+        m.error_code, m.language, m.language_confidence, m.created_at,
+        c.tenant_candidates, c.carrier_blocked_at
     from conversation c
     left join lateral (
         select * from sms_messages m

@@ -16,6 +16,8 @@ pub struct Conversation {
     pub phone_number_original: String,
     /// The tenant, once known.
     pub tenant_id: Option<String>,
+    /// The tenants that claim the number, when there are several.
+    pub tenant_candidates: Option<Value>,
     /// The workflow that a router set.
     pub workflow_type: Option<String>,
     /// That workflow's instance.
@@ -26,6 +28,8 @@ pub struct Conversation {
     pub language_confidence: f64,
     /// Since when the number refuses messages, if it does.
     pub opted_out_at: Option<Timestamp>,
+    /// Since when the carrier blocks messages to the number, if it does.
+    pub carrier_blocked_at: Option<Timestamp>,
     /// When its latest message came or was asked for.
     pub last_message_at: Option<Timestamp>,
     /// How many messages it holds.
@@ -110,11 +114,13 @@ pub async fn page(
         phone_number_canonical: first.get(1),
         phone_number_original: first.get(2),
         tenant_id: first.get(3),
+        tenant_candidates: first.get(23),
         workflow_type: first.get(4),
         workflow_id: first.get(5),
         language_detected: first.get(6),
         language_confidence: first.get(7),
         opted_out_at: first.get(8),
+        carrier_blocked_at: first.get(24),
         last_message_at: first.get(9),
         message_count: first.get(10),
     };

@@ -99,6 +99,9 @@ pub struct ConversationPage {
     pub conversation_id: Uuid,
     /// The tenant, once known.
     pub tenant_id: Option<String>,
+    /// The ids of the tenants that claim the number, when several do; `tenant_id` is null then.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub tenant_candidates: Option<Value>,
     /// The workflow that a router set.
     pub workflow_type: Option<String>,
     /// That workflow's instance.
@@ -109,6 +112,8 @@ pub struct ConversationPage {
     pub language_confidence: f64,
     /// Whether the number refuses messages.
     pub opted_out: bool,
+    /// Since when the carrier blocks messages to the number (30004); null once one was delivered.
+    pub carrier_blocked_at: Option<Timestamp>,
     /// When its latest message came or was asked for.
     pub last_message_at: Option<Timestamp>,
     /// The page, newest first.
@@ -193,11 +198,13 @@ impl ConversationPage {
             phone_number_original: conversation.phone_number_original,
             conversation_id: conversation.id,
             tenant_id: conversation.tenant_id,
+            tenant_candidates: conversation.tenant_candidates,
             workflow_type: conversation.workflow_type,
             workflow_id: conversation.workflow_id,
             language_detected: conversation.language_detected,
             language_confidence: conversation.language_confidence,
             opted_out: conversation.opted_out_at.is_some(),
+            carrier_blocked_at: conversation.carrier_blocked_at,
             last_message_at: conversation.last_message_at,
             messages: messages.into_iter().map(MessageSummary::from).collect(),
             page: page.number(),

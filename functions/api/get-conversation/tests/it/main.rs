@@ -78,7 +78,8 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
         json!({
             "phone_number_canonical": TENANT, "phone_number_original": "(203) 555-0123", "conversation_id": CONVERSATION,
             "tenant_id": null, "workflow_type": null, "workflow_id": null, "language_detected": "es",
-            "language_confidence": 0.75, "opted_out": false, "last_message_at": "2026-11-01T12:00:03Z",
+            "language_confidence": 0.75, "tenant_candidates": null, "opted_out": false, "carrier_blocked_at": null,
+            "last_message_at": "2026-11-01T12:00:03Z",
             "messages": [message(3, "inbound", "received"), message(2, "outbound", "sent")],
             "page": 1, "limit": 2, "offset": 0, "total": 3, "next_cursor": null,
         })
@@ -226,6 +227,23 @@ async fn an_opted_out_conversation_says_so() {
     let mut world = World::with_messages(1).await;
     world.database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
     assert_eq!(world.page("").await["opted_out"], true);
+}
+
+#[tokio::test]
+async fn a_number_that_several_tenants_claim_or_a_carrier_blocks_says_so() {
+    let mut world = World::with_messages(1).await;
+    world
+        .database
+        .client
+        .batch_execute(
+            "update sms_conversations
+             set tenant_candidates = '[\"t-1\", \"t-2\"]', carrier_blocked_at = '2026-11-01T12:00:00Z'",
+        )
+        .await
+        .unwrap();
+    let page = world.page("").await;
+    assert_eq!((&page["tenant_id"], &page["tenant_candidates"]), (&Value::Null, &json!(["t-1", "t-2"])));
+    assert_eq!(page["carrier_blocked_at"], "2026-11-01T12:00:00Z");
 }
 
 #[tokio::test]
