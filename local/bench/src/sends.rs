@@ -124,13 +124,14 @@ fn run(send: &Function, ids: &[String]) -> Series {
     series
 }
 
-/// Sends a few of many messages that wait, prints what one costs, and returns that.
+/// Sends some of many messages that wait, at least those that the batches name, prints what one costs, and returns that.
 fn dispatch(world: &World, database: &Database<'_>, waiting: u64, rounds: u64) -> f64 {
-    fill(database, waiting);
+    conversations(database);
     let send = world.start("send-outbound", &database.url, Vec::new());
     let (mut in_send, mut in_postgres, mut together, mut rates) = (vec![], vec![], vec![], vec![]);
     // The first run warms up.
     for round in 0..=rounds {
+        top_up(database, waiting);
         let ids = database.texts(&format!(
             "select id::text from sms_messages where delivery_status = 'pending' order by next_attempt_at limit {OF_BACKLOG}"
         ));
@@ -158,23 +159,28 @@ fn dispatch(world: &World, database: &Database<'_>, waiting: u64, rounds: u64) -
     median(&together)
 }
 
-/// Fills the table with messages that are due. Triggers are off meanwhile; what they would keep is written out.
-fn fill(database: &Database<'_>, waiting: u64) {
-    database.execute(&format!(
-        "begin;
-         set local session_replication_role = replica;
-         insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original,
-             message_count, last_message_at, created_at)
+/// Makes a thousand conversations.
+fn conversations(database: &Database<'_>) {
+    database.execute(
+        "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original,
+             created_at)
          select gen_random_uuid(), 'AC277f7ecc24aaab2316acb9fd8f634625', '+1203' || (5000000 + n),
-             '+1203' || (5000000 + n), {waiting} / 1000, now(), now() - interval '1 day'
-         from generate_series(0, 999) n;
-         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
+             '+1203' || (5000000 + n), now() - interval '1 day'
+         from generate_series(0, 999) n",
+    );
+}
+
+/// Lets so many messages wait, all of them due: a sender takes more at a time than it was told of.
+fn top_up(database: &Database<'_>, waiting: u64) {
+    database.execute(&format!(
+        "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
              delivery_status, encoding, segments, next_attempt_at, enqueued_at, created_at)
          select gen_random_uuid(), c.id, 'outbound', '+18605550100', c.phone_number_canonical,
-             'Your rent is due on Friday.', 'pending', 'GSM-7', 1, now() - m * interval '1 second', now(),
-             now() - m * interval '1 second'
-         from generate_series(1, {waiting} / 1000) m, sms_conversations c;
-         commit"
+             'Your rent is due on Friday.', 'pending', 'GSM-7', 1, now(), now(), now()
+         from (select id, phone_number_canonical, row_number() over () as place from sms_conversations) c
+         join generate_series(
+             1, {waiting} - (select count(*) from sms_messages where delivery_status = 'pending')) m
+             on c.place = 1 + m % 1000"
     ));
     database.settle();
 }

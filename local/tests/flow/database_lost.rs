@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::client::fresh_handset;
 use crate::door::Database;
-use crate::oracle::{self, PATIENCE};
+use crate::oracle::{self, PATIENCE, QUIET};
 use crate::stack::{Setup, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,6 +51,6 @@ async fn answers_that_postgres_was_not_there_to_take_are_known_by_callbacks_or_f
     // What Twilio does not have is proven absent only after a quarter of an hour.
     stack.reaches(&intents[2].id, "unknown").await;
     oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &intents).await;
+    let figures = oracle::judge(&stack, &intents, QUIET).await;
     assert_eq!((figures.creates, figures.receipts), (3, 2), "{figures}");
 }

@@ -4,7 +4,8 @@
 //! - no handset has a message twice for one request to send;
 //! - every accepted request has ended: delivered if the handset has it, failed if not, or visibly `unknown`;
 //! - no create call for a handset arrived while its STOP was committed;
-//! - every inbound message that Twilio was told is accepted is in the database once, word for word;
+//! - every inbound message that Twilio was told is accepted, and after the comparison with Twilio every one that it has,
+//!   is in the database once, word for word;
 //! - nothing is left: no claim, no open attempt, no spooled webhook, no queued message.
 
 use std::collections::HashMap;
@@ -19,8 +20,20 @@ use crate::stack::Stack;
 
 /// How long a deterministic test waits for quiet.
 pub const PATIENCE: Duration = crate::stack::DEADLINE;
-/// How long after the commit of a STOP a create call may still arrive that was under way when it was committed.
-const UNDER_WAY: SignedDuration = SignedDuration::from_secs(1);
+/// What can be asked of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How long after the commit of a STOP a create call may still arrive that was under way when it was committed.
+    under_way: SignedDuration,
+    /// Whether everything has been compared with Twilio's lists: then nothing is unknown, untold or missing.
+    is_reconciled: bool,
+}
+
+/// What holds as soon as all is quiet: a STOP waits for the calls that have begun.
+pub const QUIET: Terms = Terms { under_way: SignedDuration::ZERO, is_reconciled: false };
+/// What holds after everything went wrong and was resolved: a sender that is stopped between its permission and its call, or
+/// whose connection to Postgres is cut there, can't hold a STOP back.
+pub const RESOLVED: Terms = Terms { under_way: SignedDuration::from_secs(1), is_reconciled: true };
 /// The statuses after which nothing comes, and `unknown`, which is visible.
 const ENDED: &str = "('delivered', 'read', 'undelivered', 'failed', 'canceled', 'unknown')";
 
@@ -115,7 +128,7 @@ pub async fn quiet(stack: &Stack, patience: Duration) {
     rest(stack, patience, false).await;
 }
 
-/// Waits until nothing moves any more and nothing is `unknown`: it was found in Twilio's lists, or sent again.
+/// Waits until nothing moves any more, and what was unknown, untold or missing was found in Twilio's lists, or sent again.
 pub async fn resolved(stack: &Stack, patience: Duration) {
     rest(stack, patience, true).await;
 }
@@ -136,7 +149,7 @@ async fn rest(stack: &Stack, patience: Duration, is_resolved: bool) {
         let counts: [i64; 5] = [0, 1, 2, 3, 4].map(|position| row.get(position));
         let queued = stack.queued().await;
         let still = counts == [0; 5] && queued.is_empty();
-        let travelling = if still { travelling(stack).await } else { 0 };
+        let travelling = if still { travelling(stack, &sql, is_resolved).await } else { 0 };
         if still && travelling == 0 {
             // A function that has just put something on a queue would be seen a moment later.
             let since = *quiet_since.get_or_insert_with(Instant::now);
@@ -149,15 +162,15 @@ async fn rest(stack: &Stack, patience: Duration, is_resolved: bool) {
         assert!(
             begun.elapsed() < patience,
             "not quiet after {} s: pending, claims, attempts, spooled, unknown {counts:?}, queues {queued:?}, {travelling} messages \
-             on their way at Twilio",
+             on their way at Twilio or not known as Twilio knows them",
             patience.as_secs()
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// How many messages Twilio itself has not brought to an end.
-async fn travelling(stack: &Stack) -> usize {
+/// How many messages Twilio itself has not brought to an end, or, if wanted, the database does not know as Twilio does.
+async fn travelling(stack: &Stack, sql: &Sql, is_resolved: bool) -> usize {
     let twilio = Twilio::ask(stack).await;
     let lasting = sent_only(&twilio.creates);
     let moves = |message: &&Value| {
@@ -165,7 +178,26 @@ async fn travelling(stack: &Stack) -> usize {
         matches!(status, "accepted" | "scheduled" | "queued" | "sending")
             || (status == "sent" && !lasting.contains(message["body"].as_str().unwrap_or_default()))
     };
-    twilio.messages.iter().filter(moves).count()
+    let moving = twilio.messages.iter().filter(moves).count();
+    if is_resolved { moving + unreconciled(&twilio, sql).await } else { moving }
+}
+
+/// How many of Twilio's inbound messages are missing, and how many outbound ones have a status that Twilio has left.
+async fn unreconciled(twilio: &Twilio, sql: &Sql) -> usize {
+    let rows = "select twilio_sid, direction, delivery_status from sms_messages where twilio_sid is not null";
+    let rows = sql.client.query(rows, &[]).await.unwrap();
+    let known: HashMap<&str, (&str, &str)> =
+        rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+    let differs = |message: &&Value| {
+        let of = |key: &str| message[key].as_str().unwrap_or_default();
+        match (of("direction"), known.get(of("sid"))) {
+            ("inbound", row) => row.is_none(),
+            (_, Some((_, "queued" | "sending" | "sent"))) => of("status") != "sent",
+            // Another create of the same message may have taken its place.
+            _ => false,
+        }
+    };
+    twilio.messages.iter().filter(differs).count()
 }
 
 /// The bodies of messages on whose delivery nobody will ever report.
@@ -175,14 +207,14 @@ fn sent_only(creates: &[Value]) -> std::collections::HashSet<String> {
 }
 
 /// Compares both sides, and fails with everything that is not as promised.
-pub async fn judge(stack: &Stack, intents: &[Intent]) -> Figures {
+pub async fn judge(stack: &Stack, intents: &[Intent], terms: Terms) -> Figures {
     let (twilio, sql) = (Twilio::ask(stack).await, stack.sql().await);
     let mut wrong = Vec::new();
     let mut figures = Figures { intents: intents.len(), creates: twilio.creates.len(), ..Figures::default() };
     figures.faults = twilio.creates.iter().filter(|create| !create["fault"].is_null()).count();
-    judge_sends(&twilio, &sql, intents, &mut figures, &mut wrong).await;
-    judge_stops(&twilio, &sql, &mut figures, &mut wrong).await;
-    judge_inbound(&twilio, &sql, &mut figures, &mut wrong).await;
+    judge_sends(&twilio, &sql, (intents, terms), &mut figures, &mut wrong).await;
+    judge_stops(&twilio, &sql, terms, &mut figures, &mut wrong).await;
+    judge_inbound(&twilio, &sql, terms, &mut figures, &mut wrong).await;
     judge_leftovers(&sql, &mut wrong).await;
     assert!(wrong.is_empty(), "{figures}\n{}", wrong.join("\n"));
     figures
@@ -191,7 +223,7 @@ pub async fn judge(stack: &Stack, intents: &[Intent]) -> Figures {
 async fn judge_sends(
     twilio: &Twilio,
     sql: &Sql,
-    intents: &[Intent],
+    (intents, terms): (&[Intent], Terms),
     figures: &mut Figures,
     wrong: &mut Vec<String>,
 ) {
@@ -232,11 +264,12 @@ async fn judge_sends(
             }
             "unknown" => {
                 figures.unknown += 1;
-                true
+                !terms.is_reconciled
             }
             "queued" | "sending" | "sent" => {
                 figures.untold += 1;
-                may_be_untold(twilio, row.get(3)) || (has_it && silent.contains(&intent.body))
+                (!terms.is_reconciled && may_be_untold(twilio, row.get(3)))
+                    || (has_it && silent.contains(&intent.body))
             }
             _ => false,
         };
@@ -266,7 +299,13 @@ fn may_be_untold(twilio: &Twilio, sid: Option<&str>) -> bool {
 }
 
 /// The times at which a handset's STOP is in force: from a commit to the next one.
-async fn judge_stops(twilio: &Twilio, sql: &Sql, figures: &mut Figures, wrong: &mut Vec<String>) {
+async fn judge_stops(
+    twilio: &Twilio,
+    sql: &Sql,
+    terms: Terms,
+    figures: &mut Figures,
+    wrong: &mut Vec<String>,
+) {
     let events = "select c.phone_number_canonical, e.action, e.created_at, pg_xact_commit_timestamp(e.xmin)
         from sms_opt_out_events e join sms_conversations c on c.id = e.conversation_id order by 4, e.id";
     let mut stops: HashMap<String, Vec<(Timestamp, bool)>> = HashMap::new();
@@ -285,10 +324,11 @@ async fn judge_stops(twilio: &Twilio, sql: &Sql, figures: &mut Figures, wrong: &
         let handset = create["to"].as_str().unwrap_or_default();
         let at: Timestamp = create["at"].as_str().unwrap_or_default().parse().unwrap();
         let known = stops.get(handset).map_or(&[][..], Vec::as_slice);
-        let before = known.iter().take_while(|(committed, _)| *committed + UNDER_WAY < at);
+        let before = known.iter().take_while(|(committed, _)| *committed + terms.under_way < at);
         // A START that was committed while the call was under way allows it.
-        let started =
-            known.iter().any(|(committed, is_out)| !is_out && (at - UNDER_WAY..=at).contains(committed));
+        let started = known
+            .iter()
+            .any(|(committed, is_out)| !is_out && (at - terms.under_way..=at).contains(committed));
         if let Some((committed, true)) = before.last()
             && !started
         {
@@ -299,14 +339,20 @@ async fn judge_stops(twilio: &Twilio, sql: &Sql, figures: &mut Figures, wrong: &
     }
 }
 
-async fn judge_inbound(twilio: &Twilio, sql: &Sql, figures: &mut Figures, wrong: &mut Vec<String>) {
+async fn judge_inbound(
+    twilio: &Twilio,
+    sql: &Sql,
+    terms: Terms,
+    figures: &mut Figures,
+    wrong: &mut Vec<String>,
+) {
     let rows = "select twilio_sid, message_content, from_number, c.phone_number_canonical
         from sms_messages m join sms_conversations c on c.id = m.conversation_id where direction = 'inbound'";
     let rows = sql.client.query(rows, &[]).await.unwrap();
     let stored: HashMap<String, _> = rows.iter().map(|row| (row.get::<_, String>(0), row)).collect();
     for message in twilio.messages.iter().filter(|message| message["direction"] == "inbound") {
-        // A webhook that nobody answered with a 2xx was not accepted.
-        if !message["error_code"].is_null() {
+        // A webhook that nobody answered with a 2xx was not accepted, and waits for the comparison with Twilio.
+        if !message["error_code"].is_null() && !terms.is_reconciled {
             continue;
         }
         figures.inbound += 1;

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::client::fresh_handset;
-use crate::oracle::{self, PATIENCE};
+use crate::oracle::{self, PATIENCE, QUIET};
 use crate::stack::{Setup, eventually};
 
 /// What failed or takes longer than a second is delivered again.
@@ -44,7 +44,7 @@ async fn one_row_in_the_hands_of_several_workers_is_one_call_also_when_it_comes_
         stack.reaches(&intent.id, "delivered").await;
     }
     oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &intents).await;
+    let figures = oracle::judge(&stack, &intents, QUIET).await;
     assert_eq!((figures.creates, figures.receipts, figures.delivered), (2, 2, 2), "{figures}");
 }
 
@@ -66,6 +66,6 @@ async fn a_send_redriven_from_the_dead_letter_queue_after_its_success_has_no_eff
     let arn = &attributes.attributes().unwrap()[&QueueAttributeName::QueueArn];
     client.start_message_move_task().source_arn(arn).send().await.unwrap();
     oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &[intent]).await;
+    let figures = oracle::judge(&stack, &[intent], QUIET).await;
     assert_eq!((figures.creates, figures.receipts, figures.delivered), (1, 1, 1), "{figures}");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::client::{Sql, fresh_handset};
-use crate::oracle::{self, PATIENCE};
+use crate::oracle::{self, PATIENCE, QUIET};
 use crate::stack::{Setup, Stack, eventually};
 
 /// Attempts can be read and not written while this is held.
@@ -37,7 +37,7 @@ async fn a_sender_killed_between_its_claim_and_its_call_leaves_an_unknown_that_n
     stack.reaches(&intent.id, "unknown").await;
     assert_eq!((attempts(&sql, &intent.id).await, stack.creates(&handset).await), (1, 0));
     oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &[intent]).await;
+    let figures = oracle::judge(&stack, &[intent], QUIET).await;
     assert_eq!((figures.unknown, figures.receipts), (1, 0), "{figures}");
 }
 
@@ -76,6 +76,6 @@ async fn a_sender_killed_between_the_answer_and_its_record_is_found_out_by_the_c
     stack.reaches(&intents[0].id, "delivered").await;
     stack.becomes(&intents[1].id, "found", |message| message["twilio_sid"].is_string()).await;
     oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &intents).await;
+    let figures = oracle::judge(&stack, &intents, QUIET).await;
     assert_eq!((figures.receipts, figures.creates), (2, 2), "{figures}");
 }

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::client::fresh_handset;
-use crate::oracle::{self, PATIENCE};
+use crate::oracle::{self, PATIENCE, QUIET};
 use crate::stack::Setup;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,6 +50,6 @@ async fn no_call_is_made_after_a_stop_was_committed_however_close_they_come() {
     let mut intents: Vec<_> = join_all(races).await.into_iter().flatten().collect();
     intents.push(put_off);
     oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &intents).await;
+    let figures = oracle::judge(&stack, &intents, QUIET).await;
     assert_eq!((figures.stops, figures.unknown), (13, 0), "{figures}");
 }

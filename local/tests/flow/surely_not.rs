@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::client::fresh_handset;
-use crate::oracle::{self, PATIENCE};
+use crate::oracle::{self, PATIENCE, QUIET};
 use crate::stack::Setup;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,6 +30,6 @@ async fn a_429_is_tried_again_and_an_answer_after_the_timeout_is_not() {
     }
     oracle::quiet(&stack, PATIENCE).await;
     assert_eq!(stack.creates(&slow).await, 1);
-    let figures = oracle::judge(&stack, &intents).await;
+    let figures = oracle::judge(&stack, &intents, QUIET).await;
     assert_eq!((figures.receipts, figures.delivered), (3, 3), "{figures}");
 }

@@ -99,7 +99,7 @@ async fn run(seed: u64, messages: usize) {
     let busy = begun.elapsed();
     oracle::resolved(&stack, PATIENCE).await;
     let intents = people.intents.into_inner().unwrap();
-    let figures = oracle::judge(&stack, &intents).await;
+    let figures = oracle::judge(&stack, &intents, oracle::RESOLVED).await;
     let refused = people.refused.into_inner();
     repeatable.say(&format!(
         "{figures} refused={refused} {damage} busy_seconds={} seconds={}",
@@ -135,6 +135,7 @@ fn setup(database: &Database, queues: &Queues) -> Setup {
         .with("SMS_TWILIO_QUEUE_SEGMENTS", "20")
         // What is late at Twilio is so by three seconds.
         .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "6")
+        .with("RECONCILE_GRACE_SECONDS", "5")
 }
 
 /// Those who send and those who write.
