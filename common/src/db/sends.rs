@@ -22,7 +22,7 @@ pub use gate::pass_stop_gate;
 pub use operator::{Decided, Decision, Retried, Unsettled, Wanted, decide, retry, unsettled};
 pub use quiet::{Candidate, candidates, postpone};
 pub use reply::{NewReply, create_replies};
-pub use sweep::abandon_claims;
+pub use sweep::{Abandoned, abandon_claims};
 pub use unknown::{Absence, Search, Unresolved, absent, claimed_sids, park, take_unresolved, twin_under_way};
 
 /// The error code of a message that was not sent because its recipient had opted out.

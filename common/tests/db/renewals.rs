@@ -71,6 +71,23 @@ async fn a_failure_that_may_pass_is_created_anew_twice_at_most_and_then_stands()
 }
 
 #[tokio::test]
+async fn a_function_that_dies_after_a_callback_told_of_its_create_leaves_nothing_unknown() {
+    let database = Database::create().await;
+    let db = database.db();
+    let claim = claimed(&db, new_send("+1860")).await;
+    // Twilio took the message and failed with it before its answer was recorded.
+    let mut early = failure("SM1", "undelivered", "30003");
+    early.message_id = Some(claim.message_id);
+    record(&db, &[early], now()).await.unwrap();
+    let later = now() + 10.minutes();
+    let abandoned = sends::abandon_claims(&db, later, later, 10).await.unwrap();
+    assert_eq!((abandoned.ended, abandoned.unknown), (1, Vec::new()));
+    assert_eq!(message(&database).await, "pending - 30003 waits");
+    taken(&db, &claim_again(&db, claim.message_id, now() + 121.minutes()).await, "SM2").await;
+    assert_eq!(attempts(&database).await, "accepted SM1,accepted SM2");
+}
+
+#[tokio::test]
 async fn an_unknown_error_is_created_anew_once_and_a_final_one_never() {
     let database = Database::create().await;
     let db = database.db();

@@ -159,14 +159,28 @@ async fn rest(stack: &Stack, patience: Duration, is_resolved: bool) {
         } else {
             quiet_since = None;
         }
-        assert!(
-            begun.elapsed() < patience,
-            "not quiet after {} s: pending, claims, attempts, spooled, unknown {counts:?}, queues {queued:?}, {travelling} messages \
-             on their way at Twilio or not known as Twilio knows them",
-            patience.as_secs()
-        );
+        if begun.elapsed() >= patience {
+            panic!(
+                "not quiet after {} s: pending, claims, attempts, spooled, unknown {counts:?}, queues {queued:?}, \
+                 {travelling} messages on their way at Twilio or not known as Twilio knows them\n{}",
+                patience.as_secs(),
+                restless(&sql).await
+            );
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The messages that do not come to rest, with their attempts, for whoever has to find out why.
+async fn restless(sql: &Sql) -> String {
+    let rows = "select jsonb_build_object('id', m.id, 'status', m.delivery_status, 'sid', m.twilio_sid,
+            'claimed_at', m.claimed_at, 'next_attempt_at', m.next_attempt_at, 'resolve_at', m.resolve_at,
+            'parked_at', m.parked_at, 'attempts', (select jsonb_agg(to_jsonb(a) - 'message_id' order by a.number)
+                from sms_send_attempts a where a.message_id = m.id))::text
+        from sms_messages m
+        where m.delivery_status in ('pending', 'unknown') or m.claimed_at is not null limit 10";
+    let rows = sql.client.query(rows, &[]).await.unwrap();
+    rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
 }
 
 /// How many messages Twilio itself has not brought to an end, or, if wanted, the database does not know as Twilio does.

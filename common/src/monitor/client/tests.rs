@@ -87,6 +87,11 @@ async fn a_spelling_without_an_answer_is_not_passed_over() {
 async fn failures_show_neither_number_nor_address() {
     let server = MockServer::start().await;
     let long = ResponseTemplate::new(200).set_body_string(" ".repeat(64 * 1024 + 1));
+    let slow = tenant("T-1").set_delay(Duration::from_secs(5));
+    server.reset().await;
+    Mock::given(any()).respond_with(slow).mount(&server).await;
+    let late = client(&server, 100, 110).lookup(&spellings(), Ask::UntilMatch).await.unwrap_err();
+    assert_eq!(crate::error::chain(&late), "no answer within 100 ms");
     for (answer, expected) in [
         (ResponseTemplate::new(500), "it answered 500 Internal Server Error"),
         (ResponseTemplate::new(429), "it answered 429 Too Many Requests"),
@@ -97,11 +102,10 @@ async fn failures_show_neither_number_nor_address() {
         ),
         (ResponseTemplate::new(200).set_body_string("<html>"), "its answer is not JSON"),
         (long, "its answer is longer than 65536 bytes"),
-        (tenant("T-1").set_delay(Duration::from_secs(5)), "no answer within 100 ms"),
     ] {
         server.reset().await;
         Mock::given(any()).respond_with(answer).mount(&server).await;
-        let error = client(&server, 100, 110).lookup(&spellings(), Ask::UntilMatch).await.unwrap_err();
+        let error = client(&server, 5_000, 10_000).lookup(&spellings(), Ask::UntilMatch).await.unwrap_err();
         assert_eq!(crate::error::chain(&error), expected);
     }
     let uri = server.uri();
