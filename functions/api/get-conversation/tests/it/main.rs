@@ -77,7 +77,8 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
         page,
         json!({
             "phone_number_canonical": TENANT, "phone_number_original": "(203) 555-0123", "conversation_id": CONVERSATION,
-            "tenant_id": null, "workflow_type": null, "workflow_id": null, "language_detected": "es",
+            "tenant_id": null, "workflow_type": null, "workflow_id": null,
+            "conversation_status": "open", "time_zone": null, "language_detected": "es",
             "language_confidence": 0.75, "tenant_candidates": null, "opted_out": false, "carrier_blocked_at": null,
             "last_message_at": "2026-11-01T12:00:03Z",
             "messages": [message(3, "inbound", "received"), message(2, "outbound", "sent")],
