@@ -8,7 +8,8 @@ alter table sms_conversations
 -- else, and another time zone changes it.
 alter table sms_messages add column quiet_until timestamptz;
 
--- As sms_conversation_page (0010), with the conversation's status and time zone. The older one goes with a later migration.
+-- As sms_conversation_page (0010), with the conversation's status and time zone, and with the latest id that Twilio gave a
+-- message that waits for another create. The older one goes with a later migration.
 create function sms_conversation_page_2(
     account text, numbers text[], before timestamptz, before_id uuid, skip bigint, take bigint)
 returns table (
@@ -29,8 +30,10 @@ begin
     )
     select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.workflow_type, c.workflow_id,
         c.language_detected, c.language_confidence, c.opted_out_at, c.last_message_at, c.message_count,
-        m.id, m.direction, m.from_number, m.to_number, m.message_content, m.media, m.twilio_sid, m.delivery_status,
-        m.error_code, m.language, m.language_confidence, m.created_at,
+        m.id, m.direction, m.from_number, m.to_number, m.message_content, m.media,
+        coalesce(m.twilio_sid, (select a.twilio_sid from sms_send_attempts a
+                                where a.message_id = m.id and a.twilio_sid is not null order by a.number desc limit 1)),
+        m.delivery_status, m.error_code, m.language, m.language_confidence, m.created_at,
         c.tenant_candidates, c.carrier_blocked_at, c.conversation_status, c.time_zone
     from conversation c
     left join lateral (

@@ -151,12 +151,12 @@ pub struct MessageSummary {
     /// Its files: `[{url, content_type}]`.
     #[schema(value_type = Vec<Object>)]
     pub media: Value,
-    /// Twilio's id, once there is one.
+    /// Twilio's id of its latest create, once there is one.
     pub twilio_sid: Option<String>,
     /// Where it stands.
     #[schema(value_type = common::domain::message::Status)]
     pub delivery_status: String,
-    /// Why it failed: Twilio's number, or a word of ours.
+    /// Why it failed, or why it is still pending: Twilio's number, or a word of ours.
     pub error_code: Option<String>,
     /// `en`, `es`, `pt` or `unknown`.
     pub language: String,

@@ -224,6 +224,16 @@ async fn the_key_needs_its_scope() {
 }
 
 #[tokio::test]
+async fn a_message_that_waits_for_another_create_shows_the_latest_id_that_twilio_gave_it() {
+    let mut world = World::with_messages(1).await;
+    let waits = "update sms_messages set direction = 'outbound', delivery_status = 'pending', twilio_sid = null;
+        insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, started_at)
+        select gen_random_uuid(), m.id, n, 'accepted', 'SM7' || n, now() from sms_messages m, generate_series(1, 2) n";
+    world.database.client.batch_execute(waits).await.unwrap();
+    assert_eq!(world.page("").await["messages"][0]["twilio_sid"], "SM72");
+}
+
+#[tokio::test]
 async fn an_opted_out_conversation_says_so() {
     let mut world = World::with_messages(1).await;
     world.database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
