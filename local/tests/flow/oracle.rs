@@ -370,7 +370,10 @@ async fn judge_stops(
         };
         if let Some(loose) = terms.loose.iter().find(|loose| loose.explains(*committed, at)) {
             figures.loose += 1;
-            eprintln!("a call of {at} after a STOP of {committed}, cut loose by {loose:?}");
+            let Loose { what, from, until } = loose;
+            eprintln!(
+                "a call of {at}, after a STOP of {committed}, was cut loose by {what}, {from} to {until}"
+            );
             continue;
         }
         wrong.push(format!("{handset}: a create call arrived {at}, after the STOP of {committed}: {create}"));
