@@ -23,6 +23,9 @@ async fn start() -> Stack {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_twilio_took_without_saying_so_is_unknown_until_a_callback_tells_and_is_never_sent_again() {
     let stack = start().await;
+    // Nothing else may tell.
+    let no_lists = json!({ "kind": "error", "code": 20003, "status": 403 });
+    stack.arm(json!({ "match": { "operation": "list" }, "count": 0, "fault": no_lists })).await;
     let took = [
         json!({ "kind": "reset_after_read", "accept": true }),
         json!({ "kind": "hang", "accept": true }),

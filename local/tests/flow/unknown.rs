@@ -30,6 +30,8 @@ async fn what_twilio_took_is_found_in_its_list_and_what_it_did_not_take_is_sent_
         (json!({ "kind": "reset_after_read", "accept": true }), vec!["accepted"]),
         (json!({ "kind": "hang", "accept": true }), vec!["accepted"]),
         (json!({ "kind": "server_error", "accept": true, "status": 503 }), vec!["accepted"]),
+        // In no list yet when it is looked for first, and in the one that proves something.
+        (json!({ "kind": "late", "ms": 4_000 }), vec!["accepted"]),
         (json!({ "kind": "truncated" }), vec!["accepted"]),
         (json!({ "kind": "garbled" }), vec!["accepted"]),
         (json!({ "kind": "reset_after_read", "accept": false }), vec!["not_processed", "accepted"]),
