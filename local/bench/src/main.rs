@@ -11,6 +11,7 @@
     reason = "a measurement that can't be made should say so and stop; its results go to stdout"
 )]
 
+mod bulk;
 mod cluster;
 mod cold_start;
 mod conversations;
@@ -36,8 +37,7 @@ use std::path::PathBuf;
 use twilio::Twilio;
 use world::World;
 
-const USAGE: &str =
-    "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations] [sends]";
+const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations] [sends] [bulk]";
 
 struct Arguments {
     binaries: PathBuf,
@@ -94,6 +94,10 @@ fn main() {
     }
     if arguments.wants("sends") {
         sends::measure(&world, &cluster, rounds);
+    }
+    if arguments.wants("bulk") {
+        let messages = if arguments.quick { 1_000 } else { 10_000 };
+        bulk::measure(&world.binaries, &root.join("template.yaml"), messages);
     }
     if arguments.wants("conversations") {
         conversations::measure(&world, &cluster.database("conversations"), rounds);
