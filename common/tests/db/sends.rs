@@ -298,3 +298,50 @@ async fn what_was_looked_at_by_another_clock_is_not_put_off() {
     let waiting = "select string_agg(to_number, ',') from sms_messages where quiet_until = next_attempt_at";
     assert_eq!(database.scalar(waiting).await, "+1861");
 }
+
+/// Claims at one instant as much as may go, and returns how much that is, and after how many seconds the rest is woken for.
+async fn at_once(db: &Db, pace: &Pace, id: uuid::Uuid, at: Timestamp) -> (usize, f64) {
+    let mut claimed = 0;
+    loop {
+        let claims = sends::claim(db, &Asked::messages(&[id]), pace, at).await.unwrap();
+        claimed += claims.claimed.len();
+        let wait = claims.wake_ups.first().map(|(_, delay)| delay.as_secs_f64());
+        if claims.claimed.is_empty() || wait.is_some_and(|wait| wait > 0.0) {
+            return (claimed, wait.unwrap_or_default());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_goes_at_once_lasts_until_the_next_whole_second_however_fast_a_sender_is() {
+    for (rates, of_bulk) in [("10", 15), ("10,+15550100=100", 150), ("3", 15)] {
+        let database = Database::create().await;
+        let db = database.db();
+        let pace = Pace { rates: rates.parse().unwrap(), ..Pace::default() };
+        let last = NewSend { priority: "bulk", ..new_send("+1860") };
+        sends::create(&db, &last, None).await.unwrap();
+        let many = "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
+                delivery_status, priority, next_attempt_at, created_at)
+            select gen_random_uuid(), conversation_id, 'outbound', from_number, to_number, '', 'pending', 'bulk',
+                next_attempt_at - interval '1 minute', created_at
+            from sms_messages, generate_series(1, 400)";
+        database.client.batch_execute(many).await.unwrap();
+        let begun = now();
+        let (first, wait) = at_once(&db, &pace, last.id, begun).await;
+        assert_eq!(first, of_bulk, "{rates}");
+        assert!(wait <= 1.0, "{rates}: {wait}");
+        // SQS wakes by whole seconds, and may be a little late.
+        let (mut sent, seconds) = (first, 10);
+        for second in 1..=seconds {
+            let at = begun + jiff::SignedDuration::from_millis(second * 1_100);
+            sent += at_once(&db, &pace, last.id, at).await.0;
+        }
+        let pace_allows = match rates {
+            "10" => 10.0,
+            "3" => 3.0,
+            _ => 100.0,
+        } * 11.0;
+        let wanted = (of_bulk as f64 + pace_allows).min(401.0);
+        assert!((sent as f64 - wanted).abs() <= wanted * 0.1, "{rates}: {sent}, not {wanted}");
+    }
+}

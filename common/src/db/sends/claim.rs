@@ -53,7 +53,7 @@ pub struct Claimed {
 pub struct Pace {
     /// Segments a second.
     pub rates: SenderRates,
-    /// How many segments a sender that was idle may hand over at once.
+    /// How many segments a sender that was idle may hand over at once; three seconds' worth of it if that is more.
     pub burst: u32,
     /// How long a sender stays held while nothing else is known.
     pub hold: Duration,

@@ -60,7 +60,7 @@ impl Config {
     /// `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it
     /// is created; and the pace:
     /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
-    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses;
+    /// `SENDER_BURST_SEGMENTS` (30, and three seconds' worth at least) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses;
     /// `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when recipients are not disturbed.
     ///
     /// # Errors

@@ -40,7 +40,8 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
     let world = World::start().await;
-    let mut function = world.function_with(&[("SENDER_BURST_SEGMENTS", "2")]).await;
+    let changes = [("SENDER_BURST_SEGMENTS", "2"), ("SENDER_SEGMENTS_PER_SECOND", "0.6")];
+    let mut function = world.function_with(&changes).await;
     let mut bulk = Vec::new();
     for number in 0..5 {
         bulk.push(world.stored(of("bulk", &format!("bulk {number}"))).await);
@@ -52,7 +53,7 @@ async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
     let mut bodies = world.bodies();
     bodies.sort();
     assert_eq!(bodies, ["normal", "urgent"]);
-    assert_eq!(world.woken(), [(FROM.to_owned(), 1)]);
+    assert_eq!(world.woken(), [(FROM.to_owned(), 4)], "two segments take 3.3 s");
     world.time_passes(10).await;
     world.wake(&mut function).await;
     assert_eq!(world.bodies()[2..], ["bulk 0"], "half the burst, and the longest due");
@@ -85,7 +86,7 @@ async fn two_functions_together_send_no_more_than_the_burst_and_wake_the_sender_
 #[tokio::test(flavor = "multi_thread")]
 async fn each_sender_has_a_pace_of_its_own_and_what_is_longer_than_the_burst_goes_alone() {
     let world = World::start().await;
-    let changes = [("SENDER_BURST_SEGMENTS", "2"), ("SENDER_SEGMENTS_PER_SECOND", "0.001,+15005550009=1000")];
+    let changes = [("SENDER_BURST_SEGMENTS", "2"), ("SENDER_SEGMENTS_PER_SECOND", "0.001,+15005550009=0.6")];
     let mut function = world.function_with(&changes).await;
     let mut ids = Vec::new();
     for number in 0..4 {
@@ -97,7 +98,7 @@ async fn each_sender_has_a_pace_of_its_own_and_what_is_longer_than_the_burst_goe
     let mut bodies = world.bodies();
     bodies.sort();
     assert_eq!(bodies, ["fast 0", "fast 1", "slow 0"]);
-    assert_eq!(world.woken(), [(OTHER.to_owned(), 1)]);
+    assert_eq!(world.woken(), [(OTHER.to_owned(), 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
