@@ -6,34 +6,12 @@ use common::db::sends::{
 };
 use common::domain::message::Status;
 use jiff::{Timestamp, ToSpan};
-use serde_json::json;
 use std::time::Duration;
 use testing::Database;
 
 /// A message that a workflow wants sent.
 pub fn new_send(to: &str) -> NewSend {
-    NewSend {
-        id: new_id(),
-        conversation_id: new_id(),
-        account_sid: "AC1".to_owned(),
-        to: to.to_owned(),
-        to_original: to.to_owned(),
-        from: Some("+15550100".to_owned()),
-        messaging_service_sid: None,
-        message_content: "rent is due".to_owned(),
-        media: json!([]),
-        encoding: "GSM-7",
-        segments: 1,
-        priority: "normal",
-        workflow_type: None,
-        workflow_id: None,
-        metadata: None,
-        send_at: None,
-        send_before: None,
-        api_key_id: uuid::Uuid::nil(),
-        request_id: "r-1".to_owned(),
-        created_at: now(),
-    }
+    NewSend { from: Some("+15550100".to_owned()), created_at: now(), ..testing::new_send(to) }
 }
 
 /// Stores a message and claims it.
