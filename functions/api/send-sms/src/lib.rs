@@ -29,9 +29,6 @@ use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The largest request, in bytes (SPEC §6).
-pub const MAX_BODY_BYTES: usize = 256 * 1024;
-
 /// Why the function can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
@@ -122,10 +119,7 @@ pub struct SendAccepted {
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
     let principal = request.authorize(Scope::MessagesSend)?;
-    if request.body().len() > MAX_BODY_BYTES {
-        return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES });
-    }
-    let mut fields = Fields::from_slice(request.body())?;
+    let mut fields = Fields::from_slice(request.payload()?)?;
     let wanted = SendRequest::take(&mut fields);
     let mut problems = fields.finish();
     let key = request::idempotency_key(request, &mut problems);

@@ -1,10 +1,10 @@
 //! One message's way to Twilio, once it is ours.
 
 use crate::gate::Gate;
-use crate::{App, pace, plan, verify};
+use crate::record::{self, Outcomes};
+use crate::{App, pace, verify};
 use common::clock;
-use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
-use common::db::statuses;
+use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, RETRIES_EXHAUSTED};
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
 use common::twilio::{
@@ -14,19 +14,23 @@ use std::time::Duration;
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
-const RECORD_TRIES: u32 = 5;
-
 /// Hands messages over, all at once, and records what came of each. What is late is looked for first, which keeps nothing
 /// else waiting.
 pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
+    let (outcomes, ended) = Outcomes::channel();
+    // Whoever records goes on until `outcomes` is gone.
+    let sends = async move { hand_over(app, claims, &outcomes).await };
+    tokio::join!(sends, record::as_they_come(app, ended));
+}
+
+async fn hand_over<'a>(app: &App, claims: &'a [Claimed], outcomes: &Outcomes<'a>) {
     let (late, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::is_late(app, claim));
     let look = async {
         let looks = late.into_iter().map(|claim| {
             let look = async move {
                 match verify::instead_of_create(app, claim).await {
                     Some(outcome) => {
-                        record(app, claim, outcome).await;
+                        outcomes.tell(claim, outcome);
                         None
                     }
                     None => Some(claim),
@@ -35,37 +39,38 @@ pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
             look.instrument(telemetry::request(&claim.request_id))
         });
         let absent: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
-        send_together(app, &absent).await;
+        send_together(app, &absent, outcomes).await;
     };
-    tokio::join!(send_together(app, &prompt), look);
+    tokio::join!(send_together(app, &prompt, outcomes), look);
 }
 
 /// Hands over what passes the gate of STOPs together.
-async fn send_together(app: &App, claims: &[&Claimed]) {
+async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcomes<'a>) {
     if claims.is_empty() {
         return;
     }
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.message_id).collect();
-    let gate = Gate::new();
     match sends::pass_stop_gate(&app.db, &ids).await {
         Ok((may_go, held)) => {
+            let gate = Gate::passed();
             let sends = claims.iter().map(|claim| {
                 let may_go = may_go.contains(&claim.message_id);
-                send(app, claim, &gate, may_go).instrument(telemetry::request(&claim.request_id))
+                send(app, claim, &gate, may_go, outcomes).instrument(telemetry::request(&claim.request_id))
             });
             tokio::join!(gate.hold(held, may_go.len()), futures::future::join_all(sends));
         }
         Err(error) => {
             let detail = common::error::chain(&error);
             tracing::error!(error = detail, "not sent: it can't be told whether there is a STOP");
-            let outcomes = claims.iter().map(|claim| record(app, claim, app.retry.not_begun(claim, &detail)));
-            futures::future::join_all(outcomes).await;
+            for claim in claims {
+                outcomes.tell(claim, app.retry.not_begun(claim, &detail));
+            }
         }
     }
 }
 
-/// Hands a message over and records what came of it, for the message and for its sender.
-async fn send(app: &App, claim: &Claimed, gate: &Gate, may_go: bool) {
+/// Hands a message over, and tells what came of it, for the message and for its sender.
+async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, may_go: bool, outcomes: &Outcomes<'a>) {
     let answer = if may_go { create(app, claim, gate).await } else { Ok(Answer::OptedOut) };
     let outcome = match &answer {
         Ok(Answer::Took(message)) => Outcome::Accepted {
@@ -76,6 +81,12 @@ async fn send(app: &App, claim: &Claimed, gate: &Gate, may_go: bool) {
             by_twilio: false,
             error_code: OPTED_OUT.to_owned(),
             detail: "the recipient opted out before the call".to_owned(),
+        },
+        Ok(Answer::NotBegun) => app.retry.not_begun(claim, "the function was stopped before the call"),
+        Ok(Answer::TooLate) => Outcome::Failed {
+            by_twilio: false,
+            error_code: RETRIES_EXHAUSTED.to_owned(),
+            detail: "its time had passed before the call".to_owned(),
         },
         Err(error) => app.retry.outcome(claim, error, app.pace.hold, clock::now()),
     };
@@ -104,10 +115,12 @@ async fn send(app: &App, claim: &Claimed, gate: &Gate, may_go: bool) {
     // First, so that nobody claims this message again before its sender is held.
     pace::after(app, claim, answer.as_ref().err()).await;
     if answer.as_ref().is_err_and(|error| error.class() == Some(ErrorClass::OptedOut)) {
-        // Recording this is recording a STOP, which waits for the gate.
+        // Recording this is recording a STOP, which waits for this gate, and for those of others: no other outcome has to.
         gate.opened().await;
+        record::now(app, &[(claim, outcome)]).await;
+    } else {
+        outcomes.tell(claim, outcome);
     }
-    record(app, claim, outcome).await;
 }
 
 /// What came of calling Twilio, when it did not fail.
@@ -115,16 +128,18 @@ enum Answer {
     Took(Box<Message>),
     /// It was not called, or not called again: the handset's STOP came first.
     OptedOut,
+    /// It was not called, since the gate was passed too long ago: there may be a STOP by now.
+    NotBegun,
+    /// It was not called: the message's `send_before` has passed since it was claimed.
+    TooLate,
 }
 
 /// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
 /// message's time, and not after a STOP.
 async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
-    let message = request(app, claim);
-    let first = call(app, &message).await;
-    gate.answered();
+    let first = call(app, claim, gate).await;
     let mut error = match first {
-        Ok(message) => return Ok(Answer::Took(Box::new(message))),
+        Ok(answer) => return Ok(answer),
         Err(error) => error,
     };
     let mut tries = 1;
@@ -150,56 +165,40 @@ async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendE
                 return Err(error);
             }
         };
-        let again = Gate::new();
-        let calling = async {
-            let answer = call(app, &message).await;
-            again.answered();
-            answer
-        };
-        let ((), answer) = tokio::join!(again.hold(held, 1), calling);
+        let again = Gate::passed();
+        let ((), answer) = tokio::join!(again.hold(held, 1), call(app, claim, &again));
         error = match answer {
-            Ok(message) => return Ok(Answer::Took(Box::new(message))),
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         tries += 1;
     }
 }
 
-async fn call(app: &App, message: &CreateMessage) -> Result<Message, SendError> {
-    let begun = std::time::Instant::now();
-    let answer = app.twilio.create_message(message).await;
-    telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
+/// Calls Twilio once, and tells the gate.
+async fn call(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
+    let answer = if gate.is_stale() { Ok(Answer::NotBegun) } else { call_in_time(app, claim).await };
+    gate.answered();
     answer
 }
 
-fn request(app: &App, claim: &Claimed) -> CreateMessage {
-    let now = clock::now();
-    CreateMessage {
+/// Calls Twilio, unless the message's time has passed: claimed in time, it may have been looked for, or have waited for a
+/// STOP, since.
+async fn call_in_time(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
+    let left = claim.send_before.map(|end| end.duration_since(clock::now()));
+    if left.is_some_and(|left| !left.is_positive()) {
+        return Ok(Answer::TooLate);
+    }
+    let message = CreateMessage {
         to: claim.to.clone(),
         sender: verify::sender(claim),
         body: claim.message_content.clone(),
         media_urls: claim.media_urls.clone(),
         status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
-        validity_period: claim.send_before.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
-    }
-}
-
-/// Records the outcome, trying for as long as the invocation reasonably can. If Postgres stays away, the claim stays,
-/// and the sweep makes the message `unknown`; the callback that carries our id then tells what became of it.
-async fn record(app: &App, claim: &Claimed, outcome: Outcome) {
-    for attempt in 1..=RECORD_TRIES {
-        let Err(error) = sends::finish(&app.db, claim, &outcome, clock::now()).await else { break };
-        let error = common::error::chain(&error);
-        tracing::error!(message_id = %claim.message_id, attempt, ?outcome, error, "the outcome is not recorded");
-        if attempt == RECORD_TRIES {
-            return;
-        }
-        tokio::time::sleep(plan::jitter(attempt)).await;
-    }
-    if let Outcome::Accepted { twilio_sid, .. } = &outcome
-        && let Err(error) =
-            statuses::join_orphans(&app.db, Some(twilio_sid), &app.renewals, clock::now()).await
-    {
-        tracing::warn!(error = common::error::chain(&error), "early callbacks wait for the next sweep");
-    }
+        validity_period: left.and_then(|left| Duration::try_from(left).ok()),
+    };
+    let begun = std::time::Instant::now();
+    let answer = app.twilio.create_message(&message).await;
+    telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
+    answer.map(|message| Answer::Took(Box::new(message)))
 }
