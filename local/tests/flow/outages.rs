@@ -143,6 +143,9 @@ async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once(
     let sends = "select count(*) from sms_messages where direction = 'outbound'";
     assert_eq!(sql.count(sends, &[]).await, 0);
     assert_eq!(stack.ledger(&recipient).await.len(), 0);
+    // The gateway still has it that this key could not be verified.
+    let answer = exchange(stack.call_with(&unseen, "POST", "/sms/send").json(&body)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
