@@ -69,6 +69,24 @@ async fn what_a_silent_sqs_takes_after_all_is_stored_once_beside_its_copy_in_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_without_its_queues_gets_them_again() {
+    let mut queues = Queues::start().await;
+    let stack = Setup::impatient().with("AWS_ENDPOINT_URL_SQS", &queues.url()).start().await;
+    let (handset, recipient) = (fresh_handset(), fresh_handset());
+    queues.go_down().await;
+    texts_are_accepted(&stack, &handset, 3).await;
+    let id = stack.send(&recipient, "Sent while the queues are lost").await;
+    queues.come_back_empty(stack.info.queues.values()).await;
+    stack.conversation_where(&handset, |page| page["total"] == 3).await;
+    stack.reaches(&id, "delivered").await;
+    texts_are_accepted(&stack, &handset, 1).await;
+    stack.conversation_where(&handset, |page| page["total"] == 4).await;
+    stack.queues_are_empty().await;
+    assert_eq!(stack.queued().await.len(), 0);
+    assert_eq!(stack.ledger(&recipient).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_postgres_delays_nobody_for_long() {
     let database = Database::start().await;
     let stack = Setup::impatient()
