@@ -4,7 +4,7 @@
 use common::clock;
 use common::db::api_keys::{self, ApiKey};
 use serde_json::{Value, json};
-use testing::{ApiRequest, Database, Function, body, refusal};
+use testing::{ApiRequest, Database, Function, body, eventually, refusal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_get-message");
 const ID: &str = "01900000-0000-7000-8000-0000000000aa";
@@ -71,6 +71,25 @@ async fn a_message_is_shown_with_its_attempts_and_its_way_in_order() {
             ],
         })
     );
+}
+
+#[tokio::test]
+async fn each_answer_is_logged_under_the_callers_request_id() {
+    let (mut function, _database) = world().await;
+    let unknown = "01900000-0000-7000-8000-0000000000ab";
+    for (id, request_id, line) in [
+        (ID, "job-1", json!({"message": "answered", "status": 200})),
+        (unknown, "job-2", json!({"message": "refused", "code": "sms.not_found"})),
+    ] {
+        function.call(get(id).header("x-request-id", request_id).event()).await;
+        let logged = eventually("a line under the request's id", async || {
+            function.log().await.into_iter().find(|logged| logged["request_id"] == request_id)
+        })
+        .await;
+        for (key, value) in line.as_object().unwrap() {
+            assert_eq!(&logged[key], value, "{logged}");
+        }
+    }
 }
 
 #[tokio::test]
