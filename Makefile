@@ -27,6 +27,7 @@ clean-data: ## Removes everything that `make run` keeps between runs
 
 test: toolchain ## Runs every test: units, SQL, each binary through the Runtime API, the flow through the whole stack
 	@local/get-postgres.sh
+	@local/get-pgbouncer.sh
 	cargo build --workspace --bins
 	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
@@ -56,9 +57,9 @@ $(PYTHON)/.installed: local/requirements.txt
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: toolchain ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|conversations|domain
+bench: toolchain ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain
 	@local/get-postgres.sh
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
-	cargo build --package bench
+	cargo build --package bench --package local
 	@$(TARGET)/debug/bench --binaries $(TARGET)/release $(BENCH)
 	$(if $(filter-out domain,$(BENCH)),,@cargo bench --quiet --package common --bench domain)

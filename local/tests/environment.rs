@@ -41,6 +41,7 @@ fn functions() -> BTreeMap<String, Option<Read>> {
         retry_sends,
         send_outbound,
         send_sms,
+        update_conversation,
     ];
     let mut functions: BTreeMap<String, Option<Read>> =
         readers.into_iter().map(|(name, read)| (name.replace('_', "-"), Some(read))).collect();

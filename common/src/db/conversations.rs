@@ -1,4 +1,8 @@
-//! Reading conversations.
+//! Reading conversations, and what routers set on them.
+
+mod update;
+
+pub use update::{Changes, update};
 
 use super::{Db, DbError, Row, Type};
 use jiff::Timestamp;
@@ -22,6 +26,10 @@ pub struct Conversation {
     pub workflow_type: Option<String>,
     /// That workflow's instance.
     pub workflow_id: Option<String>,
+    /// Where it stands, in a word of the routers' own.
+    pub conversation_status: String,
+    /// Where the recipient's clock is, when a router knows that better than the number tells.
+    pub time_zone: Option<String>,
     /// `en`, `es`, `pt` or `unknown`.
     pub language_detected: String,
     /// How sure that is, 0 to 1.
@@ -74,9 +82,9 @@ pub enum PageStart {
     After(Timestamp, Uuid),
 }
 
-/// Runs the function that `migrations/0010_pages.sql` explains. One round trip for both: the conversation stands in every
+/// Runs the function that `migrations/0012_conversation_settings.sql` holds, and 0010 explains. One round trip for both: the conversation stands in every
 /// row, which costs less than asking twice.
-pub(crate) const PAGE: &str = "select * from sms_conversation_page($1, $2, $3, $4, $5, $6)";
+pub(crate) const PAGE: &str = "select * from sms_conversation_page_2($1, $2, $3, $4, $5, $6)";
 
 /// Reads a conversation by the first variant of its number that is known, with a page of its messages, newest first.
 ///
@@ -117,6 +125,8 @@ pub async fn page(
         tenant_candidates: first.get(23),
         workflow_type: first.get(4),
         workflow_id: first.get(5),
+        conversation_status: first.get(25),
+        time_zone: first.get(26),
         language_detected: first.get(6),
         language_confidence: first.get(7),
         opted_out_at: first.get(8),

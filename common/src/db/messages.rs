@@ -24,11 +24,11 @@ pub struct Message {
     pub message_content: String,
     /// References to its media.
     pub media: Value,
-    /// Twilio's id, once there is one.
+    /// Twilio's id of its latest create, once there is one.
     pub twilio_sid: Option<String>,
     /// Where it stands.
     pub delivery_status: String,
-    /// Why it failed.
+    /// Why it failed, or why it is still pending.
     pub error_code: Option<String>,
     /// `GSM-7` or `UCS-2`, of what we send.
     pub encoding: Option<String>,
@@ -50,6 +50,10 @@ pub struct Message {
     pub send_at: Option<Timestamp>,
     /// Not after.
     pub send_before: Option<Timestamp>,
+    /// When it is tried next, while it is pending.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Since when it is left to a person to say what became of it.
+    pub parked_at: Option<Timestamp>,
     /// When it came or was asked for.
     pub created_at: Timestamp,
     /// The tries to hand it to Twilio, first one first: `[{number, outcome, …}]`.
@@ -58,10 +62,14 @@ pub struct Message {
     pub history: Value,
 }
 
-/// Attempts and history come as JSON that Postgres builds: one round trip, and one row.
+/// Attempts and history come as JSON that Postgres builds: one round trip, and one row. What waits for another create shows
+/// the latest id that Twilio gave it.
 pub(crate) const FIND: &str = "
 select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messaging_service_sid, m.message_content,
-    m.media, m.twilio_sid, m.delivery_status, m.error_code, m.encoding, m.segments, m.language, m.language_confidence,
+    m.media,
+    coalesce(m.twilio_sid, (select a.twilio_sid from sms_send_attempts a
+                            where a.message_id = m.id and a.twilio_sid is not null order by a.number desc limit 1)),
+    m.delivery_status, m.error_code, m.encoding, m.segments, m.language, m.language_confidence,
     m.priority, m.workflow_type, m.workflow_id, m.metadata, m.send_at, m.send_before, m.created_at,
     (select coalesce(jsonb_agg(jsonb_build_object('number', a.number, 'outcome', a.outcome, 'twilio_sid', a.twilio_sid,
             'error_code', a.error_code, 'detail', a.detail, 'started_at', a.started_at, 'finished_at', a.finished_at)
@@ -70,7 +78,8 @@ select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messa
     (select coalesce(jsonb_agg(jsonb_build_object('status', e.event_status, 'error_code', e.error_code,
             'twilio_sid', e.twilio_sid, 'contradicts', e.contradicts, 'at', e.created_at)
             order by e.created_at, e.id), '[]')
-     from sms_message_status_events e where e.message_id = m.id)
+     from sms_message_status_events e where e.message_id = m.id),
+    case when m.delivery_status = 'pending' and m.claimed_at is null then m.next_attempt_at end, m.parked_at
 from sms_messages m where m.id = $1";
 
 /// Reads a message.
@@ -105,5 +114,7 @@ pub async fn find(db: &Db, id: Uuid) -> Result<Option<Message>, DbError> {
         created_at: row.get(21),
         attempts: row.get(22),
         history: row.get(23),
+        next_attempt_at: row.get(24),
+        parked_at: row.get(25),
     }))
 }

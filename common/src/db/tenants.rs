@@ -8,7 +8,7 @@ mod pushes;
 mod record;
 
 pub use checks::{Checked, claim, give_back, take_due};
-pub use languages::{Carried, settle_languages};
+pub use languages::{Carried, settle_languages, unsettled};
 pub use pushes::{Push, claim_pushes, told};
 pub use record::{CheckedNumber, Finding, Pace, Recorded, record};
 

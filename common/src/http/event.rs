@@ -3,9 +3,10 @@
 //! Only what we read is declared: this is parsed for every webhook.
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
 
-use super::{ApiError, Caller, Principal, Scope, ValidationError};
+use super::{ApiError, Caller, MAX_BODY_BYTES, Principal, Scope, ValidationError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use std::collections::HashMap;
 
@@ -135,6 +136,21 @@ impl Request {
             .ok_or_else(|| ApiError::internal(std::io::Error::other(format!("no path parameter {name}"))))
     }
 
+    /// Returns the `phone_number` of the route's path. No number has a percent sign, so one that was encoded twice is
+    /// decoded twice.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Validation`] when it holds a NUL, which Postgres does not take.
+    pub fn phone_number(&self) -> Result<String, ApiError> {
+        let given = self.path_parameter("phone_number")?;
+        let number = percent_decode_str(given).decode_utf8_lossy().into_owned();
+        if number.contains('\0') {
+            return Err(ValidationError::field("phone_number", "contains a NUL character").into());
+        }
+        Ok(number)
+    }
+
     /// Returns the first value of each query parameter, decoded, in order of appearance.
     pub fn query(&self) -> impl Iterator<Item = (String, String)> + '_ {
         form_urlencoded::parse(self.raw_query.as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned()))
@@ -144,6 +160,18 @@ impl Request {
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// Returns the body's bytes, if they are not more than the API takes.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::PayloadTooLarge`] otherwise.
+    pub fn payload(&self) -> Result<&[u8], ApiError> {
+        if self.body.len() > MAX_BODY_BYTES {
+            return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES });
+        }
+        Ok(&self.body)
     }
 
     /// Returns the id that follows this request through logs and queues.

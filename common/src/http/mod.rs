@@ -8,7 +8,7 @@ mod payload;
 pub use auth::{Caller, Principal, Scope};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError};
 pub use event::{HttpEvent, Request};
-pub use payload::Fields;
+pub use payload::{Fields, MAX_BODY_BYTES};
 
 use crate::telemetry::{self, Metric};
 use lambda_runtime::LambdaEvent;

@@ -7,6 +7,9 @@ use serde_json::Value;
 use std::fmt;
 use uuid::Uuid;
 
+/// The largest request that the API takes, in bytes (SPEC §6).
+pub const MAX_BODY_BYTES: usize = 256 * 1024;
+
 /// How many unknown fields are named, each; a request made of nothing else would grow its refusal without limit.
 const MAX_UNKNOWN: usize = 20;
 
@@ -15,12 +18,13 @@ const WHOLE: &str = "request body";
 
 /// The fields of a JSON object, each to be taken once; what is left in the end nobody knows.
 ///
-/// A field that is `null` counts as left out. Every reader returns `None` for a field that is left out or of the wrong
+/// A field that is `null` counts as left out, except in a request that [changes](Fields::of_changes) something. Every reader returns `None` for a field that is left out or of the wrong
 /// type; the latter is noted, and [`Fields::finish`] returns what was noted.
 #[derive(Debug)]
 pub struct Fields {
     fields: Vec<(String, Value)>,
     problems: ValidationError,
+    null_is_a_value: bool,
 }
 
 impl Fields {
@@ -43,6 +47,15 @@ impl Fields {
             )
         })?;
         Ok(Self::new(object.0))
+    }
+
+    /// Reads the body of a request that changes something: what is left out stays as it is, and `null` clears a field.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fields::from_slice`].
+    pub fn of_changes(body: &[u8]) -> Result<Self, ValidationError> {
+        Ok(Self { null_is_a_value: true, ..Self::from_slice(body)? })
     }
 
     /// Takes a value that was read already, such as the payload of an invocation.
@@ -72,8 +85,7 @@ impl Fields {
                 _ => fields.push((name, value)),
             }
         }
-        fields.retain(|(_, value)| !value.is_null());
-        Self { fields, problems }
+        Self { fields, problems, null_is_a_value: false }
     }
 
     /// Notes a problem that only the caller of this reader can see.
@@ -83,8 +95,22 @@ impl Fields {
 
     /// Takes a field of any type.
     pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Value> {
         let position = self.fields.iter().position(|(field, _)| field == name)?;
         Some(self.fields.swap_remove(position).1)
+    }
+
+    /// Takes a field that is to be set to a text as [`Fields::text`] takes it, or to be cleared by `null`.
+    pub fn change(&mut self, name: &str) -> Option<Option<String>> {
+        let is_cleared = self.fields.iter().any(|(field, value)| field == name && value.is_null());
+        if is_cleared {
+            self.remove(name);
+            return Some(None);
+        }
+        self.text(name).map(Some)
     }
 
     /// Takes a field that must be a text without a NUL, which Postgres can't hold.
@@ -201,6 +227,9 @@ impl Fields {
     /// Returns everything that is wrong: what was noted, and each field that nobody took.
     #[must_use]
     pub fn finish(mut self) -> ValidationError {
+        if !self.null_is_a_value {
+            self.fields.retain(|(_, value)| !value.is_null());
+        }
         let mut unknown: Vec<String> = self.fields.into_iter().map(|(name, _)| name).collect();
         unknown.sort();
         let more = unknown.len().saturating_sub(MAX_UNKNOWN);
@@ -300,6 +329,20 @@ mod tests {
                 "metadata must be an object, not a list",
                 "x is not a field of this request",
             ]
+        );
+    }
+
+    #[test]
+    fn a_change_tells_what_is_left_out_from_what_is_cleared() {
+        let body = br#"{"set": "x", "cleared": null, "wrong": 1, "unknown": null}"#;
+        let mut fields = Fields::of_changes(body).unwrap();
+        assert_eq!(fields.change("set"), Some(Some("x".to_owned())));
+        assert_eq!(fields.change("cleared"), Some(None));
+        assert_eq!(fields.change("left out"), None);
+        assert_eq!(fields.change("wrong"), None);
+        assert_eq!(
+            listed(&fields.finish()),
+            ["wrong must be a string, not a number", "unknown is not a field of this request"]
         );
     }
 

@@ -49,7 +49,7 @@ impl Answer {
 }
 
 /// Reads the body of a 200: `{"tenant_id": …, "language_preference"?: …}`, or `{"tenants": […]}` with ids or such objects.
-/// Nothing, an empty object, `null` and a null id say that there is no match.
+/// Nothing, an empty object, list or text, `null` and a null or empty id say that there is no match.
 ///
 /// # Errors
 ///
@@ -60,16 +60,25 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Match>, PeerError> {
     }
     let value: Value = serde_json::from_slice(body).map_err(|_| PeerError::Unreadable("is not JSON"))?;
     let tenants = match &value {
-        Value::Null => return Ok(Vec::new()),
-        Value::Object(object) if object.is_empty() => return Ok(Vec::new()),
+        empty if is_empty(empty) => return Ok(Vec::new()),
         Value::Object(object) => object.get("tenants"),
         _ => return Err(PeerError::Unreadable("is not an object")),
     };
     match tenants {
         Some(Value::Array(tenants)) => tenants.iter().map(tenant).collect(),
         Some(_) => Err(PeerError::Unreadable("has tenants that are no list")),
-        None if value.get("tenant_id").is_some_and(Value::is_null) => Ok(Vec::new()),
+        None if value.get("tenant_id").is_some_and(is_empty) => Ok(Vec::new()),
         None => tenant(&value).map(|found| vec![found]),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(object) => object.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::String(text) => text.trim().is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -87,7 +96,8 @@ fn tenant(value: &Value) -> Result<Match, PeerError> {
 fn tenant_id(value: &Value) -> Option<String> {
     let id = match value {
         Value::String(id) => id.trim().to_owned(),
-        Value::Number(id) => id.to_string(),
+        // Others have lost digits in the reading: they could be anybody's.
+        Value::Number(id) if id.is_i64() || id.is_u64() => id.to_string(),
         _ => return None,
     };
     // Dots alone would not be an id but a way, in the profile service's address.
@@ -134,7 +144,10 @@ mod tests {
             (r#"{"tenants":[{"tenant_id":"a","language_preference":"es"}]}"#, tenant("a", Some(Es))),
             (r#"{"tenants":[]}"#, Answer::Nobody),
             (r#"{"tenant_id":null}"#, Answer::Nobody),
+            (r#"{"tenant_id":"","language_preference":null}"#, Answer::Nobody),
             ("{}", Answer::Nobody),
+            ("[]", Answer::Nobody),
+            ("\"\"", Answer::Nobody),
             ("null", Answer::Nobody),
             ("", Answer::Nobody),
             (" \r\n", Answer::Nobody),
@@ -149,11 +162,14 @@ mod tests {
         for body in [
             "<!doctype html><title>Sign in</title>",
             "OK",
-            "[]",
+            "[null]",
             "7",
+            r#""nobody""#,
             r#"{"error":"no"}"#,
-            r#"{"tenant_id":""}"#,
             r#"{"tenant_id":{"id":1}}"#,
+            r#"{"tenant_id":123456789012345678901}"#,
+            r#"{"tenant_id":1.5}"#,
+            r#"{"tenants":["a",""]}"#,
             r#"{"tenant_id":".."}"#,
             r#"{"tenant_id":"a\u0000b"}"#,
             r#"{"tenants":"a"}"#,

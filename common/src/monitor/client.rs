@@ -49,6 +49,15 @@ pub enum Ask {
     EverySpelling,
 }
 
+/// What was said about a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Whose it is, by all spellings that were asked for.
+    pub answer: Answer,
+    /// How many of the spellings were asked for.
+    pub asked: usize,
+}
+
 /// Calls the Monitor.
 #[derive(Debug)]
 pub struct MonitorClient {
@@ -80,13 +89,42 @@ impl MonitorClient {
     ///
     /// [`PeerError`] when one of the spellings got no answer within the budget: nothing is known then, since the next
     /// spelling must not be taken for the better one.
-    pub async fn lookup(&self, spellings: &[String], ask: Ask) -> Result<Answer, PeerError> {
+    pub async fn lookup(&self, spellings: &[String], ask: Ask) -> Result<Said, PeerError> {
         let begun = Instant::now();
-        let mut found = Vec::new();
+        let (mut found, mut asked) = (Vec::new(), 0);
         for spelling in spellings {
             found.extend(self.persist(spelling, begun).await?);
+            asked += 1;
             if ask == Ask::UntilMatch && !found.is_empty() {
                 break;
+            }
+        }
+        Ok(Said { answer: Answer::of(found), asked })
+    }
+
+    /// Asks for the spellings after the first `asked` ones, by which the number was found to be `tenant_id`'s.
+    ///
+    /// If one of them is another tenant's, all are asked for: the number may have been passed on since.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::lookup`].
+    pub async fn confirm(
+        &self,
+        spellings: &[String],
+        asked: usize,
+        tenant_id: &str,
+    ) -> Result<Answer, PeerError> {
+        let begun = Instant::now();
+        let (before, after) = spellings.split_at(asked.min(spellings.len()));
+        let mut found = vec![Match { tenant_id: tenant_id.to_owned(), preference: None }];
+        for spelling in after {
+            found.extend(self.persist(spelling, begun).await?);
+        }
+        if found.iter().any(|found| found.tenant_id != tenant_id) {
+            found.remove(0);
+            for spelling in before.iter().rev() {
+                found.splice(0..0, self.persist(spelling, begun).await?);
             }
         }
         Ok(Answer::of(found))

@@ -12,6 +12,6 @@ mod peer;
 mod profile;
 
 pub use answer::{Answer, Match, PREFERENCE_CONFIDENCE};
-pub use client::{Ask, MonitorClient, MonitorConfig};
+pub use client::{Ask, MonitorClient, MonitorConfig, Said};
 pub use error::{PeerError, SetupError};
 pub use profile::{ProfileClient, ProfileConfig, Told};

@@ -87,15 +87,11 @@ impl Publisher {
     /// `AWS_ENDPOINT_URL_SQS` (`common/docs/decisions/0007-aws-sdk-without-its-loader.md`).
     #[must_use]
     pub fn new(config: PublisherConfig) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(config.budget)
-            .operation_attempt_timeout(config.budget)
-            .operation_timeout(config.budget)
-            .build();
         let mut sdk = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http_client())
-            .timeout_config(timeouts)
+            // Each call is under the budget as a whole; each timer of the SDK's beneath would cost a system call.
+            .timeout_config(TimeoutConfig::disabled())
             .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
             // There is one identity, and it is at hand; nothing is streamed.
             .identity_cache(IdentityCache::no_cache())

@@ -6,6 +6,7 @@
 
 use super::form::Form;
 use super::message::Message;
+use super::prompt::PromptLayer;
 use super::send_error::SendError;
 use super::webhook::Media;
 use crate::clock;
@@ -161,6 +162,7 @@ impl TwilioClient {
     ///
     /// [`ClientError`] when TLS can't be set up: the function can't start.
     pub fn new(config: TwilioConfig) -> Result<Self, ClientError> {
+        let connect_timeout = MAX_CONNECT_TIMEOUT.min(config.timeout / 2);
         let http = Client::builder()
             .tls_backend_preconfigured(tls::client_config(&config.base_url)?)
             .http1_only()
@@ -168,7 +170,8 @@ impl TwilioClient {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
-            .connect_timeout(MAX_CONNECT_TIMEOUT.min(config.timeout / 2))
+            .connect_timeout(connect_timeout)
+            .connector_layer(PromptLayer(connect_timeout))
             .timeout(config.timeout)
             .user_agent(concat!("sms-foundation/", env!("CARGO_PKG_VERSION")))
             .build()
@@ -362,14 +365,17 @@ fn unreadable(status: StatusCode, reason: &'static str) -> SendError {
     SendError::Unreadable { status: status.as_u16(), source: reason.into() }
 }
 
+/// How long we leave Twilio alone at most, whatever it asks for: then we ask again. A message is tried for a day.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Reads `Retry-After` in either of its forms (RFC 9110 §10.2.3); an instant that has passed asks for no wait.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds).min(LONGEST_PAUSE));
     }
     let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(at.duration_since(now).try_into().unwrap_or(Duration::ZERO))
+    Some(at.duration_since(now).try_into().unwrap_or(Duration::ZERO).min(LONGEST_PAUSE))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod client;
 mod error_codes;
 mod form;
 mod message;
+mod prompt;
 mod renewals;
 mod search;
 mod send_error;

@@ -210,3 +210,23 @@ async fn an_automatic_reply_is_owed_once_per_message_and_period() {
     let later = now() + 2.hours();
     assert_eq!(sends::create_replies(&db, &replies(&["SM1", "SM2"]), later, period).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn what_was_looked_at_by_another_clock_is_not_put_off() {
+    let database = Database::create().await;
+    let db = database.db();
+    let (moved, stays) = (new_send("+1860"), new_send("+1861"));
+    for send in [&moved, &stays] {
+        sends::create(&db, send, None).await.unwrap();
+    }
+    let looked_at = sends::candidates(&db, &Asked::messages(&[moved.id]), now(), 10).await.unwrap();
+    assert_eq!(looked_at.len(), 2);
+    let moves =
+        "update sms_conversations set time_zone = 'Europe/Lisbon' where phone_number_canonical = '+1860'";
+    database.client.batch_execute(moves).await.unwrap();
+    let morning = now() + 5.hours();
+    let disturbing: Vec<_> = looked_at.into_iter().map(|candidate| (candidate, morning)).collect();
+    sends::postpone(&db, &disturbing).await.unwrap();
+    let waiting = "select string_agg(to_number, ',') from sms_messages where quiet_until = next_attempt_at";
+    assert_eq!(database.scalar(waiting).await, "+1861");
+}

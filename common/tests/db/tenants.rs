@@ -3,7 +3,7 @@
 use crate::{inbound, now};
 use common::db::inbound::store;
 use common::db::tenants::{
-    CheckedNumber, Finding, Pace, claim, claim_pushes, record, settle_languages, told,
+    CheckedNumber, Finding, Pace, claim, claim_pushes, record, settle_languages, take_due, told, unsettled,
 };
 use jiff::ToSpan;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use uuid::Uuid;
 
 const PACE: Pace = Pace {
     refresh: Duration::from_secs(86_400),
+    confirm: Duration::from_secs(10),
     no_match: Duration::from_secs(3_600),
     no_match_max: Duration::from_secs(86_400),
 };
 const LEASE: Duration = Duration::from_secs(45);
 
 fn is_tenants(conversation_id: Uuid, tenant: &str) -> CheckedNumber {
-    let finding = Finding::Tenant { tenant_id: tenant.to_owned(), preference: None };
+    let finding = Finding::Tenant { tenant_id: tenant.to_owned(), preference: None, found_by: None };
     CheckedNumber { conversation_id, finding, request_id: "r-1".to_owned() }
 }
 
@@ -84,6 +85,84 @@ async fn a_language_decided_while_another_is_told_is_told_next() {
     assert_eq!(next[0].language, "en");
     told(&db, &next[0], now() + 4.seconds(), true).await.unwrap();
     assert!(pushes(now() + 1.hour()).await.is_empty());
+}
+
+#[tokio::test]
+async fn spellings_that_are_still_to_be_asked_for_are_due_soon_and_then_forgotten() {
+    let database = Database::create().await;
+    let db = database.db();
+    let stored = store(&db, &[inbound("SM1", "+12025550123")]).await.unwrap();
+    let mut found = is_tenants(stored[0].conversation_id, "T-1");
+    let Finding::Tenant { found_by, .. } = &mut found.finding else { panic!("it is a tenant's") };
+    *found_by = Some("+12025550123".to_owned());
+    record(&db, &[found], now(), &PACE).await.unwrap();
+    let due = async |at| take_due(&db, at, at, at + 1.minute(), 10).await.unwrap();
+    assert!(due(now() + 9.seconds()).await.is_empty());
+    let checked = due(now() + 10.seconds()).await;
+    assert_eq!(checked[0].found_by.as_deref(), Some("+12025550123"));
+    record(&db, &[is_tenants(checked[0].conversation_id, "T-1")], now(), &PACE).await.unwrap();
+    assert!(due(now() + 23.hours()).await.is_empty());
+    assert_eq!(due(now() + 24.hours()).await[0].found_by, None);
+}
+
+#[tokio::test]
+async fn what_may_be_news_of_a_tenant_is_marked_until_it_is_settled() {
+    let database = Database::create().await;
+    let db = database.db();
+    let tenants = ["T-1".to_owned()];
+    let texts = async |sid: &str, from: &str, language: &'static str, minute: i64| {
+        let mut message = inbound(sid, from);
+        (message.language, message.received_at) = (language, now() + minute.minutes());
+        store(&db, &[message]).await.unwrap()[0].conversation_id
+    };
+    let waiting = async || unsettled(&db, common::clock::now(), 10).await.unwrap().len();
+    let settles = async || _ = settle_languages(&db, &tenants, now(), 0.7).await.unwrap();
+
+    let one = texts("SM1", "+12025550123", "es", 0).await;
+    assert_eq!(waiting().await, 0, "nobody's words are no tenant's");
+    record(&db, &[is_tenants(one, "T-1")], now(), &PACE).await.unwrap();
+    assert_eq!(waiting().await, 1, "whose number it is was just found out");
+    settles().await;
+    assert_eq!(waiting().await, 0);
+    texts("SM2", "+12025550123", "es", 1).await;
+    assert_eq!(waiting().await, 0, "the same again is no news");
+    texts("SM3", "+12025550123", "en", 2).await;
+    assert_eq!(waiting().await, 1);
+    settles().await;
+    let two = texts("SM4", "+12025550124", "unknown", 3).await;
+    record(&db, &[is_tenants(two, "T-1")], now(), &PACE).await.unwrap();
+    settles().await;
+    texts("SM5", "+12025550123", "en", 4).await;
+    assert_eq!(waiting().await, 1, "the other number may have to hear of it");
+    settles().await;
+    let nobodys = CheckedNumber { finding: Finding::Ambiguous(vec![]), ..is_tenants(one, "T-1") };
+    texts("SM6", "+12025550123", "es", 5).await;
+    record(&db, &[nobodys], now(), &PACE).await.unwrap();
+    assert_eq!(waiting().await, 0, "it is no tenant's any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_that_come_while_a_tenants_language_is_settled_stay_marked() {
+    let mut database = Database::create().await;
+    let db = database.db();
+    let stored = store(&db, &[inbound("SM1", "+12025550123")]).await.unwrap();
+    record(&db, &[is_tenants(stored[0].conversation_id, "T-1")], now(), &PACE).await.unwrap();
+    let news = database.client.transaction().await.unwrap();
+    news.batch_execute("update sms_conversations set tenant_unsettled_at = clock_timestamp()").await.unwrap();
+    let settling = tokio::spawn(async move {
+        settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap();
+    });
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    testing::eventually("somebody settles", async || {
+        (news.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1).then_some(())
+    })
+    .await;
+    news.commit().await.unwrap();
+    settling.await.unwrap();
+    let db = database.db();
+    assert_eq!(unsettled(&db, common::clock::now(), 10).await.unwrap(), ["T-1"]);
+    settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap();
+    assert!(unsettled(&db, common::clock::now(), 10).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,6 +86,11 @@ fn first_event((room, name): &(String, String), round: u64) -> Vec<u8> {
             let parameters = json!({"phone_number": "+12035550000"});
             traffic::api("GET", "/conversations/+12035550000", &parameters, "", None)
         }
+        (_, "update-conversation") => {
+            let parameters = json!({"phone_number": "+12035550000"});
+            let body = json!({"workflow_type": "collections"});
+            traffic::api("PATCH", "/conversations/+12035550000", &parameters, "", Some(&body))
+        }
         (_, "get-message") => {
             let id = common::clock::new_id().to_string();
             traffic::api("GET", &format!("/messages/{id}"), &json!({"id": id}), "", None)

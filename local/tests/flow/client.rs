@@ -271,7 +271,7 @@ impl Stack {
 impl Stack {
     /// The database.
     pub async fn sql(&self) -> Sql {
-        Sql::connect(&self.info.database_url).await
+        Sql::connect(self.database_url()).await
     }
 
     /// A client of the queues.

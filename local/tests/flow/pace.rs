@@ -83,18 +83,3 @@ async fn a_configuration_error_holds_everything_until_it_is_mended_and_loses_not
     stack.queues_are_empty().await;
     assert_eq!(stack.ledger(&handset).await.len(), 21);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn quiet_hours_hold_back_what_is_not_urgent() {
-    // All day but for a minute that has just passed, or comes in twelve hours.
-    let stack = Setup::impatient().with("QUIET_HOURS", "00:00-23:59").start().await;
-    let (sleeper, alarmed) = (fresh_handset(), fresh_handset());
-    let quiet = stack.send(&sleeper, "Good night").await;
-    let urgent = send(&stack, &alarmed, "The pipe has burst", "urgent").await;
-    stack.reaches(&urgent, "delivered").await;
-    stack.sweeps(2).await;
-    stack.queues_are_empty().await;
-    let message = stack.message(&quiet).await;
-    assert_eq!((&message["delivery_status"], &message["attempts"]), (&"pending".into(), &json!([])));
-    assert_eq!(stack.ledger(&sleeper).await.len(), 0);
-}

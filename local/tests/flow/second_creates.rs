@@ -67,7 +67,8 @@ async fn a_late_word_that_the_first_create_arrived_keeps_the_second_from_being_m
     let sid = stack.reaches(&id, "sent").await["twilio_sid"].as_str().unwrap().to_owned();
     stack.accepts(&stack.callback(&sid, "undelivered", Some("30003"))).await;
     let waiting = stack.reaches(&id, "pending").await;
-    assert_eq!((&waiting["twilio_sid"], sids(&waiting)), (&json!(null), vec![sid.clone()]));
+    assert_eq!((&waiting["twilio_sid"], sids(&waiting)), (&json!(sid), vec![sid.clone()]));
+    assert!(waiting["next_attempt_at"].is_string(), "{waiting:#}");
     stack.accepts(&stack.callback(&sid, "delivered", None)).await;
     let message = stack.reaches(&id, "delivered").await;
     assert_eq!(message["twilio_sid"], sid);

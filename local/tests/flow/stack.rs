@@ -46,13 +46,14 @@ pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>
 pub struct Setup {
     template: String,
     variables: Vec<(String, String)>,
+    looked_at: Option<String>,
 }
 
 impl Setup {
     /// The template as it is deployed.
     pub fn as_deployed() -> Self {
         let template = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml")).unwrap();
-        Self { template, variables: Vec::new() }
+        Self { template, variables: Vec::new(), looked_at: None }
     }
 
     /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two. Senders
@@ -81,6 +82,12 @@ impl Setup {
         self
     }
 
+    /// Has the test look at the database by this URL, past a pooler, which would mix its prepared statements up.
+    pub fn looked_at_by(mut self, database_url: &str) -> Self {
+        self.looked_at = Some(database_url.to_owned());
+        self
+    }
+
     /// Starts it in a new folder.
     pub async fn start(self) -> Stack {
         let folder = TempDir::with_prefix("sms-flow-").unwrap();
@@ -95,7 +102,9 @@ impl Setup {
             // Some functions may share a binary.
             let _ = symlink(built, folder.path().join(&function.binary));
         }
-        Stack::launch(self.variables, folder.keep()).await
+        let mut stack = Stack::launch(self.variables, folder.keep()).await;
+        stack.looked_at = self.looked_at;
+        stack
     }
 }
 
@@ -103,6 +112,7 @@ impl Setup {
 pub struct Stack {
     pub info: StackInfo,
     variables: Vec<(String, String)>,
+    looked_at: Option<String>,
     folder: PathBuf,
     process: Child,
     watchdog: Watchdog,
@@ -159,14 +169,22 @@ impl Stack {
             StackInfo::read(&data).ok().filter(|info| Some(&info.aws_endpoint_url) != stale.as_ref())
         })
         .await;
-        Self { info, variables, folder, process, watchdog }
+        Self { info, variables, looked_at: None, folder, process, watchdog }
     }
 
     /// Starts it once more in its folder, after [`Stack::signal`].
     pub async fn start_again(mut self) -> Self {
         self.watchdog.dismiss();
         let folder = std::mem::take(&mut self.folder);
-        Self::launch(std::mem::take(&mut self.variables), folder).await
+        let looked_at = self.looked_at.take();
+        let mut again = Self::launch(std::mem::take(&mut self.variables), folder).await;
+        again.looked_at = looked_at;
+        again
+    }
+
+    /// The URL by which the test looks at the database.
+    pub fn database_url(&self) -> &str {
+        self.looked_at.as_ref().unwrap_or(&self.info.database_url)
     }
 
     /// Where the stack keeps its files.

@@ -4,8 +4,32 @@ use futures::future::join_all;
 use serde_json::json;
 
 use crate::client::fresh_handset;
-use crate::oracle::{self, PATIENCE, QUIET};
-use crate::stack::Setup;
+use crate::oracle::{self, Intent, PATIENCE, QUIET};
+use crate::stack::{Setup, Stack};
+
+/// Has so many handsets sent to and stopped at once, each a little later than the one before, and returns what was accepted.
+pub async fn race(stack: &Stack, handsets: usize) -> Vec<Intent> {
+    let races = (0..handsets).map(async |turn: usize| {
+        let handset = fresh_handset();
+        let mut intents = Vec::new();
+        let sends = async {
+            for part in 0..4 {
+                let answer = stack.try_intend(&handset, &format!("Part {part}")).await;
+                intents.extend(answer);
+            }
+        };
+        let stop = async {
+            for _ in 0..turn {
+                stack.conversation(&handset).await;
+            }
+            let words = if turn.is_multiple_of(2) { "PARAR" } else { "no quiero recibir más mensajes" };
+            stack.text(&handset, words).await;
+        };
+        tokio::join!(sends, stop);
+        intents
+    });
+    join_all(races).await.into_iter().flatten().collect()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_is_made_after_a_stop_was_committed_however_close_they_come() {
@@ -21,33 +45,7 @@ async fn no_call_is_made_after_a_stop_was_committed_however_close_they_come() {
     let message = stack.reaches(&put_off.id, "failed").await;
     assert_eq!(message["error_code"], "opted_out", "{message:#}");
 
-    // Sent and stopped at once.
-    let races = (0..12).map(async |turn: usize| {
-        let handset = fresh_handset();
-        let mut intents = Vec::new();
-        let sends = async {
-            for part in 0..4 {
-                let body = format!("Part {part}");
-                let answer = stack.try_intend(&handset, &body).await;
-                intents.extend(answer);
-            }
-        };
-        let stop = async {
-            // Each a little later than the one before.
-            for _ in 0..turn {
-                stack.message(&put_off.id).await;
-            }
-            stack
-                .text(
-                    &handset,
-                    if turn.is_multiple_of(2) { "PARAR" } else { "no quiero recibir más mensajes" },
-                )
-                .await;
-        };
-        tokio::join!(sends, stop);
-        intents
-    });
-    let mut intents: Vec<_> = join_all(races).await.into_iter().flatten().collect();
+    let mut intents = race(&stack, 12).await;
     intents.push(put_off);
     oracle::quiet(&stack, PATIENCE).await;
     let figures = oracle::judge(&stack, &intents, QUIET).await;

@@ -20,6 +20,7 @@ fn quick() -> Setup {
         .with("MONITOR_BREAKER_SECONDS", "1")
         .with("TENANT_PROFILE_TIMEOUT_MS", "500")
         .with("TENANT_RETRY_SECONDS", "1")
+        .with("TENANT_CONFIRM_SECONDS", "1")
         .with("TENANT_NO_MATCH_TTL_SECONDS", "1")
         .with("TENANT_NO_MATCH_TTL_MAX_SECONDS", "2")
         .with("TENANT_GRACE_SECONDS", "2")
@@ -225,4 +226,49 @@ async fn a_profile_that_could_not_be_told_is_told_by_the_schedule() {
     let tenants = stack.stand_in("GET", "tenants", &Value::Null).await;
     assert_eq!(tenants[&tenant]["language_preference"], "pt");
     stack.queues_are_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_language_survives_the_death_of_the_schedule_that_was_to_settle_it() {
+    let stack = quick().start().await;
+    let (first, second, tenant) = (fresh_handset(), fresh_handset(), fresh_tenant());
+    stack.tenant(&tenant, &[&first]).await;
+    stack.text(&first, "ok").await;
+    stack.becomes_of(&first, &tenant).await;
+    stack.text(&second, "Bom dia, o chuveiro não está funcionando desde ontem").await;
+    stack.conversation_where(&second, |page| page["language_detected"] == "pt").await;
+    let sql = stack.sql().await;
+    let asked =
+        "select count(*) from sms_conversations where phone_number_canonical = $1 and tenant_vain_checks > 0";
+    sql.reaches(asked, &[&second], 1).await;
+    let confirmed = "select count(*) from sms_conversations where phone_number_canonical = $1 and tenant_found_by is null";
+    sql.reaches(confirmed, &[&first], 1).await;
+    // Whoever finds out whose the second number is can't go on to the first one.
+    let mut holder = stack.sql().await;
+    let lock = holder.client.transaction().await.unwrap();
+    let held = "select from sms_conversations where phone_number_canonical = $1 for update";
+    lock.execute(held, &[&first]).await.unwrap();
+    stack.tenant(&tenant, &[&first, &second]).await;
+    stack.becomes_of(&second, &tenant).await;
+    let settling = "from pg_stat_activity where wait_event_type = 'Lock' and query like '%with tenant as (%'";
+    sql.reaches(&format!("select least(count(*), 1) {settling}"), &[], 1).await;
+    stack.kill("reconcile-tenants").await;
+    sql.client.execute(&format!("select pg_terminate_backend(pid) {settling}"), &[]).await.unwrap();
+    lock.rollback().await.unwrap();
+
+    stack.conversation_where(&first, |page| page["language_detected"] == "pt").await;
+    eventually("the profile is told", async || (stack.told(&tenant).await == ["pt"]).then_some(())).await;
+    sql.reaches("select count(*) from sms_conversations where tenant_unsettled_at is not null", &[], 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_two_tenants_by_different_spellings_is_found_out_a_moment_later() {
+    let stack = healthy().await;
+    let (handset, one, other) = (fresh_handset(), fresh_tenant(), fresh_tenant());
+    stack.tenant(&one, &[&handset]).await;
+    stack.tenant(&other, &[handset.trim_start_matches("+1")]).await;
+    stack.text(&handset, "Hello").await;
+    let ambiguous = "select count(*) from sms_conversations where phone_number_canonical = $1
+        and tenant_id is null and tenant_candidates = jsonb_build_array($2::text, $3::text)";
+    stack.sql().await.reaches(ambiguous, &[&handset, &one, &other], 1).await;
 }

@@ -193,7 +193,10 @@ pub struct Unsettled {
 }
 
 pub(crate) const LIST: &str = "
-select m.id, m.conversation_id, m.delivery_status, m.error_code, m.twilio_sid, m.parked_at,
+select m.id, m.conversation_id, m.delivery_status, m.error_code,
+    coalesce(m.twilio_sid, (select a.twilio_sid from sms_send_attempts a
+                            where a.message_id = m.id and a.twilio_sid is not null order by a.number desc limit 1)),
+    m.parked_at,
     (select count(*) from sms_send_attempts a where a.message_id = m.id),
     (select a.detail from sms_send_attempts a where a.message_id = m.id order by a.number desc limit 1),
     m.created_at

@@ -65,17 +65,26 @@ pub async fn candidates(
 }
 
 const POSTPONE: &str = "
-update sms_messages m set next_attempt_at = t.until
-from unnest($1::uuid[], $2::timestamptz[]) as t (id, until)
-where m.id = t.id and m.delivery_status = 'pending' and m.claimed_at is null";
+update sms_messages m set next_attempt_at = t.until, quiet_until = t.until
+from unnest($1::uuid[], $2::timestamptz[], $3::text[]) as t (id, until, time_zone), sms_conversations c
+where m.id = t.id and m.delivery_status = 'pending' and m.claimed_at is null
+  and c.id = m.conversation_id and c.time_zone is not distinct from t.time_zone";
 
-/// Puts messages off, each until its time, unless somebody has claimed them by now.
+/// Puts messages off, each until the end of its recipient's quiet hours, unless somebody has claimed them by now, or has
+/// set another time zone.
 ///
 /// # Errors
 ///
 /// [`DbError`]: they are due as before.
-pub async fn postpone(db: &Db, messages: &[(Uuid, Timestamp)]) -> Result<(), DbError> {
-    let (ids, until): (Vec<Uuid>, Vec<Timestamp>) = messages.iter().copied().unzip();
-    let params = [(&ids as _, Type::UUID_ARRAY), (&until as _, Type::TIMESTAMPTZ_ARRAY)];
+pub async fn postpone(db: &Db, disturbing: &[(Candidate, Timestamp)]) -> Result<(), DbError> {
+    let ids: Vec<Uuid> = disturbing.iter().map(|(candidate, _)| candidate.message_id).collect();
+    let until: Vec<Timestamp> = disturbing.iter().map(|(_, until)| *until).collect();
+    let zones: Vec<Option<&str>> =
+        disturbing.iter().map(|(candidate, _)| candidate.time_zone.as_deref()).collect();
+    let params = [
+        (&ids as _, Type::UUID_ARRAY),
+        (&until as _, Type::TIMESTAMPTZ_ARRAY),
+        (&zones as _, Type::TEXT_ARRAY),
+    ];
     db.query_idempotent("put messages off", POSTPONE, &params).await.map(drop)
 }

@@ -19,6 +19,8 @@ pub struct Checked {
     pub tenant_id: Option<String>,
     /// Whether something is known about the number that the Monitor is to confirm: a tenant, or several candidates.
     pub is_known: bool,
+    /// The spelling by which the Monitor knew the number, if those after it are still to be asked for.
+    pub found_by: Option<String>,
     /// Whether the Monitor is to be asked now, by the caller and by nobody else.
     pub is_due: bool,
 }
@@ -31,7 +33,7 @@ pub struct Checked {
 const CLAIM: &str = "
 with wanted as (
     select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.tenant_candidates,
-        c.last_message_at,
+        c.tenant_found_by, c.last_message_at,
         c.phone_number_canonical like '+%' and coalesce(c.tenant_next_check_at <= $2, true) as due
     from sms_conversations c where c.id = any($1)
     order by c.account_sid, c.phone_number_canonical
@@ -43,7 +45,7 @@ with wanted as (
     from wanted w where n.conversation_id = w.id and w.last_message_at > n.last_used_at
 )
 select id, phone_number_canonical, phone_number_original, tenant_id,
-    tenant_id is not null or tenant_candidates is not null, due
+    tenant_id is not null or tenant_candidates is not null, due, tenant_found_by
 from wanted";
 
 /// Looks conversations up that a message has just come to, and claims the checks that are due until `now` plus `lease`.
@@ -86,7 +88,7 @@ with unasked as (
 update sms_conversations c set tenant_next_check_at = $3
 from taken where c.id = taken.id
 returning c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id,
-    c.tenant_id is not null or c.tenant_candidates is not null, true";
+    c.tenant_id is not null or c.tenant_candidates is not null, true, c.tenant_found_by";
 
 /// Takes the checks that were due at `due_at`, `limit` of them at most, and claims them `until` then; numbers that were never
 /// asked about only if their conversation was there at `unasked_since`.
@@ -154,5 +156,6 @@ fn checked(row: &Row) -> Checked {
         tenant_id: row.get(3),
         is_known: row.get(4),
         is_due: row.get(5),
+        found_by: row.get(6),
     }
 }

@@ -18,17 +18,22 @@ pub struct Carried {
 
 /// The steps of the statement:
 /// - `tenant`: the tenants, each once;
+/// - `mark`: what says that they are to be settled, as it stands when all of this is read;
 /// - `own`: the greatest evidence of each that one of their numbers wrote itself;
 /// - `known`: that, or the preference that we found in their profile, whichever is greater;
-/// - `other`: their conversations that hold less, locked in the order of numbers, as everywhere. What is carried over
-///   ranks below a number's own evidence of the same strength;
-/// - `carried`: those take it over, with an event if it changes their language;
+/// - `touched`: their conversations that are marked or hold less, locked in the order of numbers, as everywhere. What is
+///   carried over ranks below a number's own evidence of the same strength;
+/// - `updated`: those that hold less take it over, and lose their mark, unless it is a newer one;
+/// - `changed`: an event for each whose language that changes;
 /// - `decided`: what the tenant wrote is sure enough, and another language than was decided for before: the profile is to
 ///   be told, unless it holds that already. A push that is under way keeps its time: two at once could overtake each
 ///   other.
 const SETTLE: &str = "
 with tenant as (
     select distinct tenant_id from unnest($1::text[]) as t (tenant_id)
+), mark as materialized (
+    select c.id, c.tenant_unsettled_at as since from sms_conversations c join tenant t on t.tenant_id = c.tenant_id
+    where c.tenant_unsettled_at is not null
 ), own as (
     select distinct on (c.tenant_id) c.tenant_id, c.language_detected as language, c.language_confidence as confidence,
         c.language_strength as strength, c.language_at as at, c.language_evidence as evidence
@@ -43,24 +48,36 @@ with tenant as (
         from sms_tenants s join tenant t on t.tenant_id = s.tenant_id where s.preference_at is not null
     ) evidence
     order by tenant_id, strength desc, at desc, evidence desc
-), other as (
-    select c.id, c.language_detected as previous, k.*
-    from sms_conversations c join known k on k.tenant_id = c.tenant_id
-    where (k.strength, false, k.at, k.evidence)
+), touched as (
+    select c.id, c.tenant_id, c.language_detected as previous, m.since,
+        coalesce((k.strength, false, k.at, k.evidence)
+                 > (c.language_strength, c.language_own, c.language_at, c.language_evidence), false) as holds_less,
+        k.language, k.confidence, k.strength, k.at, k.evidence
+    from sms_conversations c
+    join tenant t on t.tenant_id = c.tenant_id
+    left join known k on k.tenant_id = c.tenant_id
+    left join mark m on m.id = c.id
+    where m.id is not null
+       or (k.strength, false, k.at, k.evidence)
           > (c.language_strength, c.language_own, c.language_at, c.language_evidence)
     order by c.account_sid, c.phone_number_canonical
     for no key update of c
-), carried as (
+), updated as (
     update sms_conversations c
-    set language_detected = o.language, language_confidence = o.confidence, language_strength = o.strength,
-        language_own = false, language_at = o.at, language_evidence = o.evidence
-    from other o where c.id = o.id
+    set language_detected = case when o.holds_less then o.language else c.language_detected end,
+        language_confidence = case when o.holds_less then o.confidence else c.language_confidence end,
+        language_strength = case when o.holds_less then o.strength else c.language_strength end,
+        language_own = c.language_own and not o.holds_less,
+        language_at = case when o.holds_less then o.at else c.language_at end,
+        language_evidence = case when o.holds_less then o.evidence else c.language_evidence end,
+        tenant_unsettled_at = nullif(c.tenant_unsettled_at, o.since)
+    from touched o where c.id = o.id
 ), changed as (
     insert into sms_events (id, event_type, conversation_id, data, created_at)
     select gen_random_uuid(), 'conversation.language_changed', o.id,
         jsonb_build_object('language', o.language, 'confidence', o.confidence, 'previous', o.previous,
                            'source', 'tenant', 'tenant_id', o.tenant_id), $2
-    from other o where o.language <> o.previous
+    from touched o where o.holds_less and o.language <> o.previous
 ), decided as (
     insert into sms_tenants (tenant_id, language_decided, push_language, push_due_at)
     select o.tenant_id, o.language, o.language, $2 from own o where o.strength >= $4 order by o.tenant_id
@@ -70,7 +87,25 @@ with tenant as (
         push_due_at = coalesce(sms_tenants.push_due_at, excluded.push_due_at)
     where sms_tenants.language_decided is distinct from excluded.language_decided
 )
-select o.id, o.previous, o.language from other o";
+select o.id, o.previous, o.language from touched o where o.holds_less";
+
+const UNSETTLED: &str = "
+select distinct tenant_id from (
+    select tenant_id from sms_conversations
+    where tenant_unsettled_at <= $1 and tenant_id is not null
+    order by tenant_unsettled_at limit $2) longest";
+
+/// Returns the tenants whose language somebody should have settled since `marked_by`, those of `limit` conversations at most,
+/// the longest waiting ones first.
+///
+/// # Errors
+///
+/// [`DbError`]: they are found by the next look.
+pub async fn unsettled(db: &Db, marked_by: Timestamp, limit: i64) -> Result<Vec<String>, DbError> {
+    let params = [(&marked_by as _, Type::TIMESTAMPTZ), (&limit as _, Type::INT8)];
+    let rows = db.query_idempotent("look for unsettled languages", UNSETTLED, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
 
 /// Carries each tenant's language over to their numbers that know less, and notes what their profiles are to be told.
 /// Returns the conversations that took something over.

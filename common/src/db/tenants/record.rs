@@ -18,6 +18,8 @@ pub enum Finding {
         tenant_id: String,
         /// The language that they prefer.
         preference: Option<Language>,
+        /// The spelling that was found, if those after it are still to be asked for.
+        found_by: Option<String>,
     },
     /// Several tenants'.
     Ambiguous(Vec<String>),
@@ -39,6 +41,8 @@ pub struct CheckedNumber {
 pub struct Pace {
     /// After it knew the number.
     pub refresh: Duration,
+    /// After it knew the number by one of the spellings, about those after it; no later than `refresh`.
+    pub confirm: Duration,
     /// After it did not, doubled with each such answer in a row.
     pub no_match: Duration,
     /// But no later than this.
@@ -64,15 +68,16 @@ pub struct Recorded {
 /// - `verdict`: whose they are from now on. Several claimants are nobody, and a tenant whose number the Monitor does
 ///   not know any more keeps it until the second such answer: the first may be a mistake;
 /// - `updated`: the conversations. What another tenant wrote before the Monitor last confirmed them says nothing about
-///   the language of whom the number was passed on to;
+///   the language of whom the number was passed on to. A tenant's language is to be settled anew, which whoever settles
+///   it takes the mark away for;
 /// - `identified`: an event for each conversation that is now another tenant's, or a tenant's for the first time;
 /// - `given_up`, `used`: the tenants' numbers;
 /// - `preferred`: what the profile is known to hold; its time stays while it says the same.
 const RECORD: &str = "
 with input as (
     select distinct on (conversation_id) *
-    from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[], $6::text[])
-        as t (conversation_id, finding, tenant_id, candidates, preference, request_id)
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::text[], $6::text[], $11::text[])
+        as t (conversation_id, finding, tenant_id, candidates, preference, request_id, found_by)
     order by conversation_id
 ), prior as (
     select c.id, c.tenant_id, c.tenant_missing_since, c.tenant_vain_checks, c.tenant_identified_at,
@@ -92,11 +97,15 @@ with input as (
     set tenant_id = v.owner,
         tenant_identified_at = case when v.finding = 'tenant' then $7 when v.owner is not null then v.confirmed_at end,
         tenant_candidates = v.candidates,
+        tenant_found_by = v.found_by,
+        tenant_unsettled_at = case when v.finding = 'tenant' then clock_timestamp()
+                                   when v.owner is not null then c.tenant_unsettled_at end,
         tenant_missing_since = case when v.finding = 'nobody' and v.owner is not null then $7 end,
         tenant_vain_checks = case when v.finding = 'nobody' then v.tenant_vain_checks + 1 else 0 end,
         tenant_failed_checks = 0,
         tenant_next_check_at = $7 + make_interval(secs => case when v.finding = 'nobody'
-            then least($9 * 2.0 ^ least(v.tenant_vain_checks, 20), $10) else $8 end),
+            then least($9 * 2.0 ^ least(v.tenant_vain_checks, 20), $10)
+            when v.found_by is not null then least($12::float8, $8) else $8 end),
         language_detected = case when v.outdated then 'unknown' else c.language_detected end,
         language_confidence = case when v.outdated then 0 else c.language_confidence end,
         language_strength = case when v.outdated then 0 else c.language_strength end,
@@ -143,19 +152,28 @@ pub async fn record(
     let ids: Vec<Uuid> = checked.iter().map(|number| number.conversation_id).collect();
     let request_ids: Vec<&str> = checked.iter().map(|number| number.request_id.as_str()).collect();
     let (mut findings, mut tenants, mut preferences) = (Vec::new(), Vec::new(), Vec::new());
+    let mut spellings: Vec<Option<&str>> = Vec::new();
     let mut candidates: Vec<Option<Json<Value>>> = Vec::new();
     for number in checked {
-        let (finding, tenant, preference, claimed_by) = match &number.finding {
-            Finding::Nobody => ("nobody", None, None, None),
-            Finding::Tenant { tenant_id, preference } => {
-                ("tenant", Some(tenant_id.as_str()), preference.map(|language| language.as_str()), None)
+        let (mut tenant, mut preference, mut claimed_by, mut spelling) = (None, None, None, None);
+        let finding = match &number.finding {
+            Finding::Nobody => "nobody",
+            Finding::Tenant { tenant_id, preference: preferred, found_by } => {
+                tenant = Some(tenant_id.as_str());
+                preference = preferred.map(|language| language.as_str());
+                spelling = found_by.as_deref();
+                "tenant"
             }
-            Finding::Ambiguous(tenants) => ("ambiguous", None, None, Some(Json(json!(tenants)))),
+            Finding::Ambiguous(tenants) => {
+                claimed_by = Some(Json(json!(tenants)));
+                "ambiguous"
+            }
         };
         findings.push(finding);
         tenants.push(tenant);
         preferences.push(preference);
         candidates.push(claimed_by);
+        spellings.push(spelling);
     }
     let params = [
         (&ids as _, Type::UUID_ARRAY),
@@ -168,6 +186,8 @@ pub async fn record(
         (&pace.refresh.as_secs_f64() as _, Type::FLOAT8),
         (&pace.no_match.as_secs_f64() as _, Type::FLOAT8),
         (&pace.no_match_max.as_secs_f64() as _, Type::FLOAT8),
+        (&spellings as _, Type::TEXT_ARRAY),
+        (&pace.confirm.as_secs_f64() as _, Type::FLOAT8),
     ];
     let rows = db.query_idempotent("record tenants", RECORD, &params).await?;
     Ok(rows

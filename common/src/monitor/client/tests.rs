@@ -46,8 +46,8 @@ async fn spellings_are_asked_for_in_order_percent_encoded_until_one_matches() {
     answers(&server, SPELLINGS[1], ResponseTemplate::new(204)).await;
     answers(&server, SPELLINGS[2], tenant("T-1")).await;
     answers(&server, SPELLINGS[3], tenant("T-2")).await;
-    let answer = client(&server, 1_000, 2_000).lookup(&spellings(), Ask::UntilMatch).await.unwrap();
-    assert!(is_tenant(&answer, "T-1"), "{answer:?}");
+    let said = client(&server, 1_000, 2_000).lookup(&spellings(), Ask::UntilMatch).await.unwrap();
+    assert!(is_tenant(&said.answer, "T-1") && said.asked == 3, "{said:?}");
     assert_eq!(
         asked(&server).await,
         ["phone=%28202%29%20555%2D0123", "phone=%2B12025550123", "phone=2025550123"]
@@ -60,16 +60,38 @@ async fn asked_for_every_spelling_different_tenants_are_ambiguous() {
     answers(&server, SPELLINGS[2], tenant("T-1")).await;
     answers(&server, SPELLINGS[3], tenant("T-2")).await;
     let client = client(&server, 1_000, 2_000);
-    let answer = client.lookup(&spellings(), Ask::EverySpelling).await.unwrap();
-    assert_eq!(answer, Answer::Ambiguous(vec!["T-1".to_owned(), "T-2".to_owned()]));
+    let said = client.lookup(&spellings(), Ask::EverySpelling).await.unwrap();
+    assert_eq!(said.answer, Answer::Ambiguous(vec!["T-1".to_owned(), "T-2".to_owned()]));
     assert_eq!(asked(&server).await.len(), 4);
+}
+
+#[tokio::test]
+async fn the_spellings_after_the_one_that_was_found_confirm_it_or_have_all_asked_for() {
+    let asked_for = async |known: &[(usize, &str)], expected: &[&str]| {
+        let server = MockServer::start().await;
+        for (spelling, id) in known {
+            answers(&server, SPELLINGS[*spelling], tenant(id)).await;
+        }
+        let answer = client(&server, 1_000, 2_000).confirm(&spellings(), 2, "T-1").await.unwrap();
+        let requests = server.received_requests().await.unwrap();
+        let of = |request: &Request| request.url.query_pairs().next().unwrap().1.into_owned();
+        assert_eq!(requests.iter().map(of).collect::<Vec<_>>(), expected);
+        answer
+    };
+    let (rest, all) = (&SPELLINGS[2..], [2, 3, 1, 0].map(|at| SPELLINGS[at]));
+    assert!(is_tenant(&asked_for(&[], rest).await, "T-1"));
+    assert!(is_tenant(&asked_for(&[(3, "T-1")], rest).await, "T-1"));
+    let both = Answer::Ambiguous(vec!["T-1".to_owned(), "T-2".to_owned()]);
+    assert_eq!(asked_for(&[(1, "T-1"), (3, "T-2")], &all).await, both);
+    let passed_on = asked_for(&[(1, "T-2"), (2, "T-2")], &all).await;
+    assert!(is_tenant(&passed_on, "T-2"), "{passed_on:?}");
 }
 
 #[tokio::test]
 async fn nobody_is_known_when_no_spelling_is() {
     let server = MockServer::start().await;
-    let answer = client(&server, 1_000, 2_000).lookup(&spellings(), Ask::UntilMatch).await.unwrap();
-    assert_eq!(answer, Answer::Nobody);
+    let said = client(&server, 1_000, 2_000).lookup(&spellings(), Ask::UntilMatch).await.unwrap();
+    assert_eq!((said.answer, said.asked), (Answer::Nobody, 4));
     assert_eq!(asked(&server).await.len(), 4);
 }
 

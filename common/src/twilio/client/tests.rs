@@ -115,6 +115,15 @@ async fn answers_are_taken_for_what_they_prove() {
             ResponseTemplate::new(429).insert_header("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),
             limited(0),
         ),
+        (
+            ResponseTemplate::new(429).insert_header("Retry-After", "Tue, 31 Dec 2999 23:59:59 GMT"),
+            limited(86_400),
+        ),
+        (ResponseTemplate::new(429).insert_header("Retry-After", "18446744073709551615"), limited(86_400)),
+        (
+            ResponseTemplate::new(429).insert_header("Retry-After", "soon"),
+            Outcome::NotProcessed { retry_after: None },
+        ),
         (ResponseTemplate::new(429), Outcome::NotProcessed { retry_after: None }),
         (twilio_error(500, 20500), Outcome::Ambiguous),
         (twilio_error(503, 20503).insert_header("Retry-After", "1"), Outcome::Ambiguous),

@@ -10,9 +10,8 @@ use common::config::{ConfigError, Env};
 use common::db::conversations::{self, Conversation, PageMessage};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::phone::{LoadError, NumberingPlan, Region};
-use common::http::{ApiError, Reply, Request, Scope, ValidationError};
+use common::http::{ApiError, Reply, Request, Scope};
 use jiff::Timestamp;
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -106,6 +105,10 @@ pub struct ConversationPage {
     pub workflow_type: Option<String>,
     /// That workflow's instance.
     pub workflow_id: Option<String>,
+    /// Where it stands, in a word of the routers' own; `open` as long as none set another.
+    pub conversation_status: String,
+    /// Where the recipient's clock is, by which quiet hours go: an IANA name that a router set; null when the number tells.
+    pub time_zone: Option<String>,
     /// `en`, `es`, `pt` or `unknown`.
     pub language_detected: String,
     /// How sure that is, 0 to 1.
@@ -148,12 +151,12 @@ pub struct MessageSummary {
     /// Its files: `[{url, content_type}]`.
     #[schema(value_type = Vec<Object>)]
     pub media: Value,
-    /// Twilio's id, once there is one.
+    /// Twilio's id of its latest create, once there is one.
     pub twilio_sid: Option<String>,
     /// Where it stands.
     #[schema(value_type = common::domain::message::Status)]
     pub delivery_status: String,
-    /// Why it failed: Twilio's number, or a word of ours.
+    /// Why it failed, or why it is still pending: Twilio's number, or a word of ours.
     pub error_code: Option<String>,
     /// `en`, `es`, `pt` or `unknown`.
     pub language: String,
@@ -201,6 +204,8 @@ impl ConversationPage {
             tenant_candidates: conversation.tenant_candidates,
             workflow_type: conversation.workflow_type,
             workflow_id: conversation.workflow_id,
+            conversation_status: conversation.conversation_status,
+            time_zone: conversation.time_zone,
             language_detected: conversation.language_detected,
             language_confidence: conversation.language_confidence,
             opted_out: conversation.opted_out_at.is_some(),
@@ -253,20 +258,9 @@ impl ConversationPage {
 pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
     caller::authorize(&app.db, request, Scope::ConversationsRead).await?;
     let page = Page::from_query(request.query())?;
-    let variants = app.plan.lookup_variants(&phone_number(request)?);
+    let variants = app.plan.lookup_variants(&request.phone_number()?);
     let read = i64::from(page.limit) + 1;
     let found = conversations::page(&app.db, &app.account_sid, &variants, page.start, read).await?;
     let (conversation, messages) = found.ok_or(ApiError::NotFound("the conversation"))?;
     Reply::json(200, &ConversationPage::new(conversation, messages, page))
-}
-
-/// Returns the number asked for. No number has a percent sign, so one that was encoded twice is decoded twice.
-fn phone_number(request: &Request) -> Result<String, ApiError> {
-    let given = request.path_parameter("phone_number")?;
-    let number = percent_decode_str(given).decode_utf8_lossy().into_owned();
-    if number.contains('\0') {
-        // Postgres takes none.
-        return Err(ValidationError::field("phone_number", "contains a NUL character").into());
-    }
-    Ok(number)
 }

@@ -82,12 +82,12 @@ pub struct MessageDetails {
     pub content: String,
     /// Its files.
     pub media: Vec<Media>,
-    /// Twilio's id, once there is one.
+    /// Twilio's id, once there is one. A message may be created there more than once: this is the latest, `attempts` has all.
     pub twilio_sid: Option<String>,
     /// Where it stands.
     #[schema(value_type = common::domain::message::Status)]
     pub delivery_status: String,
-    /// Why it failed: Twilio's number, or a word of ours.
+    /// Why it failed, or why it is still pending: Twilio's number, or a word of ours.
     pub error_code: Option<String>,
     /// `GSM-7` or `UCS-2`, of what we send.
     #[schema(value_type = Option<common::domain::segments::Encoding>)]
@@ -112,6 +112,11 @@ pub struct MessageDetails {
     pub send_at: Option<Timestamp>,
     /// Not after.
     pub send_before: Option<Timestamp>,
+    /// When it is tried next at the earliest, while it is `pending`: at `send_at`, after the recipient's quiet hours, or after
+    /// a try that came to nothing. Null while it is being handed over.
+    pub next_attempt_at: Option<Timestamp>,
+    /// Since when it is left to a person to find out what became of it, while it is `unknown`.
+    pub parked_at: Option<Timestamp>,
     /// When it came or was asked for.
     pub created_at: Timestamp,
     /// The tries to hand it to Twilio, first one first.
@@ -188,6 +193,8 @@ impl MessageDetails {
             metadata: message.metadata,
             send_at: message.send_at,
             send_before: message.send_before,
+            next_attempt_at: message.next_attempt_at,
+            parked_at: message.parked_at,
             created_at: message.created_at,
             attempts: serde_json::from_value(message.attempts)?,
             status_history: serde_json::from_value(message.history)?,

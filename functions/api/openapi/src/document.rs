@@ -29,6 +29,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         get_message::handle,
         cancel_message::handle,
         get_conversation::handle,
+        update_conversation::handle,
         health::handle,
         openapi_json,
         docs,
@@ -145,7 +146,7 @@ impl Modify for Everywhere {
             components.add_security_scheme("twilio_signature", SecurityScheme::ApiKey(signature));
         }
         for item in document.paths.paths.values_mut() {
-            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            for operation in [&mut item.get, &mut item.post, &mut item.patch].into_iter().flatten() {
                 complete(operation);
             }
         }

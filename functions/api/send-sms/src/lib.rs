@@ -29,9 +29,6 @@ use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The largest request, in bytes (SPEC §6).
-pub const MAX_BODY_BYTES: usize = 256 * 1024;
-
 /// Why the function can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
@@ -135,10 +132,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
 /// Does all that needs Postgres, for [`Asked::store`]'s outcome.
 async fn accept(app: &App, request: &Request) -> Result<(SendAccepted, Option<Duration>), ApiError> {
     let principal = caller::authorize(&app.db, request, Scope::MessagesSend).await?;
-    if request.body().len() > MAX_BODY_BYTES {
-        return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES });
-    }
-    let mut fields = Fields::from_slice(request.body())?;
+    let mut fields = Fields::from_slice(request.payload()?)?;
     let wanted = SendRequest::take(&mut fields);
     let mut problems = fields.finish();
     let key = request::idempotency_key(request, &mut problems);

@@ -2,7 +2,8 @@
 //!
 //! - numbers that nobody has asked about: `[identify]` did not take them, or the Monitor was dead;
 //! - numbers of nobody, ever more rarely, so that a late match is found;
-//! - numbers of a tenant, to confirm that they still are.
+//! - numbers of a tenant, to confirm that they still are;
+//! - the languages of tenants that whoever was to settle them left undone, for whatever reason.
 //!
 //! A late match updates the same conversation, with its event, as `identify-tenant` would have. Running it at any time,
 //! twice or side by side does no harm: a check is claimed before the Monitor is asked.
@@ -24,6 +25,9 @@ const PAGE: i64 = 20;
 
 /// No page is begun later than this, so that a run ends within its timeout even when each lookup takes its whole budget.
 const TIME_TO_BEGIN: Duration = Duration::from_secs(20);
+
+/// How many conversations' tenants a run settles the languages of at most.
+const SETTLED: i64 = 500;
 
 /// How many profiles a run tells at most.
 const PUSHES: i64 = 50;
@@ -47,7 +51,8 @@ impl Config {
     }
 
     /// Reads what `lookup` knows: what [`IdentifierConfig`] reads, `TENANT_CHECKS_PER_RUN` (500): how many numbers a run asks
-    /// about at most, and `TENANT_GRACE_SECONDS` (120): how long a new conversation is left to `identify-tenant`.
+    /// about at most, and `TENANT_GRACE_SECONDS` (120): how long a new conversation, and new words of a tenant, are left to
+    /// `identify-tenant`.
     ///
     /// # Errors
     ///
@@ -94,11 +99,13 @@ pub struct Reconciled {
     asked: usize,
     /// Those of them that are a tenant's.
     identified: usize,
+    /// Tenants whose languages had been left unsettled.
+    settled: usize,
     /// Profiles that were told a language.
     profiles_told: usize,
 }
 
-/// Asks about what is due, then tells profiles, even if the first failed.
+/// Asks about what is due, settles what was left unsettled, then tells profiles, each even if another part failed.
 ///
 /// A Monitor that fails is no failure of the run: `tenant_lookups_failed` counts it, and the numbers' time comes again.
 ///
@@ -116,6 +123,10 @@ pub async fn handle(app: &App, request_id: &str) -> Result<Reconciled, PartsFail
         && let Err(error) = check(app, monitor, request_id, &mut done).await
     {
         failed("checks", &error);
+    }
+    match settle(app).await {
+        Ok(settled) => done.settled = settled,
+        Err(error) => failed("languages", &error),
     }
     match app.identifier.tell_profiles(None, PUSHES).await {
         Ok(told) => done.profiles_told = told,
@@ -171,6 +182,16 @@ async fn page(
         .collect();
     let tenant_ids: Vec<String> = tenant_ids.into_iter().collect();
     app.identifier.settle_languages(&tenant_ids).await
+}
+
+/// Settles the languages of tenants that somebody was about to settle, and died, or never heard of.
+async fn settle(app: &App) -> Result<usize, DbError> {
+    let tenant_ids = tenants::unsettled(app.identifier.db(), clock::now() - app.grace, SETTLED).await?;
+    if !tenant_ids.is_empty() {
+        tracing::warn!(tenants = tenant_ids.len(), "languages had been left unsettled");
+    }
+    app.identifier.settle_languages(&tenant_ids).await?;
+    Ok(tenant_ids.len())
 }
 
 /// Sets when the numbers that got no answer are asked about next.

@@ -177,13 +177,20 @@ async fn join_callbacks(app: &App) -> Result<usize, SweepError> {
 }
 
 async fn abandon_claims(app: &App) -> Result<usize, SweepError> {
-    let now = clock::now();
-    let abandoned = sends::abandon_claims(&app.db, now - app.claim_timeout, now, PAGE).await?;
-    for message_id in &abandoned.unknown {
-        tracing::warn!(%message_id, "a function died while it held this message: it is not known whether it was sent");
+    let mut ended = 0;
+    for _ in 0..MAX_PAGES {
+        let now = clock::now();
+        let abandoned = sends::abandon_claims(&app.db, now - app.claim_timeout, now, PAGE).await?;
+        for message_id in &abandoned.unknown {
+            tracing::warn!(%message_id, "a function died while it held this message: it is not known whether it was sent");
+        }
+        telemetry::count(Metric::SendsUnknown, abandoned.unknown.len());
+        ended += abandoned.ended;
+        if abandoned.ended < PAGE as usize {
+            break;
+        }
     }
-    telemetry::count(Metric::SendsUnknown, abandoned.unknown.len());
-    Ok(abandoned.ended)
+    Ok(ended)
 }
 
 /// Wakes the senders that have something to do, one wake-up each, however many messages wait.

@@ -16,7 +16,7 @@ impl Identifier {
     ///
     /// # Errors
     ///
-    /// [`DbError`]: nothing is changed; it is done when one of the tenants' numbers is looked at again.
+    /// [`DbError`]: nothing is changed; what is marked as unsettled stays so, and the schedule comes back to it.
     pub async fn settle_languages(&self, tenant_ids: &[String]) -> Result<(), DbError> {
         if tenant_ids.is_empty() {
             return Ok(());

@@ -5,7 +5,7 @@ use common::clock;
 use common::db::DbError;
 use common::db::tenants::{self, Checked, CheckedNumber, Finding, Recorded};
 use common::domain::phone::{E164, last_four};
-use common::monitor::{Answer, Ask, MonitorClient, PeerError};
+use common::monitor::{Answer, Ask, Match, MonitorClient, PeerError};
 use common::telemetry::{self, Metric};
 use futures::StreamExt;
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub struct Number {
     pub as_received: String,
     /// Whether a tenant is known, which the answer confirms or not.
     pub is_known: bool,
+    /// The tenant, and the spelling that they were found by, if those after it are still to be asked for.
+    pub found: Option<(String, String)>,
     /// The request that makes us ask.
     pub request_id: String,
 }
@@ -39,6 +41,7 @@ impl Number {
             canonical: checked.phone_number_canonical.clone(),
             as_received: as_received.to_owned(),
             is_known: checked.is_known,
+            found: checked.tenant_id.clone().zip(checked.found_by.clone()),
             request_id: request_id.to_owned(),
         }
     }
@@ -64,8 +67,8 @@ pub struct Asked {
 impl Identifier {
     /// Asks the Monitor, about each distinct number once, however many conversations are with it.
     ///
-    /// What is known already is asked for by every spelling, so that one that became another tenant's is found out;
-    /// else the first match will do.
+    /// What is known already is asked for by every spelling, so that one that became another tenant's is found out; else
+    /// the first match will do, and the spellings after it are asked for a moment later.
     pub async fn ask(&self, monitor: &MonitorClient, numbers: Vec<Number>) -> Asked {
         let mut by_number: BTreeMap<String, Vec<Number>> = BTreeMap::new();
         for number in numbers {
@@ -76,8 +79,7 @@ impl Identifier {
         let mut asked = Asked::default();
         for (answer, group) in answers {
             match answer {
-                Ok(answer) => {
-                    let finding = finding(answer);
+                Ok(finding) => {
                     asked.found.extend(group.into_iter().map(|number| CheckedNumber {
                         conversation_id: number.conversation_id,
                         finding: finding.clone(),
@@ -112,21 +114,38 @@ impl Identifier {
     }
 }
 
-async fn lookup(monitor: &MonitorClient, group: &[Number]) -> Result<Answer, PeerError> {
-    let Some(number) = group.first() else { return Ok(Answer::Nobody) };
+async fn lookup(monitor: &MonitorClient, group: &[Number]) -> Result<Finding, PeerError> {
+    let Some(number) = group.first() else { return Ok(Finding::Nobody) };
     let spellings = match number.canonical.parse::<E164>() {
         Ok(e164) => e164.lookup_variants(&number.as_received),
         // Not a number that a tenant can have, whatever it is.
-        Err(_) => return Ok(Answer::Nobody),
+        Err(_) => return Ok(Finding::Nobody),
     };
+    if let Some((tenant_id, asked)) = found_by_some(group, &spellings) {
+        return Ok(finding(monitor.confirm(&spellings, asked, tenant_id).await?, None));
+    }
     let is_known = group.iter().any(|number| number.is_known);
-    monitor.lookup(&spellings, if is_known { Ask::EverySpelling } else { Ask::UntilMatch }).await
+    let said =
+        monitor.lookup(&spellings, if is_known { Ask::EverySpelling } else { Ask::UntilMatch }).await?;
+    let found_by = spellings[..said.asked].last().filter(|_| said.asked < spellings.len());
+    Ok(finding(said.answer, found_by))
 }
 
-fn finding(answer: Answer) -> Finding {
+/// Returns the tenant that a number was found to be while only so many of its spellings were asked for; `None` if nobody is
+/// known or everything was asked for, or if the conversations with the number don't agree.
+fn found_by_some<'a>(group: &'a [Number], spellings: &[String]) -> Option<(&'a str, usize)> {
+    let found = group.first()?.found.as_ref()?;
+    let at = spellings.iter().position(|spelling| *spelling == found.1)?;
+    let agree = group.iter().all(|number| number.found.as_ref() == Some(found));
+    agree.then_some((found.0.as_str(), at + 1))
+}
+
+fn finding(answer: Answer, found_by: Option<&String>) -> Finding {
     match answer {
         Answer::Nobody => Finding::Nobody,
-        Answer::Tenant(found) => Finding::Tenant { tenant_id: found.tenant_id, preference: found.preference },
+        Answer::Tenant(Match { tenant_id, preference }) => {
+            Finding::Tenant { tenant_id, preference, found_by: found_by.cloned() }
+        }
         Answer::Ambiguous(tenants) => Finding::Ambiguous(tenants),
     }
 }

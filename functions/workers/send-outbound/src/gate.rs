@@ -3,23 +3,31 @@
 
 use common::db::Held;
 use common::twilio::MAX_CONNECT_TIMEOUT;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 /// How long a STOP waits for a call that has begun, at most: longer than a call can take until it is on its way, and much
 /// less than a hanging one takes.
 const HOLD: Duration = Duration::from_millis(1_250);
-const _: () = assert!(MAX_CONNECT_TIMEOUT.as_millis() < HOLD.as_millis());
+/// How long after the gate a call must begin, so that it is on its way while STOPs are held back.
+const BEGIN: Duration = Duration::from_millis(250);
+const _: () = assert!(BEGIN.as_millis() + MAX_CONNECT_TIMEOUT.as_millis() <= HOLD.as_millis());
 
-/// Calls that passed the gate together.
+/// Calls that passed the gate together, this moment.
 pub(crate) struct Gate {
+    passed: Instant,
     answered: Semaphore,
     is_open: watch::Sender<bool>,
 }
 
 impl Gate {
-    pub(crate) fn new() -> Self {
-        Self { answered: Semaphore::new(0), is_open: watch::Sender::new(false) }
+    pub(crate) fn passed() -> Self {
+        Self { passed: Instant::now(), answered: Semaphore::new(0), is_open: watch::Sender::new(false) }
+    }
+
+    /// Whether it was passed too long ago for a call to begin, as when the function was stopped since.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.passed.elapsed() > BEGIN
     }
 
     /// Holds STOPs back until so many calls have been answered, or for as long as they may be held.
@@ -38,5 +46,17 @@ impl Gate {
     /// Waits until STOPs can be recorded.
     pub(crate) async fn opened(&self) {
         let _ = self.is_open.subscribe().wait_for(|is_open| *is_open).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_begins_right_after_its_gate_or_not_at_all() {
+        assert!(!Gate::passed().is_stale());
+        let passed = Instant::now().checked_sub(BEGIN).unwrap();
+        assert!(Gate { passed, ..Gate::passed() }.is_stale());
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn respect(app: &App, asked: &mut Asked) -> Result<(), DbError>
                 quiet.until(&candidate.to, candidate.time_zone.as_deref(), now)
             };
             match until {
-                Some(until) => disturbing.push((candidate.message_id, until)),
+                Some(until) => disturbing.push((candidate, until)),
                 None => allowed.push(candidate.message_id),
             }
         }

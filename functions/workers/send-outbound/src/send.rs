@@ -3,7 +3,7 @@
 use crate::gate::Gate;
 use crate::{App, pace, plan, verify};
 use common::clock;
-use common::db::sends::{self, Claimed, OPTED_OUT, Outcome};
+use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, RETRIES_EXHAUSTED};
 use common::db::statuses;
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
@@ -46,9 +46,9 @@ async fn send_together(app: &App, claims: &[&Claimed]) {
         return;
     }
     let ids: Vec<Uuid> = claims.iter().map(|claim| claim.message_id).collect();
-    let gate = Gate::new();
     match sends::pass_stop_gate(&app.db, &ids).await {
         Ok((may_go, held)) => {
+            let gate = Gate::passed();
             let sends = claims.iter().map(|claim| {
                 let may_go = may_go.contains(&claim.message_id);
                 send(app, claim, &gate, may_go).instrument(telemetry::request(&claim.request_id))
@@ -76,6 +76,12 @@ async fn send(app: &App, claim: &Claimed, gate: &Gate, may_go: bool) {
             by_twilio: false,
             error_code: OPTED_OUT.to_owned(),
             detail: "the recipient opted out before the call".to_owned(),
+        },
+        Ok(Answer::NotBegun) => app.retry.not_begun(claim, "the function was stopped before the call"),
+        Ok(Answer::TooLate) => Outcome::Failed {
+            by_twilio: false,
+            error_code: RETRIES_EXHAUSTED.to_owned(),
+            detail: "its time had passed before the call".to_owned(),
         },
         Err(error) => app.retry.outcome(claim, error, app.pace.hold, clock::now()),
     };
@@ -115,16 +121,18 @@ enum Answer {
     Took(Box<Message>),
     /// It was not called, or not called again: the handset's STOP came first.
     OptedOut,
+    /// It was not called, since the gate was passed too long ago: there may be a STOP by now.
+    NotBegun,
+    /// It was not called: the message's `send_before` has passed since it was claimed.
+    TooLate,
 }
 
 /// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
 /// message's time, and not after a STOP.
 async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
-    let message = request(app, claim);
-    let first = call(app, &message).await;
-    gate.answered();
+    let first = call(app, claim, gate).await;
     let mut error = match first {
-        Ok(message) => return Ok(Answer::Took(Box::new(message))),
+        Ok(answer) => return Ok(answer),
         Err(error) => error,
     };
     let mut tries = 1;
@@ -150,38 +158,42 @@ async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendE
                 return Err(error);
             }
         };
-        let again = Gate::new();
-        let calling = async {
-            let answer = call(app, &message).await;
-            again.answered();
-            answer
-        };
-        let ((), answer) = tokio::join!(again.hold(held, 1), calling);
+        let again = Gate::passed();
+        let ((), answer) = tokio::join!(again.hold(held, 1), call(app, claim, &again));
         error = match answer {
-            Ok(message) => return Ok(Answer::Took(Box::new(message))),
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         tries += 1;
     }
 }
 
-async fn call(app: &App, message: &CreateMessage) -> Result<Message, SendError> {
-    let begun = std::time::Instant::now();
-    let answer = app.twilio.create_message(message).await;
-    telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
+/// Calls Twilio once, and tells the gate.
+async fn call(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
+    let answer = if gate.is_stale() { Ok(Answer::NotBegun) } else { call_in_time(app, claim).await };
+    gate.answered();
     answer
 }
 
-fn request(app: &App, claim: &Claimed) -> CreateMessage {
-    let now = clock::now();
-    CreateMessage {
+/// Calls Twilio, unless the message's time has passed: claimed in time, it may have been looked for, or have waited for a
+/// STOP, since.
+async fn call_in_time(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
+    let left = claim.send_before.map(|end| end.duration_since(clock::now()));
+    if left.is_some_and(|left| !left.is_positive()) {
+        return Ok(Answer::TooLate);
+    }
+    let message = CreateMessage {
         to: claim.to.clone(),
         sender: verify::sender(claim),
         body: claim.message_content.clone(),
         media_urls: claim.media_urls.clone(),
         status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
-        validity_period: claim.send_before.and_then(|end| Duration::try_from(end.duration_since(now)).ok()),
-    }
+        validity_period: left.and_then(|left| Duration::try_from(left).ok()),
+    };
+    let begun = std::time::Instant::now();
+    let answer = app.twilio.create_message(&message).await;
+    telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
+    answer.map(|message| Answer::Took(Box::new(message)))
 }
 
 /// Records the outcome, trying for as long as the invocation reasonably can. If Postgres stays away, the claim stays,

@@ -99,7 +99,7 @@ async fn run(seed: u64, messages: usize) {
     let busy = begun.elapsed();
     oracle::resolved(&stack, PATIENCE).await;
     let intents = people.intents.into_inner().unwrap();
-    let figures = oracle::judge(&stack, &intents, oracle::RESOLVED).await;
+    let figures = oracle::judge(&stack, &intents, oracle::Terms::resolved(damage.loose.clone())).await;
     let refused = people.refused.into_inner();
     repeatable.say(&format!(
         "{figures} refused={refused} {damage} busy_seconds={} seconds={}",

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::dice::Dice;
 use crate::client::{Sql, request, try_exchange};
 use crate::door::{Database, Queues};
+use crate::oracle::Loose;
 use crate::stack::{Stack, send_signal};
 
 /// The fair weather between two storms, at most.
@@ -28,6 +30,14 @@ const FUNCTIONS: &[&str] = &[
     "retry-sends",
 ];
 
+/// The function that calls Twilio.
+const SENDER: &str = "send-outbound";
+
+#[expect(clippy::disallowed_methods, reason = "a test needs no clock of the service's")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
 /// What has happened so far.
 #[derive(Debug, Default, Clone)]
 pub struct Damage {
@@ -39,6 +49,8 @@ pub struct Damage {
     sqs_outages: usize,
     sqs_silences: usize,
     twilio_outages: usize,
+    /// When calls may have been cut loose from their gates.
+    pub loose: Vec<Loose>,
 }
 
 impl fmt::Display for Damage {
@@ -74,7 +86,9 @@ impl Weather<'_> {
             9 | 10 => self.cut_backends().await,
             11 => {
                 self.damage.postgres_crashes += 1;
+                let from = now();
                 self.database.crash().await;
+                self.cut_loose("a crash of Postgres", from);
                 tokio::time::sleep(away).await;
                 self.database.come_back().await;
             }
@@ -100,15 +114,23 @@ impl Weather<'_> {
         }
     }
 
+    fn cut_loose(&mut self, what: &'static str, from: Timestamp) {
+        self.damage.loose.push(Loose { what, from, until: now() });
+    }
+
     /// `kill -9` of one of a function's processes, or of all.
     fn kill(&mut self) {
         let function = *self.dice.pick(FUNCTIONS);
         let pids = self.stack.pids(function);
         let all = self.dice.chance(50);
         let hit = if all { pids.len() } else { 1 };
+        let from = now();
         for pid in pids.into_iter().take(hit) {
             self.damage.kills += 1;
             send_signal(pid, Signal::KILL);
+        }
+        if function == SENDER {
+            self.cut_loose("a kill of the sender", from);
         }
     }
 
@@ -117,9 +139,13 @@ impl Weather<'_> {
         let function = *self.dice.pick(FUNCTIONS);
         let pids = self.stack.pids(function);
         self.damage.pauses += pids.len();
+        let from = now();
         pids.iter().for_each(|pid| send_signal(*pid, Signal::STOP));
         tokio::time::sleep(length).await;
         pids.iter().for_each(|pid| send_signal(*pid, Signal::CONT));
+        if function == SENDER {
+            self.cut_loose("a pause of the sender", from);
+        }
     }
 
     /// Cuts every connection to Postgres, as a failover does.
@@ -127,7 +153,9 @@ impl Weather<'_> {
         let sql = Sql::connect(&self.stack.info.database_url).await;
         let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
             where backend_type = 'client backend' and pid <> pg_backend_pid()";
+        let from = now();
         self.damage.cut_backends += usize::try_from(sql.count(cut, &[]).await).unwrap();
+        self.cut_loose("a cut of all connections to Postgres", from);
     }
 
     async fn twilio_away(&mut self, length: Duration) {

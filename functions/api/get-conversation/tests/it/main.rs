@@ -77,7 +77,8 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
         page,
         json!({
             "phone_number_canonical": TENANT, "phone_number_original": "(203) 555-0123", "conversation_id": CONVERSATION,
-            "tenant_id": null, "workflow_type": null, "workflow_id": null, "language_detected": "es",
+            "tenant_id": null, "workflow_type": null, "workflow_id": null,
+            "conversation_status": "open", "time_zone": null, "language_detected": "es",
             "language_confidence": 0.75, "tenant_candidates": null, "opted_out": false, "carrier_blocked_at": null,
             "last_message_at": "2026-11-01T12:00:03Z",
             "messages": [message(3, "inbound", "received"), message(2, "outbound", "sent")],
@@ -220,6 +221,16 @@ async fn the_key_needs_its_scope() {
     let mut world = World::with_messages(1).await;
     let reply = world.function.call(get(TENANT, "").scopes("messages:read messages:send").event()).await;
     assert_eq!(refusal(&reply), "403 sms.forbidden");
+}
+
+#[tokio::test]
+async fn a_message_that_waits_for_another_create_shows_the_latest_id_that_twilio_gave_it() {
+    let mut world = World::with_messages(1).await;
+    let waits = "update sms_messages set direction = 'outbound', delivery_status = 'pending', twilio_sid = null;
+        insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, started_at)
+        select gen_random_uuid(), m.id, n, 'accepted', 'SM7' || n, now() from sms_messages m, generate_series(1, 2) n";
+    world.database.client.batch_execute(waits).await.unwrap();
+    assert_eq!(world.page("").await["messages"][0]["twilio_sid"], "SM72");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn a_message_is_shown_with_its_attempts_and_its_way_in_order() {
             "delivery_status": "delivered", "error_code": null, "encoding": "GSM-7", "segments": 1,
             "language": "unknown", "language_confidence": 0.0, "priority": "urgent", "workflow_type": "collections",
             "workflow_id": null, "metadata": {"unit": "4B"}, "send_at": null, "send_before": "2026-11-02T12:00:00Z",
-            "created_at": "2026-11-01T12:00:00.5Z",
+            "next_attempt_at": null, "parked_at": null, "created_at": "2026-11-01T12:00:00.5Z",
             "attempts": [
                 {"number": 1, "outcome": "not_processed", "twilio_sid": null, "error_code": "20429",
                     "detail": "HTTP 429", "started_at": "2026-11-01T12:00:01Z", "finished_at": null},
@@ -90,6 +90,34 @@ async fn each_answer_is_logged_under_the_callers_request_id() {
             assert_eq!(&logged[key], value, "{logged}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_message_that_has_not_ended_shows_what_it_waits_for_and_the_latest_id_that_twilio_gave_it() {
+    let (mut function, database) = world().await;
+    let (due, since) = ("2026-11-01T14:00:00Z", "2026-11-02T12:00:00Z");
+    let (pending, unknown) =
+        ("twilio_sid = null, delivery_status = 'pending'", "delivery_status = 'unknown'");
+    for (changes, expected) in [
+        // After a failure that may pass: its next create comes in two hours.
+        (format!("{pending}, next_attempt_at = '{due}'"), json!(["pending", "SM1", due, null])),
+        (format!("{pending}, claimed_at = now()"), json!(["pending", "SM1", null, null])),
+        (format!("{unknown}, claimed_at = null, twilio_sid = null"), json!(["unknown", "SM1", null, null])),
+        (format!("{unknown}, parked_at = '{since}'"), json!(["unknown", "SM1", null, since])),
+        (
+            "delivery_status = 'sent', parked_at = null, twilio_sid = 'SM2'".to_owned(),
+            json!(["sent", "SM2", null, null]),
+        ),
+    ] {
+        database.client.batch_execute(&format!("update sms_messages set {changes}")).await.unwrap();
+        let message = body(&function.call(get(ID).event()).await);
+        let shown =
+            ["delivery_status", "twilio_sid", "next_attempt_at", "parked_at"].map(|field| &message[field]);
+        assert_eq!(json!(shown), expected, "{changes}");
+    }
+    let untried = "update sms_messages set twilio_sid = null; delete from sms_send_attempts";
+    database.client.batch_execute(untried).await.unwrap();
+    assert_eq!(body(&function.call(get(ID).event()).await)["twilio_sid"], Value::Null);
 }
 
 #[tokio::test]

@@ -127,6 +127,19 @@ async fn what_the_functions_answer_is_what_the_document_says() {
         contract.check("~1conversations~1{phone_number}/get", &reply);
     }
 
+    let mut update = start("update-conversation", &environment).await;
+    let changes = json!({"workflow_type": "collections", "time_zone": "America/Chicago"});
+    for (number, payload, status) in [
+        (TENANT, changes.clone(), 200),
+        (TENANT, json!({"conversation_status": "Not a word", "x": 1}), 400),
+        ("+12035550124", changes, 404),
+    ] {
+        let request = ApiRequest::new("PATCH", "/conversations/x").path_parameter("phone_number", number);
+        let reply = update.call(request.json(&payload).event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1conversations~1{phone_number}/patch", &reply);
+    }
+
     let mut health = start("health", &environment).await;
     for (query, status) in [("", 200), ("deep=true", 503), ("deep=x", 400)] {
         let reply = health.call(ApiRequest::new("GET", "/health").query(query).unauthorized().event()).await;

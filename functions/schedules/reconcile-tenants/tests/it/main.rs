@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 use common::db::inbound::{self, NewInbound};
-use common::db::tenants;
+use common::db::tenants::{self, CheckedNumber, Finding, Pace};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use testing::{Database, Function, Outcome};
@@ -109,7 +109,7 @@ async fn runs(function: &mut Function) -> Value {
 }
 
 fn done(asked: u64, identified: u64, profiles_told: u64) -> Value {
-    json!({"asked": asked, "identified": identified, "profiles_told": profiles_told})
+    json!({"asked": asked, "identified": identified, "settled": 0, "profiles_told": profiles_told})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,6 +251,31 @@ async fn a_profile_that_could_not_be_told_is_told_when_its_service_is_back() {
     assert_eq!(runs(&mut function).await, done(0, 0, 1));
     assert_eq!(runs(&mut function).await, done(0, 0, 0));
     assert_eq!(world.told().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_that_nobody_came_to_settle_is_settled_and_told_once() {
+    let world = World::start().await;
+    Mock::given(method("PUT")).respond_with(ResponseTemplate::new(204)).mount(&world.profiles).await;
+    world.text(A, "es", 0.95).await;
+    let db = world.database.db();
+    let id = world.database.scalar("select id from sms_conversations").await.parse().unwrap();
+    let finding = Finding::Tenant { tenant_id: "T-1".to_owned(), preference: None, found_by: None };
+    let found = [CheckedNumber { conversation_id: id, finding, request_id: "r-1".to_owned() }];
+    let day = Duration::from_secs(86_400);
+    let pace = Pace { refresh: day, confirm: day, no_match: day, no_match_max: day };
+    tenants::record(&db, &found, common::clock::now(), &pace).await.unwrap();
+    // Whoever found that out is dead now.
+    let mut patient = world.function(&[("TENANT_GRACE_SECONDS", "3600")]).await;
+    assert_eq!(runs(&mut patient).await, done(0, 0, 0), "it is left to them for a while");
+    let mut function = world.function(&[]).await;
+    let settled = json!({"asked": 0, "identified": 0, "settled": 1, "profiles_told": 1});
+    assert_eq!(runs(&mut function).await, settled);
+    assert_eq!(runs(&mut function).await, done(0, 0, 0));
+    // Nobody heard of what the tenant wrote next.
+    world.text(A, "en", 0.95).await;
+    assert_eq!(runs(&mut function).await, settled);
+    assert_eq!(world.told().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

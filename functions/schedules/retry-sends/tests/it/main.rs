@@ -307,6 +307,27 @@ async fn claims_of_dead_functions_become_unknown_and_young_ones_stay() {
     assert!(world.sqs.sent().is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_functions_died_one_run_ends_all_their_claims() {
+    let world = World::start().await;
+    world.pending("req-1").await;
+    world
+        .run(
+            "insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status,
+                 claimed_at, created_at)
+             select gen_random_uuid(), conversation_id, 'outbound', to_number, '', 'pending',
+                 now() - interval '200 seconds', now()
+             from sms_messages, generate_series(1, 230);
+             insert into sms_send_attempts (id, message_id, number, started_at)
+             select gen_random_uuid(), id, 1, claimed_at from sms_messages where claimed_at is not null",
+        )
+        .await;
+    assert_eq!(world.function().await.call(event()).await["claims_abandoned"], 230);
+    let unknown = "select count(*) from sms_messages m join sms_send_attempts a on a.message_id = m.id
+        where m.delivery_status = 'unknown' and a.outcome = 'unknown'";
+    assert_eq!(world.database.scalar(unknown).await, "230");
+}
+
 fn callback(sid: &str, word: &str, error_code: Option<&str>) -> NewStatus {
     NewStatus {
         id: clock::new_id(),

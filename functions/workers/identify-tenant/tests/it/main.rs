@@ -125,20 +125,45 @@ async fn several_claimants_are_kept_as_candidates_and_none_is_chosen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_match_will_do_at_first_and_spellings_of_different_tenants_are_found_out_when_it_is_confirmed()
- {
+async fn the_first_match_will_do_at_first_and_the_other_spellings_are_asked_for_a_moment_later() {
     let world = World::start().await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
-    world.knows("2025550123", json!({"tenant_id": "T-2"})).await;
+    world.knows("2025550124", json!({"tenant_id": "T-1", "language_preference": "pt"})).await;
+    world.knows("12025550124", json!({"tenant_id": "T-2"})).await;
     let mut function = world.function().await;
-    let message = world.text(A, "en", 0.95).await;
-    succeeds(&mut function, std::slice::from_ref(&message)).await;
-    assert_eq!((world.asked().await.len(), world.is(A).await.as_str()), (1, "T-1"));
+    let messages = [world.text(A, "en", 0.95).await, world.text(B, "en", 0.5).await];
+    succeeds(&mut function, &messages).await;
+    let asked = |mut asked: Vec<String>| {
+        asked.sort();
+        asked
+    };
+    assert_eq!(asked(world.asked().await), [A, B, "2025550124"]);
+    assert_eq!((world.is(A).await.as_str(), world.is(B).await.as_str()), ("T-1", "T-1"));
+    let soon = "select bool_and(tenant_next_check_at between now() and now() + interval '10 seconds') from sms_conversations";
+    assert_eq!(world.database.scalar(soon).await, "t");
     world.time_passes().await;
-    succeeds(&mut function, &[message]).await;
-    assert_eq!(world.asked().await[1..], [A, "2025550123", "12025550123"]);
-    assert_eq!(world.is(A).await, r#"nobody ["T-1", "T-2"]"#);
-    assert_eq!(world.database.scalar("select count(*) from sms_tenant_numbers").await, "0");
+    world.monitor.reset().await;
+    world.knows("2025550124", json!({"tenant_id": "T-1"})).await;
+    world.knows("12025550124", json!({"tenant_id": "T-2"})).await;
+    succeeds(&mut function, &messages).await;
+    let rest = [B, "12025550123", "12025550124", "2025550123", "2025550124"];
+    assert_eq!(
+        asked(world.asked().await),
+        rest,
+        "those of the first number once, of the other all, as they differ"
+    );
+    assert_eq!(world.is(A).await, "T-1", "what was found stands though no other spelling is known");
+    assert_eq!(world.is(B).await, r#"nobody ["T-1", "T-2"]"#);
+    assert_eq!(world.database.scalar("select count(*) from sms_tenant_numbers").await, "1");
+    let tomorrow =
+        "select bool_and(tenant_next_check_at > now() + interval '23 hours') from sms_conversations";
+    assert_eq!(world.database.scalar(tomorrow).await, "t");
+    // A day later every spelling is asked for.
+    world.time_passes().await;
+    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    succeeds(&mut function, &messages[..1]).await;
+    assert_eq!(world.asked().await[5..], [A, "2025550123", "12025550123"]);
+    assert_eq!(world.is(A).await, "T-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,6 +175,8 @@ async fn a_number_passed_on_is_the_new_tenants_without_the_old_ones_language() {
     let message = world.text(A, "es", 0.95).await;
     succeeds(&mut function, std::slice::from_ref(&message)).await;
     assert_eq!(world.language(A).await, "es 0.95 own");
+    world.confirms(&mut function, &message).await;
+    assert_eq!(world.is(A).await, "T-1");
     world.time_passes().await;
     succeeds(&mut function, &[message]).await;
     assert_eq!(world.is(A).await, "T-2");
@@ -174,6 +201,7 @@ async fn a_tenant_who_changed_number_keeps_the_old_one_until_the_monitor_has_den
     let latest = "select c.phone_number_canonical from sms_tenant_numbers n join sms_conversations c on c.id = n.conversation_id
                   where n.tenant_id = 'T-1' order by n.last_used_at desc limit 1";
     assert_eq!(world.database.scalar(latest).await, B);
+    world.confirms(&mut function, &old).await;
     world.time_passes().await;
     succeeds(&mut function, std::slice::from_ref(&old)).await;
     assert_eq!(world.is(A).await, "T-1", "one denial may be a mistake");

@@ -118,6 +118,12 @@ impl World {
         self.database.scalar(&sql).await
     }
 
+    /// Has the spellings asked for that were not when the number was found.
+    pub async fn confirms(&self, function: &mut Function, message: &Value) {
+        self.time_passes().await;
+        succeeds(function, std::slice::from_ref(message)).await;
+    }
+
     /// Makes every check due, as if its time had passed.
     pub async fn time_passes(&self) {
         let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'";

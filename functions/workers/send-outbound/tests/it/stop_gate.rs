@@ -2,6 +2,8 @@
 
 use crate::twilio::Reply::{Accept, Hang, Hold, Refuse};
 use crate::{World, batch, failed, new_send, send, sid};
+use common::clock;
+use common::db::sends::NewSend;
 use std::time::{Duration, Instant};
 use testing::eventually;
 
@@ -72,6 +74,27 @@ async fn a_stop_that_is_being_recorded_is_waited_for_and_then_kept_to() {
     });
     assert!(world.twilio.requests().is_empty());
     assert_eq!(world.state(id).await, "failed opted_out - free");
+    assert_eq!(world.attempts(id).await, "not_processed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_time_passes_at_the_gate_is_not_sent() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let end = clock::now() + jiff::SignedDuration::from_secs(2);
+    let id = world.stored(NewSend { send_before: Some(end), ..new_send() }).await;
+    let record =
+        "begin; insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+                  select gen_random_uuid(), id, 'opt_out', 'keyword', 'SM1', now() from sms_conversations";
+    world.database.client.batch_execute(record).await.unwrap();
+    tokio::join!(send(&mut function, [id]), async {
+        world.somebody_waits().await;
+        assert_eq!(world.state(id).await, "pending - - held", "it was claimed in time");
+        eventually("its time passes", async || (clock::now() > end).then_some(())).await;
+        world.database.client.batch_execute("rollback").await.unwrap();
+    });
+    assert!(world.twilio.requests().is_empty());
+    assert_eq!(world.state(id).await, "failed retries_exhausted - free");
     assert_eq!(world.attempts(id).await, "not_processed");
 }
 

@@ -1,0 +1,15 @@
+//! PATCH /conversations/{phone_number}
+//!
+//! The whole function is `update_conversation::handle`; this file starts it.
+
+use common::{http, telemetry};
+use update_conversation::{App, Config};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("update-conversation");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config));
+    app.warm_up().await;
+    http::run(async |request| update_conversation::handle(&app, request).await).await
+}

@@ -1,0 +1,100 @@
+//! Everything through a transaction pooler: nothing may rely on what a session keeps.
+
+use common::db::{DatabaseConfig, Db, sends};
+use futures::future::join_all;
+
+use crate::client::fresh_handset;
+use crate::door::Database;
+use crate::oracle::{self, PATIENCE, QUIET};
+use crate::pooler::{Pooler, SESSIONS};
+use crate::stack::{Setup, Stack};
+use crate::stop_meets_send::race;
+
+/// What a session would still hold when its client is another one.
+const LEFT_BEHIND: &str = "select count(*) from pg_locks where locktype = 'advisory'";
+/// The pooler's sessions.
+const POOLED: &str = "select count(*) from pg_stat_activity
+    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()";
+/// Whoever waits for an advisory lock.
+const WAITING: &str = "select count(*) from pg_locks where locktype = 'advisory' and not granted";
+
+async fn start(database: &Database, pooler: &Pooler) -> Stack {
+    Setup::impatient()
+        .with("DATABASE_URL", pooler.url())
+        .with("SEND_RETRY_DELAYS_SECONDS", "1")
+        .looked_at_by(&database.url())
+        .start()
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_and_sends_keep_apart_while_all_functions_share_a_few_sessions() {
+    let database = Database::start().await;
+    let pooler = Pooler::start(&database.url()).await;
+    let stack = start(&database, &pooler).await;
+    let plain = join_all((0..24).map(|_| {
+        let stack = &stack;
+        async move { stack.intend(&fresh_handset(), "One of many").await }
+    }));
+    let (plain, mut intents) = tokio::join!(plain, race(&stack, 12));
+    assert!(pooler.clients().await > SESSIONS, "they did not have to share");
+    for intent in &plain {
+        stack.reaches(&intent.id, "delivered").await;
+    }
+    intents.extend(plain);
+    oracle::quiet(&stack, PATIENCE).await;
+    let figures = oracle::judge(&stack, &intents, QUIET).await;
+    assert_eq!((figures.stops, figures.unknown), (12, 0), "{figures}");
+    let sql = stack.sql().await;
+    assert_eq!(sql.count(LEFT_BEHIND, &[]).await, 0);
+    assert!(sql.count(POOLED, &[]).await <= SESSIONS as i64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_at_the_gate_for_a_call_and_a_call_for_a_stop_in_whichever_sessions_they_are() {
+    let database = Database::start().await;
+    let pooler = Pooler::start(&database.url()).await;
+    let stack = start(&database, &pooler).await;
+    let (sql, db) = (stack.sql().await, Db::new(&DatabaseConfig::for_url(pooler.url())).unwrap());
+    let handset = fresh_handset();
+    let intent = stack.intend(&handset, "There already").await;
+    stack.reaches(&intent.id, "delivered").await;
+    let ids = [intent.id.parse().unwrap()];
+
+    // A call is about to be made: the STOP is not recorded before it was.
+    let (may_go, held) = sends::pass_stop_gate(&db, &ids).await.unwrap();
+    assert_eq!(may_go.len(), 1);
+    stack.text(&handset, "BAJA").await;
+    sql.reaches(WAITING, &[], 1).await;
+    assert_eq!(stack.conversation(&handset).await.unwrap()["opted_out"], false);
+    held.release().await;
+    stack.conversation_where(&handset, |page| page["opted_out"] == true).await;
+
+    // Now it is recorded, and no call passes.
+    let (may_go, held) = sends::pass_stop_gate(&db, &ids).await.unwrap();
+    assert!(may_go.is_empty());
+    held.release().await;
+
+    // A STOP that is not committed yet: a call waits to be told.
+    stack.text(&handset, "START").await;
+    stack.conversation_where(&handset, |page| page["opted_out"] == false).await;
+    stack.queues_are_empty().await;
+    let mut recorder = stack.sql().await;
+    let stop = recorder.client.transaction().await.unwrap();
+    let recorded = format!(
+        "insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at) \
+         select gen_random_uuid(), conversation_id, 'opt_out', 'keyword', 'a test', now() from sms_messages \
+         where id = '{}'",
+        intent.id
+    );
+    stop.batch_execute(&recorded).await.unwrap();
+    let passing = sends::pass_stop_gate(&db, &ids);
+    let (passed, ()) = tokio::join!(passing, async {
+        sql.reaches(WAITING, &[], 1).await;
+        stop.commit().await.unwrap();
+    });
+    let (may_go, held) = passed.unwrap();
+    assert!(may_go.is_empty(), "it was told of the STOP that it waited for");
+    held.release().await;
+    sql.reaches(LEFT_BEHIND, &[], 0).await;
+}
