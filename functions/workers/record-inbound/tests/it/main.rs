@@ -14,6 +14,7 @@ fn batch(forms: &[&str]) -> Value {
 async fn start(database: &Database, sqs: &Sqs, extra: &[(&str, &str)]) -> Function {
     let (url, queue) = (database.url(), sqs.queue("outbound"));
     let mut variables = vec![
+        ("TWILIO_ACCOUNT_SID", "AC1"),
         ("DATABASE_URL", url.as_str()),
         ("OUTBOUND_QUEUE_URL", &queue),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
@@ -33,6 +34,21 @@ async fn the_recorded_event_is_stored_whole() {
         "Hola, no hay agua caliente|WATERBURY|req-42"
     );
     assert_eq!(database.scalar("select language from sms_messages").await, "es");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_names_no_account_belongs_to_ours() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let forms = [
+        "MessageSid=SM1&From=%2B18605550101&Body=one",
+        "MessageSid=SM2&From=%2B18605550101&Body=STOP&AccountSid=",
+        "MessageSid=SM3&From=%2B18605550101&Body=one&AccountSid=AC2",
+    ];
+    assert!(failed(&function.call(batch(&forms)).await).is_empty());
+    let accounts = "select string_agg(account_sid || ':' || message_count || ':' || (opted_out_at is not null), ' ' \
+                    order by account_sid) from sms_conversations";
+    assert_eq!(database.scalar(accounts).await, "AC1:2:true AC2:1:false");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,6 +254,7 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
     for name in [
         "DATABASE_URL is not usable",
         "SQS_SEND_BUDGET_MS is not usable",
+        "TWILIO_ACCOUNT_SID is missing",
         "OUTBOUND_QUEUE_URL is missing",
         "IDENTIFY_QUEUE_URL is missing",
     ] {
