@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_outcomes", include_str!("../../../migrations/0008_outcomes.sql")),
     ("0009_tenants", include_str!("../../../migrations/0009_tenants.sql")),
     ("0010_pages", include_str!("../../../migrations/0010_pages.sql")),
+    ("0011_cost_of_a_send", include_str!("../../../migrations/0011_cost_of_a_send.sql")),
     ("0012_conversation_settings", include_str!("../../../migrations/0012_conversation_settings.sql")),
     ("0013_settled_tenants", include_str!("../../../migrations/0013_settled_tenants.sql")),
 ];

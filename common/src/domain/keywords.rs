@@ -9,8 +9,8 @@
 //!    refuses messages opts out as well. What counts is written down as patterns in `refusals`, and as a table of
 //!    refusals and near-misses in the tests: the table is the rule, the patterns are how it is kept. Of 214 refusals
 //!    and 357 near-misses that are in no table (`unseen.tsv`), 201 and 2 are taken for refusals (November 2026; 112 of
-//!    the first 164, and 10 of the first 277, before the patterns were widened). Of the 50 and 80 that were written
-//!    last, 43 and 1. A false opt-out does harm as well, so where a sentence could mean either, it is none.
+//!    the first 164, and 10 of the first 277, before the patterns were widened); of the last 50 and 80 of them, 43 and 1.
+//!    Of 93 and 155 that somebody else wrote, who had seen none of this, 91 and 0. A false opt-out does harm as well, so where a sentence could mean either, it is none.
 //! 3. Everything else is nothing: "stop by tomorrow", "cancel my appointment", "yes please come".
 //!
 //! What the ledger makes of it:

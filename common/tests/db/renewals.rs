@@ -38,7 +38,7 @@ async fn claim_again(db: &Db, id: Uuid, at: jiff::Timestamp) -> Claimed {
 
 async fn taken(db: &Db, claim: &Claimed, sid: &str) {
     let outcome = Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
-    sends::finish(db, claim, &outcome, now()).await.unwrap();
+    sends::finish(db, &[(claim, &outcome)], now()).await.unwrap();
 }
 
 #[tokio::test]
@@ -187,7 +187,8 @@ async fn a_sid_that_only_our_id_leads_to_goes_to_the_attempt_that_is_open() {
     let id = accepted(&database).await;
     record(&db, &[failure("SM1", "undelivered", "30003")], now()).await.unwrap();
     let claim = claim_again(&db, id, now() + 3.hours()).await;
-    sends::finish(&db, &claim, &Outcome::Unknown { detail: "no answer".to_owned() }, now()).await.unwrap();
+    let outcome = Outcome::Unknown { detail: "no answer".to_owned() };
+    sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     assert_eq!(message(&database).await, "unknown - -");
     record(&db, &[callback("SM2", "sent", Some(id))], now()).await.unwrap();
     assert_eq!(message(&database).await, "sent SM2 -");
@@ -255,10 +256,11 @@ async fn callbacks_and_answers_at_once_wait_for_each_other_and_lose_nothing() {
                 callback(&sid, "delivered", Some(claim.message_id)),
             ];
             let answer = Outcome::Accepted { twilio_sid: sid.clone(), status: Status::Queued };
+            let ended = [(&claim, &answer)];
             let (first, second, answered) = tokio::join!(
                 record(&db, &told[..1], now()),
                 record(&db, &told[1..], now()),
-                sends::finish(&db, &claim, &answer, now())
+                sends::finish(&db, &ended, now())
             );
             first.unwrap();
             second.unwrap();

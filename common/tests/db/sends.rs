@@ -156,13 +156,81 @@ async fn a_deferred_message_is_claimed_again_when_it_is_due() {
         error_code: Some("20429".to_owned()),
         detail: "too many requests".to_owned(),
     };
-    sends::finish(&db, &claim, &outcome, now()).await.unwrap();
+    sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     let ids = [claim.message_id];
     let claims = claims_of(&db, &ids, now()).await;
     assert!(claims.claimed.is_empty());
     let delays: Vec<Duration> = claims.wake_ups.iter().map(|(_, delay)| *delay).collect();
     assert_eq!(delays, [Duration::from_secs(60)], "it comes back by itself");
     assert_eq!(claims_of(&db, &ids, now() + 1.minute()).await.claimed[0].attempt_number, 2);
+}
+
+/// Where every message stands, in the order of their recipients: status, code, SID, and whether it is claimed.
+const STATES: &str = "
+    select string_agg(concat_ws(' ', delivery_status, error_code, twilio_sid, case when claimed_at is null then 'free' else 'held' end),
+                      ', ' order by to_number)
+    from sms_messages";
+
+#[tokio::test]
+async fn outcomes_that_are_recorded_together_are_each_messages_own() {
+    let database = Database::create().await;
+    let db = database.db();
+    let mut claims = Vec::new();
+    for to in ["+1861", "+1862", "+1863", "+1864", "+1865"] {
+        claims.push(claimed(&db, new_send(to)).await);
+    }
+    let failed = |code: &str| Outcome::Failed {
+        by_twilio: true,
+        error_code: code.to_owned(),
+        detail: "refused".to_owned(),
+    };
+    let outcomes = [
+        Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued },
+        Outcome::Deferred {
+            next_attempt_at: now() + 1.minute(),
+            error_code: None,
+            detail: "busy".to_owned(),
+        },
+        failed("30004"),
+        failed("21610"),
+        Outcome::Unknown { detail: "no answer".to_owned() },
+    ];
+    // Of the last one, a later attempt has the message by now.
+    let later = format!(
+        "insert into sms_send_attempts (id, message_id, number, started_at)
+         values (gen_random_uuid(), '{}', 2, now())",
+        claims[4].message_id
+    );
+    database.client.batch_execute(&later).await.unwrap();
+    let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
+    for _ in 0..2 {
+        // As a function does whose first answer got lost.
+        assert!(sends::finish(&db, &ended, now()).await.unwrap().is_empty());
+    }
+    let expected = "queued SM1 free, pending free, failed 30004 free, failed 21610 free, pending held";
+    assert_eq!(database.scalar(STATES).await, expected);
+    let attempts = "select string_agg(coalesce(outcome, 'open'), ' ' order by to_number, number)
+                    from sms_send_attempts a join sms_messages m on m.id = a.message_id";
+    assert_eq!(database.scalar(attempts).await, "accepted not_processed rejected rejected unknown open");
+    let of_conversations = "
+        select string_agg(phone_number_canonical, ' ' order by phone_number_canonical) from sms_conversations
+        where carrier_blocked_at is not null or opted_out_at is not null";
+    assert_eq!(database.scalar(of_conversations).await, "+1863 +1864");
+    assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "1");
+}
+
+#[tokio::test]
+async fn a_recorded_sid_tells_whether_callbacks_of_it_came_before() {
+    let database = Database::create().await;
+    let db = database.db();
+    let early =
+        [crate::statuses::callback("SM1", "sent", None), crate::statuses::callback("SM1", "delivered", None)];
+    crate::statuses::record(&db, &early, now()).await.unwrap();
+    let claims = [claimed(&db, new_send("+1861")).await, claimed(&db, new_send("+1862")).await];
+    let outcomes =
+        ["SM1", "SM2"].map(|sid| Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
+    let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
+    assert_eq!(sends::finish(&db, &ended, now()).await.unwrap(), ["SM1"]);
 }
 
 #[tokio::test]
@@ -178,7 +246,7 @@ async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again
     assert!(claims_of(&db, &[claim.message_id], later).await.claimed.is_empty());
     // The answer came all the same: late, but known.
     let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
-    sends::finish(&db, &claim, &outcome, later).await.unwrap();
+    sends::finish(&db, &[(&claim, &outcome)], later).await.unwrap();
     assert_eq!(
         database.scalar("select delivery_status || ' ' || twilio_sid from sms_messages").await,
         "queued SM1"

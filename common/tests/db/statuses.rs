@@ -39,7 +39,7 @@ pub async fn accepted(database: &Database) -> Uuid {
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
     let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
-    sends::finish(&db, &claim, &outcome, now()).await.unwrap();
+    sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     claim.message_id
 }
 
@@ -146,7 +146,7 @@ async fn a_callback_before_the_answer_lends_its_sid_to_the_message_that_it_names
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "accepted");
     // The answer that comes afterwards changes nothing but the claim.
     let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
-    sends::finish(&db, &claim, &outcome, now()).await.unwrap();
+    sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     assert_eq!(
         database
             .scalar(

@@ -174,9 +174,9 @@ fn conversations(database: &Database<'_>) {
 fn top_up(database: &Database<'_>, waiting: u64) {
     database.execute(&format!(
         "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
-             delivery_status, encoding, segments, next_attempt_at, enqueued_at, created_at)
+             delivery_status, encoding, segments, next_attempt_at, created_at)
          select gen_random_uuid(), c.id, 'outbound', '+18605550100', c.phone_number_canonical,
-             'Your rent is due on Friday.', 'pending', 'GSM-7', 1, now(), now(), now()
+             'Your rent is due on Friday.', 'pending', 'GSM-7', 1, now(), now()
          from (select id, phone_number_canonical, row_number() over () as place from sms_conversations) c
          join generate_series(
              1, {waiting} - (select count(*) from sms_messages where delivery_status = 'pending')) m

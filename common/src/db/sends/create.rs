@@ -86,47 +86,11 @@ pub struct Repeated {
     pub message_id: Uuid,
 }
 
-/// The steps of the statement:
-/// - `opted`: whether the recipient has opted out, as far as is committed: the claim before the call asks again;
-/// - `key`: remembers the Idempotency-Key, or waits for the request that is just using it, and then adds nothing;
-///   one that is older than its time is taken over;
-/// - `go`: one row if there is anything to do; everything below hangs on it, and so runs after the key is ours;
-/// - `existing`, `created`: the conversation, as for inbound messages;
-/// - `stored`: the message.
+/// Runs the function that `migrations/0011_cost_of_a_send.sql` explains step by step.
 pub(crate) const CREATE: &str = "
-with opted as (
-    select from sms_conversations
-    where account_sid = $3 and phone_number_canonical = $4 and opted_out_at is not null
-), key as (
-    insert into idempotency_keys (api_key_id, idempotency_key, payload_hash, resource_id, created_at)
-    select $18, $21::text, $22, $1, $20 where $21::text is not null and not exists (select from opted)
-    on conflict (api_key_id, idempotency_key) do update
-        set payload_hash = excluded.payload_hash, resource_id = excluded.resource_id,
-            created_at = excluded.created_at
-        where idempotency_keys.created_at < $23
-    returning resource_id
-), go as (
-    select where not exists (select from opted) and ($21::text is null or exists (select from key))
-), existing as (
-    select c.id from sms_conversations c
-    where c.account_sid = $3 and c.phone_number_canonical = $4 and exists (select from go)
-    for no key update
-), created as (
-    insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
-    select $2, $3, $4, $5, $20 from go where not exists (select from existing)
-    on conflict (account_sid, phone_number_canonical)
-        do update set phone_number_canonical = excluded.phone_number_canonical
-    returning id
-), stored as (
-    insert into sms_messages (id, conversation_id, direction, from_number, to_number, messaging_service_sid,
-        message_content, media, delivery_status, encoding, segments, priority, workflow_type, workflow_id,
-        metadata, api_key_id, request_id, send_at, send_before, next_attempt_at, enqueued_at, created_at)
-    select $1, c.id, 'outbound', $6, $4, $7, $8, $9, 'pending', $10, $11, $12, $13, $14, $15, $18, $19, $16, $17,
-        greatest($16, $20), case when $16 is null or $16 <= $20 then $20 end, $20
-    from (select id from existing union all select id from created) c
-    returning conversation_id
-)
-select exists (select from opted), (select conversation_id from stored)";
+select opted_out, conversation_id
+from sms_create_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+    $21, $22, $23)";
 
 pub(crate) const REPEATED: &str = "
 select payload_hash, resource_id from idempotency_keys

@@ -1,10 +1,11 @@
-//! What came of a call to Twilio.
+//! What came of calls to Twilio.
 
 use super::claim::Claimed;
 use crate::db::statuses::replaced_by;
 use crate::db::{Db, DbError, Type};
 use crate::domain::message::Status;
 use jiff::Timestamp;
+use uuid::Uuid;
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,83 +60,73 @@ impl Outcome {
             Self::Unknown { .. } => Status::Unknown,
         }
     }
+
+    fn twilio_sid(&self) -> Option<&str> {
+        match self {
+            Self::Accepted { twilio_sid, .. } => Some(twilio_sid),
+            Self::Deferred { .. } | Self::Failed { .. } | Self::Unknown { .. } => None,
+        }
+    }
+
+    fn error_code(&self) -> Option<&str> {
+        match self {
+            Self::Accepted { .. } | Self::Unknown { .. } => None,
+            Self::Deferred { error_code, .. } => error_code.as_deref(),
+            Self::Failed { error_code, .. } => Some(error_code),
+        }
+    }
+
+    fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Deferred { detail, .. } | Self::Failed { detail, .. } | Self::Unknown { detail } => {
+                Some(detail)
+            }
+        }
+    }
+
+    fn next_attempt_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Deferred { next_attempt_at, .. } => Some(*next_attempt_at),
+            Self::Accepted { .. } | Self::Failed { .. } | Self::Unknown { .. } => None,
+        }
+    }
 }
 
-/// The steps of the statement:
-/// - `held`: the message, locked before its attempt, as everywhere;
-/// - `attempt`: its end, unless it is known already. An SID is kept in any case: even a create that was taken for absent;
-/// - `finished`: the claim ends, if no later attempt holds it by now. The rest only follows from an outcome that was
-///   open: a status callback may have come before the answer, and what it said of the message stays;
-/// - `blocked`: the carrier's word that it blocks messages to this number;
-/// - last, a 21610 enters the ledger of opt-outs.
-pub(crate) const FINISH: &str = "
-with held as (
-    select m.id from sms_messages m where m.id = $1 for no key update
-), attempt as (
-    update sms_send_attempts a
-    set outcome = $3, twilio_sid = coalesce($5, a.twilio_sid), error_code = $6, detail = $7, finished_at = $9
-    from held
-    where a.id = $2 and (a.outcome is null or a.outcome = 'unknown' or ($5::text is not null and a.twilio_sid is null))
-    returning a.id
-), finished as (
-    update sms_messages m
-    set claimed_at = null,
-        twilio_sid = case when attempt.id is null then m.twilio_sid else coalesce(m.twilio_sid, $5) end,
-        delivery_status = case when attempt.id is not null and m.delivery_status = any(string_to_array($10, ','))
-                               then $4 else m.delivery_status end,
-        error_code = case when attempt.id is not null
-                            and (m.delivery_status = any(string_to_array($10, ',')) or m.delivery_status = 'pending')
-                          then $6 else m.error_code end,
-        next_attempt_at = case when attempt.id is null then m.next_attempt_at
-                               else coalesce($8, m.next_attempt_at) end,
-        enqueued_at = case when attempt.id is null or $8::timestamptz is null then m.enqueued_at end
-    from held left join attempt on true
-    where m.id = held.id
-      and not exists (select from sms_send_attempts later join sms_send_attempts this on this.message_id = later.message_id
-                      where this.id = $2 and later.number > this.number)
-    returning m.conversation_id, m.from_number
-), blocked as (
-    update sms_conversations c set carrier_blocked_at = $9
-    from finished f where c.id = f.conversation_id and $6 = '30004' and c.carrier_blocked_at is null
-)
-insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
-select gen_random_uuid(), f.conversation_id, 'opt_out', 'twilio_error', '21610', f.from_number, $2::text, $9
-from finished f where $6 = '21610'
-on conflict do nothing";
+/// Runs the function that `migrations/0011_cost_of_a_send.sql` explains step by step.
+pub(crate) const FINISH: &str =
+    "select twilio_sid from sms_finish_sends($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-/// Records how an attempt ended.
+/// Records how attempts ended, and returns the SIDs of which callbacks came before anybody knew them: those are for
+/// [`join_orphans`](crate::db::statuses::join_orphans).
 ///
 /// # Errors
 ///
-/// [`DbError`]: worth another try, since the claim keeps everybody else away; if it can't be recorded, the sweep
-/// takes the message for one with an unknown outcome.
-pub async fn finish(db: &Db, claim: &Claimed, outcome: &Outcome, now: Timestamp) -> Result<(), DbError> {
-    let (sid, code, detail, next) = match outcome {
-        Outcome::Accepted { twilio_sid, .. } => (Some(twilio_sid.as_str()), None, None, None),
-        Outcome::Deferred { next_attempt_at, error_code, detail } => {
-            (None, error_code.as_deref(), Some(detail.as_str()), Some(*next_attempt_at))
-        }
-        Outcome::Failed { error_code, detail, .. } => {
-            (None, Some(error_code.as_str()), Some(detail.as_str()), None)
-        }
-        Outcome::Unknown { detail } => (None, None, Some(detail.as_str()), None),
-    };
-    db.query_idempotent(
-        "record the outcome of a send",
-        FINISH,
-        &[
-            (&claim.message_id, Type::UUID),
-            (&claim.attempt_id, Type::UUID),
-            (&outcome.attempt(), Type::TEXT),
-            (&outcome.status().as_str(), Type::TEXT),
-            (&sid, Type::TEXT),
-            (&code, Type::TEXT),
-            (&detail, Type::TEXT),
-            (&next, Type::TIMESTAMPTZ),
-            (&now, Type::TIMESTAMPTZ),
-            (&replaced_by(outcome.status()), Type::TEXT),
-        ],
-    )
-    .await?;
-    Ok(())
+/// [`DbError`]; none of the outcomes is then recorded. Worth another try, since the claims keep everybody else away; what
+/// can't be recorded, the sweep takes for unknown. When it [is about the data](DbError::is_about_the_data), record them one
+/// by one to find the one at fault.
+pub async fn finish(db: &Db, ended: &[(&Claimed, &Outcome)], now: Timestamp) -> Result<Vec<String>, DbError> {
+    let messages: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.message_id).collect();
+    let attempts: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.attempt_id).collect();
+    let outcomes: Vec<&str> = ended.iter().map(|(_, outcome)| outcome.attempt()).collect();
+    let statuses: Vec<&str> = ended.iter().map(|(_, outcome)| outcome.status().as_str()).collect();
+    let sids: Vec<Option<&str>> = ended.iter().map(|(_, outcome)| outcome.twilio_sid()).collect();
+    let codes: Vec<Option<&str>> = ended.iter().map(|(_, outcome)| outcome.error_code()).collect();
+    let details: Vec<Option<&str>> = ended.iter().map(|(_, outcome)| outcome.detail()).collect();
+    let nexts: Vec<Option<Timestamp>> = ended.iter().map(|(_, outcome)| outcome.next_attempt_at()).collect();
+    let replaces: Vec<String> = ended.iter().map(|(_, outcome)| replaced_by(outcome.status())).collect();
+    let params = [
+        (&messages as _, Type::UUID_ARRAY),
+        (&attempts as _, Type::UUID_ARRAY),
+        (&outcomes as _, Type::TEXT_ARRAY),
+        (&statuses as _, Type::TEXT_ARRAY),
+        (&sids as _, Type::TEXT_ARRAY),
+        (&codes as _, Type::TEXT_ARRAY),
+        (&details as _, Type::TEXT_ARRAY),
+        (&nexts as _, Type::TIMESTAMPTZ_ARRAY),
+        (&replaces as _, Type::TEXT_ARRAY),
+        (&now as _, Type::TIMESTAMPTZ),
+    ];
+    let rows = db.query_idempotent("record the outcomes of sends", FINISH, &params).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }

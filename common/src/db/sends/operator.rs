@@ -55,7 +55,7 @@ with held as (
     set delivery_status = case when $2 and $3::text is not null then 'queued' when $2 then 'sent'
                                when held.is_over then 'failed' else 'pending' end,
         twilio_sid = $3, error_code = case when not $2 and held.is_over then 'retries_exhausted' end,
-        next_attempt_at = case when $2 then m.next_attempt_at else $5 end, enqueued_at = null,
+        next_attempt_at = case when $2 then m.next_attempt_at else $5 end,
         resolve_at = null, parked_at = null
     from held
     where m.id = held.id and held.delivery_status = 'unknown' and not held.is_taken
@@ -120,7 +120,7 @@ with held as (
 ), retried as (
     update sms_messages m
     set delivery_status = 'pending', error_code = null, twilio_sid = null, claimed_at = null, next_attempt_at = $2,
-        enqueued_at = null, send_at = $2, send_before = case when m.send_before > $2 then m.send_before end
+        send_at = $2, send_before = case when m.send_before > $2 then m.send_before end
     from held
     where m.id = held.id and held.direction = 'outbound' and held.delivery_status in ('failed', 'undelivered')
       and not held.opted_out and not held.has_arrived and not held.is_untraced

@@ -41,10 +41,9 @@ with input as (
     returning c.id
 )
 insert into sms_messages (id, conversation_id, direction, from_number, to_number, messaging_service_sid,
-    message_content, delivery_status, encoding, segments, request_id, in_reply_to, next_attempt_at, enqueued_at,
-    created_at)
+    message_content, delivery_status, encoding, segments, request_id, in_reply_to, next_attempt_at, created_at)
 select i.id, i.conversation_id, 'outbound', i.to_number, i.from_number, i.messaging_service_sid,
-    i.message_content, 'pending', i.encoding, i.segments, i.request_id, i.inbound_id, $6, $6, $6
+    i.message_content, 'pending', i.encoding, i.segments, i.request_id, i.inbound_id, $6, $6
 from input i join claimed c on c.id = i.conversation_id
 on conflict (in_reply_to) do nothing
 returning id, coalesce(request_id, id::text)";

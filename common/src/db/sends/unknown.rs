@@ -150,7 +150,6 @@ update sms_messages m
 set delivery_status = case when not l.is_proven then 'unknown' when l.is_over then 'failed' else 'pending' end,
     error_code = case when not l.is_proven then m.error_code when l.is_over then 'retries_exhausted' end,
     next_attempt_at = case when l.is_proven then $5 else m.next_attempt_at end,
-    enqueued_at = case when not l.is_proven then m.enqueued_at end,
     resolve_at = case when not l.is_proven then greatest($7, m.resolve_at) end
 from looked l where m.id = l.id
 returning m.delivery_status";

@@ -113,7 +113,7 @@ pub async fn take_due(
     Ok(rows.iter().map(checked).collect())
 }
 
-/// A number that was not asked about is due again as soon as the others of its kind.
+/// A dead Monitor's numbers are due again all alike, whether or not they were the ones that were asked about.
 const GIVE_BACK: &str = "
 update sms_conversations
 set tenant_failed_checks = tenant_failed_checks + $5,
@@ -123,7 +123,7 @@ where id in (select c.id from sms_conversations c where c.id = any($1)
              order by c.account_sid, c.phone_number_canonical for no key update)";
 
 /// Gives checks back that got no answer: due again after `retry`, which doubles, up to an hour, each time that the Monitor
-/// `was_asked` in vain.
+/// `answers_others` and not these.
 ///
 /// # Errors
 ///
@@ -133,7 +133,7 @@ pub async fn give_back(
     conversation_ids: &[Uuid],
     now: Timestamp,
     retry: Duration,
-    was_asked: bool,
+    answers_others: bool,
 ) -> Result<(), DbError> {
     if conversation_ids.is_empty() {
         return Ok(());
@@ -143,7 +143,7 @@ pub async fn give_back(
         (&now as _, Type::TIMESTAMPTZ),
         (&retry.as_secs_f64() as _, Type::FLOAT8),
         (&MAX_BACKOFF.as_secs_f64() as _, Type::FLOAT8),
-        (&i32::from(was_asked) as _, Type::INT4),
+        (&i32::from(answers_others) as _, Type::INT4),
     ];
     db.query_idempotent("give tenant checks back", GIVE_BACK, &params).await.map(drop)
 }

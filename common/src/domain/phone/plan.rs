@@ -200,22 +200,32 @@ impl NumberingPlan {
     /// Finds the number that a spelling most likely means.
     ///
     /// This is milder than [`recipient`](Self::recipient), for nothing is sent on its account: a number need only
-    /// have the right length, an extension is ignored, and a foreign number may lack its plus sign, as it does when
-    /// a caller forgets to percent-encode it.
+    /// have the right length, an extension is ignored, any space and an underscore separate, as does a plus sign within
+    /// (how forms write a space), `00` leads abroad from everywhere, and a foreign number may lack its plus sign, as it
+    /// does when a caller forgets to percent-encode it.
     fn resolve(&self, spelling: &str) -> Option<E164> {
         if spelling.chars().nth(MAX_CHARACTERS).is_some() {
             return None;
         }
-        if let Some(number) = self.parse(spelling).ok().filter(|number| self.is_complete(number)) {
-            return self.format(&number);
-        }
-        let spelling = spelling.trim();
-        if let Ok(number) = spelling.parse() {
+        let spaced = spaced(spelling);
+        if let Some(abroad) = spaced.strip_prefix("00")
+            && let Some(number) = self.foreign(&format!("+{abroad}"))
+        {
             return Some(number);
         }
-        let digits: String = spelling.chars().filter(|character| !" -.()".contains(*character)).collect();
-        let foreign: E164 = format!("+{digits}").parse().ok()?;
-        let number = self.parse(foreign.as_str()).ok().filter(|number| self.util.is_valid_number(number))?;
+        if let Some(number) = self.parse(&spaced).ok().filter(|number| self.is_complete(number)) {
+            return self.format(&number);
+        }
+        if let Ok(number) = spelling.trim().parse() {
+            return Some(number);
+        }
+        let digits: String = spaced.chars().filter(|character| !" -.()".contains(*character)).collect();
+        self.foreign(format!("+{digits}").parse::<E164>().ok()?.as_str())
+    }
+
+    /// Reads a number with its country code, which must be valid: a mere length fits too many.
+    fn foreign(&self, spelling: &str) -> Option<E164> {
+        let number = self.parse(spelling).ok().filter(|number| self.util.is_valid_number(number))?;
         self.format(&number)
     }
 
@@ -250,6 +260,17 @@ impl NumberingPlan {
             Err(ValidationError::InvalidLength) => PhoneError::WrongLength,
         }
     }
+}
+
+/// Has a space wherever something separates that the plans don't know as a separator.
+fn spaced(spelling: &str) -> String {
+    let mut before = ' ';
+    let space = |character: char| {
+        let is_plus_between = character == '+' && (before.is_numeric() || before == ')');
+        before = character;
+        if character.is_whitespace() || character == '_' || is_plus_between { ' ' } else { character }
+    };
+    spelling.trim().chars().map(space).collect()
 }
 
 impl fmt::Debug for NumberingPlan {

@@ -174,7 +174,7 @@ async fn page(
     let as_written = |checked: &Checked| Number::new(checked, &checked.phone_number_original, request_id);
     let asked = app.identifier.ask(monitor, due.iter().map(as_written).collect()).await;
     let recorded = app.identifier.keep(&asked.found).await?;
-    give_back(app, &asked).await?;
+    give_back(app, &asked, monitor.is_alive()).await?;
     let tenant_ids: BTreeSet<String> = recorded
         .into_iter()
         .filter_map(|outcome| outcome.tenant_id)
@@ -194,8 +194,9 @@ async fn settle(app: &App) -> Result<usize, DbError> {
     Ok(tenant_ids.len())
 }
 
-/// Sets when the numbers that got no answer are asked about next.
-async fn give_back(app: &App, asked: &Asked) -> Result<(), DbError> {
+/// Sets when the numbers that got no answer are asked about next: ever more rarely if it is about them, since the Monitor
+/// answers to others.
+async fn give_back(app: &App, asked: &Asked, is_alive: bool) -> Result<(), DbError> {
     let (db, now, retry) = (app.identifier.db(), clock::now(), app.identifier.retry());
     for (number, error) in &asked.failed {
         let error = common::error::chain(error.as_ref());
@@ -203,6 +204,6 @@ async fn give_back(app: &App, asked: &Asked) -> Result<(), DbError> {
     }
     let failed: Vec<Uuid> = asked.failed.iter().map(|(number, _)| number.conversation_id).collect();
     let unasked: Vec<Uuid> = asked.unasked.iter().map(|number| number.conversation_id).collect();
-    tenants::give_back(db, &failed, now, retry, true).await?;
+    tenants::give_back(db, &failed, now, retry, is_alive).await?;
     tenants::give_back(db, &unasked, now, retry, false).await
 }

@@ -133,7 +133,7 @@ async fn give_back(
             }
         }
     } else {
-        tenants::give_back(db, &failed, now, retry, true).await?;
+        tenants::give_back(db, &failed, now, retry, false).await?;
         for (number, error) in &asked.failed {
             let error = common::error::chain(error.as_ref());
             tracing::warn!(

@@ -12,6 +12,7 @@ mod gate;
 mod pace;
 mod plan;
 mod quiet;
+mod record;
 mod send;
 mod verify;
 

@@ -1,10 +1,10 @@
 //! One message's way to Twilio, once it is ours.
 
 use crate::gate::Gate;
-use crate::{App, pace, plan, verify};
+use crate::record::{self, Outcomes};
+use crate::{App, pace, verify};
 use common::clock;
 use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, RETRIES_EXHAUSTED};
-use common::db::statuses;
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
 use common::twilio::{
@@ -14,19 +14,23 @@ use std::time::Duration;
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
-const RECORD_TRIES: u32 = 5;
-
 /// Hands messages over, all at once, and records what came of each. What is late is looked for first, which keeps nothing
 /// else waiting.
 pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
+    let (outcomes, ended) = Outcomes::channel();
+    // Whoever records goes on until `outcomes` is gone.
+    let sends = async move { hand_over(app, claims, &outcomes).await };
+    tokio::join!(sends, record::as_they_come(app, ended));
+}
+
+async fn hand_over<'a>(app: &App, claims: &'a [Claimed], outcomes: &Outcomes<'a>) {
     let (late, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::is_late(app, claim));
     let look = async {
         let looks = late.into_iter().map(|claim| {
             let look = async move {
                 match verify::instead_of_create(app, claim).await {
                     Some(outcome) => {
-                        record(app, claim, outcome).await;
+                        outcomes.tell(claim, outcome);
                         None
                     }
                     None => Some(claim),
@@ -35,13 +39,13 @@ pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
             look.instrument(telemetry::request(&claim.request_id))
         });
         let absent: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
-        send_together(app, &absent).await;
+        send_together(app, &absent, outcomes).await;
     };
-    tokio::join!(send_together(app, &prompt), look);
+    tokio::join!(send_together(app, &prompt, outcomes), look);
 }
 
 /// Hands over what passes the gate of STOPs together.
-async fn send_together(app: &App, claims: &[&Claimed]) {
+async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcomes<'a>) {
     if claims.is_empty() {
         return;
     }
@@ -51,21 +55,22 @@ async fn send_together(app: &App, claims: &[&Claimed]) {
             let gate = Gate::passed();
             let sends = claims.iter().map(|claim| {
                 let may_go = may_go.contains(&claim.message_id);
-                send(app, claim, &gate, may_go).instrument(telemetry::request(&claim.request_id))
+                send(app, claim, &gate, may_go, outcomes).instrument(telemetry::request(&claim.request_id))
             });
             tokio::join!(gate.hold(held, may_go.len()), futures::future::join_all(sends));
         }
         Err(error) => {
             let detail = common::error::chain(&error);
             tracing::error!(error = detail, "not sent: it can't be told whether there is a STOP");
-            let outcomes = claims.iter().map(|claim| record(app, claim, app.retry.not_begun(claim, &detail)));
-            futures::future::join_all(outcomes).await;
+            for claim in claims {
+                outcomes.tell(claim, app.retry.not_begun(claim, &detail));
+            }
         }
     }
 }
 
-/// Hands a message over and records what came of it, for the message and for its sender.
-async fn send(app: &App, claim: &Claimed, gate: &Gate, may_go: bool) {
+/// Hands a message over, and tells what came of it, for the message and for its sender.
+async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, may_go: bool, outcomes: &Outcomes<'a>) {
     let answer = if may_go { create(app, claim, gate).await } else { Ok(Answer::OptedOut) };
     let outcome = match &answer {
         Ok(Answer::Took(message)) => Outcome::Accepted {
@@ -110,10 +115,12 @@ async fn send(app: &App, claim: &Claimed, gate: &Gate, may_go: bool) {
     // First, so that nobody claims this message again before its sender is held.
     pace::after(app, claim, answer.as_ref().err()).await;
     if answer.as_ref().is_err_and(|error| error.class() == Some(ErrorClass::OptedOut)) {
-        // Recording this is recording a STOP, which waits for the gate.
+        // Recording this is recording a STOP, which waits for this gate, and for those of others: no other outcome has to.
         gate.opened().await;
+        record::now(app, &[(claim, outcome)]).await;
+    } else {
+        outcomes.tell(claim, outcome);
     }
-    record(app, claim, outcome).await;
 }
 
 /// What came of calling Twilio, when it did not fail.
@@ -194,24 +201,4 @@ async fn call_in_time(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
     let answer = app.twilio.create_message(&message).await;
     telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
     answer.map(|message| Answer::Took(Box::new(message)))
-}
-
-/// Records the outcome, trying for as long as the invocation reasonably can. If Postgres stays away, the claim stays,
-/// and the sweep makes the message `unknown`; the callback that carries our id then tells what became of it.
-async fn record(app: &App, claim: &Claimed, outcome: Outcome) {
-    for attempt in 1..=RECORD_TRIES {
-        let Err(error) = sends::finish(&app.db, claim, &outcome, clock::now()).await else { break };
-        let error = common::error::chain(&error);
-        tracing::error!(message_id = %claim.message_id, attempt, ?outcome, error, "the outcome is not recorded");
-        if attempt == RECORD_TRIES {
-            return;
-        }
-        tokio::time::sleep(plan::jitter(attempt)).await;
-    }
-    if let Outcome::Accepted { twilio_sid, .. } = &outcome
-        && let Err(error) =
-            statuses::join_orphans(&app.db, Some(twilio_sid), &app.renewals, clock::now()).await
-    {
-        tracing::warn!(error = common::error::chain(&error), "early callbacks wait for the next sweep");
-    }
 }

@@ -3,6 +3,10 @@
 /// It has the words, and means something else.
 pub(super) const NEAR_MISSES: &[&str] = &[
     // English
+    "delete my old number and use this one",
+    "I'd like to unsubscribe from the gym",
+    "unsubscribe from cable",
+    "take my number off the lease and put my wife's",
     "stop by tomorrow",
     "can you stop by",
     "Can you please stop by the unit today?",
@@ -91,6 +95,10 @@ pub(super) const NEAR_MISSES: &[&str] = &[
     "tell upstairs to stop stomping",
     "non stop noise all night",
     // Spanish
+    "borre mi número viejo y ponga este",
+    "quite mi número anterior",
+    "ya no escriba a mi número viejo, este es el nuevo",
+    "elimine mi número de teléfono viejo por favor",
     "no quiero recibir una multa",
     "no quiero pagar mas",
     "no me manden al plomero hoy",
@@ -128,6 +136,12 @@ pub(super) const NEAR_MISSES: &[&str] = &[
     "si por favor vengan",
     "mandar mensajes por aqui esta bien?",
     // Portuguese
+    "quero cancelar o recebimento do jornal",
+    "exclui a multa por favor",
+    "retira o número da porta",
+    "exclui meu número antigo e coloca este",
+    "apaga meu número de telefone anterior",
+    "tira meu número velho do cadastro",
     "não quero receber multa",
     "não recebi a mensagem",
     "não me mandaram mensagem",

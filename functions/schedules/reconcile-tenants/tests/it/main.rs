@@ -215,6 +215,20 @@ async fn a_dead_monitor_costs_a_run_little_and_everything_is_asked_about_when_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_asked_about_as_often_as_ever_however_long_the_monitor_was_dead() {
+    let world = World::start().await;
+    world.text(A, "en", 0.95).await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(500)).mount(&world.monitor).await;
+    let mut function =
+        world.function(&[("TENANT_RETRY_SECONDS", "600"), ("MONITOR_BREAKER_SECONDS", "0")]).await;
+    for _ in 0..4 {
+        assert_eq!(runs(&mut function).await, done(1, 0, 0));
+        assert_eq!(world.asks_in_minutes().await, "10");
+        world.time_passes().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_number_that_makes_the_monitor_fail_holds_up_no_other_and_is_asked_about_ever_more_rarely() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;

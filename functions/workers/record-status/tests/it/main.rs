@@ -90,7 +90,7 @@ async fn accepted(database: &Database, sid: &str) -> Uuid {
         sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap().claimed.remove(0)
     };
     let outcome = Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
-    sends::finish(&database.db(), &claim, &outcome, clock::now()).await.unwrap();
+    sends::finish(&database.db(), &[(&claim, &outcome)], clock::now()).await.unwrap();
     id
 }
 

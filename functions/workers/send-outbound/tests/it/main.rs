@@ -4,6 +4,7 @@
 mod crashes;
 mod late;
 mod once;
+mod outcomes;
 mod pace;
 mod quiet_hours;
 mod refusals;

@@ -80,6 +80,11 @@ impl Twilio {
         self.shared.gate.add_permits(1_000);
     }
 
+    /// Lets one of what is held through.
+    pub fn release_one(&self) {
+        self.shared.gate.add_permits(1);
+    }
+
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }

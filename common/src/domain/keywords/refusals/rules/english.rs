@@ -7,7 +7,7 @@ mod words;
 
 use words::{
     AFTER_ASKED, AFTER_STOP, ASKING, BEFORE_STOP, CEASE, CONTACT, CONTACTING, DISABLE, DONE, EVEN, FORGET,
-    GET, LIST_FILLERS, LISTS, ME, NEGATION, NO_LONGER, OFF, PHONES, REMOVE, SEND_FILLERS, SENT_MANY,
+    FROM_US, GET, LIST_FILLERS, LISTS, ME, NEGATION, NO_LONGER, OFF, PHONES, REMOVE, SEND_FILLERS, SENT_MANY,
     SENT_TEXTS, SENT_THINGS, STOP, STOP_FILLERS, SWITCH, TAKE_OFF, THESE, UNSUBSCRIBE, WANT, WANT_FILLERS,
     WANTED,
 };
@@ -343,7 +343,9 @@ pub(super) const RULES: &[Rule] = &[
         Is(LISTS),
     ]),
     // "Unsubscribe me", "opt me out".
-    order(&[Is(UNSUBSCRIBE), Not(&["my", "him", "her", "them", "the"])]),
+    order(&[Is(UNSUBSCRIBE), Not(&["my", "him", "her", "them", "the", "from"])]),
+    order(&[Is(UNSUBSCRIBE), Is(&["from"]), Is(FROM_US)]),
+    order(&[Is(UNSUBSCRIBE), Is(&["from"]), Is(&["the"]), Many(LIST_FILLERS), Is(LISTS)]),
     order(&[Is(UNSUBSCRIBE), Is(&["my"]), Is(PHONES)]),
     order(&[
         Is(&["opt", "opting"]),

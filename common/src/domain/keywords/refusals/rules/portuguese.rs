@@ -6,8 +6,8 @@ use super::{COURTESY, PARTIAL, Rule, Set, anywhere, at_start, wish};
 mod words;
 
 use words::{
-    ALL, CEASE, DO_SEND, FILLERS, FROM, GO_ON, HALT, LISTS, MANY_MESSAGES, MESSAGES, NO, OTHER_THINGS,
-    PHONES, REMOVE, REMOVE_ANY, REMOVE_NUMBER, SENDING, SENDING_ON, WANT, WRITING_ON,
+    ALL, CEASE, DO_SEND, FILLERS, FROM, GO_ON, HALT, LISTS, MANY_MESSAGES, MESSAGES, NO, NOT_THIS_ONE,
+    OTHER_THINGS, PHONES, REMOVE, REMOVE_ANY, REMOVE_NUMBER, SENDING, SENDING_ON, WANT, WRITING_ON,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -96,7 +96,17 @@ pub(super) const RULES: &[Rule] = &[
         Many(&["o", "por", "favor"]),
         Is(&["meu", "este", "esse"]),
         Is(PHONES),
-        Not(&["de", "do", "da", "no", "na"]),
+        Not(NOT_THIS_ONE),
+    ]),
+    // "Apaga meu número de telefone".
+    anywhere(&[
+        Is(REMOVE_NUMBER),
+        Many(&["o", "por", "favor"]),
+        Is(&["meu", "este", "esse"]),
+        Is(&["numero"]),
+        Is(&["de"]),
+        Is(PHONES),
+        Not(NOT_THIS_ONE),
     ]),
     anywhere(&[
         Is(REMOVE_NUMBER),
@@ -204,7 +214,7 @@ pub(super) const RULES: &[Rule] = &[
         Is(HALT),
         Is(&["o", "os"]),
         Is(&["envio", "recebimento"]),
-        Is(&["de"]),
+        Is(&["de", "das", "dos", "dessas", "destas", "desses"]),
         Many(FILLERS),
         Is(MESSAGES),
     ]),

@@ -7,8 +7,8 @@ mod words;
 
 use words::{
     AGAIN, ALL, ANY_CONTACT, CEASE, COURTESY, DO_SEND, DO_WRITE, FILLERS, GIVE, GO_ON, HALT, LISTS,
-    MANY_MESSAGES, MESSAGES, NO, NOW, PHONES, REMOVE, REMOVE_ANY, REMOVE_NUMBER, SENDING, SENDING_ON, WANT,
-    WRITING, WRITING_ON,
+    MANY_MESSAGES, MESSAGES, NO, NOT_THIS_ONE, NOW, PHONES, REMOVE, REMOVE_ANY, REMOVE_NUMBER, SENDING,
+    SENDING_ON, WANT, WRITING, WRITING_ON,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -109,7 +109,17 @@ pub(super) const RULES: &[Rule] = &[
         Many(&["por", "favor"]),
         Is(&["mi", "este"]),
         Is(PHONES),
-        Not(&["de", "del", "en"]),
+        Not(NOT_THIS_ONE),
+    ]),
+    // "Borre mi número de teléfono".
+    anywhere(&[
+        Is(REMOVE_NUMBER),
+        Many(&["por", "favor"]),
+        Is(&["mi", "este"]),
+        Is(&["numero"]),
+        Is(&["de"]),
+        Is(PHONES),
+        Not(NOT_THIS_ONE),
     ]),
     anywhere(&[
         Is(REMOVE_NUMBER),
@@ -193,7 +203,15 @@ pub(super) const RULES: &[Rule] = &[
         Is(MESSAGES),
     ]),
     anywhere(&[Is(NO), Many(&["me", "nos"]), Is(DO_WRITE), Is(&["mas", "aqui"])]),
-    anywhere(&[Is(NO), Many(&["me", "nos"]), Is(DO_WRITE), Is(&["a"]), Is(&["este", "mi"]), Is(PHONES)]),
+    anywhere(&[
+        Is(NO),
+        Many(&["me", "nos"]),
+        Is(DO_WRITE),
+        Is(&["a"]),
+        Is(&["este", "mi"]),
+        Is(PHONES),
+        Not(NOT_THIS_ONE),
+    ]),
     anywhere(&[
         Is(NO),
         May(&["me", "nos"]),

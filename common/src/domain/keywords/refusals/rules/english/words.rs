@@ -4,6 +4,27 @@ use super::Set;
 
 pub(super) const UNSUBSCRIBE: Set =
     &["unsubscribe", "unsubscribed", "unsuscribe", "unsubcribe", "unsubscribing"];
+/// What one unsubscribes from who wants no more texts, and not the gym.
+pub(super) const FROM_US: Set = &[
+    "this",
+    "these",
+    "that",
+    "those",
+    "all",
+    "any",
+    "your",
+    "you",
+    "yall",
+    "u",
+    "text",
+    "texts",
+    "sms",
+    "messages",
+    "alerts",
+    "reminders",
+    "everything",
+    "here",
+];
 pub(super) const PHONES: Set = &["phone", "number", "cell", "mobile"];
 pub(super) const SENT_MANY: Set = &[
     "texts",

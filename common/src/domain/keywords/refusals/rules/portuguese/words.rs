@@ -8,6 +8,9 @@ pub(super) const GO_ON: Set =
 pub(super) const SENDING_ON: Set = &["mandando", "enviando"];
 pub(super) const WRITING_ON: Set =
     &["incomodando", "perturbando", "escrevendo", "importunando", "contatando", "enchendo"];
+/// Behind a number that is to be removed: from something, or another number than the writer's.
+pub(super) const NOT_THIS_ONE: Set =
+    &["de", "do", "da", "no", "na", "antigo", "velho", "anterior", "passado"];
 pub(super) const PHONES: Set = &["numero", "telefone", "celular", "contato", "cel"];
 pub(super) const FROM: Set = &["da", "de", "dessa", "desta", "do", "das", "desse", "dos"];
 pub(super) const HALT: Set = &[
@@ -109,9 +112,12 @@ pub(super) const REMOVE_NUMBER: Set = &[
     "exclua",
     "excluam",
     "excluir",
+    "exclui",
     "apague",
     "apaguem",
     "apagar",
+    "retira",
+    "retirar",
     "retire",
     "retirem",
     "descadastre",

@@ -20,6 +20,8 @@ pub(super) const WRITING_ON: Set = &[
 pub(super) const SENDING_ON: Set = &["mandando", "mandandome", "enviando", "enviandome"];
 pub(super) const GIVE: Set =
     &["doy", "dan", "den", "da", "de", "des", "dar", "denme", "deme", "dame", "darme"];
+/// Behind a number that is to be removed: from something, or another number than the writer's.
+pub(super) const NOT_THIS_ONE: Set = &["de", "del", "en", "viejo", "anterior", "antiguo", "pasado"];
 pub(super) const PHONES: Set = &["numero", "telefono", "celular", "cel"];
 pub(super) const HALT: Set = &[
     "parar",
