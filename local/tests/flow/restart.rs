@@ -94,11 +94,12 @@ async fn a_start_that_is_interrupted_leaves_nothing_that_the_next_one_stumbles_o
         let mut start = start.env("SMS_QUIET", "1").spawn().unwrap();
         eventually(step, async || (is_there() || start.try_wait().unwrap().is_some()).then_some(())).await;
         let pid = Pid::from_raw(i32::try_from(start.id()).unwrap()).unwrap();
-        let _ = kill_process(pid, Signal::INT);
+        // Not SIGINT, which is ignored from the start on where the tests run in a shell's background.
+        let _ = kill_process(pid, Signal::TERM);
         let ended = start.wait_with_output().unwrap();
         let told = String::from_utf8_lossy(&ended.stderr);
         // Before it listens for signals, it ends by this one.
-        let is_clean = ended.status.success() || ended.status.signal() == Some(Signal::INT.as_raw());
+        let is_clean = ended.status.success() || ended.status.signal() == Some(Signal::TERM.as_raw());
         assert!(is_clean, "interrupted when {step}, it ended with {}: {told}", ended.status);
     }
     let stack = stack.start_again().await;
