@@ -7,6 +7,7 @@ mod intrinsics;
 mod properties;
 mod read;
 mod references;
+mod triggers;
 mod yaml;
 
 use std::collections::BTreeMap;
