@@ -1,20 +1,23 @@
 //! Configuration from the environment, validated at start with every problem named at once.
 //!
-//! A function's `Config` reads what it needs through an [`Env`] and calls [`Env::finish`] last:
+//! A function's `Config` is a [`Configuration`]: it reads what it needs through an [`Env`], everything before it gives up
+//! over anything.
 //!
 //! ```
-//! use common::config::{ConfigError, Env};
+//! use common::config::{Configuration, Env};
 //! use std::time::Duration;
 //!
 //! struct Config { queue_url: url::Url, budget: Duration }
 //!
-//! fn from_env(mut env: Env<'_>) -> Result<Config, ConfigError> {
-//!     let queue_url = env.url("INBOUND_QUEUE_URL");
-//!     let budget = env.millis("SQS_SEND_BUDGET_MS", 1_000..=10_000, 2_000);
-//!     env.finish(|| Some(Config { queue_url: queue_url?, budget: budget? }))
+//! impl Configuration for Config {
+//!     fn read(env: &mut Env<'_>) -> Option<Self> {
+//!         let queue_url = env.url("INBOUND_QUEUE_URL");
+//!         let budget = env.millis("SQS_SEND_BUDGET_MS", 1_000..=10_000, 2_000);
+//!         Some(Self { queue_url: queue_url?, budget: budget? })
+//!     }
 //! }
 //!
-//! let error = from_env(Env::new(&|_| None)).err().unwrap();
+//! let error = Config::from_lookup(&|_| None).err().unwrap();
 //! assert_eq!(error.to_string(), "the environment is not usable: INBOUND_QUEUE_URL is missing");
 //! ```
 
@@ -60,6 +63,32 @@ impl ConfigError {
     #[must_use]
     pub fn problems(&self) -> &[String] {
         &self.problems
+    }
+}
+
+/// What a function is told by its environment.
+pub trait Configuration: Sized {
+    /// Reads it. `None` is for what `env` has noted a problem of.
+    fn read(env: &mut Env<'_>) -> Option<Self>;
+
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    fn from_env() -> Result<Self, ConfigError> {
+        Self::from_lookup(&process)
+    }
+
+    /// Reads what `lookup` knows.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], naming every variable at fault.
+    fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut env = Env::new(lookup);
+        let config = Self::read(&mut env);
+        env.finish(|| config)
     }
 }
 

@@ -2,7 +2,7 @@
 //! for nobody.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-use common::config::ConfigError;
+use common::config::{ConfigError, Configuration};
 use local::template::Template;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

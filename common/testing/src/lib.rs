@@ -11,6 +11,7 @@ mod api;
 mod batch;
 mod database;
 mod lambda;
+mod sends;
 mod sqs;
 mod webhook;
 
@@ -18,6 +19,7 @@ pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
 pub use batch::{batch, failed};
 pub use database::Database;
 pub use lambda::{Function, Outcome};
+pub use sends::new_send;
 pub use sqs::{Behaviour, Sent, Sqs};
 pub use webhook::{AUTH_TOKEN, BASE_URL, Webhook};
 

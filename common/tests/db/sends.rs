@@ -6,34 +6,12 @@ use common::db::sends::{
 };
 use common::domain::message::Status;
 use jiff::{Timestamp, ToSpan};
-use serde_json::json;
 use std::time::Duration;
 use testing::Database;
 
 /// A message that a workflow wants sent.
 pub fn new_send(to: &str) -> NewSend {
-    NewSend {
-        id: new_id(),
-        conversation_id: new_id(),
-        account_sid: "AC1".to_owned(),
-        to: to.to_owned(),
-        to_original: to.to_owned(),
-        from: Some("+15550100".to_owned()),
-        messaging_service_sid: None,
-        message_content: "rent is due".to_owned(),
-        media: json!([]),
-        encoding: "GSM-7",
-        segments: 1,
-        priority: "normal",
-        workflow_type: None,
-        workflow_id: None,
-        metadata: None,
-        send_at: None,
-        send_before: None,
-        api_key_id: uuid::Uuid::nil(),
-        request_id: "r-1".to_owned(),
-        created_at: now(),
-    }
+    NewSend { from: Some("+15550100".to_owned()), created_at: now(), ..testing::new_send(to) }
 }
 
 /// Stores a message and claims it.
@@ -231,6 +209,30 @@ async fn a_recorded_sid_tells_whether_callbacks_of_it_came_before() {
         ["SM1", "SM2"].map(|sid| Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     assert_eq!(sends::finish(&db, &ended, now()).await.unwrap(), ["SM1"]);
+}
+
+#[tokio::test]
+async fn functions_of_the_version_before_send_beside_this_one() {
+    let database = Database::create().await;
+    let db = database.db();
+    let [theirs, ours] = [new_send("+1861"), new_send("+1862")];
+    sends::create(&db, &ours, None).await.unwrap();
+    let before = format!(
+        "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
+             encoding, segments, next_attempt_at, enqueued_at, created_at)
+         select '{}', conversation_id, direction, from_number, '+1861', 'rent is due', 'pending', 'GSM-7', 1,
+             next_attempt_at, created_at, created_at
+         from sms_messages",
+        theirs.id
+    );
+    database.client.batch_execute(&before).await.unwrap();
+    assert_eq!(claims_of(&db, &[ours.id], now()).await.claimed.len(), 2, "both are this version's to send");
+    let theirs_ended = format!(
+        "update sms_messages set claimed_at = null, twilio_sid = 'SM1', delivery_status = 'queued', enqueued_at = null
+         where id = '{}'",
+        theirs.id
+    );
+    database.client.batch_execute(&theirs_ended).await.unwrap();
 }
 
 #[tokio::test]

@@ -230,18 +230,3 @@ async fn messages_findings_and_languages_meet_without_harm() {
         "10"
     );
 }
-
-#[tokio::test]
-async fn functions_of_the_version_before_store_messages_beside_this_one() {
-    let database = Database::create().await;
-    let before = "select count(*) from sms_store_inbound(
-        array[gen_random_uuid()], array[gen_random_uuid()], array['AC1'], array['+12025550123'], array['SM1'],
-        array['+12025550123'], array['+15550100'], array[null::text], array['hola'], array['[]'::jsonb], array['{}'::jsonb],
-        array[false], array['es'], array[0.95::float8], array[null::text], array[null::text], array[null::text],
-        array['r-1'], array[now()])";
-    assert_eq!(database.scalar(before).await, "1");
-    let held = "select message_count || ' ' || language_detected from sms_conversations";
-    assert_eq!(database.scalar(held).await, "1 unknown");
-    store(&database.db(), &[inbound("SM2", "+12025550123")]).await.unwrap();
-    assert_eq!(database.scalar(held).await, "2 en");
-}

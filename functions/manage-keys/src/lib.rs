@@ -13,7 +13,7 @@ mod command;
 pub use command::Command;
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::api_keys::{self, ApiKey};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::http::ValidationError;
@@ -28,25 +28,10 @@ pub struct Config {
     database: DatabaseConfig,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        env.finish(|| Some(Self { database: database? }))
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        Some(Self { database: database? })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The whole function is `manage_keys::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{invoke, telemetry};
 use manage_keys::{App, Config};
 

@@ -15,7 +15,7 @@ mod command;
 pub use command::Command;
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::sends::{self, Decided, Decision, Unsettled};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::http::ValidationError;
@@ -25,33 +25,18 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`] reads, and `SEND_MAX_AGE_SECONDS` (86 400).
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
     max_age: Duration,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`] reads, and `SEND_MAX_AGE_SECONDS` (86 400).
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
-        env.finish(|| Some(Self { database: database?, max_age: max_age? }))
+        Some(Self { database: database?, max_age: max_age? })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The whole function is `manage_sends::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{invoke, telemetry};
 use manage_sends::{App, Config};
 

@@ -3,7 +3,7 @@
 //! Takes any payload and answers `{"applied": ["0001_…"]}` with what it applied, which is nothing the second time. Two
 //! runs side by side apply everything once. A migration that fails is a function error, and leaves nothing of itself.
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::migrations::{self, MigrateError};
 use common::db::{DatabaseConfig, Db, DbError};
 use serde::Serialize;
@@ -15,25 +15,10 @@ pub struct Config {
     database: DatabaseConfig,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        env.finish(|| Some(Self { database: database? }))
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        Some(Self { database: database? })
     }
 }
 

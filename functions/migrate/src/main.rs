@@ -2,6 +2,7 @@
 //!
 //! The whole function is `migrate::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{invoke, telemetry};
 use migrate::{App, Config};
 

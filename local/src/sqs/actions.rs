@@ -1,34 +1,18 @@
 //! SQS's actions.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::attributes::{checked, defaults, setting};
+use super::batches::{Entry, batch, entries};
 use super::message::{MAX_MESSAGE_BYTES, Outgoing, md5_of_attributes, md5_of_body};
 use super::store::{QueueAttributes, Received, redrive};
 use super::{Sqs, SqsError};
 use crate::clock;
 
-/// A queue's attributes that can be set, with their defaults and bounds in seconds or bytes.
-const SETTABLE: [(&str, i64, i64, i64); 5] = [
-    ("DelaySeconds", 0, 0, 900),
-    ("MaximumMessageSize", 1_048_576, 1024, 1_048_576),
-    ("MessageRetentionPeriod", 345_600, 60, 1_209_600),
-    ("ReceiveMessageWaitTimeSeconds", 0, 0, 20),
-    ("VisibilityTimeout", 30, 0, 43_200),
-];
-/// Attributes that are kept and given back, and change nothing here.
-const KEPT: [&str; 6] = [
-    "Policy",
-    "RedriveAllowPolicy",
-    "RedrivePolicy",
-    "KmsMasterKeyId",
-    "KmsDataKeyReusePeriodSeconds",
-    "SqsManagedSseEnabled",
-];
 /// The longest visibility timeout, in seconds.
 const MAX_VISIBILITY_SECONDS: i64 = 43_200;
 
@@ -81,27 +65,9 @@ struct Handle {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Batch<T> {
-    #[serde(default = "Vec::new")]
-    entries: Vec<T>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct Move {
     source_arn: Option<String>,
     destination_arn: Option<String>,
-}
-
-/// An entry of a batch.
-trait Entry {
-    fn id(&self) -> &str;
-}
-
-impl Entry for Outgoing {
-    fn id(&self) -> &str {
-        &self.id
-    }
 }
 
 impl Entry for Handle {
@@ -185,10 +151,7 @@ impl Sqs {
                 }
             }
             Err(SqsError::QueueDoesNotExist) => {
-                let mut all: QueueAttributes = SETTABLE
-                    .iter()
-                    .map(|(key, default, ..)| ((*key).to_owned(), default.to_string()))
-                    .collect();
+                let mut all = defaults();
                 all.extend(attributes);
                 store.put_queue(&name, &all)?;
             }
@@ -379,15 +342,9 @@ impl Handle {
     }
 }
 
-fn parse<T: DeserializeOwned>(input: Value) -> Result<T, SqsError> {
+pub(super) fn parse<T: DeserializeOwned>(input: Value) -> Result<T, SqsError> {
     serde_path_to_error::deserialize(input)
         .map_err(|error| SqsError::InvalidParameterValue(error.to_string()))
-}
-
-/// A queue's setting; every queue has them all from its creation.
-fn setting(attributes: &QueueAttributes, name: &str) -> i64 {
-    let default = SETTABLE.iter().find(|(key, ..)| *key == name).map_or(0, |(_, default, ..)| *default);
-    attributes.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 fn ranged(name: &str, value: i64, least: i64, most: i64) -> Result<i64, SqsError> {
@@ -397,64 +354,4 @@ fn ranged(name: &str, value: i64, least: i64, most: i64) -> Result<i64, SqsError
     Err(SqsError::InvalidParameterValue(format!(
         "Value {value} for parameter {name} is invalid. Reason: Must be >= {least} and <= {most}, if provided."
     )))
-}
-
-fn checked(attributes: QueueAttributes) -> Result<QueueAttributes, SqsError> {
-    for (name, value) in &attributes {
-        match SETTABLE.iter().find(|(key, ..)| key == name) {
-            Some((_, _, least, most)) => {
-                let valid = value.parse::<i64>().is_ok_and(|value| (*least..=*most).contains(&value));
-                if !valid {
-                    return Err(SqsError::InvalidAttributeValue(name.clone()));
-                }
-            }
-            None if KEPT.contains(&name.as_str()) => {}
-            None => return Err(SqsError::InvalidAttributeName(name.clone())),
-        }
-    }
-    Ok(attributes)
-}
-
-fn entries<T: DeserializeOwned + Entry>(input: Value, action: &'static str) -> Result<Vec<T>, SqsError> {
-    let entries = parse::<Batch<T>>(input)?.entries;
-    if entries.is_empty() {
-        return Err(SqsError::EmptyBatchRequest(action));
-    }
-    if entries.len() > 10 {
-        return Err(SqsError::TooManyEntriesInBatchRequest(entries.len()));
-    }
-    let mut seen = HashSet::new();
-    for id in entries.iter().map(Entry::id) {
-        let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if id.is_empty() || id.len() > 80 || !id.chars().all(is_id) {
-            return Err(SqsError::InvalidBatchEntryId);
-        }
-        if !seen.insert(id) {
-            return Err(SqsError::BatchEntryIdsNotDistinct(id.to_owned()));
-        }
-    }
-    Ok(entries)
-}
-
-/// Does each entry alone, and answers what became of each.
-fn batch<T: Entry>(entries: &[T], mut act: impl FnMut(&T) -> Result<Value, SqsError>) -> Value {
-    let (mut successful, mut failed) = (Vec::new(), Vec::new());
-    for entry in entries {
-        match act(entry) {
-            Ok(mut output) => {
-                output["Id"] = entry.id().into();
-                successful.push(output);
-            }
-            Err(error) => {
-                let (code, _) = error.codes();
-                failed.push(json!({
-                    "Id": entry.id(),
-                    "SenderFault": !matches!(error, SqsError::Internal(_)),
-                    "Code": code,
-                    "Message": error.to_string(),
-                }));
-            }
-        }
-    }
-    json!({ "Successful": successful, "Failed": failed })
 }

@@ -1,6 +1,8 @@
 //! SQS on one machine: its JSON wire protocol, so that the functions use the unchanged AWS SDK.
 
 mod actions;
+mod attributes;
+mod batches;
 mod error;
 mod message;
 mod store;

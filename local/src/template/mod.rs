@@ -6,6 +6,7 @@
 mod intrinsics;
 mod properties;
 mod read;
+mod triggers;
 mod yaml;
 
 use std::collections::BTreeMap;

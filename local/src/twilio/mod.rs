@@ -39,6 +39,7 @@ mod list;
 mod message;
 mod opt_out;
 mod pace;
+mod reserved;
 mod rest;
 mod segments;
 mod server;

@@ -10,7 +10,7 @@
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, api_keys};
 use common::http::{Caller, Principal};
 use common::telemetry::{self, Metric};
@@ -21,34 +21,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tracing::Instrument;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`] reads, and `DATABASE_BUDGET_MS` (700), all the
+/// time that Postgres may take for one key: the function behind the route spends its own after it.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
     database_budget: Duration,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`] reads, and `DATABASE_BUDGET_MS` (700), all the time that
-    /// Postgres may take for one key: the function behind the route spends its own after it.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::for_answers(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::for_answers(env);
         let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 700);
-        env.finish(|| Some(Self { database: database?, database_budget: database_budget? }))
+        Some(Self { database: database?, database_budget: database_budget? })
     }
 }
 

@@ -3,6 +3,7 @@
 //! The whole function is `authorize::handle`; this file starts it.
 
 use authorize::{App, Config};
+use common::config::Configuration;
 use common::{invoke, telemetry};
 
 #[tokio::main(flavor = "current_thread")]

@@ -3,7 +3,7 @@
 //! Reads and writes Postgres (`sms_messages`). A message that is just being claimed is either canceled or sent, never
 //! both: one statement decides.
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::sends::{self, Canceled};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
@@ -18,25 +18,10 @@ pub struct Config {
     database: DatabaseConfig,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::for_answers(&mut env);
-        env.finish(|| Some(Self { database: database? }))
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::for_answers(env);
+        Some(Self { database: database? })
     }
 }
 

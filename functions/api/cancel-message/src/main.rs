@@ -3,6 +3,7 @@
 //! The whole function is `cancel_message::handle`; this file starts it.
 
 use cancel_message::{App, Config};
+use common::config::Configuration;
 use common::{http, telemetry};
 
 #[tokio::main(flavor = "current_thread")]

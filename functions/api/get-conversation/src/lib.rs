@@ -6,7 +6,7 @@ mod page;
 
 pub use page::{Cursor, Page};
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::conversations::{self, Conversation, PageMessage};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::phone::{LoadError, NumberingPlan, Region};
@@ -17,7 +17,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: `TWILIO_ACCOUNT_SID`, `DEFAULT_REGION` (US), by which numbers without
+/// a country code are read, and what [`DatabaseConfig`] reads.
 #[derive(Debug, Clone)]
 pub struct Config {
     account_sid: String,
@@ -25,28 +26,12 @@ pub struct Config {
     database: DatabaseConfig,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: `TWILIO_ACCOUNT_SID`, `DEFAULT_REGION` (US), by which numbers without a country code
-    /// are read, and what [`DatabaseConfig`] reads.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
         let region = env.parse_or("DEFAULT_REGION", Region::US);
-        let database = DatabaseConfig::for_answers(&mut env);
-        env.finish(|| Some(Self { account_sid: account_sid?, region: region?, database: database? }))
+        let database = DatabaseConfig::for_answers(env);
+        Some(Self { account_sid: account_sid?, region: region?, database: database? })
     }
 }
 

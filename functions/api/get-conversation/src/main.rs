@@ -2,6 +2,7 @@
 //!
 //! The whole function is `get_conversation::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{http, telemetry};
 use get_conversation::{App, Config};
 

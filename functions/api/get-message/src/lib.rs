@@ -2,7 +2,7 @@
 //!
 //! Reads Postgres (`sms_messages`, `sms_send_attempts`, `sms_message_status_events`).
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, messages};
 use common::http::{ApiError, Reply, Request, Scope, ValidationError};
 use jiff::Timestamp;
@@ -17,25 +17,10 @@ pub struct Config {
     database: DatabaseConfig,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::for_answers(&mut env);
-        env.finish(|| Some(Self { database: database? }))
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::for_answers(env);
+        Some(Self { database: database? })
     }
 }
 

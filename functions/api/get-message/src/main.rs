@@ -2,6 +2,7 @@
 //!
 //! The whole function is `get_message::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{http, telemetry};
 use get_message::{App, Config};
 

@@ -1,6 +1,6 @@
 //! What the function is told by its environment.
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::DatabaseConfig;
 use common::queue::PublisherConfig;
 use common::twilio::TwilioConfig;
@@ -10,7 +10,9 @@ use url::Url;
 /// The queues whose URLs the function knows.
 const QUEUES: [&str; 3] = ["INBOUND_QUEUE_URL", "STATUS_QUEUE_URL", "OUTBOUND_QUEUE_URL"];
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`] and [`TwilioConfig`]
+/// read, `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL` and `MONITOR_API_URL`
+/// (both optional) and `HEALTH_CHECK_TIMEOUT_MS` (1000): how long each of the checks may take, all of them at once.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) database: DatabaseConfig,
@@ -21,45 +23,26 @@ pub struct Config {
     pub(crate) check_timeout: Duration,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`TwilioConfig`] read,
-    /// `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL` and `MONITOR_API_URL` (both optional) and
-    /// `HEALTH_CHECK_TIMEOUT_MS` (1000): how long each of the checks may take, all of them at once.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::for_answers(&mut env);
-        let publisher = PublisherConfig::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::for_answers(env);
+        let publisher = PublisherConfig::from_env(env);
         let queue_urls = QUEUES.map(|name| env.url(name));
         let identify_queue_url = env.optional_url("IDENTIFY_QUEUE_URL");
-        let twilio = TwilioConfig::from_env(&mut env);
+        let twilio = TwilioConfig::from_env(env);
         let monitor = env.optional_url("MONITOR_API_URL");
         let check_timeout = env.millis("HEALTH_CHECK_TIMEOUT_MS", 1..=60_000, 1_000);
-        env.finish(|| {
-            Some(Self {
-                database: database?,
-                publisher: publisher?,
-                queue_urls: queue_urls
-                    .into_iter()
-                    .chain(identify_queue_url?.map(Some))
-                    .map(|url| url.map(String::from))
-                    .collect::<Option<_>>()?,
-                twilio: twilio?,
-                monitor: monitor?,
-                check_timeout: check_timeout?,
-            })
+        Some(Self {
+            database: database?,
+            publisher: publisher?,
+            queue_urls: queue_urls
+                .into_iter()
+                .chain(identify_queue_url?.map(Some))
+                .map(|url| url.map(String::from))
+                .collect::<Option<_>>()?,
+            twilio: twilio?,
+            monitor: monitor?,
+            check_timeout: check_timeout?,
         })
     }
 }

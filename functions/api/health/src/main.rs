@@ -2,6 +2,7 @@
 //!
 //! The whole function is `health::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{http, telemetry};
 use health::{App, Config};
 

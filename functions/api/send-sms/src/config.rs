@@ -1,13 +1,17 @@
 //! What the function is told by its environment.
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::DatabaseConfig;
 use common::domain::phone::{E164, Region};
 use common::domain::smart_encoding::SmartEncoding;
 use common::queue::PublisherConfig;
 use std::time::Duration;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
+/// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), by which numbers without a country code
+/// are read; `SMART_ENCODING` (none), for requests that don't say; what [`PublisherConfig`] and [`DatabaseConfig`]
+/// read; and `DATABASE_BUDGET_MS` (1200), all the time that Postgres may take in one request: callers are promised an
+/// answer within two seconds, and the authorizer takes its part of them.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) account_sid: String,
@@ -29,46 +33,25 @@ pub struct Senders {
     pub(crate) messaging_service_sid: Option<String>,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
-    /// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), by which numbers without a country
-    /// code are read; `SMART_ENCODING` (none), for requests that don't say; what [`PublisherConfig`] and [`DatabaseConfig`] read; and `DATABASE_BUDGET_MS` (1200), all the
-    /// time that Postgres may take in one request: callers are promised an answer within two seconds, and the
-    /// authorizer takes its part of them.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
-        let senders = senders(&mut env);
+        let senders = senders(env);
         let region = env.parse_or("DEFAULT_REGION", Region::US);
         let smart_encoding = env.parse_or("SMART_ENCODING", SmartEncoding::None);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
-        let publisher = PublisherConfig::from_env(&mut env);
-        let database = DatabaseConfig::for_answers(&mut env);
+        let publisher = PublisherConfig::from_env(env);
+        let database = DatabaseConfig::for_answers(env);
         let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 1_200);
-        env.finish(|| {
-            Some(Self {
-                account_sid: account_sid?,
-                senders: senders?,
-                region: region?,
-                smart_encoding: smart_encoding?,
-                queue_url: queue_url?.into(),
-                publisher: publisher?,
-                database: database?,
-                database_budget: database_budget?,
-            })
+        Some(Self {
+            account_sid: account_sid?,
+            senders: senders?,
+            region: region?,
+            smart_encoding: smart_encoding?,
+            queue_url: queue_url?.into(),
+            publisher: publisher?,
+            database: database?,
+            database_budget: database_budget?,
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The whole function is `send_sms::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{http, telemetry};
 use send_sms::{App, Config};
 

@@ -2,6 +2,7 @@
 //!
 //! The whole function is `update_conversation::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{http, telemetry};
 use update_conversation::{App, Config};
 

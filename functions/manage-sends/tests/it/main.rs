@@ -25,28 +25,7 @@ async fn refused(function: &mut Function, payload: Value) -> String {
 /// Stores a message of an hour ago in this state, with an attempt of this outcome.
 async fn message(database: &Database, to: &str, changes: &str, outcome: &str) -> Uuid {
     let at = clock::now() - SignedDuration::from_hours(1);
-    let send = NewSend {
-        id: clock::new_id(),
-        conversation_id: clock::new_id(),
-        account_sid: "AC1".to_owned(),
-        to: to.to_owned(),
-        to_original: to.to_owned(),
-        from: Some("+15005550006".to_owned()),
-        messaging_service_sid: None,
-        message_content: "rent is due".to_owned(),
-        media: json!([]),
-        encoding: "GSM-7",
-        segments: 1,
-        priority: "normal",
-        workflow_type: None,
-        workflow_id: None,
-        metadata: None,
-        send_at: None,
-        send_before: None,
-        api_key_id: Uuid::nil(),
-        request_id: "r-1".to_owned(),
-        created_at: at,
-    };
+    let send = NewSend { created_at: at, ..testing::new_send(to) };
     sends::create(&database.db(), &send, None).await.unwrap();
     let change = format!(
         "update sms_messages set {changes} where id = '{id}';

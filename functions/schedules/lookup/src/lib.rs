@@ -7,10 +7,21 @@ use common::clock;
 use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{Db, DbError, sends};
 use common::domain::message::Status;
-use common::twilio::{Message, RenewalPolicy, SendError, Sender, Sought, TwilioClient};
+use common::twilio::{ClientError, Message, RenewalPolicy, SendError, Sender, Sought, TwilioClient};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+/// Why a function that looks there can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Postgres can't be spoken to.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// Twilio can't be spoken to.
+    #[error(transparent)]
+    Twilio(#[from] ClientError),
+}
 
 /// Why it could not be found out.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@
 //! twice or side by side does no harm: a check is claimed before the Monitor is asked.
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::DbError;
 use common::db::tenants::{self, Checked};
 use common::monitor::MonitorClient;
@@ -32,7 +32,9 @@ const SETTLED: i64 = 500;
 /// How many profiles a run tells at most.
 const PUSHES: i64 = 50;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`IdentifierConfig`] reads, `TENANT_CHECKS_PER_RUN` (500): how
+/// many numbers a run asks about at most, and `TENANT_GRACE_SECONDS` (120): how long a new conversation, and new words
+/// of a tenant, are left to `identify-tenant`.
 #[derive(Debug, Clone)]
 pub struct Config {
     identifier: IdentifierConfig,
@@ -40,29 +42,12 @@ pub struct Config {
     grace: Duration,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`IdentifierConfig`] reads, `TENANT_CHECKS_PER_RUN` (500): how many numbers a run asks
-    /// about at most, and `TENANT_GRACE_SECONDS` (120): how long a new conversation, and new words of a tenant, are left to
-    /// `identify-tenant`.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let identifier = IdentifierConfig::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let identifier = IdentifierConfig::from_env(env);
         let per_run = env.number("TENANT_CHECKS_PER_RUN", 1..=100_000, 500);
         let grace = env.seconds("TENANT_GRACE_SECONDS", 0..=86_400, 120);
-        env.finish(|| Some(Self { identifier: identifier?, per_run: per_run?, grace: grace? }))
+        Some(Self { identifier: identifier?, per_run: per_run?, grace: grace? })
     }
 }
 

@@ -16,12 +16,13 @@ mod page;
 mod window;
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::reconciliation::{self, Unfinished, Window};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::http::ValidationError;
 use common::telemetry::{self, Metric};
-use common::twilio::{ClientError, MessageFilter, RenewalPolicy, SendError, TwilioClient, TwilioConfig};
+use common::twilio::{MessageFilter, RenewalPolicy, SendError, TwilioClient, TwilioConfig};
+use lookup::InitError;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -31,7 +32,9 @@ const BUDGET: Duration = Duration::from_secs(80);
 /// How many messages that Twilio has not sent yet are asked for one by one.
 const MAX_ASKED: i64 = 200;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`], [`TwilioConfig`] and [`RenewalPolicy`] read,
+/// `RECONCILE_WINDOW_SECONDS` (172 800): how far back a run looks, and `RECONCILE_GRACE_SECONDS` (30): how young a
+/// message may be whose webhook is still waited for.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -41,38 +44,19 @@ pub struct Config {
     grace: Duration,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`] and [`RenewalPolicy`] read,
-    /// `RECONCILE_WINDOW_SECONDS` (172 800): how far back a run looks, and `RECONCILE_GRACE_SECONDS` (30): how young a
-    /// message may be whose webhook is still waited for.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        let twilio = TwilioConfig::from_env(&mut env);
-        let renewals = RenewalPolicy::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        let twilio = TwilioConfig::from_env(env);
+        let renewals = RenewalPolicy::from_env(env);
         let window = env.seconds("RECONCILE_WINDOW_SECONDS", 1..=2_592_000, 172_800);
         let grace = env.seconds("RECONCILE_GRACE_SECONDS", 0..=86_400, 30);
-        env.finish(|| {
-            Some(Self {
-                database: database?,
-                twilio: twilio?,
-                renewals: renewals?,
-                window: window?,
-                grace: grace?,
-            })
+        Some(Self {
+            database: database?,
+            twilio: twilio?,
+            renewals: renewals?,
+            window: window?,
+            grace: grace?,
         })
     }
 }
@@ -85,17 +69,6 @@ pub struct App {
     renewals: RenewalPolicy,
     window: Duration,
     grace: Duration,
-}
-
-/// Why the function can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// Postgres can't be spoken to.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// Twilio can't be spoken to.
-    #[error(transparent)]
-    Twilio(#[from] ClientError),
 }
 
 impl App {

@@ -2,6 +2,7 @@
 //!
 //! The whole function is `reconcile_twilio::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{invoke, telemetry};
 use reconcile_twilio::{App, Config};
 

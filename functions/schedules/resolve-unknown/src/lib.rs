@@ -11,14 +11,14 @@
 //! messages for itself, and every conclusion is drawn only if the message is what it was.
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::sends::{self, Absence, Search, Unresolved};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::renewal::Renewals;
 use common::telemetry::{self, Metric};
-use common::twilio::{ClientError, RenewalPolicy, Sender, Sought, TwilioClient, TwilioConfig};
+use common::twilio::{RenewalPolicy, Sender, Sought, TwilioClient, TwilioConfig};
 use futures::StreamExt;
-use lookup::{Finding, Lookup, LookupError, Missing, Twins};
+use lookup::{Finding, InitError, Lookup, LookupError, Missing, Twins};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -33,7 +33,8 @@ const BUDGET: Duration = Duration::from_secs(30);
 /// How long a run has its messages for itself, at most; then they are looked for again.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`], [`TwilioConfig`] and [`RenewalPolicy`] read,
+/// `UNKNOWN_RESOLVE_AFTER_SECONDS` (900) and `UNKNOWN_PARK_AFTER_SECONDS` (86 400).
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -49,36 +50,18 @@ struct Times {
     park_after: Duration,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`] and [`RenewalPolicy`] read,
-    /// `UNKNOWN_RESOLVE_AFTER_SECONDS` (900) and `UNKNOWN_PARK_AFTER_SECONDS` (86 400).
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        let twilio = TwilioConfig::from_env(&mut env);
-        let renewals = RenewalPolicy::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        let twilio = TwilioConfig::from_env(env);
+        let renewals = RenewalPolicy::from_env(env);
         let resolve_after = env.seconds("UNKNOWN_RESOLVE_AFTER_SECONDS", 1..=86_400, 900);
         let park_after = env.seconds("UNKNOWN_PARK_AFTER_SECONDS", 1..=2_592_000, 86_400);
-        env.finish(|| {
-            Some(Self {
-                database: database?,
-                twilio: twilio?,
-                renewals: renewals?,
-                times: Times { resolve_after: resolve_after?, park_after: park_after? },
-            })
+        Some(Self {
+            database: database?,
+            twilio: twilio?,
+            renewals: renewals?,
+            times: Times { resolve_after: resolve_after?, park_after: park_after? },
         })
     }
 }
@@ -90,17 +73,6 @@ pub struct App {
     twilio: TwilioClient,
     renewals: RenewalPolicy,
     times: Times,
-}
-
-/// Why the function can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// Postgres can't be spoken to.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// Twilio can't be spoken to.
-    #[error(transparent)]
-    Twilio(#[from] ClientError),
 }
 
 impl App {

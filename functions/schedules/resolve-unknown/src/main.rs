@@ -1,5 +1,6 @@
 //! Invoked by EventBridge Scheduler; the whole function is `resolve_unknown::handle`, this file starts it.
 
+use common::config::Configuration;
 use common::telemetry;
 use lambda_runtime::{LambdaEvent, service_fn};
 use resolve_unknown::{App, Config};

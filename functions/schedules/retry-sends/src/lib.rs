@@ -14,7 +14,7 @@
 mod spool;
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::senders::{self, WakeUp};
 use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
 use common::queue::{DispatchMessage, PublishError, Publisher, PublisherConfig};
@@ -29,7 +29,10 @@ const PAGE: i64 = 100;
 /// How many pages one run takes of each kind at most, so that it ends within its timeout; the next run goes on.
 const MAX_PAGES: usize = 50;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`] and [`RenewalPolicy`]
+/// read, the three queues' URLs, `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait,
+/// and `SEND_CLAIM_TIMEOUT_SECONDS` (180): how long a function may hold a message before it is taken for dead, which
+/// must be longer than `send-outbound` can run.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -48,47 +51,23 @@ struct Queues {
     outbound: String,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`] and [`RenewalPolicy`] read, the three queues'
-    /// URLs, `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait, and
-    /// `SEND_CLAIM_TIMEOUT_SECONDS` (180): how long a function may hold a message before it is taken for dead, which
-    /// must be longer than `send-outbound` can run.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        let publisher = PublisherConfig::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        let publisher = PublisherConfig::from_env(env);
         let inbound = env.url("INBOUND_QUEUE_URL");
         let status = env.url("STATUS_QUEUE_URL");
         let outbound = env.url("OUTBOUND_QUEUE_URL");
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
         let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 180);
-        let renewals = RenewalPolicy::from_env(&mut env);
-        env.finish(|| {
-            Some(Self {
-                database: database?,
-                publisher: publisher?,
-                queues: Queues {
-                    inbound: inbound?.into(),
-                    status: status?.into(),
-                    outbound: outbound?.into(),
-                },
-                max_age: max_age?,
-                claim_timeout: claim_timeout?,
-                renewals: renewals?,
-            })
+        let renewals = RenewalPolicy::from_env(env);
+        Some(Self {
+            database: database?,
+            publisher: publisher?,
+            queues: Queues { inbound: inbound?.into(), status: status?.into(), outbound: outbound?.into() },
+            max_age: max_age?,
+            claim_timeout: claim_timeout?,
+            renewals: renewals?,
         })
     }
 }

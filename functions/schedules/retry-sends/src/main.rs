@@ -1,5 +1,6 @@
 //! Invoked by EventBridge Scheduler; the whole function is `retry_sends::handle`, this file starts it.
 
+use common::config::Configuration;
 use common::telemetry;
 use lambda_runtime::{LambdaEvent, service_fn};
 use retry_sends::{App, Config};

@@ -2,6 +2,7 @@
 //!
 //! The whole function is `delivery_status::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{http, telemetry};
 use delivery_status::{App, Config};
 

@@ -4,7 +4,7 @@
 //! What it refuses, in this order: a body over 64 KiB (413), a wrong signature (403), a body that is no form or names
 //! no message (400). When nothing durable takes the webhook it answers 503, and Twilio comes again.
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::spool::SpoolQueue;
 use common::http::{ApiError, Reply, Request};
 use receive::{Receiver, ReceiverConfig};
@@ -15,25 +15,10 @@ pub struct Config {
     receiver: ReceiverConfig,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let receiver = ReceiverConfig::from_env(&mut env, "INBOUND_QUEUE_URL");
-        env.finish(|| Some(Self { receiver: receiver? }))
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let receiver = ReceiverConfig::from_env(env, "INBOUND_QUEUE_URL");
+        Some(Self { receiver: receiver? })
     }
 }
 

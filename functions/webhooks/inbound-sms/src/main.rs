@@ -2,6 +2,7 @@
 //!
 //! The whole function is `inbound_sms::handle`; this file starts it.
 
+use common::config::Configuration;
 use common::{http, telemetry};
 use inbound_sms::{App, Config};
 

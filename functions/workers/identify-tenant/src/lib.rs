@@ -6,7 +6,7 @@
 //! taken for dead, its records succeed, and `reconcile-tenants` asks about their numbers later.
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::DbError;
 use common::db::tenants::{self, Checked};
 use common::queue::{Batch, IdentifyMessage, Record};
@@ -18,31 +18,16 @@ use uuid::Uuid;
 /// As many pushes as a batch has tenants.
 const PUSHES: i64 = 100;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`IdentifierConfig`] reads.
 #[derive(Debug, Clone)]
 pub struct Config {
     identifier: IdentifierConfig,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`IdentifierConfig`] reads.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let identifier = IdentifierConfig::from_env(&mut env);
-        env.finish(|| Some(Self { identifier: identifier? }))
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let identifier = IdentifierConfig::from_env(env);
+        Some(Self { identifier: identifier? })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Consumer of an SQS queue; the whole function is `identify_tenant::handle`, this file starts it.
 
+use common::config::Configuration;
 use common::{queue, telemetry};
 use identify_tenant::{App, Config};
 

@@ -11,14 +11,15 @@ pub use auto_reply::AutoReplies;
 pub use identify::IdentifyQueue;
 pub use message::new_inbound;
 
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::inbound::{self, NewInbound, StoredInbound};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing};
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`] and
+/// [`AutoReplies`] read, and `OUTBOUND_QUEUE_URL`.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -28,37 +29,19 @@ pub struct Config {
     auto_replies: Option<AutoReplies>,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`] and [`AutoReplies`]
-    /// read, and `OUTBOUND_QUEUE_URL`.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        let publisher = PublisherConfig::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        let publisher = PublisherConfig::from_env(env);
         let outbound_queue_url = env.url("OUTBOUND_QUEUE_URL");
-        let identify = IdentifyQueue::from_env(&mut env);
-        let auto_replies = AutoReplies::from_env(&mut env);
-        env.finish(|| {
-            Some(Self {
-                database: database?,
-                publisher: publisher?,
-                outbound_queue_url: outbound_queue_url?.into(),
-                identify: identify?,
-                auto_replies: auto_replies?,
-            })
+        let identify = IdentifyQueue::from_env(env);
+        let auto_replies = AutoReplies::from_env(env);
+        Some(Self {
+            database: database?,
+            publisher: publisher?,
+            outbound_queue_url: outbound_queue_url?.into(),
+            identify: identify?,
+            auto_replies: auto_replies?,
         })
     }
 }

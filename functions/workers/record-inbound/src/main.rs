@@ -1,5 +1,6 @@
 //! Consumer of an SQS queue; the whole function is `record_inbound::handle`, this file starts it.
 
+use common::config::Configuration;
 use common::{queue, telemetry};
 use record_inbound::{App, Config};
 

@@ -4,7 +4,7 @@
 //! Reads and writes Postgres. Outcomes are those of [`common::queue`].
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
@@ -12,33 +12,18 @@ use common::queue::{Batch, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
 use common::twilio::{Form, MessageSidMissing, RenewalPolicy, StatusCallback};
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`] and [`RenewalPolicy`] read.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
     renewals: RenewalPolicy,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`] and [`RenewalPolicy`] read.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        let renewals = RenewalPolicy::from_env(&mut env);
-        env.finish(|| Some(Self { database: database?, renewals: renewals? }))
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        let renewals = RenewalPolicy::from_env(env);
+        Some(Self { database: database?, renewals: renewals? })
     }
 }
 

@@ -19,18 +19,25 @@ mod verify;
 pub use plan::RetryPolicy;
 
 use common::clock;
-use common::config::{ConfigError, Env};
+use common::config::{Configuration, Env};
 use common::db::senders::WakeUp;
 use common::db::sends::{self, Asked, Claims, Pace};
-use common::db::{DatabaseConfig, Db, DbError};
+use common::db::{DatabaseConfig, Db};
 use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
-use common::twilio::{ClientError, RenewalPolicy, TwilioClient, TwilioConfig};
+use common::twilio::{RenewalPolicy, TwilioClient, TwilioConfig};
+use lookup::InitError;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// What the function is told by its environment.
+/// What the function is told by its environment: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`],
+/// [`RenewalPolicy`] and [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports
+/// the status; `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for
+/// at Twilio before it is created; and the pace: `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of
+/// senders; `10,+12035550100=1,MG…=100`), `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a
+/// sender is held that Twilio refuses; `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York):
+/// when recipients are not disturbed.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -45,52 +52,29 @@ pub struct Config {
     queue_url: String,
 }
 
-impl Config {
-    /// Reads the process's environment.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&common::config::process)
-    }
-
-    /// Reads what `lookup` knows: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`] and
-    /// [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports the status;
-    /// `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it
-    /// is created; and the pace:
-    /// `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of senders; `10,+12035550100=1,MG…=100`),
-    /// `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses;
-    /// `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when recipients are not disturbed.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`], naming every variable at fault.
-    pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
-        let database = DatabaseConfig::from_env(&mut env);
-        let twilio = TwilioConfig::from_env(&mut env);
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let database = DatabaseConfig::from_env(env);
+        let twilio = TwilioConfig::from_env(env);
         let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
-        let retry = RetryPolicy::from_env(&mut env);
-        let renewals = RenewalPolicy::from_env(&mut env);
+        let retry = RetryPolicy::from_env(env);
+        let renewals = RenewalPolicy::from_env(env);
         let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);
-        let pace = pace::from_env(&mut env, retry.as_ref());
-        let quiet = quiet::from_env(&mut env);
-        let publisher = PublisherConfig::from_env(&mut env);
+        let pace = pace::from_env(env, retry.as_ref());
+        let quiet = quiet::from_env(env);
+        let publisher = PublisherConfig::from_env(env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
-        env.finish(|| {
-            Some(Self {
-                database: database?,
-                twilio: twilio?,
-                callback_base_url: base_urls?.into_iter().next()?,
-                retry: retry?,
-                renewals: renewals?,
-                verify_after: verify_after?,
-                pace: pace?,
-                quiet: quiet?,
-                publisher: publisher?,
-                queue_url: queue_url?.into(),
-            })
+        Some(Self {
+            database: database?,
+            twilio: twilio?,
+            callback_base_url: base_urls?.into_iter().next()?,
+            retry: retry?,
+            renewals: renewals?,
+            verify_after: verify_after?,
+            pace: pace?,
+            quiet: quiet?,
+            publisher: publisher?,
+            queue_url: queue_url?.into(),
         })
     }
 }
@@ -108,17 +92,6 @@ pub struct App {
     quiet: Option<QuietHours>,
     publisher: Publisher,
     queue_url: String,
-}
-
-/// Why the function can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// Postgres can't be spoken to.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// Twilio can't be spoken to.
-    #[error(transparent)]
-    Twilio(#[from] ClientError),
 }
 
 impl App {

@@ -1,5 +1,6 @@
 //! Consumer of an SQS queue; the whole function is `send_outbound::handle`, this file starts it.
 
+use common::config::Configuration;
 use common::{queue, telemetry};
 use send_outbound::{App, Config};
 

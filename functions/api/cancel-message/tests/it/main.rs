@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
-use common::db::sends::{self, Asked, NewSend, Pace};
+use common::db::sends::{self, Asked, Pace};
 use serde_json::{Value, json};
 use testing::{ApiRequest, Database, Function, body, refusal};
 use uuid::Uuid;
@@ -16,28 +16,7 @@ async fn world() -> (Function, Database) {
 
 /// Stores a message to be sent, in this state.
 async fn message(database: &Database, changes: &str) -> Uuid {
-    let send = NewSend {
-        id: clock::new_id(),
-        conversation_id: clock::new_id(),
-        account_sid: "AC1".to_owned(),
-        to: "+12025550143".to_owned(),
-        to_original: "+12025550143".to_owned(),
-        from: Some("+15005550006".to_owned()),
-        messaging_service_sid: None,
-        message_content: "rent is due".to_owned(),
-        media: json!([]),
-        encoding: "GSM-7",
-        segments: 1,
-        priority: "normal",
-        workflow_type: None,
-        workflow_id: None,
-        metadata: None,
-        send_at: None,
-        send_before: None,
-        api_key_id: Uuid::nil(),
-        request_id: "r-1".to_owned(),
-        created_at: clock::now(),
-    };
+    let send = testing::new_send("+12025550143");
     sends::create(&database.db(), &send, None).await.unwrap();
     let change = format!("update sms_messages set {changes} where id = '{}'", send.id);
     database.client.batch_execute(&change).await.unwrap();

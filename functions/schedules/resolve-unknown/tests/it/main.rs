@@ -50,25 +50,12 @@ impl World {
         let id = clock::new_id();
         let send = NewSend {
             id,
-            conversation_id: clock::new_id(),
-            account_sid: "AC1".to_owned(),
-            to: TO.to_owned(),
-            to_original: TO.to_owned(),
             from: Some(FROM.to_owned()),
-            messaging_service_sid: None,
             message_content: body.to_owned(),
-            media: json!([]),
-            encoding: "GSM-7",
-            segments: 1,
-            priority: "normal",
-            workflow_type: None,
-            workflow_id: None,
-            metadata: None,
-            send_at: None,
             send_before,
-            api_key_id: Uuid::nil(),
             request_id: format!("r-{body}"),
             created_at: at,
+            ..testing::new_send(TO)
         };
         sends::create(&db, &send, None).await.unwrap();
         self.attempted(id, at).await;

@@ -77,28 +77,7 @@ impl World {
 const SENDER: &str = "+15005550006";
 
 fn new_send(request_id: &str) -> NewSend {
-    NewSend {
-        id: clock::new_id(),
-        conversation_id: clock::new_id(),
-        account_sid: "AC1".to_owned(),
-        to: "+12025550143".to_owned(),
-        to_original: "+12025550143".to_owned(),
-        from: Some("+15005550006".to_owned()),
-        messaging_service_sid: None,
-        message_content: "rent is due".to_owned(),
-        media: json!([]),
-        encoding: "GSM-7",
-        segments: 1,
-        priority: "normal",
-        workflow_type: None,
-        workflow_id: None,
-        metadata: None,
-        send_at: None,
-        send_before: None,
-        api_key_id: Uuid::nil(),
-        request_id: request_id.to_owned(),
-        created_at: clock::now(),
-    }
+    NewSend { request_id: request_id.to_owned(), ..testing::new_send("+12025550143") }
 }
 
 fn event() -> Value {

@@ -5,7 +5,7 @@ use common::clock;
 use common::db::sends::{self, Created, NewSend, Outcome};
 use common::domain::message::Status;
 use serde_json::{Value, json};
-use testing::{Database, Function, eventually};
+use testing::{Database, Function, eventually, failed};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_record-status");
@@ -38,11 +38,6 @@ fn forms(forms: &[&str]) -> Value {
     batch(&forms.iter().map(|form| (*form, String::new())).collect::<Vec<_>>())
 }
 
-fn failed(answer: &Value) -> Vec<&str> {
-    let failures = answer["batchItemFailures"].as_array().unwrap();
-    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
-}
-
 async fn start(database: &Database) -> Function {
     Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await
 }
@@ -55,28 +50,7 @@ async fn record(function: &mut Function, event: Value) {
 
 /// Stores a message to be sent, as one that nothing is known of yet.
 async fn pending(database: &Database, id: Uuid) {
-    let send = NewSend {
-        id,
-        conversation_id: clock::new_id(),
-        account_sid: "AC1".to_owned(),
-        to: "+12025550143".to_owned(),
-        to_original: "+12025550143".to_owned(),
-        from: Some("+15005550006".to_owned()),
-        messaging_service_sid: None,
-        message_content: "rent is due".to_owned(),
-        media: json!([]),
-        encoding: "GSM-7",
-        segments: 1,
-        priority: "normal",
-        workflow_type: None,
-        workflow_id: None,
-        metadata: None,
-        send_at: None,
-        send_before: None,
-        api_key_id: Uuid::nil(),
-        request_id: "r-1".to_owned(),
-        created_at: clock::now(),
-    };
+    let send = NewSend { id, ..testing::new_send("+12025550143") };
     let created = sends::create(&database.db(), &send, None).await.unwrap();
     assert!(matches!(created, Created::Stored { .. }), "{created:?}");
 }

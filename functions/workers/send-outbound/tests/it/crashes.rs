@@ -2,6 +2,7 @@
 
 use crate::twilio::Reply::Hold;
 use crate::{World, batch, cut_connections, send, sid};
+use common::config::Configuration;
 use testing::eventually;
 use uuid::Uuid;
 

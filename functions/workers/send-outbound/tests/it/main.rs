@@ -16,7 +16,7 @@ use common::db::inbound::{self, NewInbound, OptOutChange};
 use common::db::sends::{self, Created, NewSend};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use testing::{Database, Function, Sqs, eventually};
+use testing::{Database, Function, Sqs, eventually, failed};
 use twilio::Twilio;
 use uuid::Uuid;
 
@@ -143,26 +143,10 @@ impl World {
 
 fn new_send() -> NewSend {
     NewSend {
-        id: clock::new_id(),
-        conversation_id: clock::new_id(),
         account_sid: ACCOUNT.to_owned(),
-        to: TO.to_owned(),
-        to_original: TO.to_owned(),
         from: Some(FROM.to_owned()),
-        messaging_service_sid: None,
         message_content: BODY.to_owned(),
-        media: json!([]),
-        encoding: "GSM-7",
-        segments: 1,
-        priority: "normal",
-        workflow_type: None,
-        workflow_id: None,
-        metadata: None,
-        send_at: None,
-        send_before: None,
-        api_key_id: Uuid::nil(),
-        request_id: "r-1".to_owned(),
-        created_at: clock::now(),
+        ..testing::new_send(TO)
     }
 }
 
@@ -179,11 +163,6 @@ fn batch(ids: &[Uuid]) -> Value {
     });
     event["Records"] = records.collect();
     event
-}
-
-fn failed(answer: &Value) -> Vec<&str> {
-    let failures = answer["batchItemFailures"].as_array().unwrap();
-    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
 }
 
 /// Hands over a batch that must succeed.

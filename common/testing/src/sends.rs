@@ -1,0 +1,34 @@
+//! Messages to be sent.
+
+use common::clock;
+use common::db::sends::NewSend;
+use serde_json::json;
+use uuid::Uuid;
+
+/// Returns a text as a workflow wants it sent to somebody, now, with nothing special about it; a test changes what it is
+/// about.
+#[must_use]
+pub fn new_send(to: &str) -> NewSend {
+    NewSend {
+        id: clock::new_id(),
+        conversation_id: clock::new_id(),
+        account_sid: "AC1".to_owned(),
+        to: to.to_owned(),
+        to_original: to.to_owned(),
+        from: Some("+15005550006".to_owned()),
+        messaging_service_sid: None,
+        message_content: "rent is due".to_owned(),
+        media: json!([]),
+        encoding: "GSM-7",
+        segments: 1,
+        priority: "normal",
+        workflow_type: None,
+        workflow_id: None,
+        metadata: None,
+        send_at: None,
+        send_before: None,
+        api_key_id: Uuid::nil(),
+        request_id: "r-1".to_owned(),
+        created_at: clock::now(),
+    }
+}

@@ -1,0 +1,146 @@
+//! What invokes a function: routes, queues and schedules.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::properties::{Event, HttpApiEvent, HttpApiProperties, RouteSettings, ScheduleEvent, SqsEvent};
+use super::read::queue_of;
+use super::{FunctionSpec, MappingSpec, RouteSpec, ScheduleSpec, Template, TemplateError, Throttle};
+
+/// The longest an HTTP API waits for its integration, and the default.
+const MAX_INTEGRATION_TIMEOUT_MS: u64 = 30_000;
+/// EventBridge Scheduler's default `MaximumRetryAttempts`.
+const DEFAULT_SCHEDULE_RETRIES: u32 = 185;
+/// EventBridge Scheduler's default `MaximumEventAgeInSeconds`: a day.
+const DEFAULT_SCHEDULE_AGE_SECONDS: u64 = 86_400;
+
+/// Reads a function's triggers into `template`.
+pub(super) fn read(
+    function: &FunctionSpec,
+    events: &BTreeMap<String, Event>,
+    api: &HttpApiProperties,
+    template: &mut Template,
+) -> Result<(), TemplateError> {
+    for (event, trigger) in events {
+        let at = format!("{}.Properties.Events.{event}.Properties", function.logical_id);
+        match trigger {
+            Event::HttpApi(http) => {
+                let route = route(http, &function.name, api, template, &at)?;
+                template.routes.push(route);
+            }
+            Event::Sqs(sqs) => template.mappings.extend(mapping(sqs, &function.name, template, &at)?),
+            Event::Schedule(schedule) => {
+                template.schedules.extend(scheduled(schedule, function, event, true));
+            }
+            Event::ScheduleV2(schedule) => {
+                template.schedules.extend(scheduled(schedule, function, event, false));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn route(
+    event: &HttpApiEvent,
+    function: &str,
+    api: &HttpApiProperties,
+    template: &Template,
+    at: &str,
+) -> Result<RouteSpec, TemplateError> {
+    if event.payload_format_version.as_deref().is_some_and(|version| version != "2.0") {
+        let reason = "the local stack speaks 2.0 only";
+        return Err(TemplateError::new(format!("{at}.PayloadFormatVersion"), reason));
+    }
+    if event.path != "$default" && !event.path.starts_with('/') {
+        return Err(TemplateError::new(format!("{at}.Path"), "it must begin with a slash"));
+    }
+    let own = event.auth.as_ref().and_then(|auth| auth.authorizer.clone());
+    let default = api.auth.as_ref().and_then(|auth| auth.default_authorizer.clone());
+    let authorizer = own.or(default).filter(|name| name != "NONE");
+    if let Some(name) = authorizer.as_ref().filter(|name| !template.authorizers.contains_key(*name)) {
+        let reason = format!("there is no authorizer {name}");
+        return Err(TemplateError::new(format!("{at}.Auth.Authorizer"), reason));
+    }
+    let timeout = event.timeout_in_millis.unwrap_or(MAX_INTEGRATION_TIMEOUT_MS);
+    if !(50..=MAX_INTEGRATION_TIMEOUT_MS).contains(&timeout) {
+        return Err(TemplateError::new(format!("{at}.TimeoutInMillis"), "it must be between 50 and 30000"));
+    }
+    let method = event.method.to_uppercase().replace('*', "ANY");
+    let settings =
+        event.route_settings.or(api.route_settings.get(&format!("{method} {}", event.path)).copied());
+    Ok(RouteSpec {
+        throttle: settings.or(api.default_route_settings).and_then(throttle),
+        method,
+        path: event.path.clone(),
+        function: function.to_owned(),
+        authorizer,
+        timeout: Duration::from_millis(timeout),
+    })
+}
+
+fn throttle(settings: RouteSettings) -> Option<Throttle> {
+    let rate = settings.throttling_rate_limit?;
+    Some(Throttle { rate, burst: settings.throttling_burst_limit.map_or(rate, f64::from) })
+}
+
+fn mapping(
+    event: &SqsEvent,
+    function: &str,
+    template: &Template,
+    at: &str,
+) -> Result<Option<MappingSpec>, TemplateError> {
+    let queue = queue_of(&event.queue, format!("{at}.Queue"))?;
+    if !template.queues.iter().any(|declared| declared.name == queue) {
+        return Err(TemplateError::new(
+            format!("{at}.Queue"),
+            format!("{queue} is no queue of this template"),
+        ));
+    }
+    if !(1..=10_000).contains(&event.batch_size) {
+        return Err(TemplateError::new(format!("{at}.BatchSize"), "it must be between 1 and 10000"));
+    }
+    if event.batch_size > 10 && event.maximum_batching_window_in_seconds == 0 {
+        let reason = "more than 10 need a MaximumBatchingWindowInSeconds of at least 1";
+        return Err(TemplateError::new(format!("{at}.BatchSize"), reason));
+    }
+    if event.filter_criteria.is_some() {
+        let reason = "it is not supported by the local stack";
+        return Err(TemplateError::new(format!("{at}.FilterCriteria"), reason));
+    }
+    let concurrency = event.scaling_config.as_ref().map(|scaling| scaling.maximum_concurrency);
+    if concurrency.is_some_and(|most| !(2..=1000).contains(&most)) {
+        let at = format!("{at}.ScalingConfig.MaximumConcurrency");
+        return Err(TemplateError::new(at, "it must be between 2 and 1000"));
+    }
+    let mapping = MappingSpec {
+        queue,
+        function: function.to_owned(),
+        batch_size: event.batch_size,
+        window: Duration::from_secs(event.maximum_batching_window_in_seconds),
+        concurrency,
+        reports_failures: event.function_response_types.iter().any(|kind| kind == "ReportBatchItemFailures"),
+    };
+    Ok(event.enabled.then_some(mapping))
+}
+
+fn scheduled(
+    event: &ScheduleEvent,
+    function: &FunctionSpec,
+    id: &str,
+    is_rule: bool,
+) -> Option<ScheduleSpec> {
+    let enabled = event.enabled.unwrap_or(true) && event.state.as_deref() != Some("DISABLED");
+    let policy = event.retry_policy.as_ref();
+    let retries = policy.and_then(|policy| policy.maximum_retry_attempts);
+    let max_age = policy.and_then(|policy| policy.maximum_event_age_in_seconds);
+    enabled.then(|| ScheduleSpec {
+        name: event.name.clone().unwrap_or_else(|| format!("{}{id}", function.logical_id)),
+        function: function.name.clone(),
+        expression: event.schedule_expression.clone(),
+        timezone: event.schedule_expression_timezone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        input: event.input.clone(),
+        retries: retries.unwrap_or(DEFAULT_SCHEDULE_RETRIES),
+        max_age: Duration::from_secs(max_age.unwrap_or(DEFAULT_SCHEDULE_AGE_SECONDS)),
+        is_rule,
+    })
+}
