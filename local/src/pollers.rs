@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
 use crate::lambda::{Functions, MAX_PAYLOAD_BYTES, WhenBusy};
-use crate::template::{ACCOUNT_ID, MappingSpec};
+use crate::stack::queues;
+use crate::template::{ACCOUNT_ID, MappingSpec, QueueSpec};
 
 /// SQS's longest long poll.
 const LONG_POLL_SECONDS: i32 = 20;
@@ -32,11 +33,22 @@ const DELETE_TRIES: u32 = 3;
 /// What a record costs in an event beside its body, at most: keeps an event under the payload limit.
 const RECORD_OVERHEAD_BYTES: usize = 4096;
 
+/// How servers spell that there is no such queue: in SQS's JSON protocol, and as its older query protocol had it.
+const LOST_QUEUE: [&str; 2] = ["QueueDoesNotExist", "NonExistentQueue"];
+
+/// Why nothing was received.
+struct ReceiveError {
+    is_lost_queue: bool,
+    text: String,
+}
+
 /// One running mapping.
 #[derive(Debug)]
 pub(crate) struct Poller {
     pub spec: MappingSpec,
     pub queue_url: String,
+    /// All queues of the template, to make them again on a server that has lost them.
+    pub queues: Arc<[QueueSpec]>,
     pub client: Client,
     pub functions: Arc<Functions>,
     pub region: String,
@@ -65,17 +77,20 @@ impl Poller {
                 }
                 Err(error) => {
                     if !is_away {
-                        poller.note(&format!("cannot receive, trying on: {error}"));
+                        poller.note(&format!("cannot receive, trying on: {}", error.text));
                     }
                     is_away = true;
                     tokio::time::sleep(AWAY_PAUSE).await;
+                    if error.is_lost_queue {
+                        poller.make_queues_again().await;
+                    }
                 }
             }
         }
     }
 
     /// Receives at least one message, then more until the batch is full or the window over.
-    async fn gather(&self) -> Result<Vec<Message>, String> {
+    async fn gather(&self) -> Result<Vec<Message>, ReceiveError> {
         let mut batch = self.receive(LONG_POLL_SECONDS, self.spec.batch_size).await?;
         let until = Instant::now() + self.spec.window;
         while !batch.is_empty() && batch.len() < self.spec.batch_size {
@@ -94,7 +109,15 @@ impl Poller {
         Ok(batch)
     }
 
-    async fn receive(&self, wait_seconds: i32, most: usize) -> Result<Vec<Message>, String> {
+    /// A server that keeps its queues in memory, as emulators do, comes back without them.
+    async fn make_queues_again(&self) {
+        match queues::create(&self.client, &self.queues).await {
+            Ok(_) => self.note("the server had lost its queues: they are made again"),
+            Err(error) => self.note(&error.to_string()),
+        }
+    }
+
+    async fn receive(&self, wait_seconds: i32, most: usize) -> Result<Vec<Message>, ReceiveError> {
         let received = self
             .client
             .receive_message()
@@ -105,7 +128,12 @@ impl Poller {
             .message_attribute_names("All")
             .send()
             .await
-            .map_err(|error| DisplayErrorContext(error).to_string())?;
+            .map_err(|error| ReceiveError {
+                is_lost_queue: error
+                    .code()
+                    .is_some_and(|code| LOST_QUEUE.iter().any(|lost| code.ends_with(lost))),
+                text: DisplayErrorContext(error).to_string(),
+            })?;
         Ok(received.messages.unwrap_or_default())
     }
 

@@ -1,7 +1,7 @@
 //! A PostgreSQL server of the stack's own: found, set up once, started, and never left behind.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -25,6 +25,12 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const START_TRIES: u32 = 3;
 /// How long a clean shutdown may take before the server is killed: it recovers at the next start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Begins the name of a cluster's folder while it is set up.
+const UNFINISHED: &str = "data-";
+/// What a server says of another one in its folder: one of an interrupted start, which is on its way out.
+const LEAVING: [&str; 2] = ["\"postmaster.pid\" already exists", "pre-existing shared memory block"];
+/// How long it is given before the next try.
+const LEAVING_PAUSE: Duration = Duration::from_millis(200);
 /// Commit times are kept: whoever looks for what was true when a message went out finds it there.
 const KEPT_TIMES: &[&str] = &["track_commit_timestamp=on"];
 /// Every function's processes may be up at once, each with a connection or a few.
@@ -120,19 +126,25 @@ impl Postgres {
         let root = data_root(folder, user).await?;
         let data = root.join("data");
         let password = password(&root, user)?;
-        if !data.join("PG_VERSION").exists() {
+        if !data.exists() {
             initialise(&binaries, &data, &root.join("password"), user).await?;
         }
         stop_stale(&data).await;
         let cluster = Cluster { binaries, user, data, password, log: log.to_owned(), options };
-        let mut tries = START_TRIES;
+        let (mut tries, begun) = (START_TRIES, Instant::now());
         loop {
-            tries -= 1;
             match cluster.start().await {
-                Ok(postgres) => return Ok(postgres),
                 Err(PostgresError::Failed { output, .. })
-                    if tries > 0 && output.contains("Address already in use") => {}
-                Err(error) => return Err(error),
+                    if tries > 1 && output.contains("Address already in use") =>
+                {
+                    tries -= 1;
+                }
+                Err(PostgresError::Failed { output, .. })
+                    if begun.elapsed() < STOP_TIMEOUT && LEAVING.iter().any(|sign| output.contains(sign)) =>
+                {
+                    tokio::time::sleep(LEAVING_PAUSE).await;
+                }
+                outcome => return outcome,
             }
         }
     }
@@ -223,10 +235,19 @@ impl Cluster {
 ///
 /// When a folder cannot be removed.
 pub fn remove_data(folder: &Path) -> std::io::Result<()> {
+    let begun = Instant::now();
     for root in [folder.to_owned(), fallback_root(folder)] {
-        match std::fs::remove_dir_all(root) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        loop {
+            match std::fs::remove_dir_all(&root) {
+                Err(error)
+                    if error.kind() == ErrorKind::DirectoryNotEmpty && begun.elapsed() < STOP_TIMEOUT =>
+                {
+                    // A server on its way out has just written something.
+                    std::thread::sleep(LEAVING_PAUSE);
+                }
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => break,
+            }
         }
     }
     Ok(())
@@ -358,17 +379,29 @@ async fn initialise(
     password_file: &Path,
     user: Option<User>,
 ) -> Result<(), PostgresError> {
-    // What an interrupted attempt left would be refused.
-    if data.exists() {
-        std::fs::remove_dir_all(data).map_err(io(&format!("remove {}", data.display())))?;
+    // In a folder of its own, so that what an interrupted setup leaves is never taken for a cluster.
+    let around = data.parent().and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten().flatten();
+    for left in around.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+        // It is in nobody's way, should its setup still be ending.
+        let _ = std::fs::remove_dir_all(left.path());
     }
+    let unfinished = data.with_file_name(format!("{UNFINISHED}{}", std::process::id()));
     let mut initdb = command(binaries, "initdb", user);
+    children::tie(&mut initdb, OnOrphaned::Kill);
     // An interrupted setup is begun anew, so that it need not reach the disk before the start goes on.
     initdb.arg("--no-sync");
     initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--username", DATABASE]);
-    initdb.args([OsStr::new("--pwfile"), password_file.as_os_str(), OsStr::new("-D"), data.as_os_str()]);
+    initdb.args([
+        OsStr::new("--pwfile"),
+        password_file.as_os_str(),
+        OsStr::new("-D"),
+        unfinished.as_os_str(),
+    ]);
     let output = initdb.output().await.map_err(io("run initdb"))?;
-    if output.status.success() { Ok(()) } else { Err(failed("initdb", &output)) }
+    if !output.status.success() {
+        return Err(failed("initdb", &output));
+    }
+    std::fs::rename(&unfinished, data).map_err(io(&format!("make {}", data.display())))
 }
 
 /// Ends a server that an earlier stack could not take with it. A pid file whose server is gone is Postgres's own to
@@ -379,7 +412,9 @@ async fn stop_stale(data: &Path) {
     let lines: Vec<&str> = file.lines().map(str::trim).collect();
     let [pid, folder, _, port, ..] = lines.as_slice() else { return };
     let (Ok(pid), Ok(port)) = (pid.parse(), port.parse::<u16>()) else { return };
-    let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| Path::new(folder) == data) else { return };
+    // One that is being set up has its number negated, and listens nowhere.
+    let pid = Some(pid).filter(|pid| *pid > 0 && Path::new(folder) == data);
+    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return };
     // Another process may have the number by now: only a listening server is stopped.
     if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         return;

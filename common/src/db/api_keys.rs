@@ -34,6 +34,14 @@ pub fn hash(key: &str) -> Vec<u8> {
     Sha256::digest(key).to_vec()
 }
 
+/// Returns the key in an `Authorization` header's value, if that holds something that may be one.
+#[must_use]
+pub fn in_header(authorization: &str) -> Option<&str> {
+    let (scheme, key) = authorization.trim().split_once(' ')?;
+    let key = key.trim_start();
+    (scheme.eq_ignore_ascii_case("bearer") && is_well_formed(key)).then_some(key)
+}
+
 /// Tells whether a text has the form of a key, so that anything else is refused without asking Postgres.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {

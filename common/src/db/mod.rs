@@ -19,6 +19,7 @@ pub mod sends;
 pub mod spool;
 pub mod statuses;
 pub mod tenants;
+mod tls;
 
 pub use connect::DatabaseConfig;
 pub use error::DbError;
@@ -26,10 +27,10 @@ pub use held::Held;
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql, Type};
 
-use connect::Tls;
 use deadpool_postgres::{Object, Pool};
 use scopeguard::ScopeGuard;
 use std::time::Duration;
+use tls::Tls;
 
 /// A parameter with its Postgres type.
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);

@@ -78,15 +78,15 @@ impl Keyword {
         }
     }
 
-    /// Tells whether Twilio itself acts on the word (and answers it), so that we send no second confirmation.
-    ///
-    /// Only for numbers that keep Twilio's default handling; a toll-free number knows STOP, START and UNSTOP alone.
+    /// Tells whether it is a word that our texts and Twilio's tell everybody to use ("Reply STOP"), whatever they speak.
+    /// YES is said by itself as well.
     #[must_use]
-    pub fn is_answered_by_twilio(&self) -> bool {
+    pub fn is_a_command(&self) -> bool {
         match self {
             Self::Stop { words, kind: StopKind::Word } => TWILIO_STOP_WORDS.contains(&words.as_ref()),
             Self::Stop { kind: StopKind::FreeText, .. } => false,
-            Self::Start { .. } | Self::Help => true,
+            Self::Start { word } => *word != "yes",
+            Self::Help => true,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The gateway's authorizer looks the key up and hands the result on as its context; functions only read it.
 
+use super::ApiError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -96,7 +97,7 @@ pub struct Principal {
 pub enum Caller {
     /// The key is good.
     Known(Principal),
-    /// The keys could not be read: nobody is let in, and everybody is asked to come again.
+    /// The keys could not be read. Nobody is let in by this: who serves the request asks again, or turns it away.
     Unverified {
         /// Always true; API Gateway wants a context to hold something.
         unverified: bool,
@@ -108,6 +109,15 @@ impl Principal {
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.split(' ').any(|held| held == scope.as_str() || held == Scope::Admin.as_str())
+    }
+
+    /// Lets a holder of `scope` pass.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Forbidden`], naming the scope, when the key lacks it.
+    pub fn may(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.has(scope) { Ok(()) } else { Err(ApiError::Forbidden { missing: scope }) }
     }
 }
 

@@ -180,6 +180,12 @@ impl Request {
         &self.request_id
     }
 
+    /// Tells whether the authorizer could not read the keys, so that somebody else has to ask whose this caller's is.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        matches!(self.caller, Some(Caller::Unverified { .. }))
+    }
+
     /// Returns the caller, if its key carries the scope.
     ///
     /// # Errors
@@ -189,8 +195,7 @@ impl Request {
     /// one can bring about.
     pub fn authorize(&self, scope: Scope) -> Result<&Principal, ApiError> {
         match self.caller.as_ref().ok_or(ApiError::Unauthorized)? {
-            Caller::Known(principal) if principal.has(scope) => Ok(principal),
-            Caller::Known(_) => Err(ApiError::Forbidden { missing: scope }),
+            Caller::Known(principal) => principal.may(scope).map(|()| principal),
             Caller::Unverified { .. } => Err(ApiError::unavailable("the authorizer could not read the keys")),
         }
     }

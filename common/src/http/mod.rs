@@ -100,13 +100,20 @@ async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply
             Ok(request) => Box::pin(handler(&request)).await,
             Err(error) => Err(error),
         };
-        let reply = outcome.unwrap_or_else(|error| {
-            error.log();
-            if error.status() >= 500 {
-                telemetry::count(Metric::ApiFailures, 1);
+        let reply = match outcome {
+            Ok(reply) => {
+                // The line by which a request is found in the log of every function that it came through.
+                tracing::info!(status = reply.status(), "answered");
+                reply
             }
-            error.reply(&request_id, crate::clock::now())
-        });
+            Err(error) => {
+                error.log();
+                if error.status() >= 500 {
+                    telemetry::count(Metric::ApiFailures, 1);
+                }
+                error.reply(&request_id, crate::clock::now())
+            }
+        };
         reply.with_header("x-request-id", request_id.clone())
     }
     .instrument(span)

@@ -18,6 +18,7 @@ pub struct ApiRequest {
     path_parameters: Map<String, Value>,
     key_id: String,
     scopes: Option<String>,
+    is_unverified: bool,
     body: Option<String>,
 }
 
@@ -33,6 +34,7 @@ impl ApiRequest {
             path_parameters: Map::new(),
             key_id: KEY_ID.to_owned(),
             scopes: Some("admin".to_owned()),
+            is_unverified: false,
             body: None,
         }
     }
@@ -92,6 +94,13 @@ impl ApiRequest {
         self
     }
 
+    /// Lets a key call that the authorizer could not look up.
+    #[must_use]
+    pub fn unverified(mut self, secret: &str) -> Self {
+        self.is_unverified = true;
+        self.header("authorization", &format!("Bearer {secret}"))
+    }
+
     /// Returns the event.
     #[must_use]
     pub fn event(&self) -> Value {
@@ -100,7 +109,9 @@ impl ApiRequest {
             "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
             "requestId": GATEWAY_REQUEST_ID, "stage": "$default", "timeEpoch": 1_795_428_000_000_i64,
         });
-        if let Some(scopes) = &self.scopes {
+        if self.is_unverified {
+            context["authorizer"] = json!({"lambda": {"unverified": true}});
+        } else if let Some(scopes) = &self.scopes {
             context["authorizer"] = json!({"lambda": {"key_id": self.key_id, "scopes": scopes}});
         }
         let mut event = json!({

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -29,6 +29,11 @@ const ALL_SCOPES: [&str; 8] = [
 ];
 /// The pause while the database is away.
 const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// How long a database that listens may go on refusing everybody: one that recovers from a crash does, and so does a
+/// pooler before one. Who is refused for longer has something else to mend.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// How the function's error says that no session was to be had.
+const REFUSED: &str = "connecting to Postgres";
 
 /// Migrates the database. One that is away is waited for.
 pub(super) async fn migrate(functions: &Functions, database_url: &str) -> Result<(), StackError> {
@@ -36,7 +41,19 @@ pub(super) async fn migrate(functions: &Functions, database_url: &str) -> Result
         return Ok(());
     }
     wait_for_database(database_url).await;
-    invoke(functions, MIGRATE, "{}".to_owned()).await.map(|_| ())
+    let begun = Instant::now();
+    loop {
+        match invoke(functions, MIGRATE, "{}".to_owned()).await {
+            Ok(_) => return Ok(()),
+            Err(StackError::FirstRun { reason, .. })
+                if reason.contains(REFUSED) && begun.elapsed() < REFUSED_FOR =>
+            {
+                let _ = writeln!(std::io::stderr(), "waiting for the database: {reason}");
+                tokio::time::sleep(AWAY_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 async fn wait_for_database(database_url: &str) {

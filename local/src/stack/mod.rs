@@ -3,7 +3,7 @@
 mod first_run;
 mod info;
 mod keys;
-mod queues;
+pub(crate) mod queues;
 mod start;
 
 use std::fs::File;
@@ -50,6 +50,14 @@ pub enum StackError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A function whose sources are not where the template says.
+    #[error("template.yaml: {function}.Properties.CodeUri: there is no folder {code_uri}")]
+    NoFolder {
+        /// The function.
+        function: String,
+        /// The folder.
+        code_uri: String,
     },
     /// Functions of the template that are not built.
     #[error("not built: {0}. `make run` builds every function that the template names")]

@@ -42,7 +42,7 @@ pub(super) fn client(endpoint: &str, settings: &Settings) -> Client {
 /// Makes the queues, or brings those that exist to the template's attributes; returns their URLs by name.
 ///
 /// A server that is away is waited for.
-pub(super) async fn create(
+pub(crate) async fn create(
     client: &Client,
     queues: &[QueueSpec],
 ) -> Result<BTreeMap<String, String>, StackError> {

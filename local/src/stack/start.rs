@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
@@ -19,7 +20,7 @@ use crate::postgres::Postgres;
 use crate::schedules::Schedule;
 use crate::settings::Settings;
 use crate::sqs::Sqs;
-use crate::template::Template;
+use crate::template::{FunctionSpec, Template};
 use crate::twilio::{Simulator, SimulatorConfig};
 
 /// The simulated account, unless `TWILIO_ACCOUNT_SID` names another.
@@ -136,8 +137,10 @@ fn start_triggers(
     functions: &Arc<Functions>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), StackError> {
+    let queues: Arc<[_]> = template.queues.clone().into();
     for spec in &template.mappings {
         let poller = Poller {
+            queues: queues.clone(),
             queue_url: info.queues.get(&spec.queue).cloned().unwrap_or_default(),
             spec: spec.clone(),
             client: client.clone(),
@@ -194,7 +197,21 @@ fn check_built(template: &Template, settings: &Settings) -> Result<(), StackErro
     let missing =
         template.functions.iter().filter(|function| !settings.binaries.join(&function.binary).exists());
     let missing: Vec<_> = missing.map(|function| function.binary.as_str()).collect();
-    if missing.is_empty() { Ok(()) } else { Err(StackError::NotBuilt(missing.join(", "))) }
+    if !missing.is_empty() {
+        return Err(StackError::NotBuilt(missing.join(", ")));
+    }
+    // A template may also stand beside nothing but its binaries.
+    let no_folder = template.functions.iter().find(|function| {
+        let folder = Path::new(&function.code_uri);
+        let has_sources = folder.iter().next().is_some_and(|first| settings.root.join(first).is_dir());
+        has_sources && !settings.root.join(folder).is_dir()
+    });
+    match no_folder {
+        Some(FunctionSpec { logical_id, code_uri, .. }) => {
+            Err(StackError::NoFolder { function: logical_id.clone(), code_uri: code_uri.clone() })
+        }
+        None => Ok(()),
+    }
 }
 
 /// The stack's addresses and credentials, each from the environment or embedded. What only the started parts know is

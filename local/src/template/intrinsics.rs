@@ -218,7 +218,7 @@ pub(crate) fn scalar(value: &Value) -> Result<String, String> {
     }
 }
 
-fn single_entry(object: &Map<String, Value>) -> Option<(&str, &Value)> {
+pub(super) fn single_entry(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = object.iter();
     let (name, argument) = entries.next()?;
     entries.next().is_none().then_some((name.as_str(), argument))

@@ -6,6 +6,7 @@
 mod intrinsics;
 mod properties;
 mod read;
+mod references;
 mod triggers;
 mod yaml;
 
@@ -59,6 +60,8 @@ pub struct FunctionSpec {
     pub logical_id: String,
     /// The folder's name, by which the stack knows it.
     pub name: String,
+    /// The folder that it is built from, below the template's.
+    pub code_uri: String,
     /// The binary to run.
     pub binary: String,
     /// How long an invocation may take.

@@ -11,6 +11,10 @@ use serde_json::Value;
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct FunctionProperties {
+    #[serde(default)]
+    pub code_uri: String,
+    pub handler: Option<String>,
+    pub runtime: Option<String>,
     pub timeout: Option<u64>,
     pub memory_size: Option<u32>,
     pub reserved_concurrent_executions: Option<usize>,
@@ -21,13 +25,71 @@ pub(super) struct FunctionProperties {
 }
 
 /// The names above: nothing else of a function is evaluated, so that `Policies` may refer to anything.
-pub(super) const FUNCTION_KEYS: [&str; 6] = [
+pub(super) const FUNCTION_KEYS: [&str; 9] = [
+    "CodeUri",
+    "Handler",
+    "Runtime",
     "Timeout",
     "MemorySize",
     "ReservedConcurrentExecutions",
     "Events",
     "FunctionUrlConfig",
     "EventInvokeConfig",
+];
+
+/// Every property of `AWS::Serverless::Function`:
+/// <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-function.html>, read
+/// 2026-11-24.
+pub(super) const KNOWN_FUNCTION_KEYS: [&str; 49] = [
+    "Architectures",
+    "AssumeRolePolicyDocument",
+    "AutoPublishAlias",
+    "AutoPublishAliasAllProperties",
+    "AutoPublishCodeSha256",
+    "CapacityProviderConfig",
+    "CodeSigningConfigArn",
+    "CodeUri",
+    "DeadLetterQueue",
+    "DeploymentPreference",
+    "Description",
+    "DurableConfig",
+    "Environment",
+    "EphemeralStorage",
+    "EventInvokeConfig",
+    "Events",
+    "FileSystemConfigs",
+    "FunctionName",
+    "FunctionScalingConfig",
+    "FunctionUrlConfig",
+    "Handler",
+    "ImageConfig",
+    "ImageUri",
+    "InlineCode",
+    "KmsKeyArn",
+    "Layers",
+    "LoggingConfig",
+    "MemorySize",
+    "PackageType",
+    "PermissionsBoundary",
+    "Policies",
+    "PropagateTags",
+    "ProvisionedConcurrencyConfig",
+    "PublishToLatestPublished",
+    "RecursiveLoop",
+    "ReservedConcurrentExecutions",
+    "Role",
+    "RolePath",
+    "Runtime",
+    "RuntimeManagementConfig",
+    "SnapStart",
+    "SourceKMSKeyArn",
+    "Tags",
+    "TenancyConfig",
+    "Timeout",
+    "Tracing",
+    "VersionDeletionPolicy",
+    "VersionDescription",
+    "VpcConfig",
 ];
 
 #[derive(Deserialize)]

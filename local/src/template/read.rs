@@ -7,12 +7,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::properties::{
-    Event, FUNCTION_KEYS, FunctionProperties, HTTP_API_KEYS, HttpApiProperties, LambdaAuthorizer,
-    QueueProperties,
+    Event, FUNCTION_KEYS, FunctionProperties, HTTP_API_KEYS, HttpApiProperties, KNOWN_FUNCTION_KEYS,
+    LambdaAuthorizer, QueueProperties,
 };
 use super::triggers;
 use super::{
     ACCOUNT_ID, AuthorizerSpec, FunctionSpec, FunctionUrlSpec, QueueSpec, Resolver, Template, TemplateError,
+    references,
 };
 
 /// Lambda's default `Timeout`, in seconds.
@@ -89,6 +90,7 @@ pub(super) fn template(document: Value, region: &str) -> Result<Template, Templa
         triggers::read(&declared.spec, &declared.events, &api, &mut template)?;
     }
     template.function_urls = function_urls(&document, &resolver, &declared)?;
+    references::check(&document)?;
     template.document = document;
     Ok(template)
 }
@@ -251,6 +253,7 @@ fn function(
     let globals = document.pointer("/Globals/Function");
     let own = document.pointer(&format!("/Resources/{id}/Properties"));
     let read: FunctionProperties = properties(id, globals, own, Some(&FUNCTION_KEYS), resolver)?;
+    runs_here(id, &read, own)?;
     if let Some(url) = &read.function_url_config
         && url.auth_type != "NONE"
     {
@@ -264,6 +267,7 @@ fn function(
     let spec = FunctionSpec {
         logical_id: id.to_owned(),
         name: name.to_owned(),
+        code_uri: read.code_uri,
         binary: binary.and_then(Value::as_str).unwrap_or(name).to_owned(),
         timeout: Duration::from_secs(read.timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS)),
         memory_mb: read.memory_size.unwrap_or(DEFAULT_MEMORY_MB),
@@ -272,6 +276,27 @@ fn function(
         environment: environment.into_iter().collect(),
     };
     Ok(Declared { spec, events: read.events, has_url: read.function_url_config.is_some() })
+}
+
+/// Whether Lambda would start the binary: what SAM builds for these functions is a `bootstrap` on a bare runtime.
+fn runs_here(id: &str, read: &FunctionProperties, own: Option<&Value>) -> Result<(), TemplateError> {
+    let wrong = |property: &str, reason: String| {
+        Err(TemplateError::new(format!("{id}.Properties.{property}"), reason))
+    };
+    if let Some(runtime) = read.runtime.as_ref().filter(|runtime| !runtime.starts_with("provided.")) {
+        return wrong(
+            "Runtime",
+            format!("{runtime} starts no binary of this project: it needs provided.al2023"),
+        );
+    }
+    if let Some(handler) = read.handler.as_ref().filter(|handler| *handler != "bootstrap") {
+        return wrong("Handler", format!("{handler} is not what is built: it must be bootstrap"));
+    }
+    let names = own.and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    match names.into_iter().find(|name| !KNOWN_FUNCTION_KEYS.contains(&name.as_str())) {
+        Some(unknown) => wrong(unknown, "SAM knows no such property of a function".to_owned()),
+        None => Ok(()),
+    }
 }
 
 /// The API's settings, and its authorizers into `template`.

@@ -148,6 +148,45 @@ fn what_is_wrong_is_named_with_its_place() {
             "Queue.Properties.RedrivePolicy",
             "ARN",
         ),
+        (
+            "Resource: !GetAtt Queue.Arn",
+            "Resource: !GetAtt Queues.Arn",
+            "EchoFunction.Properties.Policies[0].Statement[0].Resource",
+            "no resource Queues",
+        ),
+        (
+            "LOG_LEVEL: !Ref LogLevel",
+            "LOG_LEVEL: !Ref LogLevl",
+            "Globals.Function.Environment.Variables.LOG_LEVEL",
+            "!Ref LogLevl: there is no parameter or resource",
+        ),
+        (
+            "{{resolve:secretsmanager:local/database:SecretString:url}}",
+            "${Secrett}",
+            "",
+            "a text that no !Sub reads refers to nothing",
+        ),
+        (
+            "DATABASE_URL: \"{{resolve:secretsmanager:local/database:SecretString:url}}\"",
+            "DATABASE_URL: !Sub \"{{resolve:secretsmanager:${Secrett}:SecretString:url}}\"",
+            "EchoFunction.Properties.Environment.Variables.DATABASE_URL",
+            "!Sub Secrett: there is no parameter or resource",
+        ),
+        ("!If [HasPeer,", "!If [HasPeers,", "PEER_API_URL", "there is no condition HasPeers"),
+        (
+            "  WorkFunction:\n",
+            "  WorkFunction:\n    DependsOn: Nothing\n",
+            "WorkFunction.DependsOn",
+            "Nothing",
+        ),
+        (
+            "      MemorySize: 256",
+            "      MemorySise: 256",
+            "EchoFunction.Properties.MemorySise",
+            "no such property",
+        ),
+        ("Runtime: provided.al2023", "Runtime: python3.13", "Function.Properties.Runtime", "provided.al2023"),
+        ("      MemorySize: 256", "      Handler: main", "EchoFunction.Properties.Handler", "bootstrap"),
         ("Parameters:", "Parameters: [", "template", ""),
     ];
     for (right, wrong, place, reason) in cases {

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use local::postgres::Postgres;
 use local::sqs::Sqs;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::client::{exchange, request};
 use crate::stack::eventually;
 
 /// A port of the loopback interface before whatever is behind it.
@@ -120,6 +122,18 @@ impl Queues {
     /// Makes it reachable again.
     pub async fn come_back(&mut self) {
         self.door.open(self.server).await;
+    }
+
+    /// Makes it reachable again as a server that kept these queues in its memory would be.
+    pub async fn come_back_empty(&mut self, lost: impl Iterator<Item = &String>) {
+        for url in lost {
+            let request = request("POST", &format!("http://{}/", self.server))
+                .header("x-amz-target", "AmazonSQS.DeleteQueue")
+                .header("content-type", "application/x-amz-json-1.0")
+                .body(json!({ "QueueUrl": url }).to_string());
+            assert_eq!(exchange(request).await.status, 200, "{url}");
+        }
+        self.come_back().await;
     }
 
     /// Makes it silent, or lets it speak again and hear what it was told.

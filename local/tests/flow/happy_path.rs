@@ -39,6 +39,20 @@ pub async fn walk(stack: &Stack) {
     stack.queues_are_empty().await;
 }
 
+impl Stack {
+    /// Waits until a function's log has this message under this request.
+    async fn logs(&self, function: &str, message: &str, request_id: &str) {
+        eventually(&format!("{function} logs {message:?}"), async || {
+            let lines = self.log(function);
+            lines
+                .iter()
+                .any(|line| line["message"] == message && line["request_id"] == request_id)
+                .then_some(())
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_stored_and_answered_and_the_answer_arrives_once_with_its_ticks() {
     walk(&Setup::as_deployed().start().await).await;
@@ -54,11 +68,10 @@ async fn a_webhooks_request_id_is_found_in_its_row_and_in_the_logs_of_both_funct
     let sql = stack.sql().await;
     let count = "select count(*) from sms_messages where twilio_sid = $1 and request_id = $2";
     sql.reaches(count, &[&sid, &request_id], 1).await;
-    eventually("record-inbound logs it", async || {
-        let lines = stack.log("record-inbound");
-        lines.iter().any(|line| line["request_id"] == request_id.as_str()).then_some(())
-    })
-    .await;
+    for (function, message) in [("inbound-sms", "answered"), ("record-inbound", "stored an inbound message")]
+    {
+        stack.logs(function, message, &request_id).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,9 +87,9 @@ async fn a_sends_request_id_is_the_same_in_the_answer_the_row_and_the_log_of_the
     let row = stack.sql().await;
     let row = row.row("select request_id from sms_messages where id::text = $1", &[&id]).await;
     assert_eq!(row.get::<_, &str>(0), request_id);
-    let lines = stack.log("send-outbound");
-    let line = lines.iter().find(|line| line["message_id"] == id.as_str()).expect("a line about the message");
-    assert_eq!(line["request_id"], request_id.as_str());
+    for (function, message) in [("send-sms", "answered"), ("send-outbound", "Twilio took the message")] {
+        stack.logs(function, message, &request_id).await;
+    }
     assert_eq!(stack.ledger(&handset).await.len(), 1);
     for function in
         ["inbound-sms", "record-inbound", "send-sms", "send-outbound", "delivery-status", "record-status"]

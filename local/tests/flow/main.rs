@@ -10,6 +10,7 @@ mod chaos;
 mod client;
 mod create_faults;
 mod database_lost;
+mod database_tls;
 mod door;
 mod duplicates;
 mod foreign_sqs;

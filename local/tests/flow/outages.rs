@@ -69,6 +69,24 @@ async fn what_a_silent_sqs_takes_after_all_is_stored_once_beside_its_copy_in_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_without_its_queues_gets_them_again() {
+    let mut queues = Queues::start().await;
+    let stack = Setup::impatient().with("AWS_ENDPOINT_URL_SQS", &queues.url()).start().await;
+    let (handset, recipient) = (fresh_handset(), fresh_handset());
+    queues.go_down().await;
+    texts_are_accepted(&stack, &handset, 3).await;
+    let id = stack.send(&recipient, "Sent while the queues are lost").await;
+    queues.come_back_empty(stack.info.queues.values()).await;
+    stack.conversation_where(&handset, |page| page["total"] == 3).await;
+    stack.reaches(&id, "delivered").await;
+    texts_are_accepted(&stack, &handset, 1).await;
+    stack.conversation_where(&handset, |page| page["total"] == 4).await;
+    stack.queues_are_empty().await;
+    assert_eq!(stack.queued().await.len(), 0);
+    assert_eq!(stack.ledger(&recipient).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_postgres_delays_nobody_for_long() {
     let database = Database::start().await;
     let stack = Setup::impatient()
@@ -143,6 +161,9 @@ async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once(
     let sends = "select count(*) from sms_messages where direction = 'outbound'";
     assert_eq!(sql.count(sends, &[]).await, 0);
     assert_eq!(stack.ledger(&recipient).await.len(), 0);
+    // The gateway still has it that this key could not be verified.
+    let answer = exchange(stack.call_with(&unseen, "POST", "/sms/send").json(&body)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use local::stack::StackInfo;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::{exchange, fresh_handset, fresh_sid};
 use crate::stack::{Setup, eventually};
@@ -63,4 +65,44 @@ async fn ctrl_c_and_a_kill_leave_nothing_behind_and_lose_nothing() {
     let stack = stack.start_again().await;
     assert_eq!(exchange(stack.call("GET", &format!("/messages/{id}"))).await.status, 200);
     stack.queues_hold(&[("InboundDeadLetterQueue", 1)]).await;
+}
+
+/// Whether the cluster is being set up: its folder has a name of its own until it is whole.
+fn is_set_up(postgres: &Path) -> bool {
+    let mut folders = std::fs::read_dir(postgres).into_iter().flatten().flatten();
+    folders.any(|folder| folder.file_name() != "data" && folder.path().join("PG_VERSION").exists())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_interrupted_leaves_nothing_that_the_next_one_stumbles_over() {
+    let mut stack = Setup::impatient().start().await;
+    stack.signal(Signal::INT).await;
+    let cleaned = stack.command(&["clean-data"]);
+    assert!(cleaned.status.success(), "{cleaned:?}");
+    let postgres = stack.folder().join("target/local/postgres");
+    let steps: [(&str, &dyn Fn() -> bool); 5] = [
+        ("initdb has begun", &|| is_set_up(&postgres)),
+        ("initdb has begun once more", &|| is_set_up(&postgres)),
+        ("the server has begun", &|| postgres.join("data/postmaster.pid").exists()),
+        ("the server has begun once more", &|| postgres.join("data/postmaster.pid").exists()),
+        ("the schema is being made", &|| stack.folder().join("target/local/logs/migrate.log").exists()),
+    ];
+    for (step, is_there) in steps {
+        let mut start = Command::new(stack.folder().join("local"));
+        start.arg("run").current_dir(stack.folder()).stdout(Stdio::null()).stderr(Stdio::piped());
+        start.envs(["SMS_PORT", "SMS_TWILIO_PORT", "SMS_MONITOR_PORT"].map(|port| (port, "0")));
+        let mut start = start.env("SMS_QUIET", "1").spawn().unwrap();
+        eventually(step, async || (is_there() || start.try_wait().unwrap().is_some()).then_some(())).await;
+        let pid = Pid::from_raw(i32::try_from(start.id()).unwrap()).unwrap();
+        // Not SIGINT, which is ignored from the start on where the tests run in a shell's background.
+        let _ = kill_process(pid, Signal::TERM);
+        let ended = start.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr);
+        // Before it listens for signals, it ends by this one.
+        let is_clean = ended.status.success() || ended.status.signal() == Some(Signal::TERM.as_raw());
+        assert!(is_clean, "interrupted when {step}, it ended with {}: {told}", ended.status);
+    }
+    let stack = stack.start_again().await;
+    let id = stack.send(&fresh_handset(), "After all of that").await;
+    stack.reaches(&id, "delivered").await;
 }

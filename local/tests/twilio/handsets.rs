@@ -167,6 +167,10 @@ async fn the_page_is_whole_and_its_events_live() {
     let page = world.client.get(world.simulator.url()).send().await.unwrap();
     assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
     let html = page.text().await.unwrap();
+    assert!(
+        html.contains(r#"DEFAULT_PHONE = "+12025550123""#),
+        "the handset that README and `make run` text from"
+    );
     assert!(!html.contains("innerHTML") && !html.contains("src=\"") && !html.contains("https://"));
     let mut events =
         world.client.get(format!("{}/simulator/events", world.simulator.url())).send().await.unwrap();

@@ -109,11 +109,16 @@ fn yes_opts_in_again_on_a_local_number_only() {
 }
 
 #[test]
-fn only_what_twilio_acts_on_needs_no_confirmation_of_ours() {
-    for (body, answered) in
-        [("stop", true), ("yes", true), ("baja", false), ("please stop texting me", false)]
-    {
-        assert_eq!(classify(body).unwrap().is_answered_by_twilio(), answered, "{body:?}");
+fn what_everybody_is_told_to_write_is_a_command() {
+    for (body, is_a_command) in [
+        ("Stop.", true),
+        ("HELP", true),
+        ("unstop", true),
+        ("yes", false),
+        ("baja", false),
+        ("please stop texting me", false),
+    ] {
+        assert_eq!(classify(body).unwrap().is_a_command(), is_a_command, "{body:?}");
     }
 }
 

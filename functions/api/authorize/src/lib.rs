@@ -4,8 +4,8 @@
 //! A text that can't be a key is refused without asking Postgres.
 //!
 //! When Postgres can't be asked, a key that this process has found good before stays good, and any other is handed on as
-//! unverified: the function behind the route answers 503, where a failed authorizer would make the gateway say 500.
-//! Nobody gets in by that, since every function that asks for a scope needs Postgres too.
+//! unverified: the function behind the route looks for itself (`caller`), and answers 503 while it can't either, where a
+//! failed authorizer would make the gateway say 500. The gateway may remember this for its minute; nobody waits for that.
 //!
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
@@ -94,9 +94,7 @@ impl Question {
     /// Returns the key, if the header holds something that may be one.
     fn key(&self) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
-        let (scheme, key) = value.trim().split_once(' ')?;
-        let key = key.trim_start();
-        (scheme.eq_ignore_ascii_case("bearer") && api_keys::is_well_formed(key)).then_some(key)
+        api_keys::in_header(value)
     }
 }
 

@@ -83,7 +83,7 @@ pub struct CanceledMessage {
     security(("api_key" = ["messages:send"])),
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
-    request.authorize(Scope::MessagesSend)?;
+    caller::authorize(&app.db, request, Scope::MessagesSend).await?;
     let id = request.path_parameter("id")?;
     let id: Uuid = id.parse().map_err(|_| ValidationError::field("id", "is not a UUID"))?;
     match sends::cancel(&app.db, id).await? {

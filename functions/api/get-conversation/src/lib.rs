@@ -241,7 +241,7 @@ impl ConversationPage {
     security(("api_key" = ["conversations:read"])),
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
-    request.authorize(Scope::ConversationsRead)?;
+    caller::authorize(&app.db, request, Scope::ConversationsRead).await?;
     let page = Page::from_query(request.query())?;
     let variants = app.plan.lookup_variants(&request.phone_number()?);
     let read = i64::from(page.limit) + 1;

@@ -212,7 +212,7 @@ impl MessageDetails {
     security(("api_key" = ["messages:read"])),
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
-    request.authorize(Scope::MessagesRead)?;
+    caller::authorize(&app.db, request, Scope::MessagesRead).await?;
     let id = request.path_parameter("id")?;
     let id: Uuid = id.parse().map_err(|_| ValidationError::field("id", "is not a UUID"))?;
     let message = messages::find(&app.db, id).await?.ok_or(ApiError::NotFound("the message"))?;

@@ -118,28 +118,32 @@ pub struct SendAccepted {
     security(("api_key" = ["messages:send"])),
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
-    let principal = request.authorize(Scope::MessagesSend)?;
-    let mut fields = Fields::from_slice(request.payload()?)?;
-    let wanted = SendRequest::take(&mut fields);
-    let mut problems = fields.finish();
-    let key = request::idempotency_key(request, &mut problems);
-    let asked = Asked { wanted, key, principal, request };
     let budget = app.config.database_budget;
-    let stored = tokio::time::timeout(budget, asked.store(app, problems)).await;
-    let stored =
-        stored.map_err(|_| DbError::TimedOut { operation: "store a message to send", after: budget })?;
-    let (answer, due_in) = stored?;
+    let accepted = tokio::time::timeout(budget, accept(app, request)).await;
+    let accepted =
+        accepted.map_err(|_| DbError::TimedOut { operation: "store a message to send", after: budget })?;
+    let (answer, due_in) = accepted?;
     if let Some(delay) = due_in {
         app.enqueue(answer.id, request.request_id(), delay).await;
     }
     Reply::json(202, &answer)
 }
 
+/// Does all that needs Postgres, for [`Asked::store`]'s outcome.
+async fn accept(app: &App, request: &Request) -> Result<(SendAccepted, Option<Duration>), ApiError> {
+    let principal = caller::authorize(&app.db, request, Scope::MessagesSend).await?;
+    let mut fields = Fields::from_slice(request.payload()?)?;
+    let wanted = SendRequest::take(&mut fields);
+    let mut problems = fields.finish();
+    let key = request::idempotency_key(request, &mut problems);
+    Asked { wanted, key, principal, request }.store(app, problems).await
+}
+
 /// A request that could be read.
 struct Asked<'a> {
     wanted: SendRequest,
     key: Option<String>,
-    principal: &'a Principal,
+    principal: Principal,
     request: &'a Request,
 }
 

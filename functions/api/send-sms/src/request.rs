@@ -16,7 +16,7 @@ const MAX_KEY: usize = 255;
 /// A message to be sent: `to`, and a `body` or `media_urls` or both.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"to": "(203) 555-0123", "body": "Your rent is due on the 1st."}))]
+#[schema(example = json!({"to": "(202) 555-0123", "body": "Your rent is due on the 1st."}))]
 pub struct SendRequest {
     /// The recipient, in any spelling; without a country code it is read as a number of the default region.
     pub to: String,

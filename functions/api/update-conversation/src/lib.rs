@@ -163,7 +163,7 @@ impl From<Conversation> for ChangedConversation {
     security(("api_key" = ["conversations:write"])),
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
-    request.authorize(Scope::ConversationsWrite)?;
+    caller::authorize(&app.db, request, Scope::ConversationsWrite).await?;
     let number = request.phone_number()?;
     let changes = request::changes(request.payload()?)?;
     let variants = app.plan.lookup_variants(&number);

@@ -19,9 +19,11 @@ use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing};
 
 /// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`] and
-/// [`AutoReplies`] read, and `OUTBOUND_QUEUE_URL`.
+/// [`AutoReplies`] read, `OUTBOUND_QUEUE_URL`, and `TWILIO_ACCOUNT_SID`, to which a message belongs that names no account:
+/// its webhook was signed with our token all the same, and what it says, STOP above all, must be found where the API looks.
 #[derive(Debug, Clone)]
 pub struct Config {
+    account_sid: String,
     database: DatabaseConfig,
     publisher: PublisherConfig,
     outbound_queue_url: String,
@@ -31,12 +33,14 @@ pub struct Config {
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
+        let account_sid = env.text("TWILIO_ACCOUNT_SID");
         let database = DatabaseConfig::from_env(env);
         let publisher = PublisherConfig::from_env(env);
         let outbound_queue_url = env.url("OUTBOUND_QUEUE_URL");
         let identify = IdentifyQueue::from_env(env);
         let auto_replies = AutoReplies::from_env(env);
         Some(Self {
+            account_sid: account_sid?,
             database: database?,
             publisher: publisher?,
             outbound_queue_url: outbound_queue_url?.into(),
@@ -49,6 +53,7 @@ impl Configuration for Config {
 /// What is built once and borrowed by every batch.
 #[derive(Debug)]
 pub struct App {
+    account_sid: String,
     db: Db,
     publisher: Publisher,
     outbound_queue_url: String,
@@ -66,6 +71,7 @@ impl App {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
         Ok(Self {
+            account_sid: config.account_sid,
             db,
             publisher: Publisher::new(config.publisher),
             outbound_queue_url: config.outbound_queue_url,
@@ -79,7 +85,7 @@ impl App {
 pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<WebhookMessage> {
     let mut readable = Vec::with_capacity(batch.records.len());
     for record in std::mem::take(&mut batch.records) {
-        match read(&record) {
+        match read(app, &record) {
             Ok(message) => readable.push(Kept::new(record, message)),
             Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
         }
@@ -177,11 +183,12 @@ fn report(stored: &[StoredInbound], of: &[NewInbound]) {
     }
 }
 
-fn read(record: &Record<WebhookMessage>) -> Result<NewInbound, MessageSidMissing> {
+fn read(app: &App, record: &Record<WebhookMessage>) -> Result<NewInbound, MessageSidMissing> {
     let WebhookMessage::V1(webhook) = &record.message;
     // The webhook refused what it could not read; leniency here can only mean another version's way of writing.
     let form = Form::from_urlencoded_lossy(webhook.form.as_bytes());
-    let sms = InboundSms::read(&form)?;
+    let mut sms = InboundSms::read(&form)?;
+    sms.account_sid.get_or_insert_with(|| app.account_sid.clone());
     let raw = form.to_jsonb();
     Ok(new_inbound(sms, raw.value, raw.nul_removed, &record.request_id, webhook.received_at))
 }

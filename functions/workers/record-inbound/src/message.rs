@@ -9,6 +9,10 @@ use common::twilio::{InboundSms, OptOutType};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+/// How sure a language is at most that somebody was told to use: STOP and HELP are English, their writers need not be. It is
+/// weak evidence, which changes nothing where there is better.
+const COMMAND_CONFIDENCE: f32 = 0.6;
+
 /// Makes a message to be stored of what Twilio says of it: its conversation's number, its language, and whether it is a
 /// wish to opt out or in. `raw` is all that Twilio said.
 #[must_use]
@@ -19,8 +23,12 @@ pub fn new_inbound(
     request_id: &str,
     received_at: Timestamp,
 ) -> NewInbound {
+    let keyword = keywords::classify(&sms.body);
     let detected = language::detect(&sms.body);
-    let opt_out = opt_out_change(&sms);
+    let is_a_command = keyword.as_ref().is_some_and(Keyword::is_a_command);
+    let confidence =
+        if is_a_command { detected.confidence.min(COMMAND_CONFIDENCE) } else { detected.confidence };
+    let opt_out = opt_out_change(&sms, keyword);
     let media = sms.media.iter().map(|media| json!({"url": media.url, "content_type": media.content_type}));
     NewInbound {
         id: clock::new_id(),
@@ -37,7 +45,7 @@ pub fn new_inbound(
         nul_removed,
         language: detected.language.as_str(),
         // Hundredths, written as such: 0.99 rather than the nearest f32.
-        language_confidence: (f64::from(detected.confidence) * 100.0).round() / 100.0,
+        language_confidence: (f64::from(confidence) * 100.0).round() / 100.0,
         opt_out,
         request_id: request_id.to_owned(),
         received_at,
@@ -45,7 +53,7 @@ pub fn new_inbound(
 }
 
 /// Reads a wish to opt out or in: Twilio's own word for it first, then the text.
-fn opt_out_change(sms: &InboundSms) -> Option<OptOutChange> {
+fn opt_out_change(sms: &InboundSms, keyword: Option<Keyword>) -> Option<OptOutChange> {
     let change =
         |action, source, words: &str| Some(OptOutChange { action, source, words: Some(words.to_owned()) });
     match sms.opt_out_type {
@@ -54,9 +62,8 @@ fn opt_out_change(sms: &InboundSms) -> Option<OptOutChange> {
         Some(OptOutType::Help) => return None,
         None => {}
     }
-    let keyword = keywords::classify(&sms.body)?;
-    let keyword = if keywords::is_toll_free(&sms.to) { keyword.on_toll_free()? } else { keyword };
-    match keyword {
+    let on_toll_free = keywords::is_toll_free(&sms.to);
+    match if on_toll_free { keyword?.on_toll_free()? } else { keyword? } {
         Keyword::Stop { words, kind: StopKind::Word } => change("opt_out", "keyword", &words),
         Keyword::Stop { words, kind: StopKind::FreeText } => change("opt_out", "free_text", &words),
         Keyword::Start { word } => change("opt_in", "keyword", word),

@@ -1,8 +1,10 @@
 //! The built binary, through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+use common::clock;
+use common::db::api_keys::{self, ApiKey};
 use serde_json::{Value, json};
-use testing::{ApiRequest, Database, Function, body, refusal};
+use testing::{ApiRequest, Database, Function, body, eventually, refusal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_get-message");
 const ID: &str = "01900000-0000-7000-8000-0000000000aa";
@@ -72,6 +74,25 @@ async fn a_message_is_shown_with_its_attempts_and_its_way_in_order() {
 }
 
 #[tokio::test]
+async fn each_answer_is_logged_under_the_callers_request_id() {
+    let (mut function, _database) = world().await;
+    let unknown = "01900000-0000-7000-8000-0000000000ab";
+    for (id, request_id, line) in [
+        (ID, "job-1", json!({"message": "answered", "status": 200})),
+        (unknown, "job-2", json!({"message": "refused", "code": "sms.not_found"})),
+    ] {
+        function.call(get(id).header("x-request-id", request_id).event()).await;
+        let logged = eventually("a line under the request's id", async || {
+            function.log().await.into_iter().find(|logged| logged["request_id"] == request_id)
+        })
+        .await;
+        for (key, value) in line.as_object().unwrap() {
+            assert_eq!(&logged[key], value, "{logged}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_has_not_ended_shows_what_it_waits_for_and_the_latest_id_that_twilio_gave_it() {
     let (mut function, database) = world().await;
     let (due, since) = ("2026-11-01T14:00:00Z", "2026-11-02T12:00:00Z");
@@ -116,6 +137,39 @@ async fn the_key_needs_its_scope() {
     let (mut function, _database) = world().await;
     let reply = function.call(get(ID).scopes("messages:send conversations:read").event()).await;
     assert_eq!(refusal(&reply), "403 sms.forbidden");
+}
+
+/// Stores a key that may read messages, and returns it.
+async fn key(database: &Database) -> String {
+    let (secret, id) = (api_keys::generate(), clock::new_id());
+    let key = ApiKey {
+        id,
+        name: "a workflow".to_owned(),
+        scopes: "messages:read".to_owned(),
+        expires_at: None,
+        revoked_at: None,
+        created_at: clock::now(),
+    };
+    api_keys::create(&database.db(), &key, &api_keys::hash(&secret)).await.unwrap();
+    secret
+}
+
+#[tokio::test]
+async fn a_key_that_the_authorizer_could_not_look_up_is_looked_up() {
+    let (mut function, database) = world().await;
+    let good = key(&database).await;
+    assert_eq!(function.call(get(ID).unverified(&good).event()).await["statusCode"], 200);
+    for other in [&api_keys::generate(), "x", ""] {
+        let reply = function.call(get(ID).unverified(other).event()).await;
+        assert_eq!(refusal(&reply), "401 sms.unauthorized", "{other}");
+    }
+    let restrict = "update api_keys set scopes = 'messages:send'";
+    database.client.batch_execute(restrict).await.unwrap();
+    assert_eq!(refusal(&function.call(get(ID).unverified(&good).event()).await), "403 sms.forbidden");
+    database.client.batch_execute("update api_keys set revoked_at = now()").await.unwrap();
+    assert_eq!(refusal(&function.call(get(ID).unverified(&good).event()).await), "401 sms.unauthorized");
+    let mut function = Function::start(BINARY, &[("DATABASE_URL", "postgres://u@127.0.0.1:1/x")]).await;
+    assert_eq!(refusal(&function.call(get(ID).unverified(&good).event()).await), "503 sms.unavailable");
 }
 
 #[tokio::test]

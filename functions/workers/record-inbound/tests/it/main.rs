@@ -14,6 +14,7 @@ fn batch(forms: &[&str]) -> Value {
 async fn start(database: &Database, sqs: &Sqs, extra: &[(&str, &str)]) -> Function {
     let (url, queue) = (database.url(), sqs.queue("outbound"));
     let mut variables = vec![
+        ("TWILIO_ACCOUNT_SID", "AC1"),
         ("DATABASE_URL", url.as_str()),
         ("OUTBOUND_QUEUE_URL", &queue),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
@@ -33,6 +34,21 @@ async fn the_recorded_event_is_stored_whole() {
         "Hola, no hay agua caliente|WATERBURY|req-42"
     );
     assert_eq!(database.scalar("select language from sms_messages").await, "es");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_names_no_account_belongs_to_ours() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let forms = [
+        "MessageSid=SM1&From=%2B18605550101&Body=one",
+        "MessageSid=SM2&From=%2B18605550101&Body=STOP&AccountSid=",
+        "MessageSid=SM3&From=%2B18605550101&Body=one&AccountSid=AC2",
+    ];
+    assert!(failed(&function.call(batch(&forms)).await).is_empty());
+    let accounts = "select string_agg(account_sid || ':' || message_count || ':' || (opted_out_at is not null), ' ' \
+                    order by account_sid) from sms_conversations";
+    assert_eq!(database.scalar(accounts).await, "AC1:2:true AC2:1:false");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +165,24 @@ async fn an_automatic_reply_is_in_the_conversations_language_when_the_text_has_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_writes_in_spanish_and_asks_for_help_as_they_are_told_to_is_not_taken_for_english() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let texts = [("AUTO_REPLY_EN", "We are closed."), ("AUTO_REPLY_ES", "Estamos cerrados.")];
+    let mut function = start(&database, &sqs, &texts).await;
+    for (sid, body) in [("SM1", "Hola+buenas+tardes+mi+calentador+no+sirve"), ("SM2", "HELP")] {
+        database.client.batch_execute("update sms_conversations set auto_replied_at = null").await.unwrap();
+        let event = batch(&[&format!("MessageSid={sid}&From=%2B18605550101&To=%2B15005550006&Body={body}")]);
+        assert!(failed(&function.call(event).await).is_empty());
+    }
+    let replies = "select string_agg(message_content, ' ') from sms_messages where direction = 'outbound'";
+    assert_eq!(database.scalar(replies).await, "Estamos cerrados. Estamos cerrados.");
+    let held = "select language_detected || ' ' || language_strength from sms_conversations";
+    assert_eq!(database.scalar(held).await, "es 3");
+    let help = "select language || ' ' || language_confidence from sms_messages where twilio_sid = 'SM2'";
+    assert_eq!(database.scalar(help).await, "en 0.6");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_that_sqs_does_not_take_waits_for_the_sweep() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;
@@ -238,6 +272,7 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
     for name in [
         "DATABASE_URL is not usable",
         "SQS_SEND_BUDGET_MS is not usable",
+        "TWILIO_ACCOUNT_SID is missing",
         "OUTBOUND_QUEUE_URL is missing",
         "IDENTIFY_QUEUE_URL is missing",
     ] {

@@ -1,0 +1,84 @@
+//! Postgres over TLS, with a certificate that it has signed itself, as a server on one machine has it.
+
+use common::config::Env;
+use common::db::{DatabaseConfig, Db};
+use common::error::chain;
+use tempfile::NamedTempFile;
+
+use crate::client::{Sql, fresh_handset};
+use crate::door::Database;
+use crate::stack::{Setup, eventually};
+
+/// The certificate of a server that answers here, and its key.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// Starts a server that speaks TLS, and returns it with its certificate.
+async fn server() -> (Database, String) {
+    let database = Database::start().await;
+    let (certificate, key) = certificate();
+    let sql = Sql::connect(&database.url()).await;
+    for (file, pem) in [("server.crt", &certificate), ("server.key", &key)] {
+        // Its files must be its user's own: it writes them itself, into the folder that it runs in.
+        let write = format!(
+            "copy (select unnest(string_to_array('{pem}', E'\\n'))) to program 'umask 077 && cat > {file}'"
+        );
+        sql.client.batch_execute(&write).await.unwrap();
+    }
+    sql.client.batch_execute("alter system set ssl = on").await.unwrap();
+    sql.client.batch_execute("select pg_reload_conf()").await.unwrap();
+    let url = with_mode(&database, "require");
+    eventually("the server speaks TLS", async || outcome(&DatabaseConfig::for_url(&url)).await.ok()).await;
+    (database, certificate)
+}
+
+fn with_mode(database: &Database, mode: &str) -> String {
+    database.url().replace("sslmode=disable", &format!("sslmode={mode}"))
+}
+
+/// What comes of asking the server anything.
+async fn outcome(config: &DatabaseConfig) -> Result<(), String> {
+    let db = Db::new(config).map_err(|error| chain(&error))?;
+    db.ping().await.map_err(|error| chain(&error))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_service_works_over_tls() {
+    let (database, _) = server().await;
+    let stack = Setup::as_deployed().with("DATABASE_URL", &with_mode(&database, "require")).start().await;
+    let handset = fresh_handset();
+    stack.text(&handset, "The heating is off").await;
+    stack.conversation_where(&handset, |page| page["total"] == 1).await;
+    let id = stack.send(&handset, "We are on our way").await;
+    stack.reaches(&id, "delivered").await;
+    let sql = Sql::connect(&database.url()).await;
+    let ours = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid) \
+                where application_name = 'sms-foundation' and ssl = $1";
+    assert!(sql.count(ours, &[&true]).await > 0);
+    assert_eq!(sql.count(ours, &[&false]).await, 0, "all of the functions' connections are protected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_verified_by_the_roots_that_the_url_or_the_environment_names() {
+    let (database, certificate) = server().await;
+    let (own, other) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
+    std::fs::write(own.path(), &certificate).unwrap();
+    std::fs::write(other.path(), self::certificate().0).unwrap();
+    let url = with_mode(&database, "verify-full");
+    let with_root = |file: &NamedTempFile| format!("{url}&sslrootcert={}", file.path().display());
+
+    assert_eq!(outcome(&DatabaseConfig::for_url(&with_root(&own))).await, Ok(()));
+    for unverified in [&url, &with_root(&other)] {
+        let refused = outcome(&DatabaseConfig::for_url(unverified)).await.unwrap_err();
+        assert!(refused.contains("invalid peer certificate"), "{refused}");
+    }
+    let lookup = |name: &str| match name {
+        "DATABASE_URL" => Some(url.clone()),
+        "DATABASE_CA_PEM" => Some(certificate.clone()),
+        _ => None,
+    };
+    let config = DatabaseConfig::from_env(&mut Env::new(&lookup)).unwrap();
+    assert_eq!(outcome(&config).await, Ok(()));
+}
