@@ -95,8 +95,13 @@ fn first_event((room, name): &(String, String), round: u64) -> Vec<u8> {
             let id = common::clock::new_id().to_string();
             traffic::api("GET", &format!("/messages/{id}"), &json!({"id": id}), "", None)
         }
+        (_, "cancel-message") => {
+            let id = common::clock::new_id().to_string();
+            traffic::api("POST", &format!("/messages/{id}/cancel"), &json!({"id": id}), "", None)
+        }
         ("api", name) => traffic::api("GET", &format!("/{name}"), &json!({}), "", None),
         (_, "manage-keys") => json!({"action": "list"}).to_string().into_bytes(),
+        (_, "manage-sends") => json!({"action": "list", "status": "failed"}).to_string().into_bytes(),
         _ => b"{}".to_vec(),
     }
 }

@@ -1,4 +1,4 @@
-//! A Twilio that takes every message at once and remembers how many.
+//! A Twilio that takes every message at once and remembers how many, but lists none.
 
 use crate::http::{self, Answer};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,7 +20,11 @@ impl Twilio {
     pub fn start() -> Self {
         let taken = Arc::new(AtomicU64::new(0));
         let counting = Arc::clone(&taken);
-        let address = http::serve(move |_| {
+        let address = http::serve(move |request| {
+            if request.line.starts_with("GET ") {
+                let body = br#"{"messages":[],"next_page_uri":null}"#.to_vec();
+                return Some(Answer { status: "200 OK", headers: String::new(), body });
+            }
             let number = counting.fetch_add(1, Ordering::Relaxed);
             // Unlike any other server's, as the SIDs of several measurements meet in one database.
             let sid = format!("SM{number:032x}");
