@@ -21,8 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0011_cost_of_a_send", include_str!("../../../migrations/0011_cost_of_a_send.sql")),
     ("0012_conversation_settings", include_str!("../../../migrations/0012_conversation_settings.sql")),
     ("0013_settled_tenants", include_str!("../../../migrations/0013_settled_tenants.sql")),
-    ("0015_drop_store_inbound", include_str!("../../../migrations/0015_drop_store_inbound.sql")),
-    ("0016_pace_of_fast_senders", include_str!("../../../migrations/0016_pace_of_fast_senders.sql")),
+    ("0014_drop_store_inbound", include_str!("../../../migrations/0014_drop_store_inbound.sql")),
 ];
 
 /// The advisory lock under which migrations run: any number does, as long as it is always the same.

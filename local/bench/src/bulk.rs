@@ -89,12 +89,12 @@ impl Stack {
         let message = json!({ "to": to, "body": body, "priority": priority });
         let key = self.info.api_key.as_ref().unwrap();
         let url = format!("{}/sms/send", self.info.api_url);
-        let mut answer = self.client.post(&url).bearer_auth(key).json(&message).send().await.unwrap();
-        // The gateway takes so many a second.
-        while answer.status() == 429 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            answer = self.client.post(&url).bearer_auth(key).json(&message).send().await.unwrap();
-        }
+        // The gateway takes so many a second, and refuses the rest.
+        let answer = loop_until("the gateway has room", async || {
+            let post = self.client.post(&url).bearer_auth(key).json(&message);
+            Some(post.send().await.unwrap()).filter(|answer| answer.status() != 429)
+        })
+        .await;
         assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
     }
 
