@@ -43,6 +43,17 @@ const row = (name, needed, schema, text) =>
       make("div", { class: "type" }, [typeOf(schema), limits(schema)].filter(Boolean).join("; "))),
     make("div", {}, ...prose(text)));
 
+// A schema with what it is composed of.
+const whole = (api, schema) => {
+  if (!schema.allOf) return schema;
+  const parts = schema.allOf.map((part) => whole(api, api.components.schemas[nameOf(part)] ?? part));
+  return {
+    ...schema,
+    properties: Object.assign({}, ...parts.map((part) => part.properties), schema.properties),
+    required: parts.flatMap((part) => part.required ?? []).concat(schema.required ?? []),
+  };
+};
+
 const properties = (schema) => {
   const needed = new Set(schema.required ?? []);
   return Object.entries(schema.properties ?? {}).map(([name, property]) =>
@@ -148,7 +159,7 @@ const render = (api) => {
     ...operations.filter((operation) => operation.tags?.includes(tag.name)).map((operation) => card(api, operation)),
   ]));
   document.getElementById("schemas").replaceChildren(make("h2", {}, "schemas"),
-    ...Object.entries(api.components.schemas).map(([name, schema]) =>
+    ...Object.entries(api.components.schemas).map(([name, schema]) => [name, whole(api, schema)]).map(([name, schema]) =>
       make("details", { id: name }, make("summary", {}, make("code", {}, name)),
         make("div", {}, ...prose(schema.description), ...(schema.properties ? properties(schema) : [make("p", {}, typeOf(schema))])))));
   addEventListener("hashchange", reveal);
