@@ -28,7 +28,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Begins the name of a cluster's folder while it is set up.
 const UNFINISHED: &str = "data-";
 /// What a server says of another one in its folder: one of an interrupted start, which is on its way out.
-const LEAVING: [&str; 2] = ["\"postmaster.pid\" already exists", "pre-existing shared memory block"];
+const LEAVING: [&str; 3] =
+    ["\"postmaster.pid\" already exists", "\"postmaster.pid\" is empty", "pre-existing shared memory block"];
 /// How long it is given before the next try.
 const LEAVING_PAUSE: Duration = Duration::from_millis(200);
 /// Commit times are kept: whoever looks for what was true when a message went out finds it there.
@@ -143,6 +144,7 @@ impl Postgres {
                     if begun.elapsed() < STOP_TIMEOUT && LEAVING.iter().any(|sign| output.contains(sign)) =>
                 {
                     tokio::time::sleep(LEAVING_PAUSE).await;
+                    remove_empty_lock(&cluster.data);
                 }
                 outcome => return outcome,
             }
@@ -422,6 +424,15 @@ async fn stop_stale(data: &Path) {
     let begun = Instant::now();
     while begun.elapsed() < STOP_TIMEOUT && rustix::process::kill_process(pid, Signal::INT).is_ok() {
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Removes the pid file of a server that was killed before it wrote its number there: Postgres takes it for one that is
+/// just starting, for ever. One that is writes the number at once.
+fn remove_empty_lock(data: &Path) {
+    let lock = data.join("postmaster.pid");
+    if std::fs::metadata(&lock).is_ok_and(|lock| lock.len() == 0) {
+        let _ = std::fs::remove_file(lock);
     }
 }
 
