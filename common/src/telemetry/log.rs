@@ -55,7 +55,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut line = Line::default();
+        let mut line = Line::new();
         line.put("timestamp", &crate::clock::now());
         line.put("level", event.metadata().level().as_str());
         line.put("service", self.service);
@@ -79,13 +79,17 @@ where
 
 /// A line as it is written, from the inside out: of two values with one name the first one put is kept, so an event's
 /// own field hides that of a span around it.
-#[derive(Default)]
 struct Line {
     text: Vec<u8>,
     names: Vec<&'static str>,
 }
 
 impl Line {
+    /// Makes room for what most lines hold.
+    fn new() -> Self {
+        Self { text: Vec::with_capacity(512), names: Vec::with_capacity(16) }
+    }
+
     fn put(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
         if self.names.contains(&name) {
             return;
