@@ -3,6 +3,7 @@
 use common::clock;
 use common::config::Env;
 use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
+use common::domain::renewal::Renewals;
 use common::twilio::{Retry, SendError, SendOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -42,20 +43,31 @@ impl RetryPolicy {
     }
 
     /// Returns what a failed call means for its message, when a sender whose configuration is refused is held for `hold`.
+    ///
+    /// What `renewals` allow counts all attempts: a message that needed several to be refused once is tried less often, and
+    /// none more often.
     pub(crate) fn outcome(
         &self,
         claim: &Claimed,
         error: &SendError,
+        renewals: &dyn Renewals,
         hold: Duration,
         now: Timestamp,
     ) -> Outcome {
         let detail = common::error::chain(error);
         let code = error.code().map(|code| code.to_string());
+        let refused = |code: Option<String>, detail| {
+            let error_code = code.unwrap_or_else(|| "refused".to_owned());
+            Outcome::Failed { by_twilio: true, error_code, detail }
+        };
         let (pause, keeps_its_place) = match error.retry() {
             Retry::Resolve => return Outcome::Unknown { detail },
-            Retry::Never => {
-                let error_code = code.unwrap_or_else(|| "refused".to_owned());
-                return Outcome::Failed { by_twilio: true, error_code, detail };
+            Retry::Never => return refused(code, detail),
+            Retry::CreateAnew => {
+                let renewals = renewals.after(code.as_deref().unwrap_or_default());
+                let attempt = usize::try_from(claim.attempt_number - 1).unwrap_or_default();
+                let Some(pause) = renewals.get(attempt) else { return refused(code, detail) };
+                (*pause, false)
             }
             Retry::Backoff { retry_after } => {
                 (self.delay(claim.attempt_number).max(retry_after.unwrap_or_default()), false)
@@ -113,6 +125,7 @@ pub(crate) fn jitter(tries: u32) -> Duration {
 mod tests {
     use super::*;
     use common::config::Env;
+    use common::twilio::RenewalPolicy;
 
     fn policy() -> RetryPolicy {
         let mut env = Env::new(&|_| None);
@@ -142,7 +155,8 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(300);
 
     fn seconds_until_next(attempt: i32, error: &SendError) -> i64 {
-        match policy().outcome(&claim(attempt), error, HOLD, Timestamp::UNIX_EPOCH) {
+        match policy().outcome(&claim(attempt), error, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH)
+        {
             Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
             other => panic!("{other:?}"),
         }
@@ -169,7 +183,8 @@ mod tests {
             let refused = SendError::Refused { status: 400, code, retry_after: None };
             assert_eq!(seconds_until_next(1, &refused), 0);
             let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 30);
-            let outcome = policy().outcome(&claim(1), &refused, HOLD, almost_a_day);
+            let outcome =
+                policy().outcome(&claim(1), &refused, &RenewalPolicy::default(), HOLD, almost_a_day);
             assert!(matches!(outcome, Outcome::Failed { by_twilio: false, .. }), "{code}: {outcome:?}");
         }
     }
@@ -178,21 +193,44 @@ mod tests {
     fn an_ambiguous_failure_is_unknown_and_a_permanent_one_fails_with_its_code() {
         let failed = SendError::Failed { status: 500, code: None };
         assert!(matches!(
-            policy().outcome(&claim(1), &failed, HOLD, Timestamp::UNIX_EPOCH),
+            policy().outcome(&claim(1), &failed, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH),
             Outcome::Unknown { .. }
         ));
         let refused = SendError::Refused { status: 400, code: 21211, retry_after: None };
-        let outcome = policy().outcome(&claim(1), &refused, HOLD, Timestamp::UNIX_EPOCH);
+        let outcome =
+            policy().outcome(&claim(1), &refused, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH);
         assert!(
             matches!(outcome, Outcome::Failed { by_twilio: true, error_code, .. } if error_code == "21211")
         );
     }
 
     #[test]
+    fn what_is_refused_for_the_moment_is_created_anew_as_often_as_its_code_is_worth() {
+        let refused = |code, attempt| {
+            let error = SendError::Refused { status: 400, code, retry_after: None };
+            policy().outcome(&claim(attempt), &error, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH)
+        };
+        let spaces: Vec<_> = [(30001, 1), (30001, 2), (30008, 1)]
+            .map(|(code, attempt)| match refused(code, attempt) {
+                Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
+                other => panic!("{code}: {other:?}"),
+            })
+            .into();
+        assert_eq!(spaces, [7_200, 14_400, 7_200]);
+        for (code, attempt) in [(30001, 3), (30001, 9), (30008, 2)] {
+            let outcome = refused(code, attempt);
+            assert!(
+                matches!(&outcome, Outcome::Failed { by_twilio: true, error_code, .. } if *error_code == code.to_string()),
+                "{code}: {outcome:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_message_that_would_be_too_old_at_its_next_try_has_failed() {
         let limited = SendError::Limited { code: None, retry_after: None };
         let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 60);
-        let outcome = policy().outcome(&claim(1), &limited, HOLD, almost_a_day);
+        let outcome = policy().outcome(&claim(1), &limited, &RenewalPolicy::default(), HOLD, almost_a_day);
         assert!(
             matches!(outcome, Outcome::Failed { by_twilio: false, error_code, .. } if error_code == "retries_exhausted")
         );
