@@ -15,6 +15,12 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// No wait within an invocation is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
+/// How often a message whose sender's configuration Twilio refuses is the first to be tried after a hold. It may be the only
+/// one that is refused so, as to a country that the sender does not reach: then others go ahead, and show it.
+const REFUSALS_IN_PLACE: i32 = 3;
+/// How many holds it lets pass then, so that its sender is held for a small part of the time that it is tried.
+const HOLDS_BEHIND: u32 = 12;
+
 /// When to try again.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
@@ -60,29 +66,30 @@ impl RetryPolicy {
             let error_code = code.unwrap_or_else(|| "refused".to_owned());
             Outcome::Failed { by_twilio: true, error_code, detail }
         };
-        let (pause, keeps_its_place) = match error.retry() {
+        let end = claim.send_before.unwrap_or(claim.wanted_at + self.max_age);
+        let (pause, next_attempt_at) = match error.retry() {
             Retry::Resolve => return Outcome::Unknown { detail },
             Retry::Never => return refused(code, detail),
+            Retry::Backoff { retry_after } => {
+                let pause = self.delay(claim.attempt_number).max(retry_after.unwrap_or_default());
+                (pause, now + pause)
+            }
             Retry::CreateAnew => {
                 let renewals = renewals.after(code.as_deref().unwrap_or_default());
                 let attempt = usize::try_from(claim.attempt_number - 1).unwrap_or_default();
                 let Some(pause) = renewals.get(attempt) else { return refused(code, detail) };
-                (*pause, false)
-            }
-            Retry::Backoff { retry_after } => {
-                (self.delay(claim.attempt_number).max(retry_after.unwrap_or_default()), false)
+                (*pause, now + *pause)
             }
             // Its sender is held for so long, and it is then the first to go.
-            Retry::HoldSender => (self.pause(claim, error.outcome()), true),
-            Retry::AfterRepair => (hold, true),
+            Retry::HoldSender => (self.pause(claim, error.outcome()), claim.due_at),
+            Retry::AfterRepair if claim.attempt_number <= REFUSALS_IN_PLACE => (hold, claim.due_at),
+            Retry::AfterRepair => (hold, (now + hold * HOLDS_BEHIND).min(end - hold)),
             // A window opens in hours: there is no use in asking every minute.
-            Retry::WaitForWindow => (self.longest_delay(), false),
+            Retry::WaitForWindow => (self.longest_delay(), now + self.longest_delay()),
         };
-        let end = claim.send_before.unwrap_or(claim.wanted_at + self.max_age);
         if now + pause >= end {
             return Outcome::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
         }
-        let next_attempt_at = if keeps_its_place { claim.due_at } else { now + pause };
         Outcome::Deferred { next_attempt_at, error_code: code, detail }
     }
 
@@ -187,6 +194,21 @@ mod tests {
                 policy().outcome(&claim(1), &refused, &RenewalPolicy::default(), HOLD, almost_a_day);
             assert!(matches!(outcome, Outcome::Failed { by_twilio: false, .. }), "{code}: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_for_its_sender_again_and_again_lets_others_go_ahead() {
+        let refused = SendError::Refused { status: 400, code: 21606, retry_after: None };
+        assert_eq!((1..=3).map(|attempt| seconds_until_next(attempt, &refused)).max(), Some(0));
+        assert_eq!(seconds_until_next(4, &refused), 3_600);
+        let claim =
+            Claimed { send_before: Some(Timestamp::UNIX_EPOCH + Duration::from_secs(1_000)), ..claim(4) };
+        let outcome =
+            policy().outcome(&claim, &refused, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH);
+        assert!(
+            matches!(outcome, Outcome::Deferred { next_attempt_at, .. } if next_attempt_at.as_second() == 700),
+            "it still has its last try: {outcome:?}"
+        );
     }
 
     #[test]
