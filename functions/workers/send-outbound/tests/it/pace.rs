@@ -60,6 +60,26 @@ async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_urgent_message_goes_first_after_a_hold_though_another_urgent_one_has_run_out_of_time() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    world.twilio.replies([Refuse(400, 21611, Some("40"))]);
+    let bulk = world.stored(of("bulk", "bulk")).await;
+    send(&mut function, [bulk]).await;
+    let over =
+        NewSend { created_at: in_seconds(-60), send_before: Some(in_seconds(-1)), ..of("urgent", "over") };
+    let over = world.stored(over).await;
+    world.stored(of("urgent", "urgent")).await;
+    world.time_passes(40).await;
+    send(&mut function, [bulk]).await;
+    assert_eq!(world.state(over).await, "failed retries_exhausted - free");
+    world.wake(&mut function).await;
+    assert_eq!(world.bodies(), ["bulk", "urgent"]);
+    world.wake(&mut function).await;
+    assert_eq!(world.bodies(), ["bulk", "urgent", "bulk"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_functions_together_send_no_more_than_the_burst_and_wake_the_sender_once() {
     let world = World::start().await;
     let changes = [("SENDER_BURST_SEGMENTS", "6"), ("SENDER_SEGMENTS_PER_SECOND", "0.01")];
@@ -180,6 +200,28 @@ async fn a_configuration_error_lets_one_message_through_per_period_until_it_is_m
     assert_eq!(world.pending().await, "0");
     let outcomes = "select string_agg(distinct coalesce(outcome, 'open'), ',') from sms_send_attempts";
     assert_eq!(world.database.scalar(outcomes).await, "accepted,not_processed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_its_sender_can_never_send_holds_the_others_up_for_a_while_and_not_for_ever() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SENDER_HOLD_SECONDS", "120")]).await;
+    let stuck = world.message().await;
+    world.twilio.replies([Refuse(400, 21659, None)]);
+    send(&mut function, [stuck]).await;
+    let behind = world.message().await;
+    for _ in 0..3 {
+        assert_eq!(world.attempts(behind).await, "");
+        world.twilio.replies([Refuse(400, 21659, None)]);
+        world.time_passes(120).await;
+        send(&mut function, [behind]).await;
+    }
+    world.time_passes(120).await;
+    send(&mut function, [behind]).await;
+    assert!(world.state(behind).await.starts_with("queued"), "{}", world.state(behind).await);
+    assert_eq!(world.state(stuck).await, "pending 21659 - free");
+    let due = world.due_in(stuck).await;
+    assert!((1_100.0..=1_320.0).contains(&due), "{due}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
