@@ -88,7 +88,8 @@ pub async fn release(db: &Db, sender: &str) -> Result<(), DbError> {
 /// - `sender`: every sender with pending messages, by skipping through the index from one to the next, however many
 ///   messages each has;
 /// - `waiting`: when the first message of each is due, and its hold over;
-/// - `woken`: those for which nothing is on its way by then.
+/// - `woken`: those for which nothing is on its way by then. A second counts as the same time: of two runs side by side, the
+///   one whose clock is a little behind may come second, and must not wake everybody again.
 const WAKE: &str = "
 with recursive sender as (
     (select coalesce(m.from_number, m.messaging_service_sid, '') as name from sms_messages m
@@ -119,7 +120,7 @@ with recursive sender as (
     where due_at <= $1 + make_interval(secs => $2)
     order by name
     on conflict (sender) do update set wake_at = excluded.wake_at
-    where s.wake_at is null or s.wake_at <= $1 or s.wake_at > excluded.wake_at
+    where s.wake_at is null or s.wake_at <= $1 or s.wake_at > excluded.wake_at + interval '1 second'
     returning sender, wake_at
 )
 select w.sender, w.wake_at, extract(epoch from waiting.due_at - $1)::float8

@@ -59,17 +59,25 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Match>, PeerError> {
         return Ok(Vec::new());
     }
     let value: Value = serde_json::from_slice(body).map_err(|_| PeerError::Unreadable("is not JSON"))?;
-    let tenants = match &value {
+    let object = match &value {
         empty if is_empty(empty) => return Ok(Vec::new()),
-        Value::Object(object) => object.get("tenants"),
+        Value::Object(object) => object,
         _ => return Err(PeerError::Unreadable("is not an object")),
     };
-    match tenants {
-        Some(Value::Array(tenants)) => tenants.iter().map(tenant).collect(),
-        Some(_) => Err(PeerError::Unreadable("has tenants that are no list")),
-        None if value.get("tenant_id").is_some_and(is_empty) => Ok(Vec::new()),
-        None => tenant(&value).map(|found| vec![found]),
+    let mut found: Vec<Match> = match object.get("tenants") {
+        Some(Value::Array(tenants)) => tenants.iter().map(tenant).collect::<Result<_, _>>()?,
+        None | Some(Value::Null) => Vec::new(),
+        Some(_) => return Err(PeerError::Unreadable("has tenants that are no list")),
+    };
+    // An answer may have both, and name one tenant here and another one there.
+    match object.get("tenant_id") {
+        Some(id) if is_empty(id) => {}
+        Some(_) => found.push(tenant(&value)?),
+        None if object.contains_key("tenants") => {}
+        // Another API's answer may have an "id" too.
+        None => return Err(PeerError::Unreadable("has no tenant_id")),
     }
+    Ok(found)
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -142,6 +150,12 @@ mod tests {
             (r#"{"tenants":[{"tenant_id":"a"},{"tenant_id":2},{"id":"c"}]}"#, ambiguous(&["a", "2", "c"])),
             (r#"{"tenants":["a","a"]}"#, tenant("a", None)),
             (r#"{"tenants":[{"tenant_id":"a","language_preference":"es"}]}"#, tenant("a", Some(Es))),
+            (r#"{"tenant_id":"a","tenants":["a"]}"#, tenant("a", None)),
+            (r#"{"tenant_id":"a","tenants":["b"]}"#, ambiguous(&["b", "a"])),
+            (r#"{"tenant_id":"a","tenants":null}"#, tenant("a", None)),
+            (r#"{"tenant_id":"a","tenants":[]}"#, tenant("a", None)),
+            (r#"{"tenant_id":null,"tenants":null}"#, Answer::Nobody),
+            (r#"{"tenants":null}"#, Answer::Nobody),
             (r#"{"tenants":[]}"#, Answer::Nobody),
             (r#"{"tenant_id":null}"#, Answer::Nobody),
             (r#"{"tenant_id":"","language_preference":null}"#, Answer::Nobody),
@@ -166,6 +180,7 @@ mod tests {
             "7",
             r#""nobody""#,
             r#"{"error":"no"}"#,
+            r#"{"id":"request-17","status":"ok"}"#,
             r#"{"tenant_id":{"id":1}}"#,
             r#"{"tenant_id":123456789012345678901}"#,
             r#"{"tenant_id":1.5}"#,

@@ -6,6 +6,7 @@ mod inbound;
 mod languages;
 mod migrations;
 mod renewals;
+mod senders;
 mod sends;
 mod statements;
 mod statuses;

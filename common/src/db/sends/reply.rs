@@ -21,10 +21,11 @@ pub struct NewReply {
 }
 
 /// One answer per conversation and period, and one per inbound message: whoever moves the conversation's
-/// `auto_replied_at` owes the answer, and the unique `in_reply_to` stops a second one if the batch comes again.
+/// `auto_replied_at` owes the answer, to the conversation's number, and the unique `in_reply_to` stops a second one if the
+/// batch comes again.
 pub(crate) const REPLY: &str = "
 with input as (
-    select distinct on (m.conversation_id) t.*, m.id as inbound_id, m.conversation_id, m.from_number, m.to_number,
+    select distinct on (m.conversation_id) t.*, m.id as inbound_id, m.conversation_id, m.to_number,
         m.messaging_service_sid, m.request_id
     from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int4[])
         as t (id, twilio_sid, message_content, encoding, segments)
@@ -38,11 +39,11 @@ with input as (
     update sms_conversations c set auto_replied_at = $6
     from locked where c.id = locked.id and c.opted_out_at is null
       and (c.auto_replied_at is null or c.auto_replied_at <= $7)
-    returning c.id
+    returning c.id, c.phone_number_canonical
 )
 insert into sms_messages (id, conversation_id, direction, from_number, to_number, messaging_service_sid,
     message_content, delivery_status, encoding, segments, request_id, in_reply_to, next_attempt_at, created_at)
-select i.id, i.conversation_id, 'outbound', i.to_number, i.from_number, i.messaging_service_sid,
+select i.id, i.conversation_id, 'outbound', i.to_number, c.phone_number_canonical, i.messaging_service_sid,
     i.message_content, 'pending', i.encoding, i.segments, i.request_id, i.inbound_id, $6, $6
 from input i join claimed c on c.id = i.conversation_id
 on conflict (in_reply_to) do nothing

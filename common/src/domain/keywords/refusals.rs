@@ -5,7 +5,9 @@
 //! a refusal if one of the [`RULES`] matches at one of its words, and:
 //!
 //! - what precedes the match doesn't turn it round: "don't stop texting me", "my neighbor won't stop calling me";
-//! - what follows doesn't limit it to a time or a place: "don't text me after nine" is a wish for quiet hours.
+//! - what follows doesn't limit it to a time or a place: "don't text me after nine" is a wish for quiet hours;
+//! - a bare "please stop" isn't followed, after a comma, by what is to stop: "please stop, you are at the wrong unit";
+//! - no other clause asks for texts: "stop calling me, text me instead".
 
 mod rules;
 mod starters;
@@ -35,8 +37,28 @@ const TELLS_OTHERS: Set = &[
 
 /// "to" is part of an order after these: "I need you to stop", "I want to opt out".
 const ORDERS_TO: Set = &[
-    "you", "u", "want", "like", "need", "wish", "prefer", "wanna", "trying", "ask", "asking", "asked",
-    "please", "going", "how", "able",
+    "you",
+    "u",
+    "want",
+    "like",
+    "need",
+    "wish",
+    "prefer",
+    "wanna",
+    "trying",
+    "ask",
+    "asking",
+    "asked",
+    "please",
+    "going",
+    "how",
+    "able",
+    "already",
+    "repeatedly",
+    "times",
+    "twice",
+    "nicely",
+    "before",
 ];
 
 /// "you" is part of an order after these (or at the start): "can you stop", "I want you to".
@@ -148,13 +170,102 @@ const HERE_REACH: usize = 4;
 /// Words that prohibit.
 const PROHIBITS: Set = &["dont", "dnt", "never", "no", "nao", "n", "nunca", "num", "jamas", "jamais"];
 
+/// What somebody other than the writer does or is, who says a bare "stop" right before it.
+const SUBJECTS: Set = &[
+    "you", "u", "youre", "your", "ur", "they", "theyre", "their", "he", "she", "it", "its", "the", "there",
+    "theres",
+];
+/// Words by which such a clause is about messages after all: "stop, you have the wrong person".
+const OF_MESSAGES: Set = &[
+    "text",
+    "texts",
+    "texting",
+    "txt",
+    "message",
+    "messages",
+    "messaging",
+    "msg",
+    "msgs",
+    "sms",
+    "spam",
+    "spamming",
+    "contact",
+    "contacting",
+    "call",
+    "calling",
+    "calls",
+    "number",
+    "phone",
+    "cell",
+    "person",
+    "list",
+    "harassing",
+    "harassment",
+    "bothering",
+    "bugging",
+    "annoying",
+];
+
+/// Words before a clause's "text me" that leave it a request.
+const BEFORE_ASKING: Set = &[
+    "please", "pls", "plz", "just", "only", "and", "but", "so", "instead", "better", "por", "favor", "porfa",
+    "mejor", "solo", "nomas", "y", "pero", "e", "mas", "melhor", "apenas",
+];
+/// Orders to write to the writer.
+const WRITE_TO: Set = &["text", "txt", "message", "msg"];
+const TO_ME: Set = &["me", "us"];
+const WRITE_ME: Set = &[
+    "mandeme",
+    "mandenme",
+    "mandame",
+    "envieme",
+    "enviame",
+    "escribame",
+    "escribanme",
+    "escribeme",
+    "texteeme",
+    "texteame",
+];
+/// What makes such an order a threat, or one to write elsewhere: "text me again and I'll sue", "text me at 555 …".
+const NOT_ASKING: Set = &[
+    "again", "anymore", "ever", "one", "1", "once", "more", "another", "at", "on", "otra", "otro", "al",
+    "en", "a",
+];
+
 /// Returns the words of the first refusal in a folded text.
 pub(super) fn find(folded: &str) -> Option<String> {
     let own_words = without_quotations(folded);
-    own_words.split(ends_clause).find_map(|clause| {
+    let mut clauses = own_words.split_inclusive(ends_clause).peekable();
+    let mut found = None;
+    while let Some(clause) = clauses.next() {
         let words: Vec<&str> = split_words(clause).collect();
-        find_in_clause(&words)
-    })
+        if asks_for_texts(&words) {
+            return None;
+        }
+        if found.is_none() {
+            let next = clauses.peek().filter(|_| clause.ends_with(','));
+            found = find_in_clause(&words, next.copied().unwrap_or_default());
+        }
+    }
+    found
+}
+
+/// Tells whether a clause wants texts: "text me instead", "mejor mándeme un mensaje".
+fn asks_for_texts(words: &[&str]) -> bool {
+    let mut words = words.iter().skip_while(|word| BEFORE_ASKING.contains(word));
+    let asks = words.next().is_some_and(|word| {
+        WRITE_ME.contains(word)
+            || (WRITE_TO.contains(word) && words.next().is_some_and(|word| TO_ME.contains(word)))
+    });
+    let is_here = |word: Option<&&str>| word.is_some_and(|word| ["this", "here"].contains(word));
+    asks && !words.next().is_some_and(|word| NOT_ASKING.contains(word) && !is_here(words.next()))
+}
+
+/// Tells whether the clause after a bare "stop" says what is to stop, and that isn't messages.
+fn is_about_something_else(clause: &str) -> bool {
+    let mut words = split_words(clause);
+    words.next().is_some_and(|word| SUBJECTS.contains(&word))
+        && !words.any(|word| OF_MESSAGES.contains(&word))
 }
 
 /// Splits a clause into words; "do not" becomes the "dont" that the patterns are written with.
@@ -203,22 +314,23 @@ fn without_quotations(text: &str) -> String {
     if own_words.contains(char::is_alphanumeric) { own_words } else { text.to_owned() }
 }
 
-fn find_in_clause(words: &[&str]) -> Option<String> {
+fn find_in_clause(words: &[&str], next_clause: &str) -> Option<String> {
     let mut starts =
         (0..words.len()).filter(|&start| words.get(start).is_some_and(|word| STARTERS.may_have(word)));
     starts.find_map(|start| {
-        let end = RULES.into_iter().flatten().find_map(|rule| rule.matches(words, start))?;
+        let end = RULES.into_iter().flatten().find_map(|rule| rule.matches(words, start, next_clause))?;
         words.get(start..end).map(|matched| matched.join(" "))
     })
 }
 
 impl Rule {
     /// Returns where the match that begins at `start` ends.
-    fn matches(&self, words: &[&str], start: usize) -> Option<usize> {
+    fn matches(&self, words: &[&str], start: usize, next_clause: &str) -> Option<usize> {
         // Nearly always it ends here: the other questions are asked of what matches.
         let end = match_steps(self.steps, words, start)?;
         let fits_here = match self.place {
             Where::Start => start == 0,
+            Where::Bare => start == 0 && !is_about_something_else(next_clause),
             Where::Anywhere => true,
             Where::Order => !is_turned_round(words, start),
             Where::Prohibition => !is_said_of_others(words, start),
@@ -239,6 +351,8 @@ fn is_turned_round(words: &[&str], at: usize) -> bool {
         },
         "you" | "u" => before(2).is_some_and(|word| !ORDERS_YOU.contains(&word)),
         "i" | "we" => !before(2).is_some_and(|word| ["do", "can", "could"].contains(&word)),
+        // "Stop it, stop texting me" without its comma.
+        "it" => !before(2).is_some_and(|word| ["stop", "quit"].contains(&word)),
         word => TURNS_ROUND.contains(&word),
     }
 }

@@ -50,6 +50,20 @@ impl E164 {
         &self.digits()[country_code_length(self.digits())..]
     }
 
+    /// Returns the number as its country writes it now, so that one handset has one conversation and one opt-out.
+    ///
+    /// Mexico's mobile numbers had a 1 between the country code and their ten digits until August 2019
+    /// (<https://www.twilio.com/en-us/guidelines/mx/sms>), and some networks still give it; no number of ten digits begins
+    /// with one, so it can't be anything else. Other countries' old spellings are left alone: without Argentina's 9 a
+    /// mobile number is somebody's landline, and Brazil's old ones of eight digits could be too.
+    #[must_use]
+    pub fn current(self) -> Self {
+        match self.0.strip_prefix("+521") {
+            Some(digits) if digits.len() == 10 => Self(format!("+52{digits}")),
+            _ => self,
+        }
+    }
+
     /// Returns the last four digits: all of the number that a log may show.
     #[must_use]
     pub fn last_four(&self) -> &str {
@@ -148,6 +162,21 @@ mod tests {
         ] {
             let number = e164(text);
             assert_eq!((number.country_code(), number.national()), (country_code, national), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_written_as_its_country_does_now() {
+        for (text, current) in [
+            ("+5215512345678", "+525512345678"),
+            ("+525512345678", "+525512345678"),
+            ("+521551234567", "+521551234567"),
+            ("+541112345678", "+541112345678"),
+            ("+5491112345678", "+5491112345678"),
+            ("+551187654321", "+551187654321"),
+            ("+12035550123", "+12035550123"),
+        ] {
+            assert_eq!(e164(text).current(), e164(current), "{text}");
         }
     }
 

@@ -216,6 +216,11 @@ impl NumberingPlan {
         if let Some(number) = self.parse(&spaced).ok().filter(|number| self.is_complete(number)) {
             return self.format(&number);
         }
+        if spaced.starts_with('+')
+            && let Some(number) = self.foreign(&spaced)
+        {
+            return Some(number);
+        }
         if let Ok(number) = spelling.trim().parse() {
             return Some(number);
         }
@@ -223,9 +228,10 @@ impl NumberingPlan {
         self.foreign(format!("+{digits}").parse::<E164>().ok()?.as_str())
     }
 
-    /// Reads a number with its country code, which must be valid: a mere length fits too many.
+    /// Reads a number with its country code, which must be valid, as its country writes it now: a mere length fits too many.
     fn foreign(&self, spelling: &str) -> Option<E164> {
-        let number = self.parse(spelling).ok().filter(|number| self.util.is_valid_number(number))?;
+        let current = self.format(&self.parse(spelling).ok()?)?.current();
+        let number = self.parse(current.as_str()).ok().filter(|number| self.util.is_valid_number(number))?;
         self.format(&number)
     }
 

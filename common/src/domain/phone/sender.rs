@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{E164, last_four};
 
-/// The `From` of an inbound message, kept as Twilio gave it.
+/// The `From` of an inbound message, kept as Twilio gave it, but for a number that is written otherwise now.
 ///
 /// Reading one never fails: a message is not lost because its sender looks odd.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -27,7 +27,7 @@ impl Sender {
     #[must_use]
     pub fn from_twilio(from: &str) -> Self {
         if let Ok(number) = from.parse() {
-            return Self::Number(number);
+            return Self::Number(E164::current(number));
         }
         let from = from.to_owned();
         if (3..=8).contains(&from.len()) && from.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -92,6 +92,7 @@ mod tests {
         for (from, expected) in [
             ("+12035550123", "Number(…0123)"),
             ("+5511912345678", "Number(…5678)"),
+            ("+5215512345678", "Number(…5678)"),
             ("40404", "ShortCode(…0404)"),
             ("TWILIO", "Alphanumeric(…ILIO)"),
             ("Rent 2 Own", "Alphanumeric(… Own)"),
@@ -114,7 +115,7 @@ mod tests {
         #[test]
         fn every_sender_is_kept_as_it_came(from in "\\PC{0,30}") {
             let sender = Sender::from_twilio(&from);
-            prop_assert_eq!(sender.canonical(), &from);
+            prop_assert_eq!(sender.canonical(), &from.parse::<E164>().map_or(from.clone(), |e164| e164.current().into()));
             prop_assert_eq!(&Sender::from_twilio(sender.canonical()), &sender);
         }
     }

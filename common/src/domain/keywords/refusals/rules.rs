@@ -30,6 +30,8 @@ pub(super) enum Step {
 pub(super) enum Where {
     /// At its first word only.
     Start,
+    /// At its first word only, unless the sentence goes on about something else ("please stop, you are at the wrong unit").
+    Bare,
     /// Anywhere: the pattern itself leaves no doubt.
     Anywhere,
     /// Anywhere, unless the words before turn it round ("don't stop …") or give it to others ("to stop …").
@@ -65,6 +67,10 @@ const fn anywhere(steps: &'static [Step]) -> Rule {
 
 const fn at_start(steps: &'static [Step]) -> Rule {
     Rule { place: Where::Start, steps }
+}
+
+const fn bare(steps: &'static [Step]) -> Rule {
+    Rule { place: Where::Bare, steps }
 }
 
 /// All the rules; the first that matches wins.

@@ -442,4 +442,15 @@ pub(super) const NEAR_MISSES: &[&str] = &[
     "bloquearam minha conta",
     "apaguei a mensagem sem querer",
     "apaga a última mensagem foi engano",
+    // Another handset, or another wish about this one.
+    "stop texting my husband, text me",
+    "stop texting him he doesn't live here anymore, I'm the tenant",
+    "stop calling me, text me instead",
+    "quit texting Maria she moved, text me at this number",
+    "dejen de escribirme al trabajo, mejor mándeme un mensaje aquí",
+    // What is to stop is said after the comma.
+    "please stop, you are going to the wrong unit",
+    "Please stop, they are towing my car right now",
+    "stop, it's the wrong apartment they're going into",
+    "I got a cease and desist from the HOA",
 ];

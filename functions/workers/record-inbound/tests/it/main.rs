@@ -52,6 +52,26 @@ async fn a_message_that_names_no_account_belongs_to_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mexican_handset_has_one_conversation_and_one_opt_out_however_its_network_writes_it() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[("AUTO_REPLY_ES", "Estamos cerrados.")]).await;
+    let forms = ["MessageSid=SM1&From=%2B5215512345678&To=%2B12025550100&Body=no+hay+agua"];
+    assert!(failed(&function.call(batch(&forms)).await).is_empty());
+    let forms =
+        ["MessageSid=SM2&From=%2B525512345678&Body=hola", "MessageSid=SM3&From=%2B5215512345678&Body=STOP"];
+    assert!(failed(&function.call(batch(&forms)).await).is_empty());
+    let conversations = "select string_agg(phone_number_canonical || ':' || (opted_out_at is not null), ' ') \
+                         from sms_conversations";
+    assert_eq!(database.scalar(conversations).await, "+525512345678:true");
+    let numbers = "select string_agg(case direction when 'inbound' then from_number else 'to ' || to_number end, ' ' \
+                   order by direction, twilio_sid) from sms_messages";
+    assert_eq!(
+        database.scalar(numbers).await,
+        "+5215512345678 +525512345678 +5215512345678 to +525512345678"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;

@@ -1,21 +1,21 @@
 //! Refusals in English.
 
 use super::Step::{End, Is, Many, May, Not};
-use super::{COURTESY, PARTIAL, Rule, Set, anywhere, at_start, order, prohibition};
+use super::{COURTESY, PARTIAL, Rule, Set, anywhere, at_start, bare, order, prohibition};
 
 mod words;
 
 use words::{
     AFTER_ASKED, AFTER_STOP, ASKING, BEFORE_STOP, CEASE, CONTACT, CONTACTING, DISABLE, DONE, EVEN, FORGET,
-    FROM_US, GET, LIST_FILLERS, LISTS, ME, NEGATION, NO_LONGER, OFF, PHONES, REMOVE, SEND_FILLERS, SENT_MANY,
-    SENT_TEXTS, SENT_THINGS, STOP, STOP_FILLERS, SWITCH, TAKE_OFF, THESE, UNSUBSCRIBE, WANT, WANT_FILLERS,
-    WANTED,
+    FROM_US, GET, LIST_FILLERS, LISTS, ME, NEGATION, NO_LONGER, OFF, PHONES, RELATIVES, REMOVE, SEND_FILLERS,
+    SENT_MANY, SENT_TEXTS, SENT_THINGS, SOMEBODY_ELSE, STOP, STOP_FILLERS, SWITCH, TAKE_OFF, THESE,
+    UNSUBSCRIBE, WANT, WANT_FILLERS, WANTED,
 };
 
 pub(super) const RULES: &[Rule] = &[
     // A bare "stop" with nothing but courtesy around it.
-    at_start(&[Many(BEFORE_STOP), Is(STOP), Many(AFTER_STOP), End]),
-    at_start(&[
+    bare(&[Many(BEFORE_STOP), Is(STOP), Many(AFTER_STOP), End]),
+    bare(&[
         Many(BEFORE_STOP),
         Is(ASKING),
         Is(&["you", "u"]),
@@ -24,14 +24,7 @@ pub(super) const RULES: &[Rule] = &[
         Many(AFTER_ASKED),
         End,
     ]),
-    at_start(&[
-        Is(&["you", "u"]),
-        Is(&["need", "have", "must"]),
-        May(&["to"]),
-        Is(STOP),
-        Many(AFTER_STOP),
-        End,
-    ]),
+    bare(&[Is(&["you", "u"]), Is(&["need", "have", "must"]), May(&["to"]), Is(STOP), Many(AFTER_STOP), End]),
     at_start(&[Is(&["please", "pls", "plz"]), Is(&["quit"]), Many(&["now", "it", "already"]), End]),
     anywhere(&[
         Is(&["texted", "replied", "sent", "wrote", "typed", "told", "said", "responded"]),
@@ -42,13 +35,20 @@ pub(super) const RULES: &[Rule] = &[
     at_start(&[Is(&["basta", "chega"]), Many(&["ya", "ja", "por", "favor", "gracias", "obrigado"]), End]),
     at_start(&[Is(&["ya", "ja"]), Is(&["basta", "chega", "paren", "parem", "pare", "stop"]), End]),
     at_start(&[
+        Many(&["por", "favor", "porfavor", "porfa", "pfv"]),
+        Is(&["paren", "parem", "pare", "baja", "alto"]),
+        Many(&["ya", "ja"]),
+        End,
+    ]),
+    at_start(&[
         Is(&["paren", "parem", "pare", "baja", "alto"]),
         Is(&["ya", "ja", "por", "pfv", "porfa"]),
         Many(COURTESY),
         End,
     ]),
     // "Stop texting me", "quit sending these messages", "stop los mensajes".
-    order(&[Is(CEASE), Many(STOP_FILLERS), Is(CONTACTING), Many(ME)]),
+    order(&[Is(CEASE), Many(STOP_FILLERS), Is(CONTACTING), Not(SOMEBODY_ELSE), Many(ME)]),
+    order(&[Is(CEASE), Many(STOP_FILLERS), Is(CONTACTING), Is(&["my", "our"]), Many(RELATIVES), Is(PHONES)]),
     order(&[Is(CEASE), Many(STOP_FILLERS), Is(&["sending"]), Many(STOP_FILLERS), Is(SENT_THINGS)]),
     order(&[
         Is(CEASE),
@@ -261,8 +261,16 @@ pub(super) const RULES: &[Rule] = &[
     // "I revoke my consent", "cancel messages".
     order(&[Is(&["revoke", "withdraw"]), Many(&["my", "the", "any", "all"]), Is(&["consent"])]),
     anywhere(&[
-        Is(&["i"]),
-        Is(&["revoke", "withdraw"]),
+        Is(&["revoke", "withdraw", "revoking", "withdrawing"]),
+        Many(&["my", "the", "any", "all", "your"]),
+        Is(&["permission", "authorization"]),
+        Many(&["for", "you", "to"]),
+        Is(&["text", "contact", "message", "txt", "texting", "contacting", "messaging", "send"]),
+        Is(&["me", "us", "this", "my"]),
+    ]),
+    anywhere(&[
+        Is(&["i", "im", "am", "hereby"]),
+        Is(&["revoke", "withdraw", "revoking", "withdrawing", "revoked"]),
         Many(&["my", "the", "any", "all"]),
         Is(&["consent"]),
     ]),
@@ -273,7 +281,7 @@ pub(super) const RULES: &[Rule] = &[
         Many(&["please", "pls", "plz", "now", "thanks"]),
         End,
     ]),
-    order(&[Is(&["cease"]), Is(&["and"]), Is(&["desist"])]),
+    order(&[Is(&["cease"]), Is(&["and"]), Is(&["desist"]), Not(&["from", "letter", "order", "notice"])]),
     order(&[Is(CEASE), Is(&["hitting", "blowing"]), Is(&["me", "us"]), Is(&["up"])]),
     order(&[Is(CEASE), Is(&["blowing"]), Is(&["up"]), Is(&["my"]), Is(&["phone", "cell"])]),
     // "Take me off your list", "remove my number".
@@ -354,6 +362,7 @@ pub(super) const RULES: &[Rule] = &[
         Many(&["please", "now", "thanks", "thank", "you"]),
         End,
     ]),
+    order(&[Is(&["opt", "opting"]), Is(&["out"]), Is(&["my", "this"]), Is(PHONES)]),
     order(&[
         Is(&["opt", "opting"]),
         May(&["me", "us"]),

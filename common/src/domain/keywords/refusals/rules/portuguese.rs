@@ -266,6 +266,12 @@ pub(super) const RULES: &[Rule] = &[
         Not(&["de", "do"]),
     ]),
     anywhere(&[Is(&["me"]), Is(&["descadastrar", "descadastro", "desinscrever", "desinscrevo"])]),
+    anywhere(&[
+        Is(&["descadastrar", "descadastre", "descadastrem", "descadastra"]),
+        Many(&["o", "por", "favor"]),
+        Is(&["meu", "este", "esse"]),
+        Is(PHONES),
+    ]),
     at_start(&[
         Many(&["por", "favor", "ja", "entao", "oi"]),
         Is(&["podem", "pode", "queiram", "favor"]),

@@ -100,7 +100,7 @@ pub(super) const RULES: &[Rule] = &[
         Is(REMOVE_ANY),
         Many(&["me", "por", "favor"]),
         Is(&["de"]),
-        Many(&["la", "su", "sus", "esta", "tu", "las", "los", "estos", "esos"]),
+        Many(&["la", "su", "sus", "esta", "esa", "tu", "las", "los", "estos", "esos"]),
         Is(LISTS),
         Not(&["de", "del"]),
     ]),

@@ -49,7 +49,48 @@ pub(super) const DONE: Set = &[
 ];
 
 pub(super) const STOP: Set = &["stop", "stopp", "stopall", "unsubscribe"];
-pub(super) const CEASE: Set = &["stop", "quit", "cease", "desist", "discontinue"];
+pub(super) const CEASE: Set = &["stop", "stp", "stopp", "quit", "cease", "desist", "discontinue"];
+/// Whom somebody speaks of who writes "stop texting my husband": another handset. "My phone" has a rule of its own.
+pub(super) const SOMEBODY_ELSE: Set = &["my", "him", "her", "them", "our", "his", "their"];
+/// Whose phone it may be that the writer holds: "stop texting my wife's phone".
+pub(super) const RELATIVES: Set = &[
+    "wife",
+    "wifes",
+    "husband",
+    "husbands",
+    "mom",
+    "moms",
+    "mother",
+    "mothers",
+    "dad",
+    "dads",
+    "father",
+    "fathers",
+    "son",
+    "sons",
+    "daughter",
+    "daughters",
+    "kid",
+    "kids",
+    "brother",
+    "brothers",
+    "sister",
+    "sisters",
+    "grandma",
+    "grandmas",
+    "boyfriend",
+    "boyfriends",
+    "girlfriend",
+    "girlfriends",
+    "partner",
+    "partners",
+    "work",
+    "personal",
+    "cell",
+    "mobile",
+    "house",
+    "home",
+];
 pub(super) const BEFORE_STOP: Set = &[
     "please", "pls", "plz", "ok", "okay", "hey", "hi", "hello", "i", "said", "just", "no", "yes", "now",
     "again", "wrong", "number", "thanks", "kindly", "por", "favor", "porfa", "stop", "so",

@@ -67,8 +67,10 @@ pub(super) const ANY_CONTACT: Set = &[
 ];
 
 pub(super) const NOW: Set = &["ya", "por", "favor", "porfavor", "porfa"];
-pub(super) const COURTESY: Set =
-    &["por", "favor", "porfavor", "porfa", "gracias", "ya", "nada", "mas", "a", "este", "numero"];
+pub(super) const COURTESY: Set = &[
+    "por", "favor", "porfavor", "porfa", "gracias", "ya", "nada", "mas", "a", "este", "numero", "please",
+    "pls", "thanks",
+];
 pub(super) const WANT: Set =
     &["permito", "quiero", "kiero", "deseo", "quisiera", "queremos", "necesito", "acepto", "autorizo"];
 pub(super) const DO_SEND: Set = &[
