@@ -18,13 +18,13 @@ const WHOLE: &str = "request body";
 
 /// The fields of a JSON object, each to be taken once; what is left in the end nobody knows.
 ///
-/// A field that is `null` counts as left out, except in a request that [changes](Fields::of_changes) something. Every reader returns `None` for a field that is left out or of the wrong
-/// type; the latter is noted, and [`Fields::finish`] returns what was noted.
+/// A field that is `null` counts as left out, except where it is to be [changed](Fields::change); one that nobody knows is
+/// refused all the same. Every reader returns `None` for a field that is left out or of the wrong type; the latter is
+/// noted, and [`Fields::finish`] returns what was noted.
 #[derive(Debug)]
 pub struct Fields {
     fields: Vec<(String, Value)>,
     problems: ValidationError,
-    null_is_a_value: bool,
 }
 
 impl Fields {
@@ -47,15 +47,6 @@ impl Fields {
             )
         })?;
         Ok(Self::new(object.0))
-    }
-
-    /// Reads the body of a request that changes something: what is left out stays as it is, and `null` clears a field.
-    ///
-    /// # Errors
-    ///
-    /// As [`Fields::from_slice`].
-    pub fn of_changes(body: &[u8]) -> Result<Self, ValidationError> {
-        Ok(Self { null_is_a_value: true, ..Self::from_slice(body)? })
     }
 
     /// Takes a value that was read already, such as the payload of an invocation.
@@ -85,7 +76,7 @@ impl Fields {
                 _ => fields.push((name, value)),
             }
         }
-        Self { fields, problems, null_is_a_value: false }
+        Self { fields, problems }
     }
 
     /// Notes a problem that only the caller of this reader can see.
@@ -227,9 +218,6 @@ impl Fields {
     /// Returns everything that is wrong: what was noted, and each field that nobody took.
     #[must_use]
     pub fn finish(mut self) -> ValidationError {
-        if !self.null_is_a_value {
-            self.fields.retain(|(_, value)| !value.is_null());
-        }
         let mut unknown: Vec<String> = self.fields.into_iter().map(|(name, _)| name).collect();
         unknown.sort();
         let more = unknown.len().saturating_sub(MAX_UNKNOWN);
@@ -313,12 +301,14 @@ mod tests {
 
     #[test]
     fn every_problem_is_gathered() {
-        let body = r#"{"to": 1, "body": "a\u0000b", "media_urls": ["x", 2], "metadata": [], "to": 2, "x": 1, "y": null}"#;
+        let body = r#"{"to": 1, "body": "a\u0000b", "media_urls": ["x", 2], "metadata": [], "to": 2, "x": 1, "y": null,
+            "from": null}"#;
         let mut fields = Fields::from_slice(body.as_bytes()).unwrap();
         assert_eq!(fields.text("to"), None);
         assert_eq!(fields.text("body"), None);
         assert_eq!(fields.texts("media_urls"), None);
         assert_eq!(fields.object("metadata"), None);
+        assert_eq!(fields.text("from"), None);
         assert_eq!(
             listed(&fields.finish()),
             [
@@ -328,6 +318,7 @@ mod tests {
                 "media_urls[1] must be a string, not a number",
                 "metadata must be an object, not a list",
                 "x is not a field of this request",
+                "y is not a field of this request",
             ]
         );
     }
@@ -335,7 +326,7 @@ mod tests {
     #[test]
     fn a_change_tells_what_is_left_out_from_what_is_cleared() {
         let body = br#"{"set": "x", "cleared": null, "wrong": 1, "unknown": null}"#;
-        let mut fields = Fields::of_changes(body).unwrap();
+        let mut fields = Fields::from_slice(body).unwrap();
         assert_eq!(fields.change("set"), Some(Some("x".to_owned())));
         assert_eq!(fields.change("cleared"), Some(None));
         assert_eq!(fields.change("left out"), None);

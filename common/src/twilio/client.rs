@@ -186,7 +186,12 @@ impl TwilioClient {
     /// [`SendError`], whose [`SendError::outcome`] says whether it may be handed over again.
     pub async fn create_message(&self, message: &CreateMessage) -> Result<Message, SendError> {
         let form = message.form();
-        message_of(self.call(Method::POST, self.messages_url(), Some(&form)).await?)
+        let answer = self.call(Method::POST, self.messages_url(), Some(&form)).await?;
+        let status = answer.status;
+        let message = message_of(answer)?;
+        // Something on the way answered: by such an id nothing could ever be told of the message.
+        let is_sid = message.sid.starts_with("SM") || message.sid.starts_with("MM");
+        if is_sid { Ok(message) } else { Err(unreadable(status, "its SID is not a message's")) }
     }
 
     /// Reads one message.

@@ -41,6 +41,9 @@ impl ErrorClass {
             21211 | 21408 | 21612 | 21614 | 30004..=30006 => Self::Recipient,
             21602 | 21617 | 21620 | 30007 | 30019 => Self::Content,
             20003 | 21603 | 21606 | 21701..=21705 | 30002 | 30032 | 30034 => Self::Configuration,
+            // What Twilio says in place of 21606 since 2024, and for a sender that is no number at all:
+            // https://www.twilio.com/docs/api/errors/21659 and the two after it.
+            21212 | 21659..=21661 => Self::Configuration,
             _ => Self::Unlisted,
         }
     }
@@ -67,7 +70,7 @@ mod tests {
     #[test]
     fn every_code_of_the_table_has_its_class() {
         use ErrorClass::*;
-        let table: [(ErrorClass, &[u32]); 9] = [
+        let table: [(ErrorClass, &[u32]); 10] = [
             (NotProcessed, &[20429]),
             (SenderQueueFull, &[21611]),
             (Ambiguous, &[20500, 20503]),
@@ -77,12 +80,13 @@ mod tests {
             (OptedOut, &[21610]),
             (Content, &[21602, 21617, 21620, 30007, 30019]),
             (Configuration, &[20003, 30002, 21603, 21606, 21701, 21702, 21703, 21704, 21705, 30032, 30034]),
+            (Configuration, &[21212, 21659, 21660, 21661]),
         ];
         for (class, codes) in table {
             for &code in codes {
                 assert_eq!(ErrorClass::of(code), class, "{code}");
             }
         }
-        assert_eq!([0, 21212, 99999].map(ErrorClass::of), [Unlisted; 3]);
+        assert_eq!([0, 21658, 99999].map(ErrorClass::of), [Unlisted; 3]);
     }
 }

@@ -79,6 +79,8 @@ pub enum Retry {
     },
     /// Hold everything of this sender, then try again: its queue at Twilio is full.
     HoldSender,
+    /// Create it anew, hours later and a few times at most ([`RenewalPolicy`](super::RenewalPolicy)).
+    CreateAnew,
     /// Try again when the window opens: a limit of the hour or the day.
     WaitForWindow,
     /// Hold until somebody has put our configuration right, then try again.
@@ -123,7 +125,8 @@ impl SendError {
             }
             Outcome::NotProcessed { retry_after } => Retry::Backoff { retry_after },
             Outcome::Rejected { code } => match ErrorClass::of(code) {
-                ErrorClass::NotProcessed | ErrorClass::Transient => Retry::Backoff { retry_after: None },
+                ErrorClass::NotProcessed => Retry::Backoff { retry_after: None },
+                ErrorClass::Transient => Retry::CreateAnew,
                 ErrorClass::SenderQueueFull => Retry::HoldSender,
                 ErrorClass::Ambiguous => Retry::Resolve,
                 ErrorClass::WaitForWindow => Retry::WaitForWindow,
@@ -184,7 +187,7 @@ mod tests {
             (20003, Outcome::Rejected { code: 20003 }, Retry::AfterRepair, true),
             (21606, Outcome::Rejected { code: 21606 }, Retry::AfterRepair, true),
             (14107, Outcome::Rejected { code: 14107 }, Retry::WaitForWindow, false),
-            (30001, Outcome::Rejected { code: 30001 }, Retry::Backoff { retry_after: None }, false),
+            (30001, Outcome::Rejected { code: 30001 }, Retry::CreateAnew, false),
             (21611, not_processed, Retry::HoldSender, false),
             (20429, not_processed, Retry::Backoff { retry_after: None }, false),
             (20500, Outcome::Ambiguous, Retry::Resolve, false),

@@ -13,6 +13,9 @@ pub const MESSAGE_ID_PARAMETER: &str = "message_id";
 /// The path of the status callback URL below the public base URL.
 pub const STATUS_CALLBACK_PATH: &str = "/webhook/twilio/status";
 
+/// The longest `MessageSid` that is taken, in bytes. Twilio's have 34; Postgres keeps no index entry of some thousands.
+pub const MAX_MESSAGE_SID: usize = 255;
+
 /// No message carries more files than this, whatever `NumMedia` says.
 const MAX_MEDIA: u32 = 10;
 

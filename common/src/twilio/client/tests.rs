@@ -135,6 +135,7 @@ async fn answers_are_taken_for_what_they_prove() {
         (ResponseTemplate::new(201), Outcome::Ambiguous),
         (ResponseTemplate::new(201).set_body_string("{\"sid\":"), Outcome::Ambiguous),
         (ResponseTemplate::new(201).set_body_string("{\"status\":\"queued\"}"), Outcome::Ambiguous),
+        (ResponseTemplate::new(201).set_body_string("{\"sid\":\"CA1\"}"), Outcome::Ambiguous),
         (ResponseTemplate::new(200).set_body_string("<html>"), Outcome::Ambiguous),
         (ResponseTemplate::new(307).insert_header("Location", "/elsewhere"), Outcome::Ambiguous),
         (ResponseTemplate::new(400).set_body_string("<html>"), Outcome::Ambiguous),

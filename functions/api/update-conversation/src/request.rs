@@ -38,7 +38,7 @@ pub struct ConversationChanges {
 ///
 /// [`ValidationError`] with every field at fault.
 pub(crate) fn changes(body: &[u8]) -> Result<Changes, ValidationError> {
-    let mut fields = Fields::of_changes(body)?;
+    let mut fields = Fields::from_slice(body)?;
     let changes = Changes {
         workflow_type: workflow(&mut fields, "workflow_type"),
         workflow_id: workflow(&mut fields, "workflow_id"),

@@ -8,7 +8,7 @@ use common::http::{ApiError, Request, ValidationError};
 use common::queue::WebhookV1;
 use common::telemetry::{self, Metric};
 use common::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER};
-use common::twilio::webhook::message_sid;
+use common::twilio::webhook::{MAX_MESSAGE_SID, message_sid};
 use common::twilio::{Form, FormError, Payload, SignedRequest, Verifier};
 
 /// The header that is the same on all tries of one request.
@@ -88,8 +88,14 @@ fn admit(verifier: &Verifier, request: &Request) -> Result<Webhook, ApiError> {
         return Err(ApiError::MethodNotAllowed);
     }
     let form = form?;
-    if message_sid(&form).is_none() {
-        return Err(ValidationError::field("MessageSid", "is missing").into());
+    match message_sid(&form) {
+        None => return Err(ValidationError::field("MessageSid", "is missing").into()),
+        // It names no message, and could not be stored: better told to Twilio than found in a dead-letter queue.
+        Some(sid) if sid.len() > MAX_MESSAGE_SID => {
+            let reason = format!("is longer than {MAX_MESSAGE_SID} bytes");
+            return Err(ValidationError::field("MessageSid", reason).into());
+        }
+        Some(_) => {}
     }
     // On a GET the query is the form. Elsewhere it carries what our own callback URL did, rewritten in ASCII.
     let query = if carrier == Carrier::Query {

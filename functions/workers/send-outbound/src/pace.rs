@@ -55,7 +55,7 @@ pub(crate) async fn after(app: &App, claim: &Claimed, error: Option<&SendError>)
 
 /// Whether Twilio looked at the message itself, so that nothing is wrong with its sender any more.
 fn got_through(error: &SendError) -> bool {
-    matches!(error.retry(), Retry::Never | Retry::WaitForWindow)
+    matches!(error.retry(), Retry::Never | Retry::CreateAnew | Retry::WaitForWindow)
 }
 
 async fn release(app: &App, claim: &Claimed) {

@@ -3,6 +3,7 @@
 use common::clock;
 use common::config::Env;
 use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
+use common::domain::renewal::Renewals;
 use common::twilio::{Retry, SendError, SendOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -13,6 +14,12 @@ const TRIES: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// No wait within an invocation is longer.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
+
+/// How often a message whose sender's configuration Twilio refuses is the first to be tried after a hold. It may be the only
+/// one that is refused so, as to a country that the sender does not reach: then others go ahead, and show it.
+const REFUSALS_IN_PLACE: i32 = 3;
+/// How many holds it lets pass then, so that its sender is held for a small part of the time that it is tried.
+const HOLDS_BEHIND: u32 = 12;
 
 /// When to try again.
 #[derive(Debug, Clone)]
@@ -42,35 +49,47 @@ impl RetryPolicy {
     }
 
     /// Returns what a failed call means for its message, when a sender whose configuration is refused is held for `hold`.
+    ///
+    /// What `renewals` allow counts all attempts: a message that needed several to be refused once is tried less often, and
+    /// none more often.
     pub(crate) fn outcome(
         &self,
         claim: &Claimed,
         error: &SendError,
+        renewals: &dyn Renewals,
         hold: Duration,
         now: Timestamp,
     ) -> Outcome {
         let detail = common::error::chain(error);
         let code = error.code().map(|code| code.to_string());
-        let (pause, keeps_its_place) = match error.retry() {
-            Retry::Resolve => return Outcome::Unknown { detail },
-            Retry::Never => {
-                let error_code = code.unwrap_or_else(|| "refused".to_owned());
-                return Outcome::Failed { by_twilio: true, error_code, detail };
-            }
-            Retry::Backoff { retry_after } => {
-                (self.delay(claim.attempt_number).max(retry_after.unwrap_or_default()), false)
-            }
-            // Its sender is held for so long, and it is then the first to go.
-            Retry::HoldSender => (self.pause(claim, error.outcome()), true),
-            Retry::AfterRepair => (hold, true),
-            // A window opens in hours: there is no use in asking every minute.
-            Retry::WaitForWindow => (self.longest_delay(), false),
+        let refused = |code: Option<String>, detail| {
+            let error_code = code.unwrap_or_else(|| "refused".to_owned());
+            Outcome::Failed { by_twilio: true, error_code, detail }
         };
         let end = claim.send_before.unwrap_or(claim.wanted_at + self.max_age);
+        let (pause, next_attempt_at) = match error.retry() {
+            Retry::Resolve => return Outcome::Unknown { detail },
+            Retry::Never => return refused(code, detail),
+            Retry::Backoff { retry_after } => {
+                let pause = self.delay(claim.attempt_number).max(retry_after.unwrap_or_default());
+                (pause, now + pause)
+            }
+            Retry::CreateAnew => {
+                let renewals = renewals.after(code.as_deref().unwrap_or_default());
+                let attempt = usize::try_from(claim.attempt_number - 1).unwrap_or_default();
+                let Some(pause) = renewals.get(attempt) else { return refused(code, detail) };
+                (*pause, now + *pause)
+            }
+            // Its sender is held for so long, and it is then the first to go.
+            Retry::HoldSender => (self.pause(claim, error.outcome()), claim.due_at),
+            Retry::AfterRepair if claim.attempt_number <= REFUSALS_IN_PLACE => (hold, claim.due_at),
+            Retry::AfterRepair => (hold, (now + hold * HOLDS_BEHIND).min(end - hold)),
+            // A window opens in hours: there is no use in asking every minute.
+            Retry::WaitForWindow => (self.longest_delay(), now + self.longest_delay()),
+        };
         if now + pause >= end {
             return Outcome::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
         }
-        let next_attempt_at = if keeps_its_place { claim.due_at } else { now + pause };
         Outcome::Deferred { next_attempt_at, error_code: code, detail }
     }
 
@@ -113,6 +132,7 @@ pub(crate) fn jitter(tries: u32) -> Duration {
 mod tests {
     use super::*;
     use common::config::Env;
+    use common::twilio::RenewalPolicy;
 
     fn policy() -> RetryPolicy {
         let mut env = Env::new(&|_| None);
@@ -142,7 +162,8 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(300);
 
     fn seconds_until_next(attempt: i32, error: &SendError) -> i64 {
-        match policy().outcome(&claim(attempt), error, HOLD, Timestamp::UNIX_EPOCH) {
+        match policy().outcome(&claim(attempt), error, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH)
+        {
             Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
             other => panic!("{other:?}"),
         }
@@ -169,30 +190,69 @@ mod tests {
             let refused = SendError::Refused { status: 400, code, retry_after: None };
             assert_eq!(seconds_until_next(1, &refused), 0);
             let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 30);
-            let outcome = policy().outcome(&claim(1), &refused, HOLD, almost_a_day);
+            let outcome =
+                policy().outcome(&claim(1), &refused, &RenewalPolicy::default(), HOLD, almost_a_day);
             assert!(matches!(outcome, Outcome::Failed { by_twilio: false, .. }), "{code}: {outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_for_its_sender_again_and_again_lets_others_go_ahead() {
+        let refused = SendError::Refused { status: 400, code: 21606, retry_after: None };
+        assert_eq!((1..=3).map(|attempt| seconds_until_next(attempt, &refused)).max(), Some(0));
+        assert_eq!(seconds_until_next(4, &refused), 3_600);
+        let claim =
+            Claimed { send_before: Some(Timestamp::UNIX_EPOCH + Duration::from_secs(1_000)), ..claim(4) };
+        let outcome =
+            policy().outcome(&claim, &refused, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH);
+        assert!(
+            matches!(outcome, Outcome::Deferred { next_attempt_at, .. } if next_attempt_at.as_second() == 700),
+            "it still has its last try: {outcome:?}"
+        );
     }
 
     #[test]
     fn an_ambiguous_failure_is_unknown_and_a_permanent_one_fails_with_its_code() {
         let failed = SendError::Failed { status: 500, code: None };
         assert!(matches!(
-            policy().outcome(&claim(1), &failed, HOLD, Timestamp::UNIX_EPOCH),
+            policy().outcome(&claim(1), &failed, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH),
             Outcome::Unknown { .. }
         ));
         let refused = SendError::Refused { status: 400, code: 21211, retry_after: None };
-        let outcome = policy().outcome(&claim(1), &refused, HOLD, Timestamp::UNIX_EPOCH);
+        let outcome =
+            policy().outcome(&claim(1), &refused, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH);
         assert!(
             matches!(outcome, Outcome::Failed { by_twilio: true, error_code, .. } if error_code == "21211")
         );
     }
 
     #[test]
+    fn what_is_refused_for_the_moment_is_created_anew_as_often_as_its_code_is_worth() {
+        let refused = |code, attempt| {
+            let error = SendError::Refused { status: 400, code, retry_after: None };
+            policy().outcome(&claim(attempt), &error, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH)
+        };
+        let spaces: Vec<_> = [(30001, 1), (30001, 2), (30008, 1)]
+            .map(|(code, attempt)| match refused(code, attempt) {
+                Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
+                other => panic!("{code}: {other:?}"),
+            })
+            .into();
+        assert_eq!(spaces, [7_200, 14_400, 7_200]);
+        for (code, attempt) in [(30001, 3), (30001, 9), (30008, 2)] {
+            let outcome = refused(code, attempt);
+            assert!(
+                matches!(&outcome, Outcome::Failed { by_twilio: true, error_code, .. } if *error_code == code.to_string()),
+                "{code}: {outcome:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_message_that_would_be_too_old_at_its_next_try_has_failed() {
         let limited = SendError::Limited { code: None, retry_after: None };
         let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 60);
-        let outcome = policy().outcome(&claim(1), &limited, HOLD, almost_a_day);
+        let outcome = policy().outcome(&claim(1), &limited, &RenewalPolicy::default(), HOLD, almost_a_day);
         assert!(
             matches!(outcome, Outcome::Failed { by_twilio: false, error_code, .. } if error_code == "retries_exhausted")
         );

@@ -88,7 +88,7 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, may_go: bool, outc
             error_code: RETRIES_EXHAUSTED.to_owned(),
             detail: "its time had passed before the call".to_owned(),
         },
-        Err(error) => app.retry.outcome(claim, error, app.pace.hold, clock::now()),
+        Err(error) => app.retry.outcome(claim, error, &app.renewals, app.pace.hold, clock::now()),
     };
     match &outcome {
         Outcome::Accepted { twilio_sid, .. } => {

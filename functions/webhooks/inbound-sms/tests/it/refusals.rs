@@ -109,6 +109,21 @@ async fn a_genuine_request_that_is_no_form_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
+async fn a_sid_that_no_message_has_is_refused_and_a_long_one_is_not() {
+    let mut world = World::start().await;
+    let with_sid = |length: usize| {
+        let sid = format!("SM{}", "a".repeat(length - 2));
+        Webhook::form(PATH, format!("MessageSid={sid}")).signed(&[("MessageSid", &sid)])
+    };
+    let too_long = "400 sms.validation_error MessageSid: is longer than 255 bytes";
+    for length in [256, 5_000] {
+        assert_eq!(refused(&mut world, &with_sid(length)).await, too_long);
+    }
+    assert_eq!(world.post(&with_sid(255)).await["statusCode"], 200);
+    assert_eq!(world.sqs.sent().len(), 1);
+}
+
+#[tokio::test]
 async fn a_genuine_json_body_that_holds_no_form_is_refused() {
     let mut world = World::start().await;
     // The hashes are sha256sum's.

@@ -187,6 +187,28 @@ async fn a_configuration_error_lets_one_message_through_per_period_until_it_is_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_its_sender_can_never_send_holds_the_others_up_for_a_while_and_not_for_ever() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SENDER_HOLD_SECONDS", "120")]).await;
+    let stuck = world.message().await;
+    world.twilio.replies([Refuse(400, 21659, None)]);
+    send(&mut function, [stuck]).await;
+    let behind = world.message().await;
+    for _ in 0..3 {
+        assert_eq!(world.attempts(behind).await, "");
+        world.twilio.replies([Refuse(400, 21659, None)]);
+        world.time_passes(120).await;
+        send(&mut function, [behind]).await;
+    }
+    world.time_passes(120).await;
+    send(&mut function, [behind]).await;
+    assert!(world.state(behind).await.starts_with("queued"), "{}", world.state(behind).await);
+    assert_eq!(world.state(stuck).await, "pending 21659 - free");
+    let due = world.due_in(stuck).await;
+    assert!((1_100.0..=1_320.0).contains(&due), "{due}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_waits_behind_a_hold_for_too_long_fails_when_its_turn_would_come() {
     let world = World::start().await;
     let mut function = world.function().await;
