@@ -10,7 +10,8 @@ use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
 use common::queue::{Batch, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
-use common::twilio::{Form, MessageSidMissing, RenewalPolicy, StatusCallback};
+use common::twilio::{ErrorClass, Form, MessageSidMissing, RenewalPolicy, StatusCallback};
+use std::collections::BTreeSet;
 
 /// What the function is told by its environment: what [`DatabaseConfig`] and [`RenewalPolicy`] read.
 #[derive(Debug, Clone)]
@@ -85,6 +86,7 @@ async fn store(app: &App, kept: &[Kept]) -> Result<(), DbError> {
     let callbacks: Vec<NewStatus> = kept.iter().map(|(_, status)| status.clone()).collect();
     let recorded = statuses::record(&app.db, &callbacks, &app.renewals, clock::now()).await?;
     report(&recorded, kept);
+    report_our_faults(&recorded, kept);
     Ok(())
 }
 
@@ -110,6 +112,28 @@ fn report(recorded: &[RecordedStatus], of: &[Kept]) {
             (Some(_), None) => {}
         }
     }
+}
+
+/// Raises the alarm for what was not delivered for our own fault, each message once in a batch.
+fn report_our_faults(recorded: &[RecordedStatus], of: &[Kept]) {
+    let faults = of.iter().map(|(_, came)| came).filter(|came| is_our_fault(came));
+    let sids: BTreeSet<&str> = faults.map(|came| came.twilio_sid.as_str()).collect();
+    for twilio_sid in sids {
+        if recorded.iter().any(|status| status.twilio_sid == twilio_sid) {
+            telemetry::count(Metric::SendsMisconfigured, 1);
+            tracing::error!(
+                twilio_sid,
+                "not delivered, since our account, number or registration is not in order"
+            );
+        }
+    }
+}
+
+/// Whether a message was not delivered for what is wrong with our side, so that somebody must be told.
+fn is_our_fault(callback: &NewStatus) -> bool {
+    let failed = matches!(callback.status, Some(Status::Failed | Status::Undelivered));
+    let code = callback.error_code.as_ref().filter(|_| failed).and_then(|code| code.parse().ok());
+    code.map(ErrorClass::of) == Some(ErrorClass::Configuration)
 }
 
 fn read(record: &Record<WebhookMessage>) -> Result<NewStatus, MessageSidMissing> {

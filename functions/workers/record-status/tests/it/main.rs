@@ -261,6 +261,28 @@ async fn a_failure_that_may_pass_is_created_anew_after_the_configured_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_delivered_for_our_own_fault_raises_the_alarm_once() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    accepted(&database, "SM1").await;
+    accepted(&database, "SM2").await;
+    let ours = "MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30034";
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=sent", ours])).await;
+    record(&mut function, forms(&[ours, "MessageSid=SM2&MessageStatus=undelivered&ErrorCode=30005"])).await;
+    assert_eq!(messages(&database).await, "SM1 undelivered 30034,SM2 undelivered 30005");
+    // The last line of all.
+    record(&mut function, forms(&["MessageSid=SM2&MessageStatus=sent"])).await;
+    let log = eventually("three batches to be counted", async || {
+        let log = function.log().await;
+        let counted = log.iter().filter(|line| line.get("statuses_stored").is_some()).count();
+        (counted == 3).then_some(log)
+    })
+    .await;
+    let alarms: Vec<&Value> = log.iter().filter_map(|line| line.get("sends_misconfigured")).collect();
+    assert_eq!(alarms, [&json!(1.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_once() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
