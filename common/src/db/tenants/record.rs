@@ -60,6 +60,8 @@ pub struct Recorded {
     pub tenant_id: Option<String>,
     /// Whether several tenants claim it.
     pub is_ambiguous: bool,
+    /// The language that it held of a tenant before, if it holds none any more.
+    pub forgotten_language: Option<String>,
 }
 
 /// The steps of the statement:
@@ -71,6 +73,7 @@ pub struct Recorded {
 ///   the language of whom the number was passed on to. A tenant's language is to be settled anew, which whoever settles
 ///   it takes the mark away for;
 /// - `identified`: an event for each conversation that is now another tenant's, or a tenant's for the first time;
+/// - `forgotten`: an event for each that no longer holds the language of a tenant before;
 /// - `given_up`, `used`: the tenants' numbers;
 /// - `preferred`: what the profile is known to hold; its time stays while it says the same.
 const RECORD: &str = "
@@ -81,12 +84,13 @@ with input as (
     order by conversation_id
 ), prior as (
     select c.id, c.tenant_id, c.tenant_missing_since, c.tenant_vain_checks, c.tenant_identified_at,
-        c.language_own, c.language_at, coalesce(c.last_message_at, c.created_at) as used_at
+        c.language_detected, c.language_own, c.language_at, coalesce(c.last_message_at, c.created_at) as used_at
     from sms_conversations c where c.id in (select conversation_id from input)
     order by c.account_sid, c.phone_number_canonical
     for no key update
 ), verdict as (
     select i.*, p.tenant_id as previous, p.tenant_vain_checks, p.tenant_identified_at as confirmed_at, p.used_at,
+        p.language_detected as held,
         case when i.finding = 'tenant' then i.tenant_id
              when i.finding = 'nobody' and p.tenant_missing_since is null then p.tenant_id end as owner,
         coalesce(p.tenant_id <> i.tenant_id, false)
@@ -118,6 +122,12 @@ with input as (
     select gen_random_uuid(), 'conversation.tenant_identified', v.conversation_id,
         jsonb_build_object('tenant_id', v.owner, 'previous_tenant_id', v.previous, 'request_id', v.request_id), $7
     from verdict v where v.finding = 'tenant' and v.owner is distinct from v.previous
+), forgotten as (
+    insert into sms_events (id, event_type, conversation_id, data, created_at)
+    select gen_random_uuid(), 'conversation.language_changed', v.conversation_id,
+        jsonb_build_object('language', 'unknown', 'confidence', 0, 'previous', v.held, 'source', 'tenant',
+                           'tenant_id', v.owner, 'request_id', v.request_id), $7
+    from verdict v where v.outdated and v.held <> 'unknown'
 ), given_up as (
     delete from sms_tenant_numbers n using verdict v where n.conversation_id = v.conversation_id and v.owner is null
 ), used as (
@@ -134,7 +144,9 @@ with input as (
         set language_preference = excluded.language_preference, preference_at = excluded.preference_at
         where sms_tenants.language_preference is distinct from excluded.language_preference
 )
-select v.conversation_id, v.previous, v.owner, v.candidates is not null from verdict v";
+select v.conversation_id, v.previous, v.owner, v.candidates is not null,
+    case when v.outdated and v.held <> 'unknown' then v.held end
+from verdict v";
 
 /// Keeps what was found out, with the events that follow from it, and sets when the Monitor is asked next.
 ///
@@ -197,6 +209,7 @@ pub async fn record(
             previous_tenant_id: row.get(1),
             tenant_id: row.get(2),
             is_ambiguous: row.get(3),
+            forgotten_language: row.get(4),
         })
         .collect())
 }

@@ -42,8 +42,9 @@ pub(super) const CAPITAL: &[u8] = b"^";
 pub(super) const UNKNOWN: &[u8] = b"?";
 /// The word that goes, once a text, with one whose words all begin with a capital while some aren't known: a name.
 pub(super) const ALL_CAPITALS: &[u8] = b"^^";
-/// The evidence of a text with no more than a word that another alphabet was used for.
-const FOREIGN: [f32; CLASSES] = [-1.0, -1.0, -1.0, 3.0];
+/// The evidence of a word with a letter that none of our languages has: of another alphabet, or of Vietnamese, Polish or
+/// Turkish. Two natural logarithms, so that a name so written doesn't outweigh a sentence.
+const FOREIGN: [f32; CLASSES] = [0.0, 0.0, 0.0, 2.0 * SCALE];
 
 /// Evidence for each class, added up word by word.
 #[derive(Debug, Clone, Copy)]

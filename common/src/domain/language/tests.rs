@@ -31,6 +31,8 @@ fn what_belongs_to_no_language_is_unknown() {
         "\n\n",
         "👍🏽🔥",
         "12345",
+        "3pm",
+        "10:30AM",
         "$1,250.00",
         "4B",
         "a@b.com",
@@ -50,6 +52,9 @@ fn the_content_decides_in_mixed_texts() {
         ("el heater no sirve y el landlord no contesta", Language::Es),
         ("o heater não funciona, call me", Language::Pt),
         ("Gracias\nJohn Smith\n123 Main St apt 4", Language::Es),
+        ("no puedo hoy\n\nSent from my iPhone", Language::Es),
+        ("não posso hoje\nEnviado do meu iPhone", Language::Pt),
+        ("The rent is paid\nEnviado desde mi iPhone\n", Language::En),
     ] {
         assert_eq!(detect(text).language, language, "{text:?}");
     }

@@ -84,9 +84,13 @@ impl Word {
         }
     }
 
-    /// Tells whether the word is a number and nothing else.
+    /// Tells whether the word is a number and nothing else, or a time: "3pm" is written in all three languages.
     pub(super) fn is_number(&self) -> bool {
-        self.letters() == [NUMBER]
+        let is_time = || {
+            let hour = self.letters().strip_suffix(b"am").or_else(|| self.letters().strip_suffix(b"pm"));
+            hour.is_some_and(|hour| !hour.is_empty() && hour.iter().all(u8::is_ascii_digit))
+        };
+        self.letters() == [NUMBER] || self.numbered && is_time()
     }
 
     /// Returns the letters, in lower case, as Latin-1.

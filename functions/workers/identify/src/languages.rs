@@ -27,6 +27,7 @@ impl Identifier {
             tracing::info!(
                 conversation_id = %carried.conversation_id,
                 language_previous = carried.previous,
+                language_detected = carried.chosen,
                 language_chosen = carried.chosen,
                 "a conversation takes its tenant's language over"
             );

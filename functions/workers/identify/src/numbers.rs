@@ -168,4 +168,13 @@ fn report(outcome: &Recorded, found: &[CheckedNumber]) {
         }
         None => tracing::info!(%conversation_id, previous, "the number is nobody's that the Monitor knows"),
     }
+    if let Some(language_previous) = &outcome.forgotten_language {
+        tracing::info!(
+            %conversation_id,
+            language_previous,
+            language_detected = "unknown",
+            language_chosen = "unknown",
+            "a conversation forgets the language of the tenant before"
+        );
+    }
 }

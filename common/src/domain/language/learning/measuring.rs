@@ -96,6 +96,12 @@ fn fresh_texts_are_detected_as_often_as_is_asked() {
     assert!(right * 10 >= all * 9, "{right} of {all}");
 }
 
+/// The same of texts by a third hand.
+#[test]
+fn a_third_hands_texts_are_detected_as_often_as_is_asked() {
+    are_detected_as_often_as_is_asked(include_str!("../third.tsv"));
+}
+
 fn are_detected_as_often_as_is_asked(texts: &str) -> Tally {
     let material: HashSet<String> =
         material().into_iter().filter(|text| !text.is_word).map(|text| text.text.to_lowercase()).collect();

@@ -61,6 +61,26 @@ async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_urgent_message_goes_first_after_a_hold_though_another_urgent_one_has_run_out_of_time() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    world.twilio.replies([Refuse(400, 21611, Some("40"))]);
+    let bulk = world.stored(of("bulk", "bulk")).await;
+    send(&mut function, [bulk]).await;
+    let over =
+        NewSend { created_at: in_seconds(-60), send_before: Some(in_seconds(-1)), ..of("urgent", "over") };
+    let over = world.stored(over).await;
+    world.stored(of("urgent", "urgent")).await;
+    world.time_passes(40).await;
+    send(&mut function, [bulk]).await;
+    assert_eq!(world.state(over).await, "failed retries_exhausted - free");
+    world.wake(&mut function).await;
+    assert_eq!(world.bodies(), ["bulk", "urgent"]);
+    world.wake(&mut function).await;
+    assert_eq!(world.bodies(), ["bulk", "urgent", "bulk"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_functions_together_send_no_more_than_the_burst_and_wake_the_sender_once() {
     let world = World::start().await;
     let changes = [("SENDER_BURST_SEGMENTS", "6"), ("SENDER_SEGMENTS_PER_SECOND", "0.01")];
