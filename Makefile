@@ -28,7 +28,8 @@ clean-data: ## Removes everything that `make run` keeps between runs
 test: toolchain ## Runs every test: units, SQL, each binary through the Runtime API, the flow through the whole stack
 	@local/get-postgres.sh
 	@local/get-pgbouncer.sh
-	cargo build --workspace --bins
+	@# All that is tested in one build: that of the binaries alone has fewer features, and would make most crates twice.
+	cargo test --workspace --no-run
 	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
 chaos: toolchain ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]

@@ -33,10 +33,14 @@ impl Breaker {
     /// Tells whether the peer may be called. Once its time is over, an open breaker lets one caller through, and the next
     /// only when another such time has passed, or that call succeeded.
     pub(super) fn admits(&self) -> bool {
+        self.admits_at(Instant::now())
+    }
+
+    fn admits_at(&self, now: Instant) -> bool {
         self.with(|state| match state.opened_at {
             None => true,
-            Some(opened_at) if opened_at.elapsed() >= self.open_for => {
-                state.opened_at = Some(Instant::now());
+            Some(opened_at) if now.saturating_duration_since(opened_at) >= self.open_for => {
+                state.opened_at = Some(now);
                 true
             }
             Some(_) => false,
@@ -52,10 +56,14 @@ impl Breaker {
     }
 
     pub(super) fn failed(&self) {
+        self.failed_at(Instant::now());
+    }
+
+    fn failed_at(&self, now: Instant) {
         self.with(|state| {
             state.failures = state.failures.saturating_add(1);
             if state.failures >= FAILURES {
-                state.opened_at = Some(Instant::now());
+                state.opened_at = Some(now);
             }
         });
     }
@@ -82,17 +90,19 @@ mod tests {
 
     #[test]
     fn one_call_finds_out_and_closes_it_by_its_success() {
-        let breaker = Breaker::new(Duration::from_millis(20));
+        let minute = Duration::from_secs(60);
+        let breaker = Breaker::new(minute);
+        let begun = Instant::now();
         for _ in 0..FAILURES {
-            breaker.failed();
+            breaker.failed_at(begun);
         }
-        std::thread::sleep(Duration::from_millis(25));
-        assert!(breaker.admits(), "its time is over");
-        assert!(!breaker.admits(), "one is enough");
-        breaker.failed();
-        assert!(!breaker.admits());
-        std::thread::sleep(Duration::from_millis(25));
-        assert!(breaker.admits());
+        assert!(!breaker.admits_at(begun + minute - Duration::from_millis(1)));
+        let later = begun + minute;
+        assert!(breaker.admits_at(later), "its time is over");
+        assert!(!breaker.admits_at(later), "one is enough");
+        breaker.failed_at(later + Duration::from_secs(1));
+        assert!(!breaker.admits_at(later + minute), "it counts from the failure");
+        assert!(breaker.admits_at(later + minute + Duration::from_secs(1)));
         breaker.succeeded();
         assert!(breaker.admits() && breaker.admits() && breaker.is_closed());
     }

@@ -84,10 +84,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_of_a_process_that_was_stopped_is_refused_though_it_is_there() {
-        let layer = PromptLayer(Duration::from_millis(50));
-        let mut prompt = layer.layer(Stopped(Duration::ZERO));
+        let mut prompt = PromptLayer(Duration::from_secs(60)).layer(Stopped(Duration::ZERO));
         assert_eq!(prompt.call(()).await.unwrap(), "connected");
-        let mut late = layer.layer(Stopped(Duration::from_millis(60)));
+        let mut late = PromptLayer(Duration::from_millis(50)).layer(Stopped(Duration::from_millis(60)));
         // The timer around it has run out, too, and is asked second.
         let answer = tokio::time::timeout(Duration::from_millis(50), late.call(())).await.unwrap();
         assert_eq!(answer.unwrap_err().to_string(), "the connection came too late");

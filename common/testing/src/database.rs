@@ -1,5 +1,6 @@
 //! A database per test, cloned from one that has been migrated.
 
+use common::config::Env;
 use common::db::{DatabaseConfig, Db, migrations};
 use tokio_postgres::{Client, NoTls};
 
@@ -44,7 +45,7 @@ impl Database {
     /// Returns the database as the functions see it.
     #[must_use]
     pub fn db(&self) -> Db {
-        Db::new(&DatabaseConfig::for_url(&self.url())).unwrap()
+        patient(&self.url())
     }
 
     /// Runs SQL of the test's own and returns the first column of the first row as text.
@@ -89,7 +90,7 @@ async fn template(server: &str, admin: &Client) -> String {
     if !known {
         let draft = format!("draft_{}", unique());
         admin.batch_execute(&format!("create database {draft}")).await.unwrap();
-        let db = Db::new(&DatabaseConfig::for_url(&database_url(server, &draft))).unwrap();
+        let db = patient(&database_url(server, &draft));
         migrations::migrate(&db).await.unwrap();
         drop(db);
         let alone =
@@ -102,6 +103,16 @@ async fn template(server: &str, admin: &Client) -> String {
     }
     admin.batch_execute("select pg_advisory_unlock(7673799)").await.unwrap();
     name
+}
+
+/// The database at a URL, which may take its time: what is not about waiting must not fail for the machine's being busy.
+fn patient(url: &str) -> Db {
+    let lookup = |name: &str| match name {
+        "DATABASE_URL" => Some(url.to_owned()),
+        "DATABASE_CONNECT_TIMEOUT_MS" | "DATABASE_STATEMENT_TIMEOUT_MS" => Some("60000".to_owned()),
+        _ => None,
+    };
+    Db::new(&DatabaseConfig::from_env(&mut Env::new(&lookup)).unwrap()).unwrap()
 }
 
 async fn connect(url: &str) -> Client {

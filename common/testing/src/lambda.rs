@@ -2,6 +2,7 @@
 //!
 //! Protocol: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 
+use super::PATIENCE;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -11,13 +12,25 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// How long a function may take to answer in a test, cold start included.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a function waits for others unless a test says how long. Nobody waits for that long: the defaults are short
+/// enough for a busy machine to turn an answer into an outage. All of it is less than what a test waits for the function.
+/// With an empty value a test has the default.
+const PATIENT: [(&str, &str); 10] = [
+    ("DATABASE_BUDGET_MS", "60000"),
+    ("DATABASE_CONNECT_TIMEOUT_MS", "60000"),
+    ("DATABASE_STATEMENT_TIMEOUT_MS", "60000"),
+    ("HEALTH_CHECK_TIMEOUT_MS", "60000"),
+    ("MONITOR_BUDGET_MS", "60000"),
+    ("MONITOR_TIMEOUT_MS", "30000"),
+    ("SPOOL_WRITE_BUDGET_MS", "10000"),
+    ("SQS_SEND_BUDGET_MS", "30000"),
+    ("TENANT_PROFILE_TIMEOUT_MS", "30000"),
+    ("TWILIO_TIMEOUT_MS", "60000"),
+];
 
 /// What an invocation came to.
 #[derive(Debug)]
@@ -52,7 +65,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts a binary with nothing in its environment but `variables` and what Lambda sets.
+    /// Starts a binary with nothing in its environment but `variables`, what Lambda sets, and long timeouts for what
+    /// `variables` gives none.
     ///
     /// # Panics
     ///
@@ -78,6 +92,7 @@ impl Function {
             .env("AWS_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
+            .envs(PATIENT)
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -98,7 +113,7 @@ impl Function {
     ///
     /// # Panics
     ///
-    /// When nothing comes of it for 20 seconds.
+    /// When nothing comes of it for two minutes.
     pub async fn invoke(&mut self, event: Value) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         self.invocations.send(Invocation { event, answer }).await.expect("the Runtime API runs");
@@ -125,7 +140,7 @@ impl Function {
     ///
     /// # Panics
     ///
-    /// When it still runs after 20 seconds.
+    /// When it still runs after two minutes.
     pub async fn ended(&mut self) -> Vec<Value> {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         assert!(!ended.expect("the process ends").expect("a status").success());

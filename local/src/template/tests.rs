@@ -17,7 +17,7 @@ fn functions_take_what_they_say_over_the_globals_and_lambdas_defaults() {
     let template = parsed();
     let echo = template.function("echo").unwrap();
     assert_eq!(echo.binary, "fixture");
-    assert_eq!(echo.timeout, Duration::from_secs(2));
+    assert_eq!(echo.timeout, Duration::from_secs(60));
     assert_eq!(echo.memory_mb, 256);
     assert_eq!(echo.reserved_concurrency, None);
     let work = template.function("WorkFunction").unwrap();
@@ -38,7 +38,7 @@ fn triggers_are_read_with_what_bounds_them() {
     ];
     assert_eq!(keys, expected);
     assert_eq!(template.routes[4].throttle, Some(Throttle { rate: 0.01, burst: 1.0 }));
-    assert_eq!(template.routes[2].timeout, Duration::from_secs(1));
+    assert_eq!(template.routes[2].timeout, Duration::from_secs(30));
     let authorizer = AuthorizerSpec {
         function: "echo".to_owned(),
         headers: vec!["Authorization".to_owned()],
@@ -59,7 +59,7 @@ fn triggers_are_read_with_what_bounds_them() {
     assert_eq!(template.mappings, [mapping]);
     let queue = &template.queues.iter().find(|queue| queue.name == "work").unwrap();
     assert_eq!(queue.redrive, Some(("work-dead".to_owned(), 2)));
-    assert_eq!(queue.attributes, map(&[("VisibilityTimeout", "1")]));
+    assert_eq!(queue.attributes, map(&[("VisibilityTimeout", "5")]));
     let schedule = &template.schedules[0];
     assert_eq!((schedule.name.as_str(), schedule.expression.as_str()), ("EchoFunctionTick", "rate(1 hour)"));
 }
@@ -120,8 +120,8 @@ fn what_is_wrong_is_named_with_its_place() {
             "no resource Queu",
         ),
         (
-            "VisibilityTimeout: 1",
-            "VisibilityTimout: 1",
+            "VisibilityTimeout: 5",
+            "VisibilityTimout: 5",
             "Queue.Properties",
             "unknown field `VisibilityTimout`",
         ),

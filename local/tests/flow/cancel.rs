@@ -1,7 +1,6 @@
 //! A cancel against the dispatch of the same message: one of the two, never both.
 
 use futures::future::join_all;
-use serde_json::json;
 
 use crate::client::{exchange, fresh_handset};
 use crate::stack::{Stack, shared};
@@ -16,14 +15,10 @@ async fn cancel(stack: &Stack, id: &str) -> (u16, String) {
 async fn a_scheduled_message_is_canceled_once_and_never_sent() {
     let stack = shared().await;
     let handset = fresh_handset();
-    #[expect(clippy::disallowed_methods, reason = "a test needs no clock of the service's")]
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(4);
-    let request = json!({ "to": handset, "body": "Later", "send_at": soon.to_string() });
-    let answer = exchange(stack.call("POST", "/sms/send").json(&request)).await;
-    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let id = stack.send_in_an_hour(&handset, "Later").await;
     assert_eq!(cancel(&stack, &id).await, (200, String::new()));
     assert_eq!(cancel(&stack, &id).await, (409, "sms.conflict".to_owned()));
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    stack.comes_due(&id).await;
     stack.sweeps(2).await;
     assert_eq!(stack.message(&id).await["delivery_status"], "canceled");
     assert_eq!(stack.ledger(&handset).await.len(), 0);

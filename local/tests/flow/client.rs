@@ -23,7 +23,8 @@ pub const STATUS_PATH: &str = "/webhook/twilio/status";
 static HTTP: LazyLock<reqwest::Client> = LazyLock::new(|| {
     // Another test may have chosen it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy().build().unwrap()
+    let builder = reqwest::Client::builder().pool_max_idle_per_host(0).no_proxy();
+    builder.timeout(crate::stack::DEADLINE).build().unwrap()
 });
 
 /// A number that no other test uses.
@@ -87,9 +88,32 @@ impl Stack {
         request(method, &format!("{}{path}", self.info.api_url)).bearer_auth(key)
     }
 
+    /// Asks until there is an answer other than that Postgres was too slow for one, which it may be on a busy machine.
+    pub async fn answer(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.answer_to(|| {
+            let call = self.call(method, path);
+            if let Some(body) = body { call.json(body) } else { call }
+        })
+        .await
+    }
+
+    /// The same for any request; one that may be made twice.
+    pub async fn answer_to(&self, request: impl Fn() -> reqwest::RequestBuilder) -> Answer {
+        eventually("an answer other than 503", async || {
+            Some(exchange(request()).await).filter(|answer| answer.status != 503)
+        })
+        .await
+    }
+
+    /// Asks for a message to be sent, once: as often as it takes to be answered, under one Idempotency-Key.
+    pub async fn ask(&self, payload: &Value) -> Answer {
+        let key = fresh_sid();
+        self.answer_to(|| self.call("POST", "/sms/send").header("idempotency-key", &key).json(payload)).await
+    }
+
     /// Asks for a message to be sent.
     pub async fn try_send(&self, to: &str, body: &str) -> Answer {
-        exchange(self.call("POST", "/sms/send").json(&json!({ "to": to, "body": body }))).await
+        self.ask(&json!({ "to": to, "body": body })).await
     }
 
     /// Has a message accepted, and returns its id.
@@ -99,6 +123,22 @@ impl Stack {
         let accepted = answer.json();
         assert_eq!((accepted["status"].as_str(), &accepted["twilio_sid"]), (Some("pending"), &Value::Null));
         accepted["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Has a message accepted that is to be sent in an hour, and returns its id.
+    pub async fn send_in_an_hour(&self, to: &str, body: &str) -> String {
+        #[expect(clippy::disallowed_methods, reason = "a test needs no clock of the service's")]
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        let answer = self.ask(&json!({ "to": to, "body": body, "send_at": at.to_string() })).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Lets the time come for which a message waits.
+    pub async fn comes_due(&self, id: &str) {
+        let due = "update sms_messages set next_attempt_at = now(), send_at = least(send_at, now())
+            where id = $1::text::uuid and next_attempt_at is not null";
+        self.sql().await.client.execute(due, &[&id]).await.unwrap();
     }
 
     /// Has a message accepted whose text nobody else's is.
@@ -120,7 +160,7 @@ impl Stack {
 
     /// A message as the API shows it.
     pub async fn message(&self, id: &str) -> Value {
-        let answer = exchange(self.call("GET", &format!("/messages/{id}"))).await;
+        let answer = self.answer("GET", &format!("/messages/{id}"), None).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
@@ -148,7 +188,7 @@ impl Stack {
 
     /// A conversation as the API shows it, if there is one.
     pub async fn conversation(&self, number: &str) -> Option<Value> {
-        let answer = exchange(self.call("GET", &format!("/conversations/{number}"))).await;
+        let answer = self.answer("GET", &format!("/conversations/{number}"), None).await;
         assert!(matches!(answer.status, 200 | 404), "{answer:?}");
         (answer.status == 200).then(|| answer.json())
     }
@@ -200,14 +240,16 @@ impl Stack {
         self.arm(json!({ "match": { "to": to }, "fault": fault })).await;
     }
 
-    /// Closes the simulator's port for some seconds.
+    /// Closes the simulator's port for some seconds, and waits until it is closed, or was.
     pub async fn twilio_away(&self, seconds: f64) {
         let url = format!("{}/simulator/outage", self.info.twilio_api_url);
         let answer = exchange(request("POST", &url).json(&json!({ "seconds": seconds }))).await;
         assert_eq!(answer.status, 202, "{answer:?}");
+        let begun = std::time::Instant::now();
         eventually("the simulator is away", async || {
             let answer = try_exchange(request("GET", &self.info.twilio_api_url)).await;
-            answer.is_err_and(|error| error.is_connect()).then_some(())
+            let is_away = answer.is_err_and(|error| error.is_connect());
+            (is_away || begun.elapsed().as_secs_f64() > seconds + 1.0).then_some(())
         })
         .await;
     }

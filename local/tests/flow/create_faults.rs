@@ -98,14 +98,21 @@ async fn what_twilio_surely_did_not_process_is_tried_again_until_it_is_delivered
     assert_eq!(outcomes(&message), ["not_processed", "accepted"], "{message:#}");
     assert_eq!(stack.ledger(&limited).await.len(), 1);
 
-    let away = fresh_handset();
-    stack.twilio_away(4.0).await;
-    let away_id = stack.send(&away, "Is anybody there?").await;
-    let message = stack.reaches(&away_id, "delivered").await;
-    let tried = outcomes(&message);
-    assert_eq!((tried.first(), tried.last()), (Some(&"not_processed"), Some(&"accepted")), "{message:#}");
-    stack.queues_are_empty().await;
-    assert_eq!(stack.ledger(&away).await.len(), 1);
+    // On a busy machine a short time may be over before anybody calls.
+    for seconds in [4.0, 15.0, 60.0] {
+        let away = fresh_handset();
+        stack.twilio_away(seconds).await;
+        let away_id = stack.send(&away, "Is anybody there?").await;
+        let message = stack.reaches(&away_id, "delivered").await;
+        stack.queues_are_empty().await;
+        assert_eq!(stack.ledger(&away).await.len(), 1);
+        let tried = outcomes(&message);
+        assert_eq!(tried.last(), Some(&"accepted"), "{message:#}");
+        if tried.first() == Some(&"not_processed") {
+            return;
+        }
+    }
+    panic!("nobody called while Twilio was away");
 }
 
 #[tokio::test(flavor = "multi_thread")]

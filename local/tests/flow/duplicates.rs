@@ -3,14 +3,19 @@
 use futures::future::join_all;
 
 use crate::client::{INBOUND_OF, fresh_handset, fresh_sid};
-use crate::stack::shared;
+use crate::stack::{eventually, shared};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_comes_a_hundred_times_at_once_is_one_message() {
     let stack = shared().await;
     let handset = fresh_handset();
     let webhook = stack.incoming(&handset, &fresh_sid(), "My key is stuck");
-    join_all((0..100).map(|_| stack.accepts(&webhook))).await;
+    // Twilio comes again where so many at once are too much for a busy machine.
+    join_all((0..100).map(async |_| {
+        let accepted = async || (stack.post(&webhook).await.status == 200).then_some(());
+        eventually("it is accepted", accepted).await;
+    }))
+    .await;
     let sql = stack.sql().await;
     sql.reaches(INBOUND_OF, &[&handset], 1).await;
     stack.queues_are_empty().await;

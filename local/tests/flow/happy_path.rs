@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::client::{exchange, fresh_handset, fresh_sid};
+use crate::client::{fresh_handset, fresh_sid};
 use crate::stack::{Setup, Stack, eventually, shared};
 
 /// The values of `key` in a list, in its order.
@@ -79,8 +79,9 @@ async fn a_sends_request_id_is_the_same_in_the_answer_the_row_and_the_log_of_the
     let stack = shared().await;
     let (handset, request_id) = (fresh_handset(), fresh_sid());
     let body = serde_json::json!({ "to": handset, "body": "The plumber comes at nine" });
-    let call = stack.call("POST", "/sms/send").header("x-request-id", &request_id).json(&body);
-    let answer = exchange(call).await;
+    let key = fresh_sid();
+    let call = || stack.call("POST", "/sms/send").header("idempotency-key", &key).json(&body);
+    let answer = stack.answer_to(|| call().header("x-request-id", &request_id)).await;
     assert_eq!((answer.status, answer.request_id.as_deref()), (202, Some(request_id.as_str())));
     let id = answer.json()["id"].as_str().unwrap().to_owned();
     stack.reaches(&id, "delivered").await;

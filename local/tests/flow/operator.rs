@@ -31,7 +31,7 @@ async fn retry(stack: &Stack, payload: Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_parked_is_decided_by_a_person_and_goes_on_from_there() {
     let stack = Setup::impatient()
-        .with("TWILIO_TIMEOUT_MS", "1000")
+        .with("TWILIO_TIMEOUT_MS", "3000")
         .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "1")
         .with("UNKNOWN_PARK_AFTER_SECONDS", "2")
         .with("RECONCILE_GRACE_SECONDS", "0")

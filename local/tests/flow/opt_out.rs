@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{exchange, fresh_handset};
+use crate::client::fresh_handset;
 use crate::stack::{Setup, eventually, shared};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -10,16 +10,10 @@ async fn nothing_is_sent_after_a_stop_until_a_start() {
     let stack = shared().await;
     let handset = fresh_handset();
     // Accepted before the STOP, due after it.
-    let soon =
-        "select to_char(now() at time zone 'utc' + interval '4 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
-    let send_at: String = stack.sql().await.row(soon, &[]).await.get(0);
-    let later = json!({ "to": handset, "body": "Due after the STOP", "send_at": send_at });
-    let later = exchange(stack.call("POST", "/sms/send").json(&later)).await;
-    assert_eq!(later.status, 202, "{later:?}");
-    let later = later.json()["id"].as_str().unwrap().to_owned();
-
+    let later = stack.send_in_an_hour(&handset, "Due after the STOP").await;
     stack.text(&handset, "STOP").await;
     stack.conversation_where(&handset, |page| page["opted_out"] == true).await;
+    stack.comes_due(&later).await;
     let refused = stack.try_send(&handset, "Are you still there?").await;
     assert_eq!((refused.status, refused.code().as_str()), (409, "sms.recipient_opted_out"), "{refused:?}");
     let message = stack.reaches(&later, "failed").await;

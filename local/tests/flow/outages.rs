@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::client::{INBOUND_OF, exchange, fresh_handset, fresh_sid};
 use crate::door::{Database, Queues};
-use crate::stack::{Setup, Stack};
+use crate::stack::{Setup, Stack, eventually};
 
 const SPOOLED: &str = "select count(*) from webhook_spool";
 
@@ -113,25 +113,25 @@ async fn a_silent_postgres_delays_nobody_for_long() {
     assert_eq!(stack.ledger(&recipient).await.len(), 1);
 }
 
-/// Asks three times, and has to be refused in time.
+/// Asks until it is refused in time: a busy machine may hold one answer up, and who waits for Postgres for too long holds
+/// up all of them.
 async fn refuses_to_send(stack: &Stack, recipient: &str) {
-    let mut took = Vec::new();
-    for _ in 0..3 {
+    let body = json!({ "to": recipient, "body": "Sent while Postgres is away" });
+    eventually("a refusal in time", async || {
         let begun = Instant::now();
-        let answer = stack.try_send(recipient, "Sent while Postgres is away").await;
-        took.push(begun.elapsed());
+        let answer = exchange(stack.call("POST", "/sms/send").json(&body)).await;
         assert_eq!((answer.status, answer.code().as_str()), (503, "sms.unavailable"), "{answer:?}");
-    }
-    assert!(took.iter().min() < Some(&Duration::from_secs(2)), "{took:?}");
+        (begun.elapsed() < Duration::from_secs(2)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once() {
     let mut database = Database::start().await;
-    // Keys must be known for as long as the outage lasts, and no message may count as poison for it.
+    // Keys must be known for as long as the outage lasts.
     let stack = Setup::impatient()
         .edited("ReauthorizeEvery: 2", "ReauthorizeEvery: 3600")
-        .edited("maxReceiveCount: 10", "maxReceiveCount: 1000")
         .with("DATABASE_URL", &database.url())
         .start()
         .await;
@@ -162,7 +162,9 @@ async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once(
     assert_eq!(sql.count(sends, &[]).await, 0);
     assert_eq!(stack.ledger(&recipient).await.len(), 0);
     // The gateway still has it that this key could not be verified.
-    let answer = exchange(stack.call_with(&unseen, "POST", "/sms/send").json(&body)).await;
+    let key = fresh_sid();
+    let call = || stack.call_with(&unseen, "POST", "/sms/send").header("idempotency-key", &key);
+    let answer = stack.answer_to(|| call().json(&body)).await;
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 

@@ -3,20 +3,28 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::client::{exchange, fresh_handset};
+use crate::client::fresh_handset;
 use crate::stack::{Setup, Stack};
 
 async fn send(stack: &Stack, to: &str, body: &str, priority: &str) -> String {
     let ask = json!({ "to": to, "body": body, "priority": priority });
-    let answer = exchange(stack.call("POST", "/sms/send").json(&ask)).await;
+    let answer = stack.ask(&ask).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
+/// A stack with quiet hours from so many hours from now to so many, in UTC.
+async fn quiet(from: i64, to: i64) -> Stack {
+    #[expect(clippy::disallowed_methods, reason = "a test needs no clock of the service's")]
+    let now = Timestamp::now();
+    let hour = |hours: i64| (now + SignedDuration::from_hours(hours)).strftime("%H:%M").to_string();
+    Setup::impatient().with("QUIET_HOURS", &format!("{}-{}", hour(from), hour(to))).start().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_hours_hold_back_what_is_not_urgent() {
-    // All day but for a minute that has just passed, or comes in twelve hours.
-    let stack = Setup::impatient().with("QUIET_HOURS", "00:00-23:59").start().await;
+    // Washington is four or five hours behind.
+    let stack = quiet(-7, -2).await;
     let (sleeper, alarmed) = (fresh_handset(), fresh_handset());
     let quiet = stack.send(&sleeper, "Good night").await;
     let urgent = send(&stack, &alarmed, "The pipe has burst", "urgent").await;
@@ -30,15 +38,12 @@ async fn quiet_hours_hold_back_what_is_not_urgent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_zone_that_a_router_sets_moves_what_waits_for_the_morning() {
-    #[expect(clippy::disallowed_methods, reason = "a test needs no clock of the service's")]
-    let now = Timestamp::now();
-    let hour = |hours: i64| (now + SignedDuration::from_hours(hours)).strftime("%H:%M").to_string();
     // Quiet in Greenwich, and neither in Washington nor anywhere near.
-    let stack = Setup::impatient().with("QUIET_HOURS", &format!("{}-{}", hour(-1), hour(2))).start().await;
+    let stack = quiet(-1, 2).await;
     let handset = fresh_handset();
     let patch = async |changes: Value| {
         let path = format!("/conversations/{}", handset.trim_start_matches("+1"));
-        let answer = exchange(stack.call("PATCH", &path).json(&changes)).await;
+        let answer = stack.answer("PATCH", &path, Some(&changes)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     };
@@ -63,6 +68,6 @@ async fn a_time_zone_that_a_router_sets_moves_what_waits_for_the_morning() {
         }
     }
     assert_eq!((&page["workflow_type"], &page["time_zone"]), (&json!("leasing"), &Value::Null));
-    let nobody = exchange(stack.call("PATCH", "/conversations/+12025550000").json(&json!({}))).await;
+    let nobody = stack.answer("PATCH", "/conversations/+12025550000", Some(&json!({}))).await;
     assert_eq!((nobody.status, nobody.code().as_str()), (404, "sms.not_found"));
 }

@@ -52,7 +52,7 @@ async fn one_row_in_the_hands_of_several_workers_is_one_call_also_when_it_comes_
 async fn a_send_redriven_from_the_dead_letter_queue_after_its_success_has_no_effect() {
     let stack = hasty().edited("maxReceiveCount: 10", "maxReceiveCount: 1").start().await;
     let handset = fresh_handset();
-    stack.arm_for(&handset, json!({ "kind": "slow", "ms": 3_000 })).await;
+    stack.arm_for(&handset, json!({ "kind": "slow", "ms": 8_000 })).await;
     // Visible again after a second, received once already: it is a dead letter while its call is under way.
     let intent = stack.intend(&handset, "Dead and well").await;
     stack.queues_hold(&[("OutboundDeadLetterQueue", 1)]).await;

@@ -79,13 +79,14 @@ async fn a_late_word_that_the_first_create_arrived_keeps_the_second_from_being_m
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_between_two_creates_ends_them() {
-    let stack = Setup::impatient().with("TRANSIENT_RETRY_DELAYS_SECONDS", "4").start().await;
+    let stack = Setup::impatient().with("TRANSIENT_RETRY_DELAYS_SECONDS", "3600").start().await;
     let handset = fresh_handset();
     stack.arm_for(&handset, json!({ "kind": "undelivered", "code": 30003 })).await;
     let id = stack.send(&handset, "Please pay").await;
     stack.becomes(&id, "waiting", |message| message["error_code"] == "30003").await;
     stack.text(&handset, "STOP").await;
     stack.conversation_where(&handset, |page| page["opted_out"] == true).await;
+    stack.comes_due(&id).await;
     assert_eq!(stack.reaches(&id, "failed").await["error_code"], "opted_out");
     stack.queues_are_empty().await;
     assert_eq!(stack.ledger(&handset).await.len(), 0);

@@ -11,9 +11,26 @@ const LOCK_ATTEMPTS: &str = "lock table sms_send_attempts in share mode";
 /// Whoever waits for that.
 const WAITING: &str = "select l.pid from pg_locks l join pg_stat_activity a on a.pid = l.pid
     where l.relation = 'sms_send_attempts'::regclass and not l.granted";
+/// From now on outcomes can be recorded only while nobody holds `LOCK_OUTCOMES`.
+const GUARD_OUTCOMES: &str =
+    "create function wait_for_the_test() returns trigger language plpgsql as $$ begin
+        perform pg_advisory_xact_lock_shared(20201125, 1);
+        return new;
+    end $$;
+    create trigger wait_for_the_test before update of outcome on sms_send_attempts
+        for each row execute function wait_for_the_test()";
+const LOCK_OUTCOMES: &str = "select pg_advisory_xact_lock(20201125, 1)";
+/// Whoever waits to record an outcome.
+const RECORDING: &str =
+    "select pid from pg_locks where locktype = 'advisory' and classid = 20201125 and not granted";
 
 async fn start() -> Stack {
-    Setup::impatient().with("SEND_CLAIM_TIMEOUT_SECONDS", "2").start().await
+    Setup::impatient()
+        .with("SEND_CLAIM_TIMEOUT_SECONDS", "2")
+        // What waits for a lock of the test's is to wait until the test goes on.
+        .with("DATABASE_STATEMENT_TIMEOUT_MS", "40000")
+        .start()
+        .await
 }
 
 async fn attempts(sql: &Sql, id: &str) -> i64 {
@@ -45,18 +62,13 @@ async fn a_sender_killed_between_its_claim_and_its_call_leaves_an_unknown_that_n
 async fn a_sender_killed_between_the_answer_and_its_record_is_found_out_by_the_callback_or_in_twilios_list() {
     let stack = start().await;
     let (told, silent) = (fresh_handset(), fresh_handset());
-    let slow = json!({ "kind": "slow", "ms": 1_500 });
-    stack.arm_for(&told, slow.clone()).await;
-    stack.arm(json!({ "match": { "to": silent }, "fault": slow, "callbacks": { "mode": "lost" } })).await;
+    stack.arm(json!({ "match": { "to": silent }, "fault": { "kind": "callbacks", "mode": "lost" } })).await;
+    let (mut holder, sql) = (stack.sql().await, stack.sql().await);
+    sql.client.batch_execute(GUARD_OUTCOMES).await.unwrap();
+    let lock = holder.client.transaction().await.unwrap();
+    lock.batch_execute(LOCK_OUTCOMES).await.unwrap();
     let intents =
         [stack.intend(&told, "Told by its callback").await, stack.intend(&silent, "Told by nobody").await];
-    eventually("Twilio has both", async || {
-        (stack.creates(&told).await + stack.creates(&silent).await == 2).then_some(())
-    })
-    .await;
-    let (mut holder, sql) = (stack.sql().await, stack.sql().await);
-    let lock = holder.client.transaction().await.unwrap();
-    lock.batch_execute(LOCK_ATTEMPTS).await.unwrap();
     for intent in &intents {
         eventually("the answer has come", async || {
             let log = stack.log("send-outbound");
@@ -69,7 +81,7 @@ async fn a_sender_killed_between_the_answer_and_its_record_is_found_out_by_the_c
     }
     stack.kill("send-outbound").await;
     // What it told Postgres last must not happen either.
-    let terminate = format!("select count(pg_terminate_backend(pid)) from ({WAITING}) t");
+    let terminate = format!("select count(pg_terminate_backend(pid)) from ({RECORDING}) t");
     eventually("what it left is ended", async || (sql.count(&terminate, &[]).await > 0).then_some(())).await;
     lock.rollback().await.unwrap();
 

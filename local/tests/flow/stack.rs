@@ -13,10 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-/// How long anything may take: CI has two cores, and the functions are debug builds.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long anything may take: CI has two cores, and the functions are debug builds. Nothing that is right comes near it.
+pub const DEADLINE: Duration = Duration::from_secs(180);
 /// How long a clean stop may take before it counts as none.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of a log is shown when a test fails.
 const SHOWN_LINES: usize = 40;
 
@@ -143,17 +143,8 @@ impl Stack {
     async fn launch(variables: Vec<(String, String)>, folder: PathBuf) -> Self {
         let error = File::options().create(true).append(true).open(folder.join("stderr")).unwrap();
         let mut command = Command::new(folder.join("local"));
-        command.arg("run").current_dir(&folder).env_clear();
-        for kept in ["PATH", "HOME", "LLVM_PROFILE_FILE", "RUST_BACKTRACE"] {
-            command.envs(std::env::var(kept).map(|value| (kept, value)));
-        }
-        command
-            .envs([
-                ("SMS_PORT", "0"),
-                ("SMS_TWILIO_PORT", "0"),
-                ("SMS_MONITOR_PORT", "0"),
-                ("SMS_QUIET", "1"),
-            ])
+        command.arg("run").current_dir(&folder);
+        own_environment(&mut command)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -194,7 +185,8 @@ impl Stack {
 
     /// `local` with other arguments, as somebody would type it beside the running stack.
     pub fn command(&self, arguments: &[&str]) -> std::process::Output {
-        Command::new(self.folder.join("local")).args(arguments).current_dir(&self.folder).output().unwrap()
+        let mut command = Command::new(self.folder.join("local"));
+        own_environment(command.args(arguments).current_dir(&self.folder)).output().unwrap()
     }
 
     /// Sends the stack a signal and waits for its end.
@@ -232,6 +224,15 @@ impl Stack {
         let text = fs::read_to_string(path).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
+}
+
+/// What a stack of these tests has in its environment: free ports, and nothing that is set where the tests run.
+pub fn own_environment(command: &mut Command) -> &mut Command {
+    command.env_clear();
+    for kept in ["PATH", "HOME", "LLVM_PROFILE_FILE", "RUST_BACKTRACE"] {
+        command.envs(std::env::var(kept).map(|value| (kept, value)));
+    }
+    command.envs([("SMS_PORT", "0"), ("SMS_TWILIO_PORT", "0"), ("SMS_MONITOR_PORT", "0"), ("SMS_QUIET", "1")])
 }
 
 /// Sends a process a signal; it may be gone.

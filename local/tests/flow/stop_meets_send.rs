@@ -33,7 +33,7 @@ pub async fn race(stack: &Stack, handsets: usize) -> Vec<Intent> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_is_made_after_a_stop_was_committed_however_close_they_come() {
-    let stack = Setup::impatient().with("SEND_RETRY_DELAYS_SECONDS", "2").start().await;
+    let stack = Setup::impatient().with("SEND_RETRY_DELAYS_SECONDS", "30").start().await;
     // Put off at Twilio, then stopped.
     let waiting = fresh_handset();
     let limited = json!({ "kind": "rate_limited" });
@@ -42,6 +42,8 @@ async fn no_call_is_made_after_a_stop_was_committed_however_close_they_come() {
     let tried = |message: &serde_json::Value| message["attempts"][0]["outcome"] == "not_processed";
     stack.becomes(&put_off.id, "put off", tried).await;
     stack.text(&waiting, "BAJA").await;
+    stack.conversation_where(&waiting, |page| page["opted_out"] == true).await;
+    stack.comes_due(&put_off.id).await;
     let message = stack.reaches(&put_off.id, "failed").await;
     assert_eq!(message["error_code"], "opted_out", "{message:#}");
 

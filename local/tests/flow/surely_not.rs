@@ -9,7 +9,7 @@ use crate::stack::Setup;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_is_tried_again_and_an_answer_after_the_timeout_is_not() {
     let stack = Setup::impatient()
-        .with("TWILIO_TIMEOUT_MS", "1000")
+        .with("TWILIO_TIMEOUT_MS", "3000")
         .with("SEND_RETRY_DELAYS_SECONDS", "1")
         .start()
         .await;
@@ -17,7 +17,7 @@ async fn a_429_is_tried_again_and_an_answer_after_the_timeout_is_not() {
     for (handset, count, fault) in [
         (&limited, 4, json!({ "kind": "rate_limited" })),
         (&full, 4, json!({ "kind": "error", "code": 21611 })),
-        (&slow, 1, json!({ "kind": "slow", "ms": 2_000 })),
+        (&slow, 1, json!({ "kind": "slow", "ms": 6_000 })),
     ] {
         stack.arm(json!({ "match": { "to": handset }, "count": count, "fault": fault })).await;
     }

@@ -12,11 +12,11 @@ fn outcomes(message: &Value) -> Vec<&str> {
     attempts.map(|attempt| attempt["outcome"].as_str().unwrap_or("none")).collect()
 }
 
-/// A stack that gives Twilio two seconds, takes three for a quarter of an hour, and to which no callback finds its way.
+/// A stack that gives Twilio two seconds, takes ten for a quarter of an hour, and to which no callback finds its way.
 async fn start() -> Stack {
     Setup::impatient()
         .with("TWILIO_TIMEOUT_MS", "2000")
-        .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "3")
+        .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "10")
         .with("SEND_CLAIM_TIMEOUT_SECONDS", "5")
         .with("PUBLIC_WEBHOOK_BASE_URL", "http://127.0.0.1:9")
         .start()
@@ -88,9 +88,8 @@ async fn what_a_killed_function_had_handed_over_is_found_and_what_it_had_not_is_
         let handset = fresh_handset();
         stack.arm_for(&handset, json!({ "kind": "hang", "accept": accept })).await;
         let id = stack.send(&handset, "Killed on the way").await;
-        stack.becomes(&id, "claimed", |message| outcomes(message) == ["none"]).await;
-        // Let the request arrive.
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        eventually("Twilio has the request", async || (stack.creates(&handset).await == 1).then_some(()))
+            .await;
         stack.pids("send-outbound").into_iter().for_each(|pid| send_signal(pid, Signal::KILL));
         let message = stack.becomes(&id, "settled", |message| message["twilio_sid"].is_string()).await;
         let expected: &[&str] = if accept { &["accepted"] } else { &["not_processed", "accepted"] };

@@ -38,10 +38,9 @@ async fn a_send_whose_worker_is_killed_while_twilio_works_is_never_sent_again() 
     stack.arm_for(&lost, json!({ "kind": "hang", "accept": false })).await;
     let (taken_id, lost_id) =
         (stack.send(&taken, "Taken by Twilio").await, stack.send(&lost, "Not taken").await);
-    let sql = stack.sql().await;
-    let claimed = "select count(*) from sms_send_attempts where outcome is null or twilio_sid is not null";
-    sql.reaches(claimed, &[], 2).await;
-    eventually("Twilio has the first", async || (stack.ledger(&taken).await.len() == 1).then_some(())).await;
+    for handset in [&taken, &lost] {
+        eventually("Twilio has it", async || (stack.creates(handset).await == 1).then_some(())).await;
+    }
     stack.kill("send-outbound").await;
 
     // Its callback carries our id, and tells.

@@ -109,7 +109,6 @@ async fn the_gateway_answers_by_itself_in_its_own_shape() {
         (order("error").await, 500, "Internal Server Error"),
         (order("crash").await, 500, "Internal Server Error"),
         (order("garbage").await, 500, "Internal Server Error"),
-        (order("hang").await, 503, "Service Unavailable"),
     ];
     for (index, (answer, status, message)) in cases.iter().enumerate() {
         assert_eq!(answer.status.as_u16(), *status, "case {index}: {message}");
@@ -118,10 +117,18 @@ async fn the_gateway_answers_by_itself_in_its_own_shape() {
 }
 
 #[tokio::test]
+async fn the_gateway_waits_for_no_longer_than_its_route_says() {
+    let lambda = Lambda::behind_a_hasty_gateway();
+    let order = format!("{}/order", lambda.front_door().await);
+    let answer = request(Method::POST, &order, &[("content-type", "text/plain")], "hang").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (503, json!({ "message": "Service Unavailable" })));
+}
+
+#[tokio::test]
 async fn a_function_url_answers_502_when_its_function_fails() {
-    let lambda = Lambda::start();
-    let door = lambda.front_door().await;
-    for order in ["error", "crash", "hang", "garbage"] {
+    let (lambda, hasty) = (Lambda::start(), Lambda::hasty());
+    let (door, hasty) = (lambda.front_door().await, hasty.front_door().await);
+    for (door, order) in [(&door, "error"), (&door, "crash"), (&hasty, "hang"), (&door, "garbage")] {
         let url = format!("{door}/hook");
         let answer = request(Method::POST, &url, &[("content-type", "text/plain")], order).await;
         assert_eq!(answer.status, 502, "{order}");

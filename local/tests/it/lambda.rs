@@ -16,7 +16,7 @@ async fn an_event_is_answered_with_what_lambda_tells_a_function() {
     assert_eq!(answer["arn"], "arn:aws:lambda:us-east-1:000000000000:function:echo");
     let deadline = answer["deadline"].as_i64().unwrap();
     let left = deadline - i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
-    assert!((1..=2000).contains(&left), "{left} ms of two seconds are left");
+    assert!((1..=60_000).contains(&left), "{left} ms of a minute are left");
     let environment = &answer["environment"];
     assert_eq!(environment["OWN"], "value");
     assert_eq!(environment["AWS_LAMBDA_FUNCTION_NAME"], "echo");
@@ -58,7 +58,7 @@ async fn a_crash_is_reported_as_lambda_does_and_the_process_replaced() {
 
 #[tokio::test]
 async fn a_function_that_overruns_is_killed_and_reported() {
-    let lambda = Lambda::start();
+    let lambda = Lambda::hasty();
     let begun = Instant::now();
     let error = lambda.invoke(r#"{"do":"hang"}"#).await.unwrap_err();
     assert!(begun.elapsed() >= Duration::from_secs(2));
@@ -68,12 +68,12 @@ async fn a_function_that_overruns_is_killed_and_reported() {
         "{error}"
     );
     assert!(lambda.pids().is_empty());
-    lambda.invoke("{}").await.unwrap();
+    eventually("the next is in time", async || lambda.invoke("{}").await.ok()).await;
 }
 
 #[tokio::test]
 async fn a_caller_that_gives_up_does_not_take_the_time_limit_with_it() {
-    let lambda = Lambda::start();
+    let lambda = Lambda::hasty();
     let invoked = lambda.functions.invoke("echo", r#"{"do":"hang"}"#.into(), WhenBusy::Wait);
     assert!(tokio::time::timeout(Duration::from_millis(500), invoked).await.is_err());
     assert_eq!(lambda.pids().len(), 1);

@@ -40,9 +40,23 @@ impl Lambda {
         Self::with(&[])
     }
 
+    /// With a time limit of two seconds, for what overruns it.
+    pub fn hasty() -> Self {
+        Self::of(&edited("    Timeout: 60\n", "    Timeout: 2\n"), &[])
+    }
+
+    /// With an integration timeout of a second, for what overruns it.
+    pub fn behind_a_hasty_gateway() -> Self {
+        Self::of(&edited("TimeoutInMillis: 30000", "TimeoutInMillis: 1000"), &[])
+    }
+
     pub fn with(variables: &[(&str, &str)]) -> Self {
+        Self::of(TEMPLATE, variables)
+    }
+
+    fn of(template: &str, variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
-        let template = Template::parse(TEMPLATE, "us-east-1").unwrap();
+        let template = Template::parse(template, "us-east-1").unwrap();
         let variables: BTreeMap<_, _> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let settings = FunctionSettings {
@@ -88,6 +102,11 @@ impl Lambda {
     }
 }
 
+fn edited(from: &str, to: &str) -> String {
+    assert!(TEMPLATE.contains(from), "{from:?}");
+    TEMPLATE.replace(from, to)
+}
+
 /// An HTTP answer.
 pub struct Answer {
     pub status: StatusCode,
@@ -116,6 +135,9 @@ pub async fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
     request(Method::GET, url, headers, "").await
 }
 
+/// How long anything may take on the busiest machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Waits until `condition` gives something.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -123,7 +145,7 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "it never happened that {what}");
+        assert!(begun.elapsed() < PATIENCE, "it never happened that {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

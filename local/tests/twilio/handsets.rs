@@ -3,7 +3,7 @@
 use axum::response::IntoResponse;
 use serde_json::json;
 
-use crate::support::{ACCOUNT, HANDSET, OURS, SERVICE, Site, World, config, eventually};
+use crate::support::{ACCOUNT, DEADLINE, HANDSET, OURS, SERVICE, Site, World, config, eventually};
 
 #[tokio::test]
 async fn a_text_reaches_the_webhook_as_twilio_would_post_it() {
@@ -177,7 +177,8 @@ async fn the_page_is_whole_and_its_events_live() {
     world.created(&[]).await;
     let mut heard = String::new();
     while !heard.contains("\"status\":\"delivered\"") {
-        heard += std::str::from_utf8(&events.chunk().await.unwrap().unwrap()).unwrap();
+        let event = tokio::time::timeout(DEADLINE, events.chunk()).await.expect("an event");
+        heard += std::str::from_utf8(&event.unwrap().unwrap()).unwrap();
     }
     assert!(heard.contains("\"status\":\"queued\"") && heard.contains("\"status\":\"sent\""));
 }

@@ -166,7 +166,9 @@ async fn a_list_is_filtered_paged_and_newest_first() {
     assert_eq!(filtered("To=%2B12035551234&From=%2B12035550100&PageSize=2").await, "76");
     assert_eq!(filtered("From=%2B12035551234").await, "");
     let today = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC).date();
-    let (past, next) = (today.yesterday().unwrap(), today.tomorrow().unwrap());
+    // Two days off, so that midnight may pass meanwhile.
+    let two = jiff::Span::new().days(2);
+    let (past, next) = (today.checked_sub(two).unwrap(), today.checked_add(two).unwrap());
     for message in world.get(&base).await["messages"].as_array().unwrap() {
         world.reaches(message["sid"].as_str().unwrap(), "delivered").await;
     }
@@ -195,26 +197,36 @@ async fn a_list_by_date_sent_leaves_out_what_is_not_sent_yet() {
 
 #[tokio::test]
 async fn a_senders_queue_empties_at_its_rate_and_refuses_what_it_does_not_hold() {
-    let mut settings = config(NOWHERE);
-    settings.sender_queue = Some(SenderQueue { segments_per_second: 10.0, segments: 4.0 });
-    let world = World::start(settings).await;
-    let begun = std::time::Instant::now();
+    let of_rate = async |segments_per_second: f64| {
+        let mut settings = config(NOWHERE);
+        settings.sender_queue = Some(SenderQueue { segments_per_second, segments: 4.0 });
+        World::start(settings).await
+    };
     let two_segments = "x".repeat(200);
-    let mut sids = Vec::new();
-    for body in ["first", &two_segments, "last"] {
-        let (status, message) = world.created(&[("Body", body)]).await;
-        assert_eq!((status, &message["status"]), (201, &json!("queued")));
-        sids.push(message["sid"].as_str().unwrap().to_owned());
-    }
-    let (status, refused) = world.created(&[("Body", &two_segments)]).await;
-    assert_eq!((status, &refused["code"]), (429, &json!(21611)));
-    world.reaches(sids.last().unwrap(), "delivered").await;
+    let bodies = ["first", &two_segments, "last"];
+    let create = async |world: &World| {
+        let mut last = String::new();
+        for body in bodies {
+            let (status, message) = world.created(&[("Body", body)]).await;
+            assert_eq!((status, &message["status"]), (201, &json!("queued")));
+            message["sid"].as_str().unwrap().clone_into(&mut last);
+        }
+        last
+    };
+    let (world, begun) = (of_rate(10.0).await, std::time::Instant::now());
+    world.reaches(&create(&world).await, "delivered").await;
     let took = begun.elapsed();
     assert!(took >= std::time::Duration::from_millis(300), "three segments before the last one: {took:?}");
-    assert_eq!(world.received(HANDSET).await, ["first", &two_segments, "last"]);
+    assert_eq!(world.received(HANDSET).await, bodies);
+
+    // None of them leaves while this is looked at.
+    let world = of_rate(0.001).await;
+    create(&world).await;
+    let (status, refused) = world.created(&[("Body", &two_segments)]).await;
+    assert_eq!((status, &refused["code"]), (429, &json!(21611)));
     let creates = world.get("/simulator/creates").await;
-    let bodies: Vec<_> = creates.as_array().unwrap().iter().map(|create| &create["body"]).collect();
-    assert_eq!(bodies, ["first", &two_segments, "last", &two_segments]);
+    let asked: Vec<_> = creates.as_array().unwrap().iter().map(|create| &create["body"]).collect();
+    assert_eq!(asked, ["first", &two_segments, "last", &two_segments]);
 }
 
 #[tokio::test]

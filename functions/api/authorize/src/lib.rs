@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tracing::Instrument;
 
-/// What the function is told by its environment: what [`DatabaseConfig`] reads, and `DATABASE_BUDGET_MS` (700), all the
+/// What the function is told by its environment: what [`DatabaseConfig`] reads, and `DATABASE_BUDGET_MS` (600), all the
 /// time that Postgres may take for one key: the function behind the route spends its own after it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -32,7 +32,7 @@ pub struct Config {
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let database = DatabaseConfig::for_answers(env);
-        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 700);
+        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 600);
         Some(Self { database: database?, database_budget: database_budget? })
     }
 }

@@ -31,10 +31,10 @@ const WRITERS: usize = 4;
 /// How long a client waits for an answer before it asks again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long a client goes on asking.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(120);
+const CLIENT_PATIENCE: Duration = Duration::from_secs(300);
 /// How long everything may take to come to rest once all is mended: claims of dead functions run out, what is unknown is
 /// looked for twice.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(480);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_nothing_is_lost_doubled_or_sent_after_a_stop() {

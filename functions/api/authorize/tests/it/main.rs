@@ -4,8 +4,8 @@
 use common::clock;
 use common::db::api_keys::{self, ApiKey};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
-use testing::{Database, Function, Outcome};
+use std::time::Duration;
+use testing::{Database, Function, Outcome, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_authorize");
 
@@ -96,28 +96,57 @@ async fn while_postgres_is_away_a_key_is_handed_on_as_unverified() {
 async fn while_postgres_is_away_a_key_that_was_found_good_stays_good_until_it_expires() {
     let database = Database::create().await;
     let (lasting, id) = key(&database, |_| {}).await;
-    let (ending, _) =
-        key(&database, |key| key.expires_at = Some(clock::now() + Duration::from_secs(2))).await;
     let (refused, refused_id) = key(&database, |_| {}).await;
     api_keys::revoke(&database.db(), refused_id.parse().unwrap(), clock::now()).await.unwrap();
-    let mut function = start(&database.url()).await;
-    for secret in [&lasting, &ending, &refused] {
-        function.call(question(&format!("Bearer {secret}"))).await;
+    let url = database.url();
+    let mut function =
+        Function::start(BINARY, &[("DATABASE_URL", &url), ("DATABASE_BUDGET_MS", "500")]).await;
+    let good = json!({"isAuthorized": true, "context": {"key_id": id, "scopes": "messages:send conversations:read"}});
+    let no = json!({"isAuthorized": false});
+    for (secret, verdict) in [(&lasting, &good), (&refused, &no)] {
+        answers(&mut function, secret, verdict).await;
     }
+    let ending = good_for_a_moment(&database, &mut function).await;
     database.client.batch_execute("alter table api_keys rename to api_keys_away").await.unwrap();
-    let outcome = function.invoke(question(&format!("Bearer {lasting}"))).await;
-    assert!(matches!(outcome, Outcome::Error(_)), "a missing table is no outage: {outcome:?}");
+    eventually("a missing table, which is no outage", async || {
+        let outcome = function.invoke(question(&format!("Bearer {lasting}"))).await;
+        // Until Postgres has said in time that it is missing.
+        assert!(
+            matches!(&outcome, Outcome::Error(_))
+                || matches!(&outcome, Outcome::Response(answer) if *answer == good)
+        );
+        matches!(outcome, Outcome::Error(_)).then_some(())
+    })
+    .await;
     database.client.batch_execute("alter table api_keys_away rename to api_keys").await.unwrap();
 
     database.client.batch_execute("begin; lock table api_keys in access exclusive mode").await.unwrap();
-    let good = json!({"isAuthorized": true, "context": {"key_id": id, "scopes": "messages:send conversations:read"}});
     assert_eq!(function.call(question(&format!("Bearer {lasting}"))).await, good);
     let unverified = json!({"isAuthorized": true, "context": {"unverified": true}});
     assert_eq!(function.call(question(&format!("Bearer {refused}"))).await, unverified);
-    let begun = Instant::now();
-    while function.call(question(&format!("Bearer {ending}"))).await != unverified {
-        assert!(begun.elapsed() < Duration::from_secs(30), "an expired key is let in");
+    answers(&mut function, &ending, &unverified).await;
+}
+
+/// Asks until a key is answered with this: Postgres may be slow.
+async fn answers(function: &mut Function, secret: &str, verdict: &Value) {
+    eventually("the verdict", async || {
+        (function.call(question(&format!("Bearer {secret}"))).await == *verdict).then_some(())
+    })
+    .await;
+}
+
+/// Makes a key that the function has found good, and that expires soon.
+async fn good_for_a_moment(database: &Database, function: &mut Function) -> String {
+    // On a busy machine the shorter moments may pass before the function looks.
+    for seconds in [1, 4, 16, 64] {
+        let end = clock::now() + Duration::from_secs(seconds);
+        let (secret, id) = key(database, |key| key.expires_at = Some(end)).await;
+        let answer = function.call(question(&format!("Bearer {secret}"))).await;
+        if answer["context"]["key_id"] == id.as_str() {
+            return secret;
+        }
     }
+    panic!("every moment had passed");
 }
 
 #[tokio::test]

@@ -46,7 +46,6 @@ impl World {
             ("TWILIO_AUTH_TOKEN", "token".to_owned()),
             ("TWILIO_API_BASE_URL", self.twilio.uri()),
             ("MONITOR_API_URL", self.monitor.uri()),
-            ("HEALTH_CHECK_TIMEOUT_MS", "500".to_owned()),
         ]
     }
 }
@@ -152,12 +151,16 @@ async fn peers_that_say_nothing_cost_one_timeout_together() {
         set(&mut environment, name, &format!("http://{address}"));
     }
     world.sqs.behave(Behaviour::Hangs);
+    environment.push(("HEALTH_CHECK_TIMEOUT_MS", "500".to_owned()));
     let mut function = start(&environment).await;
-    function.call(get("")).await;
-    let before = Instant::now();
-    let reply = function.call(get("deep=true")).await;
-    assert_eq!(body(&reply), health(false, ["failed"; 4]));
-    assert!(before.elapsed() < Duration::from_millis(1_500), "{:?}", before.elapsed());
+    eventually("an answer after one timeout", async || {
+        let before = Instant::now();
+        let reply = function.call(get("deep=true")).await;
+        assert_eq!(body(&reply), health(false, ["failed"; 4]));
+        // Two of them take a second. A busy machine may hold an answer up, but not every one.
+        (before.elapsed() < Duration::from_secs(1)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 use crate::world::{World, succeeds};
 use crate::{A, B};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testing::{batch, failed};
 use wiremock::ResponseTemplate;
+
+/// An answer comes too late after that, for everybody.
+const NEVER: Duration = Duration::from_secs(600);
 
 fn number(n: usize) -> String {
     format!("+1202555{:04}", 1000 + n)
@@ -33,25 +36,20 @@ async fn whatever_is_no_answer_identifies_nobody_and_its_record_comes_back() {
         ResponseTemplate::new(200).set_body_json(json!({"error": "no"})),
         ResponseTemplate::new(200)
             .set_body_json(json!({"tenant_id": "T-1", "padding": "x".repeat(10 << 20)})),
-        ResponseTemplate::new(200)
-            .set_body_json(json!({"tenant_id": "T-1"}))
-            .set_delay(Duration::from_secs(5)),
+        ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})).set_delay(NEVER),
     ];
     for answer in wrong {
         let world = World::start().await;
         world.answers(A, answer, None).await;
-        // One number's failures leave the breaker closed.
-        let mut function =
+        let mut hasty =
             world.function_with(&[("MONITOR_TIMEOUT_MS", "200"), ("MONITOR_BUDGET_MS", "210")]).await;
         let message = world.text(A, "en", 0.95).await;
-        let begun = Instant::now();
-        let answer = function.call(batch(std::slice::from_ref(&message))).await;
-        assert!(begun.elapsed() < Duration::from_secs(3));
-        assert_eq!(failed(&answer), ["m-0"], "{:#?}", function.log().await);
+        let answer = hasty.call(batch(std::slice::from_ref(&message))).await;
+        assert_eq!(failed(&answer), ["m-0"], "{:#?}", hasty.log().await);
         assert_eq!(world.is(A).await, "nobody");
         world.monitor.reset().await;
         world.knows(A, json!({"tenant_id": "T-1"})).await;
-        succeeds(&mut function, &[message]).await;
+        succeeds(&mut world.function().await, &[message]).await;
         assert_eq!(world.is(A).await, "T-1");
     }
 }
@@ -79,12 +77,11 @@ async fn no_content_and_an_empty_answer_are_no_match() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_monitor_costs_a_call_a_number_of_one_batch_and_its_records_are_left_to_the_schedule() {
     let world = World::start().await;
-    let mut function = world.function_with(&[("MONITOR_TIMEOUT_MS", "200")]).await;
+    let mut function = world.function_with(&[("MONITOR_TIMEOUT_MS", "1000")]).await;
     for n in 0..30 {
-        let answer = ResponseTemplate::new(200).set_delay(Duration::from_secs(5));
+        let answer = ResponseTemplate::new(200).set_delay(NEVER);
         world.answers(&number(n), answer, None).await;
     }
-    let begun = Instant::now();
     for first in [0, 10, 20] {
         let mut messages: Vec<Value> = Vec::new();
         for n in first..first + 10 {
@@ -92,9 +89,8 @@ async fn a_dead_monitor_costs_a_call_a_number_of_one_batch_and_its_records_are_l
         }
         succeeds(&mut function, &messages).await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     let asked = world.asked().await.len();
-    assert!((5..=10).contains(&asked), "the first batch's numbers at most: {asked}");
+    assert!((1..=10).contains(&asked), "the first batch's numbers at most: {asked}");
     let waiting =
         "select count(*) from sms_conversations where tenant_next_check_at <= now() + interval '61 seconds'";
     assert_eq!(world.database.scalar(waiting).await, "30");
@@ -103,15 +99,19 @@ async fn a_dead_monitor_costs_a_call_a_number_of_one_batch_and_its_records_are_l
 #[tokio::test(flavor = "multi_thread")]
 async fn a_monitor_that_came_back_is_found_out_by_one_call() {
     let world = World::start().await;
+    let mut patient = world.function_with(&[("MONITOR_BREAKER_SECONDS", "3600")]).await;
     let mut function = world.function_with(&[("MONITOR_BREAKER_SECONDS", "1")]).await;
     world.answers(A, ResponseTemplate::new(500), None).await;
     world.answers(B, ResponseTemplate::new(500), None).await;
     let message = world.text(A, "en", 0.95).await;
-    succeeds(&mut function, &[message.clone(), world.text(B, "en", 0.95).await]).await;
+    let both = [message.clone(), world.text(B, "en", 0.95).await];
+    succeeds(&mut patient, &both).await;
     let asked = world.asked().await.len();
     world.time_passes().await;
-    succeeds(&mut function, std::slice::from_ref(&message)).await;
+    succeeds(&mut patient, std::slice::from_ref(&message)).await;
     assert_eq!(world.asked().await.len(), asked, "the breaker is open");
+    world.time_passes().await;
+    succeeds(&mut function, &both).await;
     world.monitor.reset().await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
     testing::eventually("the tenant is known", async || {

@@ -33,16 +33,13 @@ impl World {
         self.function_with(&[]).await
     }
 
-    /// Starts the function with other variables than those that make it quick.
+    /// Starts the function with other variables, or with more.
     pub async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
         let (database, monitor, profiles) = (self.database.url(), self.monitor.uri(), self.profiles.uri());
         let mut variables = vec![
             ("DATABASE_URL", database.as_str()),
             ("MONITOR_API_URL", &monitor),
-            ("MONITOR_TIMEOUT_MS", "500"),
-            ("MONITOR_BUDGET_MS", "2000"),
             ("TENANT_PROFILE_API_URL", &profiles),
-            ("TENANT_PROFILE_TIMEOUT_MS", "500"),
         ];
         variables.retain(|(name, _)| changes.iter().all(|(changed, _)| changed != name));
         variables.extend(changes);

@@ -29,6 +29,12 @@ async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> V
         world.database.client.batch_execute(lock).await.unwrap();
         world.twilio.release_one();
         taken(1).await;
+        let waiting =
+            "select count(*) from pg_locks where relation = 'sms_send_attempts'::regclass and not granted";
+        eventually("the first outcome waits to be recorded", async || {
+            (world.database.scalar(waiting).await != "0").then_some(())
+        })
+        .await;
         world.twilio.release();
         taken(MESSAGES).await;
         world.database.client.batch_execute("commit").await.unwrap();

@@ -4,7 +4,6 @@ use common::twilio::Form;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -17,6 +16,8 @@ pub enum Reply {
     List(Value),
     /// 201, once the test lets it through.
     Hold,
+    /// As `Refuse`, once the test lets it through.
+    HoldAndRefuse(u16, u32, Option<&'static str>),
     /// This status, with Twilio's error JSON and perhaps a `Retry-After`.
     Refuse(u16, u32, Option<&'static str>),
     /// The connection is reset after the request was read.
@@ -111,19 +112,16 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
             shared.gate.acquire().await.unwrap().forget();
             answer(&mut stream, 201, None, &created(&sid, &request), 0).await;
         }
+        Reply::HoldAndRefuse(status, code, retry_after) => {
+            shared.gate.acquire().await.unwrap().forget();
+            answer(&mut stream, status, retry_after, &refusal(status, code, &request), 0).await;
+        }
         Reply::Refuse(status, code, retry_after) => {
-            // Twilio's sentences quote numbers.
-            let sentence = format!(
-                "The 'To' number {} is not a valid phone number.",
-                request.value("To").unwrap_or_default()
-            );
-            let error =
-                json!({"code": code, "message": sentence, "more_info": "https://x", "status": status});
-            answer(&mut stream, status, retry_after, &error, 0).await;
+            answer(&mut stream, status, retry_after, &refusal(status, code, &request), 0).await;
         }
         Reply::Reset => stream.set_zero_linger().unwrap(),
         Reply::Truncate => answer(&mut stream, 201, None, &created(&sid, &request), 20).await,
-        Reply::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
+        Reply::Hang => std::future::pending().await,
     }
 }
 
@@ -148,6 +146,13 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
             form: Form::from_urlencoded(body.as_bytes()).unwrap().pairs().to_vec(),
         });
     }
+}
+
+fn refusal(status: u16, code: u32, request: &Request) -> Value {
+    // Twilio's sentences quote numbers.
+    let to = request.value("To").unwrap_or_default();
+    let sentence = format!("The 'To' number {to} is not a valid phone number.");
+    json!({"code": code, "message": sentence, "more_info": "https://x", "status": status})
 }
 
 fn created(sid: &str, request: &Request) -> Value {
