@@ -126,8 +126,9 @@ const AT_WORST: &[(&str, u64, Waits)] = &[
     ("manage-keys", 0, &[POSTGRES[0], POSTGRES[1]]),
     ("manage-sends", 0, &[POSTGRES[0], POSTGRES[1]]),
     ("health", 0, &[("HEALTH_CHECK_TIMEOUT_MS", 1)]),
-    ("record-inbound", 0, &[POSTGRES[0], POSTGRES[1], ("SQS_SEND_BUDGET_MS", 1)]),
-    ("record-status", 0, &[POSTGRES[0], POSTGRES[1]]),
+    // What is owed to others, and what is handed out again.
+    ("record-inbound", 0, &[POSTGRES[0], POSTGRES[1], ("SQS_SEND_BUDGET_MS", 3)]),
+    ("record-status", 0, &[POSTGRES[0], POSTGRES[1], ("SQS_SEND_BUDGET_MS", 1)]),
     // The claim, three tries, the record.
     (
         "send-outbound",

@@ -31,7 +31,7 @@ struct Case {
 pub fn run(file: &Path) -> Result<Tally, Error> {
     let mut tally = Tally::requiring(1.0);
     for case in read::<Case>(file)? {
-        let form = Form::from_pairs(case.params);
+        let form = Form::from_iter(case.params);
         let body = case.json_body.as_deref().map(str::as_bytes);
         let payload = body.map_or(Payload::Form(&form), Payload::Body);
         let settings = case.signature_settings_header.as_deref();

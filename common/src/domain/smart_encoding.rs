@@ -45,6 +45,22 @@ impl SmartEncoding {
         if self == Self::None || segments::count(text).encoding == Encoding::Gsm7 {
             return Cow::Borrowed(text);
         }
+        let replaced = self.replaced(text);
+        if segments::count(&replaced).encoding == Encoding::Gsm7 {
+            Cow::Owned(replaced)
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
+    /// Returns the text with all that may be replaced, whatever that makes of it: the same for two texts of which one may have
+    /// gone through an encoding like this.
+    #[must_use]
+    pub fn plainest(text: &str) -> String {
+        Self::All.replaced(text)
+    }
+
+    fn replaced(self, text: &str) -> String {
         let mut replaced = String::with_capacity(text.len());
         for character in text.chars() {
             match self.replacement(character) {
@@ -53,11 +69,7 @@ impl SmartEncoding {
                 None => replaced.push(character),
             }
         }
-        if segments::count(&replaced).encoding == Encoding::Gsm7 {
-            Cow::Owned(replaced)
-        } else {
-            Cow::Borrowed(text)
-        }
+        replaced
     }
 
     fn replacement(self, character: char) -> Option<Replacement> {

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The event of one HTTP request.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,12 +19,12 @@ pub struct HttpEvent {
     #[serde(default)]
     raw_query_string: String,
     #[serde(default)]
-    headers: HashMap<String, String>,
+    headers: BTreeMap<String, String>,
     body: Option<String>,
     #[serde(default)]
     is_base64_encoded: bool,
     #[serde(default)]
-    path_parameters: HashMap<String, String>,
+    path_parameters: BTreeMap<String, String>,
     request_context: RequestContext,
 }
 
@@ -67,8 +67,8 @@ pub struct Request {
     method: String,
     raw_path: String,
     raw_query: String,
-    headers: HashMap<String, String>,
-    path_parameters: HashMap<String, String>,
+    headers: BTreeMap<String, String>,
+    path_parameters: BTreeMap<String, String>,
     body: Vec<u8>,
     request_id: String,
     caller: Option<Caller>,

@@ -103,7 +103,7 @@ async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply
         let reply = match outcome {
             Ok(reply) => {
                 // The line by which a request is found in the log of every function that it came through.
-                tracing::info!(status = reply.status(), "answered");
+                tracing::info!(name: telemetry::LAST_LINE, status = reply.status(), "answered");
                 reply
             }
             Err(error) => {

@@ -5,6 +5,7 @@ use crate::telemetry::{self, Metric};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::LambdaEvent;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use tracing::Instrument;
 
 /// A record that could be read.
@@ -23,21 +24,32 @@ pub struct Record<M> {
 pub struct Batch<M> {
     /// The records that could be read, in the order of their arrival.
     pub records: Vec<Record<M>>,
+    /// By which SQS knows that we have the records, by their ids.
+    receipt_handles: HashMap<String, String>,
     failures: Vec<String>,
+    hopeless: Vec<String>,
 }
 
 impl<M: DeserializeOwned> Batch<M> {
     /// Decodes a batch; what can't be read is logged and counted as failed already.
     #[must_use]
     pub fn decode(event: SqsEvent) -> Self {
-        let mut batch = Self { records: Vec::with_capacity(event.records.len()), failures: Vec::new() };
-        for record in event.records {
+        let mut batch = Self {
+            records: Vec::with_capacity(event.records.len()),
+            receipt_handles: HashMap::new(),
+            failures: Vec::new(),
+            hopeless: Vec::new(),
+        };
+        for mut record in event.records {
             let sqs_message_id = record.message_id.clone().unwrap_or_default();
+            if let Some(handle) = record.receipt_handle.take() {
+                batch.receipt_handles.insert(sqs_message_id.clone(), handle);
+            }
             let request_id = request_id(&record).unwrap_or(&sqs_message_id).to_owned();
             match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
                 Ok(message) => batch.records.push(Record { sqs_message_id, request_id, message }),
                 // serde_json's messages name places and types; they quote at most an unknown variant's name.
-                Err(error) => batch.fail(&sqs_message_id, &request_id, &error),
+                Err(error) => batch.fail_for_good(&sqs_message_id, &request_id, &error),
             }
         }
         batch
@@ -56,6 +68,24 @@ impl<M> Batch<M> {
         let error = crate::error::chain(error);
         tracing::error!(request_id, sqs_message_id, error, "the record failed");
         self.failures.push(sqs_message_id.to_owned());
+    }
+
+    /// Marks a record as failed, and as one that fails however often it comes back.
+    pub fn fail_for_good(
+        &mut self,
+        sqs_message_id: &str,
+        request_id: &str,
+        error: &(dyn std::error::Error + 'static),
+    ) {
+        self.fail(sqs_message_id, request_id, error);
+        self.hopeless.extend(self.receipt_handles.get(sqs_message_id).cloned());
+    }
+
+    /// Returns the receipt handles of the records that fail however often they come back, for
+    /// [`Publisher::hand_out_again`](super::Publisher::hand_out_again).
+    #[must_use]
+    pub fn hopeless(&self) -> &[String] {
+        &self.hopeless
     }
 
     /// Returns the answer to SQS.
@@ -108,8 +138,8 @@ mod tests {
     fn an_unreadable_record_fails_alone() {
         let id = uuid::Uuid::nil();
         let event: SqsEvent = serde_json::from_value(json!({"Records": [
-            {"messageId": "a", "body": "not ours"},
-            {"messageId": "b", "body": json!({"version": "1", "message_id": id}).to_string(),
+            {"messageId": "a", "body": "not ours", "receiptHandle": "handle-a"},
+            {"messageId": "b", "receiptHandle": "handle-b", "body": json!({"version": "1", "message_id": id}).to_string(),
              "messageAttributes": {"request_id": {"dataType": "String", "stringValue": "r-1"}}},
             {"messageId": "c"},
         ]}))
@@ -117,6 +147,7 @@ mod tests {
         let batch = Batch::<DispatchMessage>::decode(event);
         assert_eq!(batch.records.len(), 1);
         assert_eq!(batch.records[0].request_id, "r-1");
+        assert_eq!(batch.hopeless(), ["handle-a"]);
         let failed: Vec<_> =
             batch.into_response().batch_item_failures.into_iter().map(|f| f.item_identifier).collect();
         assert_eq!(failed, ["a", "c"]);

@@ -8,6 +8,9 @@
 //! | refused for good and stored as failed | success |
 //! | transient failure | that record fails and comes back after the visibility timeout |
 //! | unreadable body | that record fails, and ends in the dead-letter queue with its evidence |
+//!
+//! Where an outage of Postgres must not make dead letters, what can never be processed is handed out again at once
+//! (`common/docs/decisions/0012-outages-and-poison.md`).
 
 mod batch;
 mod message;

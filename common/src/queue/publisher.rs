@@ -8,8 +8,10 @@ use aws_sdk_sqs::config::{
     BehaviorVersion, Credentials, IdentityCache, Region, SharedCredentialsProvider, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_sqs::error::{BoxError, SdkError};
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::error::{BoxError, BuildError, SdkError};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
+};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use serde::Serialize;
 use std::time::Duration;
@@ -192,6 +194,44 @@ impl Publisher {
             refused.extend(answer.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok()));
         }
         Ok(refused)
+    }
+
+    /// Has SQS hand out at once what a consumer can never process, so that it is among the dead letters within seconds,
+    /// however long the queue goes on with what an outage keeps from being processed.
+    ///
+    /// What fails here is logged and no more: such records come back after the visibility timeout.
+    pub async fn hand_out_again(&self, queue_url: &str, receipt_handles: &[String]) {
+        for handles in receipt_handles.chunks(MAX_BATCH) {
+            let entries = handles.iter().enumerate().map(|(position, handle)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(position.to_string());
+                entry.receipt_handle(handle).visibility_timeout(0).build()
+            });
+            if let Err(error) = self.make_visible(queue_url, entries.collect()).await {
+                tracing::info!(
+                    error = crate::error::chain(&error),
+                    "SQS does not hand records out again at once"
+                );
+            }
+        }
+    }
+
+    async fn make_visible(
+        &self,
+        queue_url: &str,
+        entries: Result<Vec<ChangeMessageVisibilityBatchRequestEntry>, BuildError>,
+    ) -> Result<(), PublishError> {
+        let entries = entries.map_err(|error| PublishError::Refused(error.into()))?;
+        let call = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(queue_url)
+            .set_entries(Some(entries))
+            .send();
+        match tokio::time::timeout(self.budget, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::refused(error)),
+            Err(_) => Err(PublishError::TooSlow(self.budget)),
+        }
     }
 
     /// Tells whether a queue can be reached.

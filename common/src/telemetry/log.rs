@@ -1,7 +1,9 @@
 //! Log lines: one JSON object each, with the keys of its event and of every span around it.
 
-use super::Sink;
-use serde_json::{Map, Value};
+use super::Output;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -13,26 +15,23 @@ use tracing_subscriber::registry::LookupSpan;
 /// Writes each event as a JSON line.
 pub(super) struct JsonLines {
     service: &'static str,
-    sink: Sink,
+    output: Arc<Output>,
     /// Invocations begun so far, saturating: the first one, and the initialisation before it, are the cold start.
     invocations: AtomicU8,
 }
 
 impl JsonLines {
-    pub(super) fn new(service: &'static str, sink: Sink) -> Self {
-        Self { service, sink, invocations: AtomicU8::new(0) }
+    pub(super) fn new(service: &'static str, output: Arc<Output>) -> Self {
+        Self { service, output, invocations: AtomicU8::new(0) }
     }
 }
-
-/// What a span adds to the lines within it.
-struct SpanFields(Map<String, Value>);
 
 impl<S> Layer<S> for JsonLines
 where
     S: Subscriber + for<'lookup> LookupSpan<'lookup>,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if attributes.metadata().name() == "invocation" {
+        if attributes.metadata().name() == super::INVOCATION {
             let _ = self
                 .invocations
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |begun| begun.checked_add(1));
@@ -40,68 +39,122 @@ where
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().replace(SpanFields(fields.0));
+            span.extensions_mut().replace(fields);
         }
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
-            let mut fields = Fields::default();
-            values.record(&mut fields);
             let mut extensions = span.extensions_mut();
-            if let Some(SpanFields(held)) = extensions.get_mut::<SpanFields>() {
-                held.extend(fields.0);
+            if let Some(fields) = extensions.get_mut::<Fields>() {
+                values.record(fields);
             }
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Map::new();
-        line.insert("timestamp".to_owned(), crate::clock::now().to_string().into());
-        line.insert("level".to_owned(), event.metadata().level().as_str().into());
-        line.insert("service".to_owned(), self.service.into());
-        line.insert("cold_start".to_owned(), (self.invocations.load(Ordering::Relaxed) <= 1).into());
-        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
-            if let Some(SpanFields(fields)) = span.extensions().get::<SpanFields>() {
-                line.extend(fields.clone());
-            }
-        }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        line.extend(fields.0);
-        line.insert("target".to_owned(), event.metadata().target().into());
-        let mut text = Value::Object(line).to_string();
-        text.push('\n');
-        (self.sink)(&text);
+        let mut line = Line::new();
+        line.put("timestamp", &crate::clock::now());
+        line.put("level", event.metadata().level().as_str());
+        line.put("service", self.service);
+        line.put("cold_start", &(self.invocations.load(Ordering::Relaxed) <= 1));
+        line.put("target", event.metadata().target());
+        line.put_all(&fields);
+        let mut is_within_invocation = false;
+        for span in context.event_scope(event).into_iter().flatten() {
+            is_within_invocation |= span.name() == super::INVOCATION;
+            if let Some(fields) = span.extensions().get::<Fields>() {
+                line.put_all(fields);
+            }
+        }
+        if is_within_invocation && event.metadata().name() == super::LAST_LINE {
+            self.output.hold(&line.end());
+        } else {
+            self.output.write(&line.end());
+        }
     }
 }
 
-/// Collects fields as JSON values.
+/// A line as it is written, from the inside out: of two values with one name the first one put is kept, so an event's
+/// own field hides that of a span around it.
+struct Line {
+    text: Vec<u8>,
+    names: Vec<&'static str>,
+}
+
+impl Line {
+    /// Makes room for what most lines hold.
+    fn new() -> Self {
+        Self { text: Vec::with_capacity(512), names: Vec::with_capacity(16) }
+    }
+
+    fn put(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        if self.names.contains(&name) {
+            return;
+        }
+        let before = self.text.len();
+        self.text.push(if before == 0 { b'{' } else { b',' });
+        let written = serde_json::to_writer(&mut self.text, name).and_then(|()| {
+            self.text.push(b':');
+            serde_json::to_writer(&mut self.text, value)
+        });
+        match written {
+            Ok(()) => self.names.push(name),
+            // Nothing that is logged fails to be written as JSON; if it did, the rest of the line is worth having.
+            Err(_) => self.text.truncate(before),
+        }
+    }
+
+    fn put_all(&mut self, fields: &Fields) {
+        for (name, value) in &fields.0 {
+            self.put(name, value);
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.text.extend(b"}\n");
+        String::from_utf8(self.text).unwrap_or_default()
+    }
+}
+
+/// The fields of an event or a span as JSON values.
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    /// A value that is recorded again replaces the one before.
+    fn set(&mut self, field: &Field, value: Value) {
+        match self.0.iter_mut().find(|(name, _)| *name == field.name()) {
+            Some((_, held)) => *held = value,
+            None => self.0.push((field.name(), value)),
+        }
+    }
+}
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.set(field, format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.set(field, value.into());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.set(field, value.into());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.set(field, value.into());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.set(field, value.into());
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.set(field, value.into());
     }
 }

@@ -3,10 +3,10 @@
 //! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 //! The local stack reads the same lines and serves them as Prometheus text.
 
-use super::Sink;
-use serde_json::{Map, Value, json};
+use super::Output;
+use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::span::Id;
 use tracing::{Event, Subscriber};
@@ -133,42 +133,80 @@ pub fn record(metric: Metric, value: f64) {
 /// Gathers metric events, and writes them when the invocation's span closes.
 pub(super) struct EmbeddedMetrics {
     service: &'static str,
-    sink: Sink,
+    output: Arc<Output>,
     values: Mutex<BTreeMap<Metric, Vec<f64>>>,
 }
 
 impl EmbeddedMetrics {
-    pub(super) fn new(service: &'static str, sink: Sink) -> Self {
-        Self { service, sink, values: Mutex::default() }
+    pub(super) fn new(service: &'static str, output: Arc<Output>) -> Self {
+        Self { service, output, values: Mutex::default() }
     }
 
     fn flush(&self) {
         let values = std::mem::take(&mut *self.values.lock().unwrap_or_else(PoisonError::into_inner));
         if values.is_empty() {
+            self.output.write("");
             return;
         }
-        let declared: Vec<Value> =
-            values.keys().map(|metric| json!({"Name": metric.name(), "Unit": metric.unit()})).collect();
-        let mut line = Map::new();
-        line.insert(
-            "_aws".to_owned(),
-            json!({
-                "Timestamp": crate::clock::now().as_millisecond(),
-                "CloudWatchMetrics":
-                    [{"Namespace": "SmsFoundation", "Dimensions": [["service"]], "Metrics": declared}],
-            }),
-        );
-        line.insert("service".to_owned(), self.service.into());
-        for (metric, values) in values {
-            let value = match values.as_slice() {
-                [single] => json!(single),
-                several => json!(several),
-            };
-            line.insert(metric.name().to_owned(), value);
-        }
-        let mut text = Value::Object(line).to_string();
+        let metrics =
+            values.keys().map(|metric| Declared { name: metric.name(), unit: metric.unit() }).collect();
+        let line = Line {
+            aws: Metadata {
+                timestamp: crate::clock::now().as_millisecond(),
+                metrics: [Directive { namespace: "SmsFoundation", dimensions: [["service"]], metrics }],
+            },
+            service: self.service,
+            values: values.iter().map(|(metric, values)| (metric.name(), Values::of(values))).collect(),
+        };
+        let mut text = serde_json::to_string(&line).unwrap_or_default();
         text.push('\n');
-        (self.sink)(&text);
+        self.output.write(&text);
+    }
+}
+
+/// A line of the embedded metric format, with the specification's names.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "_aws")]
+    aws: Metadata,
+    service: &'static str,
+    #[serde(flatten)]
+    values: BTreeMap<&'static str, Values<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    timestamp: i64,
+    #[serde(rename = "CloudWatchMetrics")]
+    metrics: [Directive; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [[&'static str; 1]; 1],
+    metrics: Vec<Declared>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Declared {
+    name: &'static str,
+    unit: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Values<'a> {
+    One(f64),
+    Several(&'a [f64]),
+}
+
+impl<'a> Values<'a> {
+    fn of(values: &'a [f64]) -> Self {
+        if let [single] = values { Self::One(*single) } else { Self::Several(values) }
     }
 }
 
@@ -193,7 +231,7 @@ where
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        if context.span(&id).is_some_and(|span| span.name() == "invocation") {
+        if context.span(&id).is_some_and(|span| span.name() == super::INVOCATION) {
             self.flush();
         }
     }

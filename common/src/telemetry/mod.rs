@@ -14,15 +14,52 @@ mod metrics;
 
 pub use metrics::{Metric, count, record};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// Where log and metric lines go: stdout on Lambda, a buffer in tests.
-pub(crate) type Sink = Arc<dyn Fn(&str) + Send + Sync>;
+/// The name of an event after which nothing but its invocation's metrics is written, so that both are one write: each
+/// write wakes whoever reads stdout, which costs more than the line.
+///
+/// Between such an event and the end of its invocation nothing may be awaited, or the line would be lost with a function
+/// that is stopped meanwhile.
+pub(crate) const LAST_LINE: &str = "last line";
+
+/// The name of the span that [`invocation`] opens.
+const INVOCATION: &str = "invocation";
+
+/// Where log and metric lines go.
+struct Output {
+    /// Stdout on Lambda, a buffer in tests.
+    sink: Box<dyn Fn(&str) + Send + Sync>,
+    /// What goes with the next line.
+    held: Mutex<String>,
+}
+
+impl Output {
+    fn new(sink: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { sink: Box::new(sink), held: Mutex::default() })
+    }
+
+    /// Writes what is held and then `lines`, by one write: lines of several threads never mix.
+    fn write(&self, lines: &str) {
+        let lines = std::mem::take(&mut *self.held()) + lines;
+        if !lines.is_empty() {
+            (self.sink)(&lines);
+        }
+    }
+
+    fn hold(&self, line: &str) {
+        self.held().push_str(line);
+    }
+
+    fn held(&self) -> MutexGuard<'_, String> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Installs the log and metric layers for the whole process.
 ///
@@ -30,7 +67,7 @@ pub(crate) type Sink = Arc<dyn Fn(&str) + Send + Sync>;
 /// Lambda's logging controls set; `INFO` when it is absent or unknown); libraries speak from `WARN` on.
 pub fn init(service: &'static str) {
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
-    let subscriber = subscriber(service, level.unwrap_or(LevelFilter::INFO), Arc::new(write_line));
+    let subscriber = subscriber(service, level.unwrap_or(LevelFilter::INFO), Output::new(write_to_stdout));
     // A second call in one process (tests do that) keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -38,7 +75,7 @@ pub fn init(service: &'static str) {
 fn subscriber(
     service: &'static str,
     level: LevelFilter,
-    sink: Sink,
+    output: Arc<Output>,
 ) -> impl tracing::Subscriber + Send + Sync {
     let libraries = level.min(LevelFilter::WARN);
     let ours = Targets::new().with_default(level);
@@ -47,20 +84,20 @@ fn subscriber(
             .into_iter()
             .fold(ours, |targets, library| targets.with_target(library, libraries));
     let quiet = quiet.with_target(metrics::TARGET, LevelFilter::OFF);
-    let logs = log::JsonLines::new(service, Arc::clone(&sink)).with_filter(quiet);
+    let logs = log::JsonLines::new(service, Arc::clone(&output)).with_filter(quiet);
     // Without a filter of its own this layer would keep every span and event of every library alive, down to TRACE:
     // 0.38 instead of 0.33 ms of CPU for a webhook, measured.
     let metrics_only = Targets::new()
         .with_target(metrics::TARGET, LevelFilter::INFO)
         .with_target(module_path!(), LevelFilter::INFO);
-    let metrics = metrics::EmbeddedMetrics::new(service, sink).with_filter(metrics_only);
+    let metrics = metrics::EmbeddedMetrics::new(service, output).with_filter(metrics_only);
     Registry::default().with(logs).with(metrics)
 }
 
-fn write_line(line: &str) {
+fn write_to_stdout(lines: &str) {
     use std::io::Write;
-    // One write a line: lines of several threads never mix. A closed stdout must not stop the work.
-    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+    // A closed stdout must not stop the work.
+    let _ = std::io::stdout().lock().write_all(lines.as_bytes());
 }
 
 /// Returns the value, or logs why the function cannot start and ends the process.
@@ -82,7 +119,7 @@ pub fn or_exit<T, E: std::error::Error + 'static>(result: Result<T, E>) -> T {
 #[must_use]
 pub fn invocation(context: &lambda_runtime::Context) -> Span {
     tracing::info_span!(
-        "invocation",
+        INVOCATION,
         function_request_id = context.request_id,
         xray_trace_id = context.xray_trace_id.as_deref()
     )
@@ -100,20 +137,21 @@ mod tests {
     use std::sync::Mutex;
 
     fn captured(work: impl FnOnce()) -> Vec<serde_json::Value> {
-        let lines: Arc<Mutex<Vec<String>>> = Arc::default();
-        let sink: Sink = {
-            let lines = Arc::clone(&lines);
-            Arc::new(move |line: &str| lines.lock().unwrap().push(line.to_owned()))
+        let writes = writes(work);
+        let lines = writes.iter().flat_map(|write| write.lines());
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn writes(work: impl FnOnce()) -> Vec<String> {
+        let writes: Arc<Mutex<Vec<String>>> = Arc::default();
+        let output = {
+            let writes = Arc::clone(&writes);
+            Output::new(move |lines: &str| writes.lock().unwrap().push(lines.to_owned()))
         };
-        tracing::subscriber::with_default(subscriber("record-inbound", LevelFilter::INFO, sink), work);
-        let lines = lines.lock().unwrap();
-        lines
-            .iter()
-            .map(|line| {
-                assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "one line each: {line:?}");
-                serde_json::from_str(line).unwrap()
-            })
-            .collect()
+        tracing::subscriber::with_default(subscriber("record-inbound", LevelFilter::INFO, output), work);
+        let writes = writes.lock().unwrap();
+        assert!(writes.iter().all(|write| write.ends_with('\n')), "whole lines: {writes:?}");
+        writes.clone()
     }
 
     #[test]
@@ -178,6 +216,57 @@ mod tests {
                 .unwrap()
                 .contains(&serde_json::json!({"Name": "messages_stored", "Unit": "Count"}))
         );
+    }
+
+    #[test]
+    fn of_two_fields_with_one_name_the_nearest_is_shown() {
+        let lines = captured(|| {
+            let _outer = request("outer").entered();
+            let inner = tracing::info_span!("inner", request_id = "inner", late = tracing::field::Empty);
+            let _inner = inner.clone().entered();
+            inner.record("late", 1).record("late", 2);
+            tracing::info!("within");
+            tracing::info!(request_id = "event", "itself");
+        });
+        assert_eq!(lines[0]["request_id"], "inner");
+        assert_eq!(lines[0]["late"], 2);
+        assert_eq!(lines[1]["request_id"], "event");
+    }
+
+    #[test]
+    fn the_last_line_of_an_invocation_is_written_together_with_its_metrics() {
+        let writes = writes(|| {
+            let invocation = invocation(&lambda_runtime::Context::default());
+            invocation.in_scope(|| {
+                tracing::info!("before");
+                count(Metric::WebhooksAccepted, 1);
+                tracing::info!(name: LAST_LINE, "answered");
+            });
+        });
+        assert_eq!(writes.len(), 2);
+        let last: Vec<&str> = writes[1].lines().collect();
+        assert!(last[0].contains("answered") && last[1].contains("webhooks_accepted"), "{last:?}");
+    }
+
+    #[test]
+    fn a_last_line_is_written_without_metrics_and_without_an_invocation_too() {
+        let writes = writes(|| {
+            invocation(&lambda_runtime::Context::default())
+                .in_scope(|| tracing::info!(name: LAST_LINE, "within"));
+            tracing::info!(name: LAST_LINE, "outside");
+        });
+        assert!(writes[0].contains("within") && writes[1].contains("outside"), "{writes:?}");
+    }
+
+    #[test]
+    fn a_line_after_what_was_to_be_the_last_one_follows_it() {
+        let writes = writes(|| {
+            let _invocation = invocation(&lambda_runtime::Context::default()).entered();
+            tracing::info!(name: LAST_LINE, "first");
+            tracing::warn!("second");
+        });
+        let lines: Vec<&str> = writes.iter().flat_map(|write| write.lines()).collect();
+        assert!(lines[0].contains("first") && lines[1].contains("second") && lines.len() == 2, "{lines:?}");
     }
 
     #[test]

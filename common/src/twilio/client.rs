@@ -122,7 +122,7 @@ impl CreateMessage {
             let seconds = period.as_secs().clamp(*VALIDITY_PERIOD.start(), *VALIDITY_PERIOD.end());
             pairs.push(("ValidityPeriod", seconds.to_string()));
         }
-        Form::from_pairs(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        pairs.into_iter().collect()
     }
 }
 
@@ -209,7 +209,7 @@ impl TwilioClient {
     ///
     /// [`SendError`]; a message that was already sent is `Refused`.
     pub async fn cancel_message(&self, sid: &str) -> Result<Message, SendError> {
-        let form = Form::from_pairs(vec![("Status".to_owned(), "canceled".to_owned())]);
+        let form = Form::from_iter([("Status", "canceled")]);
         message_of(self.call(Method::POST, self.message_url(sid), Some(&form)).await?)
     }
 

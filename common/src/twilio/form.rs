@@ -12,7 +12,11 @@ use std::fmt;
 /// The pairs of one webhook in the order they came, with repeated and empty ones.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Form {
-    pairs: Vec<(String, String)>,
+    /// All keys and values, one after the other. A form has some twenty pairs: two strings for each of them would be a
+    /// good part of all memory that a webhook asks for.
+    text: String,
+    /// Where each pair's key and its value end in `text`.
+    ends: Vec<(usize, usize)>,
 }
 
 /// Why a request's body or query is not a form. Values are not repeated in it: they may be message bodies.
@@ -59,12 +63,17 @@ impl Form {
     /// Names the first parameter with a broken percent-encoding or with bytes that are not UTF-8. Answer 400: the
     /// same bytes will never be a form.
     pub fn from_urlencoded(encoded: &[u8]) -> Result<Self, FormError> {
-        let mut pairs = Vec::with_capacity(24);
-        for (place, pair) in split_pairs(encoded).enumerate() {
-            let decode = |part| strict_decode(part, place + 1);
-            pairs.push((decode(pair.0)?, decode(pair.1)?));
+        let mut form = Self::with_capacity(encoded.len());
+        let mut decoded = Vec::with_capacity(encoded.len());
+        for (place, (key, value)) in split_pairs(encoded).enumerate() {
+            decoded.clear();
+            strict_decode(key, place + 1, &mut decoded)?;
+            let end = decoded.len();
+            strict_decode(value, place + 1, &mut decoded)?;
+            let utf8 = |part| str::from_utf8(part).map_err(|_| FormError::Utf8 { parameter: place + 1 });
+            form.push(utf8(&decoded[..end])?, utf8(&decoded[end..])?);
         }
-        Ok(Self { pairs })
+        Ok(form)
     }
 
     /// Reads a form as lenient readers do: a broken escape stands for itself, a wrong byte for U+FFFD.
@@ -72,9 +81,7 @@ impl Form {
     /// What it gives is not what was sent, so it is for judging a request that is refused anyway, never for storing.
     #[must_use]
     pub fn from_urlencoded_lossy(encoded: &[u8]) -> Self {
-        let pairs =
-            form_urlencoded::parse(encoded).map(|(key, value)| (key.into_owned(), value.into_owned()));
-        Self { pairs: pairs.collect() }
+        form_urlencoded::parse(encoded).collect()
     }
 
     /// Reads a JSON object: strings as they are, an array of scalars as a repeated key, anything else as its text.
@@ -85,25 +92,35 @@ impl Form {
     pub fn from_json(body: &[u8]) -> Result<Self, FormError> {
         let JsonPairs(pairs) = serde_json::from_slice(body)
             .map_err(|error| FormError::Json { line: error.line(), column: error.column() })?;
-        Ok(Self { pairs })
-    }
-
-    /// Makes a form from pairs that are already decoded.
-    #[must_use]
-    pub fn from_pairs(pairs: Vec<(String, String)>) -> Self {
-        Self { pairs }
+        Ok(pairs.into_iter().collect())
     }
 
     /// Returns all pairs in order.
-    #[must_use]
-    pub fn pairs(&self) -> &[(String, String)] {
-        &self.pairs
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut from = 0;
+        self.ends.iter().map(move |&(key, value)| {
+            let pair = (&self.text[from..key], &self.text[key..value]);
+            from = value;
+            pair
+        })
+    }
+
+    /// Makes room for what is encoded in so many bytes.
+    fn with_capacity(encoded: usize) -> Self {
+        Self { text: String::with_capacity(encoded), ends: Vec::with_capacity(24) }
+    }
+
+    fn push(&mut self, key: &str, value: &str) {
+        self.text.push_str(key);
+        let key = self.text.len();
+        self.text.push_str(value);
+        self.ends.push((key, self.text.len()));
     }
 
     /// Returns a parameter's first value, which may be empty.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        self.pairs().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// Returns a parameter's first value unless it is empty: Twilio sends what it doesn't know as an empty string.
@@ -121,7 +138,7 @@ impl Form {
     /// Returns whether there is no pair at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.ends.is_empty()
     }
 
     /// Writes the form in ASCII, for a queue message: SQS refuses some characters, `%` escapes are never among them.
@@ -129,8 +146,8 @@ impl Form {
     /// [`Form::from_urlencoded`] reads it back to an equal form.
     #[must_use]
     pub fn to_urlencoded(&self) -> String {
-        let mut encoded = String::with_capacity(self.pairs.len() * 32);
-        for (place, (key, value)) in self.pairs.iter().enumerate() {
+        let mut encoded = String::with_capacity(self.ends.len() * 32);
+        for (place, (key, value)) in self.pairs().enumerate() {
             if place > 0 {
                 encoded.push('&');
             }
@@ -146,7 +163,7 @@ impl Form {
     pub fn to_jsonb(&self) -> RawForm {
         let mut nul_removed = false;
         let mut object = Map::new();
-        for (key, value) in &self.pairs {
+        for (key, value) in self.pairs() {
             nul_removed |= key.contains('\0') || value.contains('\0');
             let value = Value::String(value.replace('\0', ""));
             match object.get_mut(&key.replace('\0', "")) {
@@ -164,7 +181,18 @@ impl Form {
 /// Shows the names only: values are message bodies and phone numbers.
 impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.pairs.iter().map(|(key, _)| key)).finish()
+        f.debug_set().entries(self.pairs().map(|(key, _)| key)).finish()
+    }
+}
+
+/// Makes a form from pairs that are already decoded.
+impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Form {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut form = Self::default();
+        for (key, value) in pairs {
+            form.push(key.as_ref(), value.as_ref());
+        }
+        form
     }
 }
 
@@ -176,11 +204,11 @@ pub(super) fn split_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])
     })
 }
 
-fn strict_decode(part: &[u8], parameter: usize) -> Result<String, FormError> {
-    let mut bytes = Vec::with_capacity(part.len());
+/// Appends the bytes that a key or a value stands for.
+fn strict_decode(part: &[u8], parameter: usize, decoded: &mut Vec<u8>) -> Result<(), FormError> {
     let mut rest = part.iter();
     while let Some(&byte) = rest.next() {
-        bytes.push(match byte {
+        decoded.push(match byte {
             b'+' => b' ',
             b'%' => {
                 let mut digit = || rest.next().and_then(|&digit| char::from(digit).to_digit(16));
@@ -193,7 +221,7 @@ fn strict_decode(part: &[u8], parameter: usize) -> Result<String, FormError> {
             other => other,
         });
     }
-    String::from_utf8(bytes).map_err(|_| FormError::Utf8 { parameter })
+    Ok(())
 }
 
 /// The pairs of a JSON object in its own order, with a name that stands in it twice kept twice.
@@ -248,7 +276,7 @@ mod tests {
     use serde_json::json;
 
     fn form(pairs: &[(&str, &str)]) -> Form {
-        Form::from_pairs(pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect())
+        pairs.iter().copied().collect()
     }
 
     #[test]
@@ -344,7 +372,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_queue_spelling_is_ascii_and_reads_back_equal(pairs: Vec<(String, String)>) {
-            let form = Form::from_pairs(pairs);
+            let form: Form = pairs.into_iter().collect();
             let encoded = form.to_urlencoded();
             prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic()));
             prop_assert_eq!(Form::from_urlencoded(encoded.as_bytes()).unwrap(), form);
@@ -358,7 +386,7 @@ mod tests {
 
         #[test]
         fn the_raw_column_never_holds_a_nul(pairs in proptest::collection::vec(("[a\0]{0,3}", "[b\0]{0,3}"), 0..6)) {
-            prop_assert!(!Form::from_pairs(pairs).to_jsonb().value.to_string().contains("\\u0000"));
+            prop_assert!(!pairs.into_iter().collect::<Form>().to_jsonb().value.to_string().contains("\\u0000"));
         }
     }
 }

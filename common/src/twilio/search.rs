@@ -3,6 +3,7 @@
 use super::client::{MessageFilter, Sender, TwilioClient};
 use super::message::Message;
 use super::send_error::SendError;
+use crate::domain::smart_encoding::SmartEncoding;
 use jiff::{SignedDuration, Timestamp};
 
 /// How far Twilio's clock and ours may be apart, Twilio's whole seconds included.
@@ -52,9 +53,14 @@ impl std::fmt::Debug for Sought {
     }
 }
 
-/// Tells whether a text is what became of ours at Twilio, which ends lines its own way and cuts blanks off the ends.
+/// Tells whether a text is what became of ours at Twilio, which ends lines its own way, cuts blanks off the ends, and replaces
+/// typographic characters where its Smart Encoding is on, as it is in each new messaging service
+/// (<https://www.twilio.com/blog/copilot-just-got-even-smarter-announcing-smart-encoding-html>).
 fn same_text(ours: &str, listed: &str) -> bool {
-    let plain = |text: &str| text.replace("\r\n", "\n").replace('\0', "").trim().to_owned();
+    let plain = |text: &str| {
+        let text = text.replace("\r\n", "\n").replace('\0', "");
+        SmartEncoding::plainest(&text).trim().to_owned()
+    };
     let (ours, listed) = (plain(ours), plain(listed));
     ours == listed || listed.strip_prefix(TRIAL_PREFIX).is_some_and(|listed| listed == ours)
 }
@@ -136,6 +142,19 @@ mod tests {
             json!({"date_created": "Sun, 01 Nov 2026 11:58:59 +0000"}),
         ] {
             assert!(!is(other.clone()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_known_after_twilios_smart_encoding_and_another_text_is_not() {
+        let ours = "“Está listo” – it’s done…";
+        for listed in [ours, "\"Está listo\" - it's done...", "\"Esta listo\" - it's done..."] {
+            assert!(same_text(ours, listed), "{listed}");
+        }
+        assert!(same_text(ours, "Sent from your Twilio trial account - \"Está listo\" - it's done..."));
+        for other in ["\"Está listo\" - it's done", "Está listo - it's done...", "“Está lista” – it’s done…"]
+        {
+            assert!(!same_text(ours, other), "{other}");
         }
     }
 

@@ -38,6 +38,7 @@ struct Shared {
     behaviour: Mutex<Behaviour>,
     refused_queues: Mutex<Vec<String>>,
     sent: Mutex<Vec<Sent>>,
+    handed_out_again: Mutex<Vec<String>>,
 }
 
 /// A running server.
@@ -58,6 +59,7 @@ impl Sqs {
             behaviour: Mutex::new(Behaviour::Takes),
             refused_queues: Mutex::default(),
             sent: Mutex::default(),
+            handed_out_again: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -106,6 +108,16 @@ impl Sqs {
     pub fn sent(&self) -> Vec<Sent> {
         self.shared.sent.lock().unwrap().clone()
     }
+
+    /// Returns the queues and receipt handles of the messages that were to be handed out again at once.
+    ///
+    /// # Panics
+    ///
+    /// When another thread panicked while holding the lock.
+    #[must_use]
+    pub fn handed_out_again(&self) -> Vec<String> {
+        self.shared.handed_out_again.lock().unwrap().clone()
+    }
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -136,6 +148,16 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
             shared.sent.lock().unwrap().extend(entries.iter().map(|entry| sent(&queue_url, entry)));
             let taken = |entry: &Value| json!({"Id": entry["Id"], "MessageId": common::clock::new_id(), "MD5OfMessageBody": ""});
             json!({"Successful": entries.iter().map(taken).collect::<Vec<_>>(), "Failed": []})
+        }
+        "AmazonSQS.ChangeMessageVisibilityBatch" => {
+            let entries = body["Entries"].as_array().unwrap();
+            let queue = queue_url.rsplit('/').next().unwrap_or_default();
+            let at_once = entries.iter().filter(|entry| entry["VisibilityTimeout"] == 0);
+            let handles =
+                at_once.map(|entry| format!("{queue} {}", entry["ReceiptHandle"].as_str().unwrap()));
+            shared.handed_out_again.lock().unwrap().extend(handles);
+            let changed = |entry: &Value| json!({"Id": entry["Id"]});
+            json!({"Successful": entries.iter().map(changed).collect::<Vec<_>>(), "Failed": []})
         }
         _ => json!({"Attributes": {}}),
     };

@@ -56,7 +56,7 @@ fn statement(series: u64, first: u64, size: u64) -> String {
 fn columns(series: u64, first: u64, size: u64) -> Vec<Vec<Option<String>>> {
     let mut columns = vec![Vec::new(); 20];
     for number in first..first + size {
-        let form = Form::from_pairs(traffic::inbound(series, number));
+        let form = Form::from_iter(traffic::inbound(series, number));
         let sms = InboundSms::read(&form).expect("a MessageSid");
         let detected = language::detect(&sms.body);
         let row = [

@@ -87,7 +87,7 @@ fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// Returns the event of a signed POST to a function URL.
 pub fn webhook(path: &'static str, query: &str, pairs: &[(String, String)]) -> Vec<u8> {
-    let body = Form::from_pairs(pairs.to_vec()).to_urlencoded();
+    let body = pairs.iter().cloned().collect::<Form>().to_urlencoded();
     let parameters: Vec<(&str, &str)> =
         pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     let request = Webhook::form(path, body.clone())
@@ -122,7 +122,7 @@ pub fn records(queue: &str, bodies: impl Iterator<Item = String>) -> Vec<u8> {
 fn webhook_message(pairs: &[(String, String)], query: &str) -> String {
     let message = WebhookMessage::V1(WebhookV1 {
         received_at: clock::now(),
-        form: Form::from_pairs(pairs.to_vec()).to_urlencoded(),
+        form: pairs.iter().cloned().collect::<Form>().to_urlencoded(),
         query: query.to_owned(),
         idempotency_token: Some("4d4f7ee2-43b5-4b3c-9b57-7ed60d2c1b11".to_owned()),
     });

@@ -1,7 +1,8 @@
 //! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and the answers owed to them.
 //!
 //! Reads and writes Postgres; puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) where there is a Monitor to ask
-//! whose they are, and automatic replies, where they are configured, on `[outbound]` (`OUTBOUND_QUEUE_URL`). Outcomes are those of [`common::queue`].
+//! whose they are, and automatic replies, where they are configured, on `[outbound]` (`OUTBOUND_QUEUE_URL`). Outcomes are
+//! those of [`common::queue`].
 
 mod auto_reply;
 mod identify;
@@ -19,13 +20,14 @@ use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing};
 
 /// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`] and
-/// [`AutoReplies`] read, `OUTBOUND_QUEUE_URL`, and `TWILIO_ACCOUNT_SID`, to which a message belongs that names no account:
+/// [`AutoReplies`] read, `INBOUND_QUEUE_URL`, where the records come from, `OUTBOUND_QUEUE_URL`, and `TWILIO_ACCOUNT_SID`, to which a message belongs that names no account:
 /// its webhook was signed with our token all the same, and what it says, STOP above all, must be found where the API looks.
 #[derive(Debug, Clone)]
 pub struct Config {
     account_sid: String,
     database: DatabaseConfig,
     publisher: PublisherConfig,
+    inbound_queue_url: String,
     outbound_queue_url: String,
     identify: Option<IdentifyQueue>,
     auto_replies: Option<AutoReplies>,
@@ -36,6 +38,7 @@ impl Configuration for Config {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
         let database = DatabaseConfig::from_env(env);
         let publisher = PublisherConfig::from_env(env);
+        let inbound_queue_url = env.url("INBOUND_QUEUE_URL");
         let outbound_queue_url = env.url("OUTBOUND_QUEUE_URL");
         let identify = IdentifyQueue::from_env(env);
         let auto_replies = AutoReplies::from_env(env);
@@ -43,6 +46,7 @@ impl Configuration for Config {
             account_sid: account_sid?,
             database: database?,
             publisher: publisher?,
+            inbound_queue_url: inbound_queue_url?.into(),
             outbound_queue_url: outbound_queue_url?.into(),
             identify: identify?,
             auto_replies: auto_replies?,
@@ -56,6 +60,7 @@ pub struct App {
     account_sid: String,
     db: Db,
     publisher: Publisher,
+    inbound_queue_url: String,
     outbound_queue_url: String,
     identify: Option<IdentifyQueue>,
     auto_replies: Option<AutoReplies>,
@@ -74,6 +79,7 @@ impl App {
             account_sid: config.account_sid,
             db,
             publisher: Publisher::new(config.publisher),
+            inbound_queue_url: config.inbound_queue_url,
             outbound_queue_url: config.outbound_queue_url,
             identify: config.identify,
             auto_replies: config.auto_replies,
@@ -87,13 +93,14 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
     for record in std::mem::take(&mut batch.records) {
         match read(app, &record) {
             Ok(message) => readable.push(Kept::new(record, message)),
-            Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
+            Err(error) => batch.fail_for_good(&record.sqs_message_id, &record.request_id, &error),
         }
     }
     let stored = store(app, &mut batch, readable).await;
     if let Some(replies) = &app.auto_replies {
         auto_reply::answer(app, replies, &mut batch, &stored).await;
     }
+    app.publisher.hand_out_again(&app.inbound_queue_url, batch.hopeless()).await;
     batch
 }
 
@@ -131,7 +138,7 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut kept: Vec<Kept>
             kept.iter_mut().for_each(|kept| kept.settle(&stored));
             kept
         }
-        Err(error) if error.is_about_the_data() && kept.len() > 1 => store_one_by_one(app, batch, kept).await,
+        Err(error) if error.is_about_the_data() => store_one_by_one(app, batch, kept).await,
         Err(error) => {
             for Kept { record, .. } in &kept {
                 batch.fail(&record.sqs_message_id, &record.request_id, &error);
@@ -149,6 +156,9 @@ async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Ve
                 settle(app, &fresh, std::slice::from_ref(&one.message)).await;
                 one.settle(&fresh);
                 stored.push(one);
+            }
+            Err(error) if error.is_about_the_data() => {
+                batch.fail_for_good(&one.record.sqs_message_id, &one.record.request_id, &error);
             }
             Err(error) => batch.fail(&one.record.sqs_message_id, &one.record.request_id, &error),
         }

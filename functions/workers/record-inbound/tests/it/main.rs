@@ -12,10 +12,11 @@ fn batch(forms: &[&str]) -> Value {
 }
 
 async fn start(database: &Database, sqs: &Sqs, extra: &[(&str, &str)]) -> Function {
-    let (url, queue) = (database.url(), sqs.queue("outbound"));
+    let (url, inbound, queue) = (database.url(), sqs.queue("inbound"), sqs.queue("outbound"));
     let mut variables = vec![
         ("TWILIO_ACCOUNT_SID", "AC1"),
         ("DATABASE_URL", url.as_str()),
+        ("INBOUND_QUEUE_URL", &inbound),
         ("OUTBOUND_QUEUE_URL", &queue),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
     ];
@@ -72,7 +73,7 @@ async fn a_mexican_handset_has_one_conversation_and_one_opt_out_however_its_netw
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
+async fn a_poison_record_fails_alone_whatever_is_wrong_with_it_and_is_handed_out_again_at_once() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     // A SID that no index can hold: Postgres refuses the row, and with it the batch's one statement.
@@ -84,9 +85,15 @@ async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
         "Body=nobody",
         "MessageSid=SM2&From=%2B18605550102",
     ]);
-    event["Records"].as_array_mut().unwrap().push(json!({"messageId": "not-ours", "body": "{}"}));
+    event["Records"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"messageId": "not-ours", "receiptHandle": "AQEB4", "body": "{}"}));
     let answer = function.call(event).await;
     assert_eq!(failed(&answer), ["m-1", "m-2", "not-ours"]);
+    let mut again = sqs.handed_out_again();
+    again.sort();
+    assert_eq!(again, ["inbound AQEB1", "inbound AQEB2", "inbound AQEB4"]);
     assert_eq!(
         database.scalar("select string_agg(twilio_sid, ',' order by twilio_sid) from sms_messages").await,
         "SM1,SM2"
@@ -123,6 +130,7 @@ async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
     let event = batch(&["MessageSid=SM1&From=%2B18605550101", "MessageSid=SM2&From=%2B18605550102"]);
     database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
     assert_eq!(failed(&function.call(event.clone()).await), ["m-0", "m-1"]);
+    assert!(sqs.handed_out_again().is_empty(), "they come back when Postgres may be there again");
     database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
     assert!(failed(&function.call(event).await).is_empty());
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
@@ -293,6 +301,7 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
         "DATABASE_URL is not usable",
         "SQS_SEND_BUDGET_MS is not usable",
         "TWILIO_ACCOUNT_SID is missing",
+        "INBOUND_QUEUE_URL is missing",
         "OUTBOUND_QUEUE_URL is missing",
         "IDENTIFY_QUEUE_URL is missing",
     ] {

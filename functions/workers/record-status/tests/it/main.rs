@@ -5,7 +5,7 @@ use common::clock;
 use common::db::sends::{self, Created, NewSend, Outcome};
 use common::domain::message::Status;
 use serde_json::{Value, json};
-use testing::{Database, Function, eventually, failed};
+use testing::{Database, Function, Sqs, eventually, failed};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_record-status");
@@ -26,6 +26,7 @@ fn batch(callbacks: &[(&str, String)]) -> Value {
         let body =
             json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": form, "query": query});
         record["messageId"] = format!("m-{position}").into();
+        record["receiptHandle"] = format!("AQEB{position}").into();
         record["body"] = body.to_string().into();
         record
     });
@@ -38,8 +39,17 @@ fn forms(forms: &[&str]) -> Value {
     batch(&forms.iter().map(|form| (*form, String::new())).collect::<Vec<_>>())
 }
 
+/// A queue of an SQS that is not there, where none is needed.
+const NO_QUEUE: &str = "http://127.0.0.1:1/000000000000/status";
+
 async fn start(database: &Database) -> Function {
-    Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await
+    start_with(&[("DATABASE_URL", &database.url())]).await
+}
+
+async fn start_with(variables: &[(&str, &str)]) -> Function {
+    let mut all = vec![("STATUS_QUEUE_URL", NO_QUEUE)];
+    all.extend(variables);
+    Function::start(BINARY, &all).await
 }
 
 /// Hands over a batch that must succeed.
@@ -152,10 +162,13 @@ async fn two_functions_with_the_same_batch_at_once_record_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
-    let database = Database::create().await;
+async fn a_poison_record_fails_alone_whatever_is_wrong_with_it_and_is_handed_out_again_at_once() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
     accepted(&database, "SM1").await;
-    let mut function = start(&database).await;
+    let (url, queue) = (database.url(), sqs.queue("status"));
+    let variables =
+        [("DATABASE_URL", &*url), ("STATUS_QUEUE_URL", &queue), ("AWS_ENDPOINT_URL_SQS", sqs.url())];
+    let mut function = start_with(&variables).await;
     // A status that no index can hold: Postgres refuses the row, and with it the batch's one statement.
     let huge: String = (0..4_000).map(|_| clock::new_id().simple().to_string()).collect();
     let huge = format!("MessageSid=SM2&MessageStatus={huge}");
@@ -165,11 +178,17 @@ async fn a_poison_record_fails_alone_whatever_is_wrong_with_it() {
         "MessageStatus=sent",
         "MessageSid=SM3&MessageStatus=sent",
     ]);
-    event["Records"].as_array_mut().unwrap().push(json!({"messageId": "not-ours", "body": "{}"}));
+    event["Records"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"messageId": "not-ours", "receiptHandle": "AQEB4", "body": "{}"}));
     let answer = function.call(event).await;
     let mut failures = failed(&answer);
     failures.sort_unstable();
     assert_eq!(failures, ["m-1", "m-2", "not-ours"]);
+    let mut again = sqs.handed_out_again();
+    again.sort();
+    assert_eq!(again, ["status AQEB1", "status AQEB2", "status AQEB4"]);
     assert_eq!(history(&database).await, "SM1 sent joined,SM3 sent alone");
     assert_eq!(messages(&database).await, "SM1 sent");
 }
@@ -248,7 +267,7 @@ async fn a_failure_that_may_pass_is_created_anew_after_the_configured_time() {
     accepted(&database, "SM1").await;
     let url = database.url();
     let mut function =
-        Function::start(BINARY, &[("DATABASE_URL", &url), ("TRANSIENT_RETRY_DELAYS_SECONDS", "3600")]).await;
+        start_with(&[("DATABASE_URL", &url), ("TRANSIENT_RETRY_DELAYS_SECONDS", "3600")]).await;
     record(&mut function, forms(&["MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003"])).await;
     assert_eq!(messages(&database).await, "- pending 30003");
     let wait = "select next_attempt_at - now() between interval '50 minutes' and interval '60 minutes' from sms_messages";
@@ -258,6 +277,28 @@ async fn a_failure_that_may_pass_is_created_anew_after_the_configured_time() {
     })
     .await;
     assert_eq!(line["twilio_sid"], "SM1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_delivered_for_our_own_fault_raises_the_alarm_once() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    accepted(&database, "SM1").await;
+    accepted(&database, "SM2").await;
+    let ours = "MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30034";
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=sent", ours])).await;
+    record(&mut function, forms(&[ours, "MessageSid=SM2&MessageStatus=undelivered&ErrorCode=30005"])).await;
+    assert_eq!(messages(&database).await, "SM1 undelivered 30034,SM2 undelivered 30005");
+    // The last line of all.
+    record(&mut function, forms(&["MessageSid=SM2&MessageStatus=sent"])).await;
+    let log = eventually("three batches to be counted", async || {
+        let log = function.log().await;
+        let counted = log.iter().filter(|line| line.get("statuses_stored").is_some()).count();
+        (counted == 3).then_some(log)
+    })
+    .await;
+    let alarms: Vec<&Value> = log.iter().filter_map(|line| line.get("sends_misconfigured")).collect();
+    assert_eq!(alarms, [&json!(1.0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,7 +330,7 @@ async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_starts_while_postgres_is_away_runs_and_fails_its_records() {
-    let mut function = Function::start(BINARY, &[("DATABASE_URL", "postgres://u@127.0.0.1:1/x")]).await;
+    let mut function = start_with(&[("DATABASE_URL", "postgres://u@127.0.0.1:1/x")]).await;
     assert_eq!(failed(&function.call(forms(&["MessageSid=SM1&MessageStatus=sent"])).await), ["m-0"]);
 }
 
@@ -298,8 +339,7 @@ async fn a_statement_that_waited_too_long_has_no_effect_later() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let url = database.url();
-    let mut hasty =
-        Function::start(BINARY, &[("DATABASE_URL", &url), ("DATABASE_STATEMENT_TIMEOUT_MS", "300")]).await;
+    let mut hasty = start_with(&[("DATABASE_URL", &url), ("DATABASE_STATEMENT_TIMEOUT_MS", "300")]).await;
     let event = forms(&["MessageSid=SM1&MessageStatus=sent"]);
     let lock = "begin; lock table sms_message_status_events in access exclusive mode";
     database.client.batch_execute(lock).await.unwrap();

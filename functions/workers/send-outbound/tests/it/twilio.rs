@@ -140,10 +140,11 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
         if body.len() < header("content-length").unwrap_or("0").parse().unwrap() {
             continue;
         }
+        let form = Form::from_urlencoded(body.as_bytes()).unwrap();
         return Some(Request {
             line: head.lines().next().unwrap().to_owned(),
             authorization: header("authorization").unwrap_or_default().to_owned(),
-            form: Form::from_urlencoded(body.as_bytes()).unwrap().pairs().to_vec(),
+            form: form.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         });
     }
 }

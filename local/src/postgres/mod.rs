@@ -1,32 +1,28 @@
 //! A PostgreSQL server of the stack's own: found, set up once, started, and never left behind.
 
-use std::ffi::OsStr;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+mod setup;
+
+pub use setup::remove_data;
+
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
 use crate::children::{self, OnOrphaned};
-use crate::clock;
+use setup::{SERVER_USER, User};
 
 /// The owner of the cluster and of the database, both of this name.
 const DATABASE: &str = "sms";
-/// The user that Debian's package makes; Postgres does not run as root.
-const SERVER_USER: &str = "postgres";
 /// How long a start may take, recovery after a kill included.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a start is tried: between the choice of a free port and the server's bind somebody may take it.
 const START_TRIES: u32 = 3;
 /// How long a clean shutdown may take before the server is killed: it recovers at the next start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Begins the name of a cluster's folder while it is set up.
-const UNFINISHED: &str = "data-";
 /// What a server says of another one in its folder: one of an interrupted start, which is on its way out.
 const LEAVING: [&str; 3] =
     ["\"postmaster.pid\" already exists", "\"postmaster.pid\" is empty", "pre-existing shared memory block"];
@@ -89,13 +85,6 @@ struct Cluster {
     options: &'static [&'static str],
 }
 
-/// Whose processes the server's are, when the stack runs as root.
-#[derive(Debug, Clone, Copy)]
-struct User {
-    uid: u32,
-    gid: u32,
-}
-
 impl Postgres {
     /// Sets up a cluster at the first start, and starts its server on a free port of the loopback interface.
     ///
@@ -122,13 +111,13 @@ impl Postgres {
         log: &Path,
         options: &'static [&'static str],
     ) -> Result<Self, PostgresError> {
-        let binaries = find_binaries().ok_or(PostgresError::NotInstalled)?;
-        let user = server_user()?;
-        let root = data_root(folder, user).await?;
+        let binaries = setup::find_binaries().ok_or(PostgresError::NotInstalled)?;
+        let user = setup::server_user()?;
+        let root = setup::data_root(folder, user).await?;
         let data = root.join("data");
-        let password = password(&root, user)?;
+        let password = setup::password(&root, user)?;
         if !data.exists() {
-            initialise(&binaries, &data, &root.join("password"), user).await?;
+            setup::initialise(&binaries, &data, &root.join("password"), user).await?;
         }
         stop_stale(&data).await;
         let cluster = Cluster { binaries, user, data, password, log: log.to_owned(), options };
@@ -227,32 +216,8 @@ impl Cluster {
     }
 
     fn command(&self, program: &str) -> Command {
-        command(&self.binaries, program, self.user)
+        setup::command(&self.binaries, program, self.user)
     }
-}
-
-/// Removes the data of the stack in `folder`, wherever [`Postgres::start`] put them.
-///
-/// # Errors
-///
-/// When a folder cannot be removed.
-pub fn remove_data(folder: &Path) -> std::io::Result<()> {
-    let begun = Instant::now();
-    for root in [folder.to_owned(), fallback_root(folder)] {
-        loop {
-            match std::fs::remove_dir_all(&root) {
-                Err(error)
-                    if error.kind() == ErrorKind::DirectoryNotEmpty && begun.elapsed() < STOP_TIMEOUT =>
-                {
-                    // A server on its way out has just written something.
-                    std::thread::sleep(LEAVING_PAUSE);
-                }
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => break,
-            }
-        }
-    }
-    Ok(())
 }
 
 fn io(step: &str) -> impl FnOnce(std::io::Error) -> PostgresError {
@@ -266,150 +231,6 @@ fn failed(program: &str, output: &Output) -> PostgresError {
         program: program.to_owned(),
         output: String::from_utf8_lossy(&output).into_owned(),
     }
-}
-
-/// The folder of the newest server's programs: those in `PATH` before the places where packages put them.
-fn find_binaries() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path).collect::<Vec<_>>();
-    let mut packaged: Vec<(u32, PathBuf)> = Vec::new();
-    let places = [
-        ("/usr/lib/postgresql", "", "bin"),
-        ("/opt/homebrew/opt", "postgresql@", "bin"),
-        ("/usr/local/opt", "postgresql@", "bin"),
-        ("/usr", "pgsql-", "bin"),
-    ];
-    for (parent, prefix, suffix) in places {
-        for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(version) = name.strip_prefix(prefix).and_then(|version| version.parse().ok()) {
-                packaged.push((version, entry.path().join(suffix)));
-            }
-        }
-    }
-    packaged.sort();
-    let fixed = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/local/pgsql/bin"].map(PathBuf::from);
-    let candidates = in_path.into_iter().chain(packaged.into_iter().rev().map(|(_, bin)| bin)).chain(fixed);
-    candidates.into_iter().find(|bin| {
-        ["initdb", "postgres", "pg_isready", "createdb"].iter().all(|program| bin.join(program).exists())
-    })
-}
-
-/// `None` when the stack is not root and Postgres can run as whoever it is.
-fn server_user() -> Result<Option<User>, PostgresError> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let users = std::fs::read_to_string("/etc/passwd").map_err(io("read /etc/passwd"))?;
-    let user = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(SERVER_USER)).then_some(())?;
-        Some(User { uid: fields.nth(1)?.parse().ok()?, gid: fields.next()?.parse().ok()? })
-    });
-    user.map(Some).ok_or(PostgresError::NoServerUser)
-}
-
-fn command(binaries: &Path, program: &str, user: Option<User>) -> Command {
-    let mut command = Command::new(binaries.join(program));
-    // The server's user may not be able to enter the present folder.
-    command.current_dir("/").stdin(Stdio::null());
-    // What is set for servers of the machine's own must not change this one: a cluster takes its zone from here, and
-    // PostgreSQL's clients take options.
-    command.env("LC_ALL", "C").env("TZ", "UTC");
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
-        command.env_remove(name);
-    }
-    if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid);
-    }
-    command
-}
-
-/// The folder for the cluster: `folder`, or a reachable one for it.
-async fn data_root(folder: &Path, user: Option<User>) -> Result<PathBuf, PostgresError> {
-    let Some(user) = user else {
-        private_folder(folder, None)?;
-        return Ok(folder.to_owned());
-    };
-    private_folder(folder, Some(user))?;
-    if can_enter(folder, user).await {
-        return Ok(folder.to_owned());
-    }
-    let root = fallback_root(folder);
-    private_folder(&root, Some(user))?;
-    Ok(root)
-}
-
-async fn can_enter(folder: &Path, user: User) -> bool {
-    let mut probe = Command::new("test");
-    probe.arg("-w").arg(folder).current_dir("/").uid(user.uid).gid(user.gid);
-    probe.status().await.is_ok_and(|status| status.success())
-}
-
-fn fallback_root(folder: &Path) -> PathBuf {
-    let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
-    Path::new("/var/lib").join(format!("sms-local-{}", &hex::encode(digest)[..12]))
-}
-
-fn private_folder(folder: &Path, user: Option<User>) -> Result<(), PostgresError> {
-    let step = format!("make {}", folder.display());
-    std::fs::create_dir_all(folder).map_err(io(&step))?;
-    let metadata = std::fs::metadata(folder).map_err(io(&step))?;
-    if metadata.mode() & 0o777 != 0o700 {
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(io(&step))?;
-    }
-    match user {
-        Some(user) => chown(folder, Some(user.uid), Some(user.gid)).map_err(io(&step)),
-        None => Ok(()),
-    }
-}
-
-/// The cluster's password, made at the first start.
-fn password(root: &Path, user: Option<User>) -> Result<String, PostgresError> {
-    let path = root.join("password");
-    if let Ok(password) = std::fs::read_to_string(&path) {
-        return Ok(password.trim().to_owned());
-    }
-    let step = format!("write {}", path.display());
-    let password = clock::request_id().replace('-', "");
-    let mut file = std::fs::File::create(&path).map_err(io(&step))?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(io(&step))?;
-    file.write_all(password.as_bytes()).map_err(io(&step))?;
-    if let Some(user) = user {
-        chown(&path, Some(user.uid), Some(user.gid)).map_err(io(&step))?;
-    }
-    Ok(password)
-}
-
-async fn initialise(
-    binaries: &Path,
-    data: &Path,
-    password_file: &Path,
-    user: Option<User>,
-) -> Result<(), PostgresError> {
-    // In a folder of its own, so that what an interrupted setup leaves is never taken for a cluster.
-    let around = data.parent().and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten().flatten();
-    for left in around.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
-        // It is in nobody's way, should its setup still be ending.
-        let _ = std::fs::remove_dir_all(left.path());
-    }
-    let unfinished = data.with_file_name(format!("{UNFINISHED}{}", std::process::id()));
-    let mut initdb = command(binaries, "initdb", user);
-    children::tie(&mut initdb, OnOrphaned::Kill);
-    // An interrupted setup is begun anew, so that it need not reach the disk before the start goes on.
-    initdb.arg("--no-sync");
-    initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--username", DATABASE]);
-    initdb.args([
-        OsStr::new("--pwfile"),
-        password_file.as_os_str(),
-        OsStr::new("-D"),
-        unfinished.as_os_str(),
-    ]);
-    let output = initdb.output().await.map_err(io("run initdb"))?;
-    if !output.status.success() {
-        return Err(failed("initdb", &output));
-    }
-    std::fs::rename(&unfinished, data).map_err(io(&format!("make {}", data.display())))
 }
 
 /// Ends a server that an earlier stack could not take with it. A pid file whose server is gone is Postgres's own to
