@@ -10,10 +10,10 @@
 //!    refusals and near-misses in the tests: the table is the rule, the patterns are how it is kept. Of 214 refusals
 //!    and 357 near-misses that are in no table (`unseen.tsv`), 201 and 2 are taken for refusals (November 2026; 112 of
 //!    the first 164, and 10 of the first 277, before the patterns were widened); of the last 50 and 80 of them, 43 and 1.
-//!    Of 93 and 155 that somebody else wrote, who had seen none of this, 91 and 0. Of another 192 and 283 by a third
-//!    hand, 179 and 12; then what a sentence goes on about and other clauses ask for came to count (191 and 3; of the 90
-//!    and 119 of them that had not been looked at by then, 85 and 2). A false opt-out does harm as well, so where a
-//!    sentence could mean either, it is none.
+//!    Of 93 and 155 that somebody else wrote, who had seen none of this, 91 and 0. A third hand wrote 192 and 283, of which
+//!    179 and 12 were taken; then what a sentence goes on about and what other clauses ask for came to count (191 and 3).
+//!    Of 82 and 87 that it wrote to be harder, 64 and 5 were, and 77 and 3 once they had been looked at. A false opt-out
+//!    does harm as well, so where a sentence could mean either, it is none.
 //! 3. Everything else is nothing: "stop by tomorrow", "cancel my appointment", "yes please come".
 //!
 //! What the ledger makes of it:

@@ -88,10 +88,23 @@ const MOST_SURE: f32 = 0.99;
 /// A text without a single word that says anything: digits, emoji, links, names.
 const NO_WORDS: f32 = 0.98;
 
+/// How the line begins that phones and mail programs add below a text, in the language of their menus.
+const ADDED_BY_DEVICES: [&str; 4] =
+    ["sent from my ", "enviado desde mi ", "enviado do meu ", "get outlook for "];
+
 /// Detects the language of a text.
 #[must_use]
 pub fn detect(text: &str) -> Detection {
-    weigh(text, model::Evidence::new())
+    weigh(written(text), model::Evidence::new())
+}
+
+/// Leaves out a last line that a device added.
+fn written(text: &str) -> &str {
+    let Some((above, last)) = text.trim_end().rsplit_once('\n') else { return text };
+    let begins_with = |beginning: &str| {
+        last.get(..beginning.len()).is_some_and(|found| found.eq_ignore_ascii_case(beginning))
+    };
+    if ADDED_BY_DEVICES.into_iter().any(begins_with) { above } else { text }
 }
 
 /// Adds up what the words of a text say, and gives the verdict.

@@ -453,4 +453,6 @@ pub(super) const NEAR_MISSES: &[&str] = &[
     "Please stop, they are towing my car right now",
     "stop, it's the wrong apartment they're going into",
     "I got a cease and desist from the HOA",
+    "stop texting the old tenant, I live here now",
+    "take my name off the list for the 2 bedroom",
 ];

@@ -107,7 +107,7 @@ pub(super) const NONE: usize = 3;
 /// The texts of no language are fewer than the others, and count more.
 const NONE_WEIGHT: f32 = 2.0;
 /// A Spanish text that Portuguese has as well counts this much.
-const SHARED_WEIGHT: f32 = 3.0;
+const SHARED_WEIGHT: f32 = 2.0;
 /// A word of the lexicon counts this much of a sentence.
 const WORD_WEIGHT: f32 = 0.4;
 /// A word of another language counts this much: there are fewer of these than would be needed.

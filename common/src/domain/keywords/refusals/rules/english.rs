@@ -7,9 +7,9 @@ mod words;
 
 use words::{
     AFTER_ASKED, AFTER_STOP, ASKING, BEFORE_STOP, CEASE, CONTACT, CONTACTING, DISABLE, DONE, EVEN, FORGET,
-    FROM_US, GET, LIST_FILLERS, LISTS, ME, NEGATION, NO_LONGER, OFF, PHONES, RELATIVES, REMOVE, SEND_FILLERS,
-    SENT_MANY, SENT_TEXTS, SENT_THINGS, SOMEBODY_ELSE, STOP, STOP_FILLERS, SWITCH, TAKE_OFF, THESE,
-    UNSUBSCRIBE, WANT, WANT_FILLERS, WANTED,
+    FROM_US, GET, LINES, LIST_FILLERS, LIST_OF, LISTS, ME, NEGATION, NO_LONGER, OFF, PHONES, RELATIVES,
+    REMOVE, SEND_FILLERS, SENT_MANY, SENT_TEXTS, SENT_THINGS, SOMEBODY_ELSE, STOP, STOP_FILLERS, SWITCH,
+    TAKE_OFF, THESE, UNSUBSCRIBE, WANT, WANT_FILLERS, WANTED,
 };
 
 pub(super) const RULES: &[Rule] = &[
@@ -48,7 +48,9 @@ pub(super) const RULES: &[Rule] = &[
     ]),
     // "Stop texting me", "quit sending these messages", "stop los mensajes".
     order(&[Is(CEASE), Many(STOP_FILLERS), Is(CONTACTING), Not(SOMEBODY_ELSE), Many(ME)]),
-    order(&[Is(CEASE), Many(STOP_FILLERS), Is(CONTACTING), Is(&["my", "our"]), Many(RELATIVES), Is(PHONES)]),
+    order(&[Is(CEASE), Many(STOP_FILLERS), Is(CONTACTING), Is(&["the"]), Is(&["wrong"])]),
+    order(&[Is(CEASE), Is(&["sending"]), Is(&["them", "those", "it"]), Is(&["to"]), Is(&["me", "us"])]),
+    order(&[Is(CEASE), Many(STOP_FILLERS), Is(CONTACTING), Is(&["my", "our"]), Many(RELATIVES), Is(LINES)]),
     order(&[Is(CEASE), Many(STOP_FILLERS), Is(&["sending"]), Many(STOP_FILLERS), Is(SENT_THINGS)]),
     order(&[
         Is(CEASE),
@@ -67,6 +69,14 @@ pub(super) const RULES: &[Rule] = &[
         May(&["me", "us"]),
         Is(&["or", "and", "nor"]),
         Is(CONTACT),
+        Is(&["me", "us", "this"]),
+    ]),
+    prohibition(&[
+        Is(NEGATION),
+        Many(EVEN),
+        Is(CONTACT),
+        Is(&["or", "and", "nor"]),
+        Is(&["call", "email", "write", "contact", "bother"]),
         Is(&["me", "us", "this"]),
     ]),
     prohibition(&[
@@ -246,7 +256,7 @@ pub(super) const RULES: &[Rule] = &[
     ]),
     at_start(&[
         Is(&["no"]),
-        Is(&["texts", "messages", "texting", "sms"]),
+        Is(&["texts", "messages", "texting", "sms", "contact"]),
         Many(&["please", "pls", "plz", "thanks"]),
         End,
     ]),
@@ -285,6 +295,12 @@ pub(super) const RULES: &[Rule] = &[
     order(&[Is(CEASE), Is(&["hitting", "blowing"]), Is(&["me", "us"]), Is(&["up"])]),
     order(&[Is(CEASE), Is(&["blowing"]), Is(&["up"]), Is(&["my"]), Is(&["phone", "cell"])]),
     // "Take me off your list", "remove my number".
+    at_start(&[
+        Many(&["please", "pls", "plz"]),
+        Is(&["remove"]),
+        Many(&["please", "pls", "plz", "now", "thanks"]),
+        End,
+    ]),
     anywhere(&[
         Is(&["be", "get", "want"]),
         Many(&["to", "be", "me", "us"]),
@@ -323,7 +339,7 @@ pub(super) const RULES: &[Rule] = &[
     ]),
     order(&[Is(REMOVE), Is(&["me", "us"]), Many(&["please", "now", "thanks", "thank", "you", "thx"]), End]),
     order(&[Is(TAKE_OFF), Is(&["me", "us"]), Is(&["off"]), Many(&["please", "now", "thanks"]), End]),
-    order(&[Is(TAKE_OFF), Is(&["me", "us"]), Many(OFF), Many(LIST_FILLERS), Is(LISTS)]),
+    order(&[Is(TAKE_OFF), Is(&["me", "us"]), Many(OFF), Many(LIST_FILLERS), Is(LISTS), Not(LIST_OF)]),
     order(&[
         Is(TAKE_OFF),
         Is(&["me", "us"]),
@@ -349,6 +365,7 @@ pub(super) const RULES: &[Rule] = &[
         Is(OFF),
         Many(LIST_FILLERS),
         Is(LISTS),
+        Not(LIST_OF),
     ]),
     // "Unsubscribe me", "opt me out".
     order(&[Is(UNSUBSCRIBE), Not(&["my", "him", "her", "them", "the", "from"])]),

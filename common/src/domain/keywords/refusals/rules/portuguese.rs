@@ -83,6 +83,8 @@ pub(super) const RULES: &[Rule] = &[
     ]),
     anywhere(&[Is(REMOVE), Many(COURTESY), End]),
     anywhere(&[Is(&["me"]), Is(REMOVE_ANY), Many(&["por", "favor"]), Many(COURTESY), End]),
+    anywhere(&[Is(&["me"]), Is(REMOVE_ANY), Is(&["dai", "daqui"]), Many(COURTESY), End]),
+    at_start(&[Is(&["parar", "parem", "pare"]), Is(MESSAGES), Many(COURTESY), End]),
     anywhere(&[
         May(&["me"]),
         Is(REMOVE_ANY),

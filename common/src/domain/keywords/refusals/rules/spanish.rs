@@ -203,6 +203,7 @@ pub(super) const RULES: &[Rule] = &[
         Is(MESSAGES),
     ]),
     anywhere(&[Is(NO), Many(&["me", "nos"]), Is(DO_WRITE), Is(&["mas", "aqui"])]),
+    anywhere(&[Is(&["favor"]), Many(&["de"]), Is(NO), Is(WRITING), Many(&["mas"]), Many(COURTESY), End]),
     anywhere(&[
         Is(NO),
         Many(&["me", "nos"]),

@@ -51,7 +51,10 @@ pub(super) const DONE: Set = &[
 pub(super) const STOP: Set = &["stop", "stopp", "stopall", "unsubscribe"];
 pub(super) const CEASE: Set = &["stop", "stp", "stopp", "quit", "cease", "desist", "discontinue"];
 /// Whom somebody speaks of who writes "stop texting my husband": another handset. "My phone" has a rule of its own.
-pub(super) const SOMEBODY_ELSE: Set = &["my", "him", "her", "them", "our", "his", "their"];
+pub(super) const SOMEBODY_ELSE: Set = &["my", "him", "her", "them", "our", "his", "their", "the"];
+/// What follows a list that is none of ours: the one "for the two bedroom".
+pub(super) const LIST_OF: Set = &["for"];
+pub(super) const LINES: Set = &["phone", "number", "cell", "mobile", "cellphone", "telephone", "line"];
 /// Whose phone it may be that the writer holds: "stop texting my wife's phone".
 pub(super) const RELATIVES: Set = &[
     "wife",
@@ -90,10 +93,44 @@ pub(super) const RELATIVES: Set = &[
     "mobile",
     "house",
     "home",
+    "private",
+    "business",
+    "company",
+    "office",
+    "new",
+    "damn",
+    "fucking",
+    "freaking",
+    "stupid",
 ];
 pub(super) const BEFORE_STOP: Set = &[
-    "please", "pls", "plz", "ok", "okay", "hey", "hi", "hello", "i", "said", "just", "no", "yes", "now",
-    "again", "wrong", "number", "thanks", "kindly", "por", "favor", "porfa", "stop", "so",
+    "please",
+    "pls",
+    "plz",
+    "ok",
+    "okay",
+    "hey",
+    "hi",
+    "hello",
+    "i",
+    "said",
+    "just",
+    "no",
+    "yes",
+    "now",
+    "again",
+    "wrong",
+    "number",
+    "thanks",
+    "kindly",
+    "por",
+    "favor",
+    "porfa",
+    "stop",
+    "so",
+    "im",
+    "not",
+    "interested",
 ];
 pub(super) const ASKING: Set = &["can", "could", "would", "will"];
 pub(super) const AFTER_STOP: Set = &[

@@ -93,8 +93,8 @@ pub(super) const DO_WRITE: Set = &[
 ];
 pub(super) const AGAIN: Set = &["vuelvan", "vuelva", "vuelvas"];
 pub(super) const CEASE: Set = &[
-    "stop", "dejaran", "dejara", "pararan", "dejen", "deje", "deja", "dejar", "paren", "pare", "parar",
-    "para", "dejan", "favor", "basta", "ya",
+    "stop", "dejenme", "dejeme", "dejame", "dejaran", "dejara", "pararan", "dejen", "deje", "deja", "dejar",
+    "paren", "pare", "parar", "para", "dejan", "favor", "basta", "ya",
 ];
 pub(super) const SENDING: Set =
     &["mandar", "mandarme", "enviar", "enviarme", "mandando", "mandandome", "enviando"];
@@ -219,4 +219,7 @@ pub(super) const LISTS: Set = &[
     "grupo",
     "contactos",
     "registros",
+    "ahi",
+    "alli",
+    "aqui",
 ];
