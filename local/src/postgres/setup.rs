@@ -94,7 +94,13 @@ pub(super) fn server_user() -> Result<Option<User>, PostgresError> {
 pub(super) fn command(binaries: &Path, program: &str, user: Option<User>) -> Command {
     let mut command = Command::new(binaries.join(program));
     // The server's user may not be able to enter the present folder.
-    command.current_dir("/").stdin(Stdio::null()).env("LC_ALL", "C");
+    command.current_dir("/").stdin(Stdio::null());
+    // What is set for servers of the machine's own must not change this one: a cluster takes its zone from here, and
+    // PostgreSQL's clients take options.
+    command.env("LC_ALL", "C").env("TZ", "UTC");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+        command.env_remove(name);
+    }
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid);
     }

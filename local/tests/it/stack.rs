@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use http::Method;
 use local::stack::StackInfo;
 use tempfile::TempDir;
+use tokio_postgres::NoTls;
 
 use super::support::{TEMPLATE, eventually, fixture_folder, get, request};
 
@@ -193,4 +194,15 @@ async fn a_function_that_is_not_built_is_named() {
         error,
         "local: not built: nowhere. `make run` builds every function that the template names\n"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_for_other_servers_of_the_machine_changes_nothing() {
+    let others = [("TZ", "Asia/Kolkata"), ("PGOPTIONS", "-c nonsense=1"), ("PGSSLMODE", "require")];
+    let mut run = Run::start(TEMPLATE, &others);
+    let info = run.ready().await;
+    let (client, connection) = tokio_postgres::connect(&info.database_url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let zone: String = client.query_one("show timezone", &[]).await.unwrap().get(0);
+    assert_eq!(zone, "UTC");
 }
