@@ -19,7 +19,7 @@ pub use client::{
 pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};
 pub use message::Message;
-pub use renewals::RenewalPolicy;
+pub use renewals::{RenewalPolicy, SEND_RETRY_DELAYS};
 pub use search::Sought;
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};

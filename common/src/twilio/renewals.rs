@@ -8,6 +8,12 @@ use std::time::Duration;
 /// Unknown error at the carrier: worth one more create, not two.
 const ONCE: u32 = 30008;
 
+/// How often a message is created anew at most, whatever the configuration says (SPEC §6).
+const MAX_RENEWALS: usize = 2;
+
+/// The default of `SEND_RETRY_DELAYS_SECONDS`: after which try that Twilio did not process the next one comes.
+pub const SEND_RETRY_DELAYS: [u64; 4] = [60, 300, 1_800, 7_200];
+
 /// When messages are created anew that Twilio took and could not deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenewalPolicy {
@@ -16,13 +22,18 @@ pub struct RenewalPolicy {
 }
 
 impl RenewalPolicy {
-    /// Reads `TRANSIENT_RETRY_DELAYS_SECONDS` (7200,14400): after which failure of the moment a message is created anew, as
-    /// often as there are entries; and `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` is
-    /// tried from when it was to be sent first.
+    /// Reads `TRANSIENT_RETRY_DELAYS_SECONDS`: after which failure of the moment a message is created anew, as often as there
+    /// are entries, twice at most; without it, twice after the longest of `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200), so
+    /// that one variable makes all schedules short. And `SEND_MAX_AGE_SECONDS` (86 400): how long a message without
+    /// `send_before` is tried from when it was to be sent first.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
-        let delays = env.seconds_list("TRANSIENT_RETRY_DELAYS_SECONDS", &[7_200, 14_400]);
+        let schedule = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &SEND_RETRY_DELAYS);
+        let longest = schedule.iter().flatten().max().map_or(0, Duration::as_secs);
+        let delays = env.seconds_list("TRANSIENT_RETRY_DELAYS_SECONDS", &[longest; MAX_RENEWALS]);
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
-        Some(Self { delays: delays?, max_age: max_age? })
+        schedule?;
+        let delays = delays?.into_iter().take(MAX_RENEWALS).collect();
+        Some(Self { delays, max_age: max_age? })
     }
 
     /// How often a message can wait for a window within the time that it has.
@@ -63,10 +74,7 @@ impl Renewals for RenewalPolicy {
 
 impl Default for RenewalPolicy {
     fn default() -> Self {
-        Self {
-            delays: [7_200, 14_400].map(Duration::from_secs).to_vec(),
-            max_age: Duration::from_secs(86_400),
-        }
+        Self { delays: vec![Duration::from_secs(7_200); MAX_RENEWALS], max_age: Duration::from_secs(86_400) }
     }
 }
 
@@ -80,7 +88,7 @@ mod tests {
             RenewalPolicy::default().after(code).iter().map(Duration::as_secs).collect()
         };
         for code in ["30001", "30003", "30017", "30022", "30410", "30500"] {
-            assert_eq!(after(code), [7_200, 14_400], "{code}");
+            assert_eq!(after(code), [7_200, 7_200], "{code}");
         }
         assert_eq!(after("30008"), [7_200]);
         for code in ["30004", "30005", "30006", "30007", "21610", "30002", "0", "", "opted_out"] {
@@ -91,7 +99,21 @@ mod tests {
     #[test]
     fn a_window_is_waited_for_as_long_as_the_message_has_time() {
         let after = RenewalPolicy::default().after("30023");
-        assert_eq!(after, vec![Duration::from_secs(14_400); 6]);
+        assert_eq!(after, vec![Duration::from_secs(7_200); 12]);
+    }
+
+    #[test]
+    fn a_short_schedule_makes_renewals_short_too_and_a_long_list_makes_no_third() {
+        let read = |variables: &[(&str, &str)]| {
+            let lookup = |name: &str| {
+                variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+            };
+            RenewalPolicy::from_env(&mut Env::new(&lookup)).unwrap().after("30003")
+        };
+        let seconds = |delays: &[u64]| delays.iter().copied().map(Duration::from_secs).collect::<Vec<_>>();
+        assert_eq!(read(&[("SEND_RETRY_DELAYS_SECONDS", "1,3")]), seconds(&[3, 3]));
+        let both = [("SEND_RETRY_DELAYS_SECONDS", "1"), ("TRANSIENT_RETRY_DELAYS_SECONDS", "5,6,7")];
+        assert_eq!(read(&both), seconds(&[5, 6]));
     }
 
     #[test]

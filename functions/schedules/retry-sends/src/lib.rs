@@ -31,7 +31,7 @@ const MAX_PAGES: usize = 50;
 
 /// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`] and [`RenewalPolicy`]
 /// read, the three queues' URLs, `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait,
-/// and `SEND_CLAIM_TIMEOUT_SECONDS` (180): how long a function may hold a message before it is taken for dead, which
+/// and `SEND_CLAIM_TIMEOUT_SECONDS` (60): how long a function may hold a message before it is taken for dead, which
 /// must be longer than `send-outbound` can run.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -59,7 +59,7 @@ impl Configuration for Config {
         let status = env.url("STATUS_QUEUE_URL");
         let outbound = env.url("OUTBOUND_QUEUE_URL");
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
-        let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 180);
+        let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 60);
         let renewals = RenewalPolicy::from_env(env);
         Some(Self {
             database: database?,

@@ -12,12 +12,15 @@ use common::telemetry::{self, Metric};
 use common::twilio::{Retry, SendError, SendOutcome};
 use std::time::Duration;
 
-/// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300).
+/// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300). No hold is longer than
+/// the longest delay between tries: whatever makes these short makes holds short.
 pub(crate) fn from_env(env: &mut Env<'_>, retry: Option<&RetryPolicy>) -> Option<Pace> {
     let rates = env.parse_or("SENDER_SEGMENTS_PER_SECOND", SenderRates::default());
     let burst = env.number("SENDER_BURST_SEGMENTS", 2..=100_000, 30);
     let hold = env.seconds("SENDER_HOLD_SECONDS", 1..=86_400, 300);
-    Some(Pace { rates: rates?, burst: u32::try_from(burst?).ok()?, hold: hold?, max_age: retry?.max_age() })
+    let (hold, retry) = (hold?, retry?);
+    let hold = hold.min(retry.longest_delay().max(Duration::from_secs(1)));
+    Some(Pace { rates: rates?, burst: u32::try_from(burst?).ok()?, hold, max_age: retry.max_age() })
 }
 
 /// How long, and why, the answer to one message keeps its whole sender from sending.

@@ -4,7 +4,7 @@ use common::clock;
 use common::config::Env;
 use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
 use common::domain::renewal::Renewals;
-use common::twilio::{Retry, SendError, SendOutcome};
+use common::twilio::{Retry, SEND_RETRY_DELAYS, SendError, SendOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl RetryPolicy {
     /// Reads `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200; the last one repeats) and `SEND_MAX_AGE_SECONDS` (86 400): how
     /// long a message without `send_before` is tried from when it was to be sent first.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
-        let delays = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &[60, 300, 1_800, 7_200]);
+        let delays = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &SEND_RETRY_DELAYS);
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
         Some(Self { delays: delays?, max_age: max_age? })
     }
@@ -117,7 +117,7 @@ impl RetryPolicy {
         self.delays.get(position).copied().unwrap_or(MAX_BACKOFF)
     }
 
-    fn longest_delay(&self) -> Duration {
+    pub(crate) fn longest_delay(&self) -> Duration {
         self.delays.iter().copied().max().unwrap_or(MAX_BACKOFF)
     }
 }
@@ -238,7 +238,7 @@ mod tests {
                 other => panic!("{code}: {other:?}"),
             })
             .into();
-        assert_eq!(spaces, [7_200, 14_400, 7_200]);
+        assert_eq!(spaces, [7_200, 7_200, 7_200]);
         for (code, attempt) in [(30001, 3), (30001, 9), (30008, 2)] {
             let outcome = refused(code, attempt);
             assert!(

@@ -54,6 +54,17 @@ async fn wrong_credentials_hold_the_message_and_its_sender_and_raise_the_alarm()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sender_is_held_no_longer_than_the_longest_delay_between_tries() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SEND_RETRY_DELAYS_SECONDS", "10,30,20")]).await;
+    let id = world.message().await;
+    world.twilio.replies([Refuse(401, 20003, None)]);
+    send(&mut function, [id]).await;
+    let held = world.held_for(FROM).await;
+    assert!((10.0..=30.0).contains(&held), "{held}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_short_pause_is_waited_for_and_leaves_no_trace_on_the_message() {
     let world = World::start().await;
     let mut function = world.function().await;
