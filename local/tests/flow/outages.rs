@@ -11,6 +11,11 @@ use crate::stack::{Setup, Stack, eventually};
 
 const SPOOLED: &str = "select count(*) from webhook_spool";
 
+/// A stack whose queues may go away: the spool behind them is given time to be reached on a busy machine.
+fn without_sqs(queues: &Queues) -> Setup {
+    Setup::impatient().with("AWS_ENDPOINT_URL_SQS", &queues.url()).with("DATABASE_CONNECT_TIMEOUT_MS", "5000")
+}
+
 /// Texts from `handset`, all of which must be accepted.
 async fn texts_are_accepted(stack: &Stack, handset: &str, count: usize) {
     let webhooks: Vec<_> =
@@ -21,7 +26,7 @@ async fn texts_are_accepted(stack: &Stack, handset: &str, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_sqs_is_away_webhooks_are_spooled_and_sends_wait_and_then_all_of_it_happens_once() {
     let mut queues = Queues::start().await;
-    let stack = Setup::impatient().with("AWS_ENDPOINT_URL_SQS", &queues.url()).start().await;
+    let stack = without_sqs(&queues).start().await;
     let (handset, recipient) = (fresh_handset(), fresh_handset());
     texts_are_accepted(&stack, &handset, 1).await;
     let sql = stack.sql().await;
@@ -52,7 +57,7 @@ async fn while_sqs_is_away_webhooks_are_spooled_and_sends_wait_and_then_all_of_i
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_silent_sqs_takes_after_all_is_stored_once_beside_its_copy_in_the_spool() {
     let queues = Queues::start().await;
-    let stack = Setup::impatient().with("AWS_ENDPOINT_URL_SQS", &queues.url()).start().await;
+    let stack = without_sqs(&queues).start().await;
     let handset = fresh_handset();
     texts_are_accepted(&stack, &handset, 1).await;
     stack.conversation_where(&handset, |page| page["total"] == 1).await;
@@ -71,7 +76,7 @@ async fn what_a_silent_sqs_takes_after_all_is_stored_once_beside_its_copy_in_the
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_comes_back_without_its_queues_gets_them_again() {
     let mut queues = Queues::start().await;
-    let stack = Setup::impatient().with("AWS_ENDPOINT_URL_SQS", &queues.url()).start().await;
+    let stack = without_sqs(&queues).start().await;
     let (handset, recipient) = (fresh_handset(), fresh_handset());
     queues.go_down().await;
     texts_are_accepted(&stack, &handset, 3).await;
@@ -93,6 +98,8 @@ async fn a_silent_postgres_delays_nobody_for_long() {
         .edited("ReauthorizeEvery: 2", "ReauthorizeEvery: 3600")
         .edited("maxReceiveCount: 10", "maxReceiveCount: 1000")
         .with("DATABASE_URL", &database.url())
+        // There is no spool behind a queue that is slow on a busy machine.
+        .with("SQS_SEND_BUDGET_MS", "8000")
         .start()
         .await;
     let (handset, recipient) = (fresh_handset(), fresh_handset());
@@ -133,6 +140,8 @@ async fn while_postgres_is_away_webhooks_are_kept_and_sends_are_refused_at_once(
     let stack = Setup::impatient()
         .edited("ReauthorizeEvery: 2", "ReauthorizeEvery: 3600")
         .with("DATABASE_URL", &database.url())
+        // There is no spool behind a queue that is slow on a busy machine.
+        .with("SQS_SEND_BUDGET_MS", "8000")
         .start()
         .await;
     let (handset, recipient) = (fresh_handset(), fresh_handset());
