@@ -13,10 +13,8 @@
 //! (`common/docs/decisions/0012-outages-and-poison.md`).
 
 mod batch;
-mod client;
 mod message;
 mod publisher;
-mod signature;
 
 pub use batch::{Batch, Record, run};
 pub use message::{

@@ -1,10 +1,32 @@
 //! Puts messages on queues, within a budget of time.
 
-use super::client::{CallError, Client};
-use crate::config::Env;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use crate::config::{Env, process};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::config::{
+    BehaviorVersion, Credentials, IdentityCache, Region, SharedCredentialsProvider, SharedHttpClient,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_sqs::error::{BoxError, BuildError, SdkError};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
+};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use serde::Serialize;
 use std::time::Duration;
+
+/// The roots that AWS endpoints chain to, from <https://www.amazontrust.com/repository/>, read 2026-11.
+///
+/// The machine's own store holds some 140 roots, and parsing them is most of a cold start here
+/// (`common/docs/decisions/0003-tls-roots.md`).
+const AMAZON_ROOTS: [&[u8]; 5] = [
+    include_bytes!("amazon-roots/amazon-root-ca-1.pem"),
+    include_bytes!("amazon-roots/amazon-root-ca-2.pem"),
+    include_bytes!("amazon-roots/amazon-root-ca-3.pem"),
+    include_bytes!("amazon-roots/amazon-root-ca-4.pem"),
+    include_bytes!("amazon-roots/starfield-services-root-g2.pem"),
+];
 
 /// SQS takes at most this many messages in one call (its quota).
 const MAX_BATCH: usize = 10;
@@ -38,14 +60,23 @@ pub enum PublishError {
     Encode(#[source] serde_json::Error),
     /// SQS refused, or could not be reached.
     #[error("putting the message on its queue")]
-    Refused(#[from] CallError),
+    Refused(#[source] BoxError),
     /// SQS did not answer within the budget: the message may be on the queue all the same.
     #[error("SQS did not answer within {} ms", .0.as_millis())]
     TooSlow(Duration),
 }
 
+impl PublishError {
+    fn refused<E, R>(error: SdkError<E, R>) -> Self
+    where
+        SdkError<E, R>: Into<BoxError>,
+    {
+        Self::Refused(error.into())
+    }
+}
+
 /// Puts messages on queues.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Publisher {
     client: Client,
     budget: Duration,
@@ -54,10 +85,23 @@ pub struct Publisher {
 impl Publisher {
     /// Prepares a client; the first message opens the connection.
     ///
-    /// What Lambda sets for every function is read here (`Client::new`).
+    /// What Lambda sets for every function is read here: `AWS_REGION`, the credentials, and, on one machine,
+    /// `AWS_ENDPOINT_URL_SQS` (`common/docs/decisions/0007-aws-sdk-without-its-loader.md`).
     #[must_use]
     pub fn new(config: PublisherConfig) -> Self {
-        Self { client: Client::new(), budget: config.budget }
+        let mut sdk = aws_sdk_sqs::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client())
+            // Each call is under the budget as a whole; each timer of the SDK's beneath would cost a system call.
+            .timeout_config(TimeoutConfig::disabled())
+            .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
+            // There is one identity, and it is at hand; nothing is streamed.
+            .identity_cache(IdentityCache::no_cache())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        sdk.set_region(process("AWS_REGION").map(Region::new));
+        sdk.set_endpoint_url(process("AWS_ENDPOINT_URL_SQS"));
+        sdk.set_credentials_provider(credentials().map(SharedCredentialsProvider::new));
+        Self { client: Client::from_conf(sdk.build()), budget: config.budget }
     }
 
     /// Puts one message on a queue.
@@ -88,9 +132,20 @@ impl Publisher {
         request_id: &str,
         delay: Duration,
     ) -> Result<(), PublishError> {
-        let message = Message::new(None, message, request_id, delay)?;
-        let _: Taken = self.call("SendMessage", queue_url, &SendMessage { queue_url, message }).await?;
-        Ok(())
+        let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
+        let call = self
+            .client
+            .send_message()
+            .queue_url(queue_url)
+            .message_body(body)
+            .set_delay_seconds(delay_seconds(delay))
+            .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
+            .send();
+        match tokio::time::timeout(self.budget, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::refused(error)),
+            Err(_) => Err(PublishError::TooSlow(self.budget)),
+        }
     }
 
     /// Puts messages on a queue, as many a call as SQS takes, and returns the positions of those that SQS did not take.
@@ -126,16 +181,17 @@ impl Publisher {
     async fn send_entries(
         &self,
         queue_url: &str,
-        entries: Vec<Message<'_>>,
+        entries: Vec<SendMessageBatchRequestEntry>,
     ) -> Result<Vec<usize>, PublishError> {
         let mut refused = Vec::new();
         for entries in calls(entries) {
-            let batch = SendMessageBatch { queue_url, entries };
-            let answer: BatchAnswer = self.call("SendMessageBatch", queue_url, &batch).await?;
-            // What SQS says nothing of it has not taken either.
-            let is_taken = |id: &String| answer.successful.iter().any(|taken| taken.id == *id);
-            let others = batch.entries.into_iter().filter_map(|entry| entry.id).filter(|id| !is_taken(id));
-            refused.extend(others.filter_map(|id| id.parse::<usize>().ok()));
+            let call =
+                self.client.send_message_batch().queue_url(queue_url).set_entries(Some(entries)).send();
+            let answer = tokio::time::timeout(self.budget, call)
+                .await
+                .map_err(|_| PublishError::TooSlow(self.budget))?
+                .map_err(PublishError::refused)?;
+            refused.extend(answer.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok()));
         }
         Ok(refused)
     }
@@ -146,19 +202,35 @@ impl Publisher {
     /// What fails here is logged and no more: such records come back after the visibility timeout.
     pub async fn hand_out_again(&self, queue_url: &str, receipt_handles: &[String]) {
         for handles in receipt_handles.chunks(MAX_BATCH) {
-            let entries = handles.iter().enumerate().map(|(position, receipt_handle)| Visibility {
-                id: position.to_string(),
-                receipt_handle,
-                visibility_timeout: 0,
+            let entries = handles.iter().enumerate().map(|(position, handle)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(position.to_string());
+                entry.receipt_handle(handle).visibility_timeout(0).build()
             });
-            let batch = ChangeMessageVisibilityBatch { queue_url, entries: entries.collect() };
-            let put = self.call::<IgnoredAny>("ChangeMessageVisibilityBatch", queue_url, &batch);
-            if let Err(error) = put.await {
+            if let Err(error) = self.make_visible(queue_url, entries.collect()).await {
                 tracing::info!(
                     error = crate::error::chain(&error),
                     "SQS does not hand records out again at once"
                 );
             }
+        }
+    }
+
+    async fn make_visible(
+        &self,
+        queue_url: &str,
+        entries: Result<Vec<ChangeMessageVisibilityBatchRequestEntry>, BuildError>,
+    ) -> Result<(), PublishError> {
+        let entries = entries.map_err(|error| PublishError::Refused(error.into()))?;
+        let call = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(queue_url)
+            .set_entries(Some(entries))
+            .send();
+        match tokio::time::timeout(self.budget, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::refused(error)),
+            Err(_) => Err(PublishError::TooSlow(self.budget)),
         }
     }
 
@@ -168,152 +240,75 @@ impl Publisher {
     ///
     /// [`PublishError`] when SQS refuses or does not answer within the budget.
     pub async fn check(&self, queue_url: &str) -> Result<(), PublishError> {
-        self.call::<IgnoredAny>("GetQueueAttributes", queue_url, &GetQueueAttributes { queue_url }).await?;
-        Ok(())
-    }
-
-    async fn call<A: for<'de> Deserialize<'de>>(
-        &self,
-        operation: &'static str,
-        queue_url: &str,
-        body: &impl Serialize,
-    ) -> Result<A, PublishError> {
-        let body = serde_json::to_vec(body).map_err(PublishError::Encode)?;
-        match tokio::time::timeout(self.budget, self.client.call(operation, queue_url, body.into())).await {
-            Ok(outcome) => Ok(outcome?),
+        let call = self.client.get_queue_attributes().queue_url(queue_url).send();
+        match tokio::time::timeout(self.budget, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(PublishError::refused(error)),
             Err(_) => Err(PublishError::TooSlow(self.budget)),
         }
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SendMessage<'a> {
-    queue_url: &'a str,
-    #[serde(flatten)]
-    message: Message<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct SendMessageBatch<'a> {
-    queue_url: &'a str,
-    entries: Vec<Message<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ChangeMessageVisibilityBatch<'a> {
-    queue_url: &'a str,
-    entries: Vec<Visibility<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Visibility<'a> {
-    id: String,
-    receipt_handle: &'a str,
-    visibility_timeout: u32,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct GetQueueAttributes<'a> {
-    queue_url: &'a str,
-}
-
-/// What SQS says of a message that it has. An answer without it is none of SQS's.
-#[derive(Deserialize)]
-struct Taken {
-    #[serde(rename = "MessageId")]
-    _message_id: IgnoredAny,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct BatchAnswer {
-    #[serde(default)]
-    successful: Vec<TakenEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TakenEntry {
-    id: String,
-}
-
-/// A message, alone or as an entry of a batch.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Message<'a> {
-    /// Its position in a batch, which SQS wants as a text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    message_body: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delay_seconds: Option<u64>,
-    message_attributes: Attributes<'a>,
-}
-
-#[derive(Serialize)]
-struct Attributes<'a> {
-    /// [`super::REQUEST_ID`].
-    request_id: Attribute<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Attribute<'a> {
-    data_type: &'static str,
-    string_value: &'a str,
-}
-
-impl<'a> Message<'a> {
-    fn new(
-        position: Option<usize>,
-        message: &impl Serialize,
-        request_id: &'a str,
-        delay: Duration,
-    ) -> Result<Self, PublishError> {
-        let request_id = Attribute { data_type: "String", string_value: request_id };
-        Ok(Self {
-            id: position.map(|position| position.to_string()),
-            message_body: serde_json::to_string(message).map_err(PublishError::Encode)?,
-            delay_seconds: delay_seconds(delay),
-            message_attributes: Attributes { request_id },
-        })
-    }
-
-    /// What it counts for: its body, and its attribute's name, type and value.
-    fn size(&self) -> usize {
-        let Attribute { data_type, string_value } = &self.message_attributes.request_id;
-        self.message_body.len() + super::REQUEST_ID.len() + data_type.len() + string_value.len()
+fn http_client() -> SharedHttpClient {
+    let roots = AMAZON_ROOTS.iter().fold(TrustStore::empty(), |store, pem| store.with_pem_certificate(*pem));
+    match TlsContext::builder().with_trust_store(roots).build() {
+        Ok(context) => aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context)
+            .build_https(),
+        // Only a context with client certificates can fail to build; without one, plain HTTP reaches nothing of AWS's.
+        Err(_) => aws_smithy_http_client::Builder::new().build_http(),
     }
 }
+
+/// Reads the credentials of the function's role, which Lambda sets in the environment and renews with the process.
+///
+/// Without any, every call fails, and says so.
+fn credentials() -> Option<Credentials> {
+    let (id, secret) = (process("AWS_ACCESS_KEY_ID")?, process("AWS_SECRET_ACCESS_KEY")?);
+    Some(Credentials::new(id, secret, process("AWS_SESSION_TOKEN"), None, "Lambda"))
+}
+
+/// The wait before the one retry, which must fit the budget.
+const BACKOFF: Duration = Duration::from_millis(50);
 
 fn entries<'a, M: Serialize + 'a>(
     messages: impl Iterator<Item = (&'a M, &'a str, Duration)>,
-) -> Result<Vec<Message<'a>>, PublishError> {
+) -> Result<Vec<SendMessageBatchRequestEntry>, PublishError> {
     messages
         .enumerate()
-        .map(|(position, (message, request_id, delay))| {
-            Message::new(Some(position), message, request_id, delay)
-        })
+        .map(|(position, (message, request_id, delay))| entry(position, message, request_id, delay))
         .collect()
 }
 
+fn entry(
+    position: usize,
+    message: &impl Serialize,
+    request_id: &str,
+    delay: Duration,
+) -> Result<SendMessageBatchRequestEntry, PublishError> {
+    let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
+    SendMessageBatchRequestEntry::builder()
+        .id(position.to_string())
+        .message_body(body)
+        .set_delay_seconds(delay_seconds(delay))
+        .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
+        .build()
+        .map_err(|error| PublishError::Refused(error.into()))
+}
+
 /// Whole seconds, rounded up: what comes too early has come for nothing.
-fn delay_seconds(delay: Duration) -> Option<u64> {
-    let seconds = delay.min(MAX_DELAY).as_secs_f64().ceil() as u64;
+fn delay_seconds(delay: Duration) -> Option<i32> {
+    let seconds = delay.min(MAX_DELAY).as_secs_f64().ceil() as i32;
     (seconds > 0).then_some(seconds)
 }
 
 /// Divides entries, in their order, into calls that SQS takes.
-fn calls(entries: Vec<Message<'_>>) -> Vec<Vec<Message<'_>>> {
+fn calls(entries: Vec<SendMessageBatchRequestEntry>) -> Vec<Vec<SendMessageBatchRequestEntry>> {
     let mut calls: Vec<Vec<_>> = Vec::new();
     let mut bytes = 0;
     for entry in entries {
-        let size = entry.size();
+        let size = size(&entry);
         bytes += size;
         match calls.last_mut() {
             Some(call) if call.len() < MAX_BATCH && bytes <= MAX_BATCH_BYTES => call.push(entry),
@@ -326,6 +321,20 @@ fn calls(entries: Vec<Message<'_>>) -> Vec<Vec<Message<'_>>> {
     calls
 }
 
+/// What an entry counts for: its body, and each attribute's name, type and value.
+fn size(entry: &SendMessageBatchRequestEntry) -> usize {
+    let attributes = entry.message_attributes().into_iter().flatten();
+    let attribute_bytes = |(name, value): (&String, &MessageAttributeValue)| {
+        name.len() + value.data_type().len() + value.string_value().map_or(0, str::len)
+    };
+    entry.message_body().len() + attributes.map(attribute_bytes).sum::<usize>()
+}
+
+fn request_id_attribute(request_id: &str) -> Option<(String, MessageAttributeValue)> {
+    let value = MessageAttributeValue::builder().data_type("String").string_value(request_id).build().ok()?;
+    Some((super::REQUEST_ID.to_owned(), value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,7 +342,7 @@ mod tests {
     fn sizes(bodies: &[usize]) -> Vec<usize> {
         let entries = bodies
             .iter()
-            .map(|&length| Message::new(Some(0), &"x".repeat(length), "r-1", Duration::ZERO).unwrap())
+            .map(|&length| entry(0, &"x".repeat(length), "r-1", Duration::ZERO).unwrap())
             .collect();
         calls(entries).iter().map(Vec::len).collect()
     }
