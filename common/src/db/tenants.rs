@@ -7,7 +7,7 @@ mod languages;
 mod pushes;
 mod record;
 
-pub use checks::{Checked, claim, give_back, take_due};
+pub use checks::{Checked, claim, give_back, release, take_due};
 pub use languages::{Carried, settle_languages, unsettled};
 pub use pushes::{Push, claim_pushes, told};
 pub use record::{CheckedNumber, Finding, Pace, Recorded, record};

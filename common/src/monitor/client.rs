@@ -131,15 +131,17 @@ impl MonitorClient {
     }
 
     /// Asks for one spelling until there is an answer, with full jitter between the tries, while the budget lasts.
+    ///
+    /// If the breaker opens between two tries, the first one's failure is the answer: the number was asked about.
     async fn persist(&self, spelling: &str, begun: Instant) -> Result<Vec<Match>, PeerError> {
-        let mut tries = 0;
+        let (mut tries, mut failure) = (0, None);
         loop {
             let left = self.config.budget.saturating_sub(begun.elapsed());
             if left.is_zero() {
                 return Err(PeerError::TimedOut(self.config.budget));
             }
             if !self.breaker.admits() {
-                return Err(PeerError::BreakerOpen);
+                return Err(failure.unwrap_or(PeerError::BreakerOpen));
             }
             let error = match self.call(spelling, left.min(self.config.timeout)).await {
                 Ok(found) => {
@@ -155,6 +157,7 @@ impl MonitorClient {
                 return Err(error);
             }
             tracing::info!(error = crate::error::chain(&error), tries, "the Monitor is asked again");
+            failure = Some(error);
             tokio::time::sleep(wait).await;
         }
     }

@@ -3,9 +3,10 @@
 use crate::{inbound, now};
 use common::db::inbound::store;
 use common::db::tenants::{
-    CheckedNumber, Finding, Pace, claim, claim_pushes, record, settle_languages, take_due, told, unsettled,
+    Checked, CheckedNumber, Finding, Pace, claim, claim_pushes, record, release, settle_languages, take_due,
+    told, unsettled,
 };
-use jiff::ToSpan;
+use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
 use testing::Database;
 use uuid::Uuid;
@@ -96,13 +97,42 @@ async fn spellings_that_are_still_to_be_asked_for_are_due_soon_and_then_forgotte
     let Finding::Tenant { found_by, .. } = &mut found.finding else { panic!("it is a tenant's") };
     *found_by = Some("+12025550123".to_owned());
     record(&db, &[found], now(), &PACE).await.unwrap();
-    let due = async |at| take_due(&db, at, at, at + 1.minute(), 10).await.unwrap();
+    let due = async |at| {
+        let taken = take_due(&db, at, at, at + 1.minute(), 10).await.unwrap();
+        taken.into_iter().map(|(checked, _)| checked).collect::<Vec<_>>()
+    };
     assert!(due(now() + 9.seconds()).await.is_empty());
     let checked = due(now() + 10.seconds()).await;
     assert_eq!(checked[0].found_by.as_deref(), Some("+12025550123"));
     record(&db, &[is_tenants(checked[0].conversation_id, "T-1")], now(), &PACE).await.unwrap();
     assert!(due(now() + 23.hours()).await.is_empty());
     assert_eq!(due(now() + 24.hours()).await[0].found_by, None);
+}
+
+#[tokio::test]
+async fn what_has_been_due_for_longest_comes_first_and_stays_due_when_it_is_released() {
+    let database = Database::create().await;
+    let db = database.db();
+    let numbers = ["+12025550121", "+12025550122", "+12025550123", "+12025550124"];
+    for (n, number) in numbers.iter().enumerate() {
+        store(&db, &[inbound(&format!("SM{n}"), number)]).await.unwrap();
+    }
+    let times = "update sms_conversations set tenant_next_check_at = case phone_number_canonical
+        when '+12025550121' then '2026-11-01T12:03:00Z'::timestamptz when '+12025550122' then '2026-11-01T12:02:00Z'
+        when '+12025550123' then '2026-11-01T12:04:00Z' end";
+    database.client.batch_execute(times).await.unwrap();
+    let take = async || take_due(&db, now() + 1.hour(), now(), now() + 2.hours(), 10).await.unwrap();
+    let in_order = |taken: &[(Checked, Option<Timestamp>)]| {
+        let digits = taken.iter().map(|(checked, _)| checked.phone_number_canonical[11..].to_owned());
+        digits.collect::<Vec<_>>().join(" ")
+    };
+    for _ in 0..2 {
+        let taken = take().await;
+        assert_eq!(in_order(&taken), "4 2 1 3", "first what nobody has asked about");
+        assert!(take().await.is_empty(), "somebody's");
+        let due: Vec<_> = taken.iter().map(|(checked, due_at)| (checked.conversation_id, *due_at)).collect();
+        release(&db, &due).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -75,23 +75,28 @@ pub async fn claim(
 /// them asked, and numbers whose time has come. What somebody else holds is left to them.
 const TAKE_DUE: &str = "
 with unasked as (
-    select id from sms_conversations
+    select id, null::timestamptz as due_at from sms_conversations
     where phone_number_canonical like '+%' and tenant_next_check_at is null and created_at <= $2
     limit $4 for no key update skip locked
 ), due as (
-    select id from sms_conversations
+    select id, tenant_next_check_at as due_at from sms_conversations
     where phone_number_canonical like '+%' and tenant_next_check_at <= $1
     order by tenant_next_check_at limit $4 for no key update skip locked
 ), taken as (
-    select id from unasked union all select id from due limit $4
+    select id, due_at from unasked union all select id, due_at from due limit $4
+), claimed as (
+    update sms_conversations c set tenant_next_check_at = $3
+    from taken where c.id = taken.id
+    returning c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id,
+        c.tenant_id is not null or c.tenant_candidates is not null as is_known, c.tenant_found_by
 )
-update sms_conversations c set tenant_next_check_at = $3
-from taken where c.id = taken.id
-returning c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id,
-    c.tenant_id is not null or c.tenant_candidates is not null, true, c.tenant_found_by";
+select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.is_known, true, c.tenant_found_by, taken.due_at
+from claimed c join taken on taken.id = c.id
+order by taken.due_at nulls first";
 
 /// Takes the checks that were due at `due_at`, `limit` of them at most, and claims them `until` then; numbers that were never
-/// asked about only if their conversation was there at `unasked_since`.
+/// asked about only if their conversation was there at `unasked_since`. These come first, and then what has been due for
+/// longest. With each comes when it was due, if it had a time.
 ///
 /// # Errors
 ///
@@ -102,7 +107,7 @@ pub async fn take_due(
     unasked_since: Timestamp,
     until: Timestamp,
     limit: i64,
-) -> Result<Vec<Checked>, DbError> {
+) -> Result<Vec<(Checked, Option<Timestamp>)>, DbError> {
     let params = [
         (&due_at as _, Type::TIMESTAMPTZ),
         (&unasked_since as _, Type::TIMESTAMPTZ),
@@ -110,10 +115,9 @@ pub async fn take_due(
         (&limit as _, Type::INT8),
     ];
     let rows = db.query_idempotent("take due tenant checks", TAKE_DUE, &params).await?;
-    Ok(rows.iter().map(checked).collect())
+    Ok(rows.iter().map(|row| (checked(row), row.get(7))).collect())
 }
 
-/// A dead Monitor's numbers are due again all alike, whether or not they were the ones that were asked about.
 const GIVE_BACK: &str = "
 update sms_conversations
 set tenant_failed_checks = tenant_failed_checks + $5,
@@ -146,6 +150,27 @@ pub async fn give_back(
         (&i32::from(answers_others) as _, Type::INT4),
     ];
     db.query_idempotent("give tenant checks back", GIVE_BACK, &params).await.map(drop)
+}
+
+const RELEASE: &str = "
+update sms_conversations c set tenant_next_check_at = released.due_at
+from (select c.id, r.due_at
+      from unnest($1::uuid[], $2::timestamptz[]) as r (id, due_at) join sms_conversations c on c.id = r.id
+      order by c.account_sid, c.phone_number_canonical for no key update of c) released
+where c.id = released.id";
+
+/// Releases checks that were taken and not begun: each is due again when it was due.
+///
+/// # Errors
+///
+/// [`DbError`]: the checks are due after their lease.
+pub async fn release(db: &Db, checks: &[(Uuid, Option<Timestamp>)]) -> Result<(), DbError> {
+    if checks.is_empty() {
+        return Ok(());
+    }
+    let (ids, due_at): (Vec<Uuid>, Vec<Option<Timestamp>>) = checks.iter().copied().unzip();
+    let params = [(&ids as _, Type::UUID_ARRAY), (&due_at as _, Type::TIMESTAMPTZ_ARRAY)];
+    db.query_idempotent("release tenant checks", RELEASE, &params).await.map(drop)
 }
 
 fn checked(row: &Row) -> Checked {

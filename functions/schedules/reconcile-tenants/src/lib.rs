@@ -14,6 +14,7 @@ use common::db::DbError;
 use common::db::tenants::{self, Checked};
 use common::monitor::MonitorClient;
 use identify::{Asked, Identifier, IdentifierConfig, InitError, LEASE, Number};
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -149,17 +150,21 @@ async fn check(
     Ok(())
 }
 
+/// A check that was taken, and when it was due.
+type Due = (Checked, Option<Timestamp>);
+
 async fn page(
     app: &App,
     monitor: &MonitorClient,
     request_id: &str,
-    due: Vec<Checked>,
+    due: Vec<Due>,
     done: &mut Reconciled,
 ) -> Result<(), DbError> {
     let as_written = |checked: &Checked| Number::new(checked, &checked.phone_number_original, request_id);
-    let asked = app.identifier.ask(monitor, due.iter().map(as_written).collect()).await;
+    let asked =
+        app.identifier.ask(monitor, due.iter().map(|(checked, _)| as_written(checked)).collect()).await;
     let recorded = app.identifier.keep(&asked.found).await?;
-    give_back(app, &asked, monitor.is_alive()).await?;
+    give_back(app, &asked, &due, monitor.is_alive()).await?;
     let tenant_ids: BTreeSet<String> = recorded
         .into_iter()
         .filter_map(|outcome| outcome.tenant_id)
@@ -180,15 +185,21 @@ async fn settle(app: &App) -> Result<usize, DbError> {
 }
 
 /// Sets when the numbers that got no answer are asked about next: ever more rarely if it is about them, since the Monitor
-/// answers to others.
-async fn give_back(app: &App, asked: &Asked, is_alive: bool) -> Result<(), DbError> {
+/// answers to others. What was not asked about stays due, and so comes before what failed: some numbers by which the
+/// Monitor fails would else open the breaker at the beginning of each run, and hold up all others for ever.
+async fn give_back(app: &App, asked: &Asked, due: &[Due], is_alive: bool) -> Result<(), DbError> {
     let (db, now, retry) = (app.identifier.db(), clock::now(), app.identifier.retry());
     for (number, error) in &asked.failed {
         let error = common::error::chain(error.as_ref());
         tracing::warn!(conversation_id = %number.conversation_id, error, "the Monitor gave no answer");
     }
     let failed: Vec<Uuid> = asked.failed.iter().map(|(number, _)| number.conversation_id).collect();
-    let unasked: Vec<Uuid> = asked.unasked.iter().map(|number| number.conversation_id).collect();
+    let is_unasked = |id: Uuid| asked.unasked.iter().any(|number| number.conversation_id == id);
+    let unasked: Vec<_> = due
+        .iter()
+        .map(|(checked, due_at)| (checked.conversation_id, *due_at))
+        .filter(|(id, _)| is_unasked(*id))
+        .collect();
     tenants::give_back(db, &failed, now, retry, is_alive).await?;
-    tenants::give_back(db, &unasked, now, retry, false).await
+    tenants::release(db, &unasked).await
 }

@@ -246,6 +246,40 @@ async fn a_number_that_makes_the_monitor_fail_holds_up_no_other_and_is_asked_abo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_numbers_that_make_the_monitor_fail_hold_up_no_other() {
+    let world = World::start().await;
+    // More than are asked about at once, and asked about first.
+    for n in 0..12 {
+        let number = format!("+1202555{:04}", 1000 + n);
+        world.text(&number, "en", 0.95).await;
+        Mock::given(query_param("phone", number))
+            .respond_with(ResponseTemplate::new(500))
+            .mount(&world.monitor)
+            .await;
+    }
+    for n in 0..30 {
+        world.text(&format!("+1202555{:04}", 2000 + n), "en", 0.95).await;
+    }
+    Mock::given(method("GET"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})))
+        .with_priority(9)
+        .mount(&world.monitor)
+        .await;
+    let first = "update sms_conversations set tenant_next_check_at =
+        now() - make_interval(hours => 1 + (phone_number_canonical < '+12025552')::int)";
+    world.database.client.batch_execute(first).await.unwrap();
+    let mut function = world.function(&[("MONITOR_BREAKER_SECONDS", "1")]).await;
+    testing::eventually("all others are identified", async || {
+        runs(&mut function).await;
+        let minute =
+            "update sms_conversations set tenant_next_check_at = tenant_next_check_at - interval '1 minute'";
+        world.database.client.batch_execute(minute).await.unwrap();
+        (world.database.scalar(IDENTIFIED).await == "30").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_could_not_be_told_is_told_when_its_service_is_back() {
     let world = World::start().await;
     world.text(A, "es", 0.95).await;
