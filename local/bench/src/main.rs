@@ -43,17 +43,23 @@ struct Arguments {
     binaries: PathBuf,
     parts: Vec<String>,
     quick: bool,
+    on_one_core: bool,
 }
 
 impl Arguments {
     fn parse() -> Result<Self, lexopt::Error> {
-        let mut arguments =
-            Self { binaries: PathBuf::from("target/release"), parts: Vec::new(), quick: false };
+        let mut arguments = Self {
+            binaries: PathBuf::from("target/release"),
+            parts: Vec::new(),
+            quick: false,
+            on_one_core: false,
+        };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
                 Arg::Long("binaries") => arguments.binaries = parser.value()?.into(),
                 Arg::Long("quick") => arguments.quick = true,
+                Arg::Long("on-one-core") => arguments.on_one_core = true,
                 Arg::Value(part) => arguments.parts.push(part.to_string_lossy().into_owned()),
                 _ => return Err(argument.unexpected()),
             }
@@ -79,9 +85,15 @@ fn main() {
     let root = std::env::current_dir().expect("a folder");
     let world =
         World { binaries: root.join(&arguments.binaries), sqs: Sqs::start(), twilio: Twilio::start() };
+    if arguments.on_one_core {
+        // What `webhooks` starts for itself.
+        webhooks::measure(&world, rounds);
+        return;
+    }
     machine::print();
     if arguments.wants("webhooks") {
         webhooks::measure(&world, rounds);
+        webhooks::measure_on_one_core(&world.binaries, arguments.quick);
     }
     let cluster = Cluster::start(folder.path());
     println!("postgres {}", cluster.version());

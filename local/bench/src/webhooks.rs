@@ -3,11 +3,28 @@
 use crate::statistics::{median, milliseconds};
 use crate::traffic;
 use crate::world::World;
+use std::path::Path;
+use std::process::Command;
 
 /// Webhooks before the first that count.
 const WARM_UP: u64 = 300;
 /// Webhooks in a run.
 const EVENTS: u64 = 3_000;
+
+/// Measures again with everything on one core, by this program started anew. A function of the memory that ours have gets a
+/// part of one core; on two, the kernel bills it for waking up the other one, where its peers here are.
+pub fn measure_on_one_core(binaries: &Path, is_quick: bool) {
+    let program = std::env::current_exe().expect("this program");
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0"]).arg(program).arg("--on-one-core").arg("--binaries").arg(binaries);
+    if is_quick {
+        command.arg("--quick");
+    }
+    match command.status() {
+        Ok(status) => assert!(status.success(), "the measurement on one core failed"),
+        Err(error) => println!("on one core nothing is measured without taskset: {error}"),
+    }
+}
 
 /// Prints a line for each webhook.
 pub fn measure(world: &World, rounds: u64) {
@@ -36,8 +53,9 @@ fn one(world: &World, name: &str, event: &dyn Fn(u64) -> Vec<u8>, rounds: u64) {
         cpu.push(milliseconds(series.cpu) / EVENTS as f64);
     }
     assert_eq!((world.sqs.taken() - before) as u64, WARM_UP + rounds * EVENTS, "one call to SQS each");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!(
-        "cpu {name} function_ms={:.3} wall_ms={:.3} runs={rounds}x{EVENTS}",
+        "cpu {name} cores={cores} function_ms={:.3} wall_ms={:.3} runs={rounds}x{EVENTS}",
         median(&cpu),
         median(&took)
     );
