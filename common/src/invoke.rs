@@ -2,12 +2,11 @@
 //! or a function error out.
 
 use crate::error::chain;
-use crate::telemetry;
-use lambda_runtime::{Diagnostic, LambdaEvent};
+use crate::runtime;
+use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
-use tracing::Instrument;
 
 /// Serves invocations until the process is ended.
 ///
@@ -18,26 +17,19 @@ use tracing::Instrument;
 /// Only what ends the runtime itself, such as a Runtime API that went away.
 pub async fn run<I, O, E>(
     name: &'static str,
-    handler: impl AsyncFn(I) -> Result<O, E>,
+    handler: impl AsyncFn(I) -> Result<O, E> + 'static,
 ) -> Result<(), lambda_runtime::Error>
 where
-    I: DeserializeOwned,
-    O: Serialize,
+    I: DeserializeOwned + 'static,
+    O: Serialize + 'static,
     E: Error + 'static,
 {
-    let handler = &handler;
-    lambda_runtime::run(lambda_runtime::service_fn(|event: LambdaEvent<I>| async move {
-        let span = telemetry::invocation(&event.context);
-        async {
-            // Boxed, as in `http`, to keep what the compiler lays out in one piece small.
-            Box::pin(handler(event.payload)).await.map_err(|error| {
-                let error_message = chain(&error);
-                tracing::error!(error = error_message, "the invocation failed");
-                Diagnostic { error_type: name.to_owned(), error_message }
-            })
-        }
-        .instrument(span)
-        .await
-    }))
+    runtime::run(async move |event| {
+        handler(event.payload).await.map_err(|error| {
+            let error_message = chain(&error);
+            tracing::error!(error = error_message, "the invocation failed");
+            Diagnostic { error_type: name.to_owned(), error_message }
+        })
+    })
     .await
 }

@@ -12,6 +12,11 @@ pub mod http;
 pub mod invoke;
 pub mod monitor;
 pub mod queue;
+pub mod runtime;
 pub mod telemetry;
 pub mod tls;
 pub mod twilio;
+
+/// Every function allocates with it (`common/docs/decisions/0013-what-a-webhook-costs.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

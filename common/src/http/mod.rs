@@ -10,11 +10,12 @@ pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError}
 pub use event::{HttpEvent, Request};
 pub use payload::{Fields, MAX_BODY_BYTES};
 
+use crate::runtime;
 use crate::telemetry::{self, Metric};
-use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use tracing::Instrument;
 
 /// An answer, in API Gateway's payload format 2.0 (function URLs take the same).
@@ -80,15 +81,9 @@ impl Reply {
 ///
 /// Only what ends the runtime itself, such as a Runtime API that went away.
 pub async fn run(
-    handler: impl AsyncFn(&Request) -> Result<Reply, ApiError>,
+    handler: impl AsyncFn(&Request) -> Result<Reply, ApiError> + 'static,
 ) -> Result<(), lambda_runtime::Error> {
-    let handler = &handler;
-    lambda_runtime::run(lambda_runtime::service_fn(|event: LambdaEvent<HttpEvent>| async move {
-        let span = telemetry::invocation(&event.context);
-        // Boxed: the state of a whole handler by value is more nesting than the compiler likes to lay out.
-        Ok::<_, std::convert::Infallible>(Box::pin(serve(event.payload, handler)).instrument(span).await)
-    }))
-    .await
+    runtime::run(async move |event| Ok::<_, Infallible>(serve(event.payload, &handler).await)).await
 }
 
 async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply, ApiError>) -> Reply {

@@ -1,12 +1,12 @@
 //! A batch as SQS hands it to a consumer: each record is decoded alone, so that one that can't be read harms none
 //! of its neighbours.
 
+use crate::runtime;
 use crate::telemetry::{self, Metric};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use lambda_runtime::LambdaEvent;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
-use tracing::Instrument;
+use std::convert::Infallible;
 
 /// A record that could be read.
 #[derive(Debug)]
@@ -115,16 +115,13 @@ fn request_id(record: &SqsMessage) -> Option<&str> {
 /// # Errors
 ///
 /// Only what ends the runtime itself, such as a Runtime API that went away.
-pub async fn run<M: DeserializeOwned>(
-    handler: impl AsyncFn(Batch<M>) -> Batch<M>,
+pub async fn run<M: DeserializeOwned + 'static>(
+    handler: impl AsyncFn(Batch<M>) -> Batch<M> + 'static,
 ) -> Result<(), lambda_runtime::Error> {
-    let handler = &handler;
-    lambda_runtime::run(lambda_runtime::service_fn(|event: LambdaEvent<SqsEvent>| async move {
-        let span = telemetry::invocation(&event.context);
-        // Boxed: the state of a whole handler by value is more nesting than the compiler likes to lay out.
-        let work = Box::pin(async { handler(Batch::decode(event.payload)).await.into_response() });
-        Ok::<_, std::convert::Infallible>(work.instrument(span).await)
-    }))
+    runtime::run(async move |event| {
+        let batch = handler(Batch::decode(event.payload)).await;
+        Ok::<_, Infallible>(batch.into_response())
+    })
     .await
 }
 

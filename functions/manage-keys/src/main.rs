@@ -6,10 +6,10 @@ use common::config::Configuration;
 use common::{invoke, telemetry};
 use manage_keys::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("manage-keys");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(&config));
-    invoke::run("KeyNotManaged", async |payload| manage_keys::handle(&app, payload).await).await
+    invoke::run("KeyNotManaged", async move |payload| manage_keys::handle(&app, payload).await).await
 }

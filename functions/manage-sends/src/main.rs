@@ -6,10 +6,10 @@ use common::config::Configuration;
 use common::{invoke, telemetry};
 use manage_sends::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("manage-sends");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(&config));
-    invoke::run("SendNotManaged", async |payload| manage_sends::handle(&app, payload).await).await
+    invoke::run("SendNotManaged", async move |payload| manage_sends::handle(&app, payload).await).await
 }

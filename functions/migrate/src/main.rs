@@ -6,10 +6,10 @@ use common::config::Configuration;
 use common::{invoke, telemetry};
 use migrate::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("migrate");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(&config));
-    invoke::run("MigrationFailed", async |payload| migrate::handle(&app, payload).await).await
+    invoke::run("MigrationFailed", async move |payload| migrate::handle(&app, payload).await).await
 }

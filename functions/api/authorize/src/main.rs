@@ -6,11 +6,11 @@ use authorize::{App, Config};
 use common::config::Configuration;
 use common::{invoke, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("authorize");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(&config));
     app.warm_up().await;
-    invoke::run("NotAuthorized", async |event| authorize::handle(&app, event).await).await
+    invoke::run("NotAuthorized", async move |event| authorize::handle(&app, event).await).await
 }

@@ -6,11 +6,11 @@ use cancel_message::{App, Config};
 use common::config::Configuration;
 use common::{http, telemetry};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("cancel-message");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(&config));
     app.warm_up().await;
-    http::run(async |request| cancel_message::handle(&app, request).await).await
+    http::run(async move |request| cancel_message::handle(&app, request).await).await
 }

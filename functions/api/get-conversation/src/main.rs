@@ -6,11 +6,11 @@ use common::config::Configuration;
 use common::{http, telemetry};
 use get_conversation::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("get-conversation");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(config));
     app.warm_up().await;
-    http::run(async |request| get_conversation::handle(&app, request).await).await
+    http::run(async move |request| get_conversation::handle(&app, request).await).await
 }

@@ -6,11 +6,11 @@ use common::config::Configuration;
 use common::{http, telemetry};
 use get_message::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("get-message");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(&config));
     app.warm_up().await;
-    http::run(async |request| get_message::handle(&app, request).await).await
+    http::run(async move |request| get_message::handle(&app, request).await).await
 }

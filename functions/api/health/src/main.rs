@@ -6,10 +6,10 @@ use common::config::Configuration;
 use common::{http, telemetry};
 use health::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("health");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(config).await);
-    http::run(async |request| health::handle(&app, request).await).await
+    http::run(async move |request| health::handle(&app, request).await).await
 }

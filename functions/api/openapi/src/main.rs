@@ -5,9 +5,9 @@
 use common::{http, telemetry};
 use openapi::App;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("openapi");
     let app = telemetry::or_exit(App::init());
-    http::run(async |request| openapi::handle(&app, request)).await
+    http::run(async move |request| openapi::handle(&app, request)).await
 }

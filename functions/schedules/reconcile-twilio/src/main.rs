@@ -6,10 +6,10 @@ use common::config::Configuration;
 use common::{invoke, telemetry};
 use reconcile_twilio::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("reconcile-twilio");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(config));
-    invoke::run("NotReconciled", async |payload| reconcile_twilio::handle(&app, payload).await).await
+    invoke::run("NotReconciled", async move |payload| reconcile_twilio::handle(&app, payload).await).await
 }

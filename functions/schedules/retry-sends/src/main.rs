@@ -1,20 +1,18 @@
 //! Invoked by EventBridge Scheduler; the whole function is `retry_sends::handle`, this file starts it.
 
 use common::config::Configuration;
-use common::telemetry;
-use lambda_runtime::{LambdaEvent, service_fn};
+use common::{runtime, telemetry};
+use lambda_runtime::LambdaEvent;
 use retry_sends::{App, Config};
 use serde_json::Value;
-use tracing::Instrument;
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("retry-sends");
     let config = telemetry::or_exit(Config::from_env());
-    let app = &telemetry::or_exit(App::init(config).await);
-    let serve = async |event: LambdaEvent<Value>| {
-        let span = telemetry::invocation(&event.context);
-        Box::pin(retry_sends::handle(app)).instrument(span).await.map_err(lambda_runtime::Error::from)
+    let app = telemetry::or_exit(App::init(config).await);
+    let serve = async move |_: LambdaEvent<Value>| {
+        retry_sends::handle(&app).await.map_err(lambda_runtime::Error::from)
     };
-    lambda_runtime::run(service_fn(serve)).await
+    runtime::run(serve).await
 }

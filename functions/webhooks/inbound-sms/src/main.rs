@@ -6,10 +6,10 @@ use common::config::Configuration;
 use common::{http, telemetry};
 use inbound_sms::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("inbound-sms");
     let config = telemetry::or_exit(Config::from_env());
     let app = App::init(config);
-    http::run(async |request| inbound_sms::handle(&app, request).await).await
+    http::run(async move |request| inbound_sms::handle(&app, request).await).await
 }

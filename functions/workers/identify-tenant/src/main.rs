@@ -4,10 +4,10 @@ use common::config::Configuration;
 use common::{queue, telemetry};
 use identify_tenant::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("identify-tenant");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(config).await);
-    queue::run(async |batch| identify_tenant::handle(&app, batch).await).await
+    queue::run(async move |batch| identify_tenant::handle(&app, batch).await).await
 }

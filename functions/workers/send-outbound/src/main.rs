@@ -4,10 +4,10 @@ use common::config::Configuration;
 use common::{queue, telemetry};
 use send_outbound::{App, Config};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("send-outbound");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(config).await);
-    queue::run(async |batch| send_outbound::handle(&app, batch).await).await
+    queue::run(async move |batch| send_outbound::handle(&app, batch).await).await
 }
