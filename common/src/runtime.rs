@@ -8,11 +8,15 @@ use serde_json::value::RawValue;
 use std::fmt::Debug;
 use tracing::Instrument;
 
-/// Serves events until the process is ended. It runs on tokio's `local` flavor, which has no other threads.
+/// Serves events until the process is ended.
 ///
 /// # Errors
 ///
 /// Only what ends the runtime itself, such as a Runtime API that went away.
+///
+/// # Panics
+///
+/// On a runtime of tokio's that is not of the `local` flavor.
 pub async fn run<I, O, E>(
     handler: impl AsyncFn(LambdaEvent<I>) -> Result<O, E> + 'static,
 ) -> Result<(), lambda_runtime::Error>
