@@ -5,6 +5,9 @@
 PROFILE := $(if $(RELEASE),release,debug)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LOCAL := $(TARGET)/$(PROFILE)/local
+# Where local/get-programs.sh unpacks PostgreSQL and pgbouncer for a user who may not install them.
+PROGRAMS := $(abspath $(TARGET))/programs
+export PATH := $(PATH):$(PROGRAMS)/bin
 
 toolchain:
 	@command -v cargo >/dev/null || { echo "This needs Rust 1.95 or later: https://rustup.rs" >&2; exit 1; }
@@ -15,7 +18,7 @@ help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 run: toolchain ## Runs the whole service on this machine: no account, no Docker, no configuration
-	@local/get-postgres.sh
+	@local/get-programs.sh $(PROGRAMS) initdb
 	cargo build --workspace --bins $(if $(RELEASE),--release)
 	@exec $(LOCAL) run
 
@@ -25,15 +28,17 @@ key: ## Prints a new API key of the running service: make key SCOPES=messages:se
 clean-data: ## Removes everything that `make run` keeps between runs
 	@if [ -x $(LOCAL) ]; then $(LOCAL) clean-data; else rm -rf target/local; fi
 
+# Peers that the tests start, in a Python environment of their own.
+PYTHON_TESTS := $(abspath $(TARGET))/python-tests
 test: toolchain ## Runs every test: units, SQL, each binary through the Runtime API, the flow through the whole stack
-	@local/get-postgres.sh
-	@local/get-pgbouncer.sh
+	@local/get-programs.sh $(PROGRAMS) initdb pgbouncer
+	@local/get-python.sh $(PYTHON_TESTS) local/requirements-tests.txt || echo "The tests that need Python will be skipped"
 	@# All that is tested in one build: that of the binaries alone has fewer features, and would make most crates twice.
 	cargo test --workspace --no-run
-	$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
+	TEST_PYTHON=$(PYTHON_TESTS)/bin/python $(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
 chaos: toolchain ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
-	@local/get-postgres.sh
+	@local/get-programs.sh $(PROGRAMS) initdb
 	cargo build --workspace --bins
 	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
 		cargo test --package local --test flow -- chaos:: --nocapture
@@ -52,14 +57,12 @@ lint: tools ## Checks formatting, clippy, the documentation and the template, wa
 PYTHON := $(TARGET)/python
 tools: $(PYTHON)/.installed
 $(PYTHON)/.installed: local/requirements.txt
-	python3 -m venv $(PYTHON)
-	$(PYTHON)/bin/pip install --quiet --disable-pip-version-check -r local/requirements.txt
-	touch $@
+	@local/get-python.sh $(PYTHON) local/requirements.txt
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
 bench: toolchain ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain
-	@local/get-postgres.sh
+	@local/get-programs.sh $(PROGRAMS) initdb
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
 	cargo build --package bench --package local
 	@$(TARGET)/debug/bench --binaries $(TARGET)/release $(BENCH)

@@ -98,7 +98,7 @@ fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
     writeln!(out, "  Metrics   {api}/metrics")?;
     writeln!(out, "  AWS       {}   (SQS, Lambda's Invoke)", info.aws_endpoint_url)?;
     writeln!(out, "  Database  {}", info.database_url)?;
-    writeln!(out, "  Logs      {files}/logs, all of this in {files}/stack.json\n")?;
+    writeln!(out, "  Logs      tail -F {files}/logs/*.log   (all of this is in {files}/stack.json)\n")?;
     writeln!(out, "Text the service from a handset:")?;
     writeln!(
         out,

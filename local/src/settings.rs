@@ -28,8 +28,6 @@ pub struct Settings {
     pub max_processes: usize,
     /// The region in ARNs and events.
     pub region: String,
-    /// Whether the functions' output is shown as well as filed.
-    pub echo: bool,
     /// What replaces embedded defaults and template values, by variable name.
     pub overrides: fn(&str) -> Option<String>,
 }
@@ -81,7 +79,6 @@ impl Settings {
                 .map(|seconds| Duration::from_secs(seconds.max(1).into())),
             max_processes: number("SMS_MAX_PROCESSES")?.map_or(32, |most| most.max(1) as usize),
             region: variable("AWS_REGION").unwrap_or_else(|| "us-east-1".to_owned()),
-            echo: variable("SMS_QUIET").is_none(),
             overrides: variable,
         })
     }

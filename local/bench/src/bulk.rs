@@ -5,6 +5,7 @@
 
 use crate::statistics::{median, percentile};
 use local::stack::StackInfo;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::os::unix::fs::symlink;
@@ -70,7 +71,6 @@ impl Stack {
                 ("SMS_PORT", "0"),
                 ("SMS_TWILIO_PORT", "0"),
                 ("SMS_MONITOR_PORT", "0"),
-                ("SMS_QUIET", "1"),
                 ("SENDER_SEGMENTS_PER_SECOND", &rate),
                 ("SENDER_HOLD_SECONDS", HOLD_SECONDS),
                 ("SMS_TWILIO_SEGMENTS_PER_SECOND", &rate),
@@ -138,8 +138,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        let pid = self.process.id().to_string();
-        let _ = Command::new("kill").arg(&pid).status();
+        let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
         let _ = self.process.wait();
         let _ = local::postgres::remove_data(&self.folder.path().join("target/local/postgres"));
     }

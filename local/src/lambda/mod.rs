@@ -74,8 +74,6 @@ pub struct FunctionSettings {
     pub region: String,
     /// The most processes of one function: more invocations at once than that wait for one.
     pub max_processes: usize,
-    /// Whether the functions' output is shown as well as filed.
-    pub echo: bool,
 }
 
 impl Functions {
@@ -106,7 +104,7 @@ impl Functions {
                 rested: Notify::new(),
                 pids: Mutex::default(),
                 changes: changes.clone(),
-                output: Output::create(&settings.logs, &spec.name, metrics.clone(), settings.echo)?,
+                output: Output::create(&settings.logs, &spec.name, metrics.clone())?,
                 metrics: metrics.clone(),
                 spec,
             };

@@ -1,4 +1,4 @@
-//! What functions print: filed, shown with the function's name, and its metrics gathered.
+//! What functions print: written to a log file per function; metrics are collected.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,21 +13,14 @@ use crate::metrics::Metrics;
 /// One function's log.
 #[derive(Debug)]
 pub(super) struct Output {
-    function: String,
     file: Mutex<File>,
     metrics: Arc<Metrics>,
-    echo: bool,
 }
 
 impl Output {
-    pub(super) fn create(
-        folder: &Path,
-        function: &str,
-        metrics: Arc<Metrics>,
-        echo: bool,
-    ) -> std::io::Result<Self> {
+    pub(super) fn create(folder: &Path, function: &str, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let file = Mutex::new(File::create(folder.join(format!("{function}.log")))?);
-        Ok(Self { function: function.to_owned(), file, metrics, echo })
+        Ok(Self { file, metrics })
     }
 
     /// Takes lines until the process closes its end.
@@ -45,21 +38,21 @@ impl Output {
 
     /// Writes a line of the stack's own about the function.
     pub(super) fn note(&self, text: &str) {
-        self.write(text, self.echo);
+        self.write(text);
     }
 
     fn line(&self, line: &str) {
-        let is_metric = line.starts_with('{')
+        if line.starts_with('{')
             && line.contains("\"_aws\"")
-            && serde_json::from_str::<Value>(line).is_ok_and(|object| self.metrics.record(&object));
-        self.write(line, self.echo && !is_metric);
+            && let Ok(object) = serde_json::from_str::<Value>(line)
+        {
+            self.metrics.record(&object);
+        }
+        self.write(line);
     }
 
-    fn write(&self, line: &str, shown: bool) {
+    fn write(&self, line: &str) {
         // A log that cannot be written must not stop the function: there is nowhere to say so either.
         let _ = writeln!(self.file.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
-        if shown {
-            let _ = writeln!(std::io::stdout(), "[{}] {line}", self.function);
-        }
     }
 }

@@ -281,7 +281,6 @@ fn functions(
         logs: settings.data.join("logs"),
         region: settings.region.clone(),
         max_processes: settings.max_processes,
-        echo: settings.echo,
     };
     Functions::new(specs, &function_settings, metrics).map_err(file(&function_settings.logs))
 }

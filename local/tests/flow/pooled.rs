@@ -30,7 +30,12 @@ async fn start(database: &Database, pooler: &Pooler) -> Stack {
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_and_sends_keep_apart_while_all_functions_share_a_few_sessions() {
     let database = Database::start().await;
-    let pooler = Pooler::start(&database.url()).await;
+    let Some(pooler) =
+        Pooler::start(&database.url(), "stops_and_sends_keep_apart_while_all_functions_share_a_few_sessions")
+            .await
+    else {
+        return;
+    };
     let stack = start(&database, &pooler).await;
     let plain = join_all((0..24).map(|_| {
         let stack = &stack;
@@ -53,7 +58,14 @@ async fn stops_and_sends_keep_apart_while_all_functions_share_a_few_sessions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_at_the_gate_for_a_call_and_a_call_for_a_stop_in_whichever_sessions_they_are() {
     let database = Database::start().await;
-    let pooler = Pooler::start(&database.url()).await;
+    let Some(pooler) = Pooler::start(
+        &database.url(),
+        "a_stop_waits_at_the_gate_for_a_call_and_a_call_for_a_stop_in_whichever_sessions_they_are",
+    )
+    .await
+    else {
+        return;
+    };
     let stack = start(&database, &pooler).await;
     let (sql, db) = (stack.sql().await, Db::new(&DatabaseConfig::for_url(pooler.url())).unwrap());
     let handset = fresh_handset();

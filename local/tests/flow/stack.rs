@@ -11,6 +11,7 @@ use local::stack::StackInfo;
 use local::template::Template;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testing::processes_of;
 use tokio::sync::OnceCell;
 
 /// How long anything may take: CI has two cores, and the functions are debug builds. Nothing that is right comes near it.
@@ -210,12 +211,8 @@ impl Stack {
 
     /// The processes that live and belong to the stack: each was started by a path in its folder, or with one.
     pub fn processes(&self) -> Vec<String> {
-        let folder = self.folder.to_str().unwrap();
-        let listed = Command::new("ps").args(["-eo", "pid,stat,args"]).output().unwrap();
-        let listed = String::from_utf8(listed.stdout).unwrap();
-        let is_ours = |line: &&str| line.contains(folder) && !line.contains("watchdog");
-        let lives = |line: &&str| !line.split_whitespace().nth(1).is_some_and(|state| state.starts_with('Z'));
-        listed.lines().filter(is_ours).filter(lives).map(str::to_owned).collect()
+        let processes = processes_of(&self.folder).into_iter();
+        processes.filter(|line| !line.contains("watchdog")).collect()
     }
 
     /// The lines that a function has logged.
@@ -232,7 +229,7 @@ pub fn own_environment(command: &mut Command) -> &mut Command {
     for kept in ["PATH", "HOME", "LLVM_PROFILE_FILE", "RUST_BACKTRACE"] {
         command.envs(std::env::var(kept).map(|value| (kept, value)));
     }
-    command.envs([("SMS_PORT", "0"), ("SMS_TWILIO_PORT", "0"), ("SMS_MONITOR_PORT", "0"), ("SMS_QUIET", "1")])
+    command.envs([("SMS_PORT", "0"), ("SMS_TWILIO_PORT", "0"), ("SMS_MONITOR_PORT", "0")])
 }
 
 /// Sends a process a signal; it may be gone.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use local::lambda::{InvokeError, WhenBusy};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::support::{Lambda, eventually};
@@ -103,8 +104,8 @@ async fn an_idle_process_that_is_killed_costs_no_event() {
     let lambda = Lambda::start();
     lambda.invoke("{}").await.unwrap();
     let pid = lambda.pids()[0];
-    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(killed.success());
+    let process = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(process, Signal::KILL).unwrap();
     eventually("it is gone", async || lambda.pids().is_empty().then_some(())).await;
     assert_ne!(lambda.invoke("{}").await.unwrap()["pid"], pid);
 }

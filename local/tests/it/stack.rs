@@ -7,7 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use http::Method;
 use local::stack::StackInfo;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use testing::processes_of;
 use tokio_postgres::NoTls;
 
 use super::support::{TEMPLATE, eventually, fixture_folder, get, request};
@@ -70,9 +72,8 @@ impl Run {
         error
     }
 
-    fn signal(&mut self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+    fn signal(&mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
         self.child.wait().unwrap();
     }
 }
@@ -84,19 +85,8 @@ impl Drop for Run {
     }
 }
 
-/// The processes that still live of a stack that was in `folder`.
-fn left_behind(folder: &Path) -> Vec<String> {
-    let folder = folder.to_str().unwrap();
-    let processes = Command::new("ps").args(["-eo", "pid,stat,args"]).output().unwrap();
-    let processes = String::from_utf8(processes.stdout).unwrap();
-    let ours = processes.lines().filter(|line| line.contains(folder) && !line.contains("ps -eo"));
-    ours.filter(|line| !line.split_whitespace().nth(1).is_some_and(|state| state.starts_with('Z')))
-        .map(str::to_owned)
-        .collect()
-}
-
 async fn nothing_is_left(folder: &Path) {
-    eventually("nothing is left behind", async || left_behind(folder).is_empty().then_some(())).await;
+    eventually("nothing is left behind", async || processes_of(folder).is_empty().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,20 +95,20 @@ async fn a_stack_serves_survives_a_kill_and_leaves_nothing_behind() {
     let info = run.ready().await;
     let event = get(&format!("{}/open", info.api_url), &[]).await.json();
     assert_eq!(event["routeKey"], "GET /open");
-    assert!(left_behind(run.folder.path()).iter().any(|line| line.contains("/postgres -D")));
+    assert!(processes_of(run.folder.path()).iter().any(|line| line.contains("/postgres -D")));
     let names: Vec<_> = info.queues.keys().map(String::as_str).collect();
     assert_eq!(names, ["work", "work-dead"]);
     let data = run.folder.path().join("target/local");
     let pids = |name: &'static str| StackInfo::read(&data).ok().map(|info| info.functions[name].pids.clone());
     let echo = eventually("its pid is told", async || pids("echo").filter(|pids| pids.len() == 1)).await;
-    assert!(left_behind(run.folder.path()).iter().any(|line| line.trim().starts_with(&echo[0].to_string())));
+    assert!(processes_of(run.folder.path()).iter().any(|line| line.trim().starts_with(&echo[0].to_string())));
     let answer = request(Method::POST, &invoke_url(&info, "echo"), &[], r#"{"do":"sleep"}"#).await.json();
     let environment = &answer["environment"];
     assert_eq!(environment["DATABASE_URL"], info.database_url.as_str());
     assert_eq!(environment["QUEUE_URL"], info.queues["work"].as_str());
     assert_eq!(environment["AWS_ENDPOINT_URL_SQS"], info.aws_endpoint_url.as_str());
 
-    run.signal("-KILL");
+    run.signal(Signal::KILL);
     nothing_is_left(run.folder.path()).await;
     let folder = std::mem::replace(&mut run.folder, TempDir::new().unwrap());
     let stale = data.join("stack.json");
@@ -129,8 +119,8 @@ async fn a_stack_serves_survives_a_kill_and_leaves_nothing_behind() {
     })
     .await;
     assert_eq!(get(&format!("{}/open", info.api_url), &[]).await.status, 200);
-    run.signal("-INT");
-    assert_eq!(left_behind(run.folder.path()), Vec::<String>::new());
+    run.signal(Signal::INT);
+    assert_eq!(processes_of(run.folder.path()), Vec::<String>::new());
     assert!(!stale.exists());
 }
 

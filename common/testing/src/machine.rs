@@ -1,0 +1,39 @@
+//! What the machine that runs the tests has and does.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
+
+/// The command lines of the running processes that mention `folder`.
+#[must_use]
+pub fn processes_of(folder: &Path) -> Vec<String> {
+    let folder = folder.to_string_lossy();
+    let mut system = System::new().unwrap();
+    let kind = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
+    let running = system.processes().values().filter(|process| process.status() != ProcessStatus::Zombie);
+    running
+        .map(|process| {
+            let arguments: Vec<_> = process.cmd().iter().map(|argument| argument.to_string_lossy()).collect();
+            format!("{} {}", process.pid(), arguments.join(" "))
+        })
+        .filter(|line| line.contains(&*folder))
+        .collect()
+}
+
+/// The Python with the packages of `local/requirements-tests.txt`, which `make test` names in `TEST_PYTHON`. Without it,
+/// the test says that it was skipped.
+#[must_use]
+pub fn python(test: &str) -> Option<PathBuf> {
+    let python = std::env::var_os("TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());
+    if python.is_none() {
+        skipped(test, "it needs Python, which `make test` sets up where python3 and venv are installed");
+    }
+    python
+}
+
+/// Says on the terminal that a test did not run, because the machine lacks something optional.
+pub fn skipped(test: &str, missing: &str) {
+    // Not `eprintln!`, which the test harness captures.
+    let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: {missing}");
+}
