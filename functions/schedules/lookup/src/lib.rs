@@ -4,8 +4,8 @@
 //! before it sends late. It uses two adapters, `twilio` and `db`, and so has no place in `common` (decision 6).
 
 use common::clock;
-use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::sends::{self, Rival};
+use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{Db, DbError};
 use common::domain::message::Status;
 use common::twilio::{
@@ -115,7 +115,8 @@ impl Lookup<'_> {
         // Read after the list: what is handed over later is not in it, and what was handed over before has its SID.
         let ids: Vec<Uuid> = missing.iter().map(|missing| missing.message_id).collect();
         let rivals = sends::rivals(self.db, &ids).await?;
-        let is_other_claimed = rivals.iter().any(|rival| rival.is_claimed && !ids.contains(&rival.message_id));
+        let is_other_claimed =
+            rivals.iter().any(|rival| rival.is_claimed && !ids.contains(&rival.message_id));
         let mut free = unowned.clone();
         let mut findings = Vec::with_capacity(missing.len());
         for missing in missing {

@@ -39,7 +39,8 @@ async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcome
     match sends::pass_gate(&app.db, claims, clock::now()).await {
         Ok((passages, held)) => {
             let gate = Gate::passed();
-            let passage = |claim: &Claimed| passages.get(&claim.message_id).copied().unwrap_or(Passage::Settled);
+            let passage =
+                |claim: &Claimed| passages.get(&claim.message_id).copied().unwrap_or(Passage::Settled);
             let calls = claims.iter().filter(|claim| passage(claim) == Passage::Go).count();
             let sends = claims.iter().map(|claim| {
                 send(app, claim, &gate, passage(claim), outcomes)

@@ -111,7 +111,10 @@ async fn of_two_unknown_messages_neither_is_absent_while_one_candidate_is_unclea
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_of_two_different_messages_is_given_to_neither_until_there_is_one_for_each() {
-    let file = |n: u8| NewSend { media: json!([{"url": format!("https://a.example/{n}")}]), ..new_send("rent", HOUR) };
+    let file = |n: u8| NewSend {
+        media: json!([{"url": format!("https://a.example/{n}")}]),
+        ..new_send("rent", HOUR)
+    };
     let quoted = |text: &str| new_send(text, HOUR);
     let pairs = [
         // Two MMS with the same text and other files.
