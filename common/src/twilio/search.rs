@@ -87,9 +87,13 @@ pub fn likeness(body: &str, num_media: usize, message: &Message) -> Likeness {
     if listed.trim().is_empty() || may_become(body, listed) { Likeness::Unclear } else { Likeness::Different }
 }
 
-/// The text with everything replaced that Smart Encoding may replace, as far as we know its map.
+/// The text with everything replaced that Smart Encoding may replace, as far as we know its map. Of some spaces and tabs Twilio
+/// makes several spaces, and of an angle quotation mark `>`, whichever it is.
 fn plain(text: &str) -> String {
-    SmartEncoding::plainest(&text.replace("\r\n", "\n").replace('\0', "")).trim().to_owned()
+    let text = SmartEncoding::plainest(&text.replace("\r\n", "\n").replace('\0', "")).replace('<', ">");
+    let lines: Vec<String> =
+        text.trim().split('\n').map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    lines.join("\n")
 }
 
 /// Tells whether `ours` may have become `listed` by a replacement of characters. Smart Encoding leaves ASCII letters and
@@ -222,6 +226,7 @@ mod tests {
         for listed in [ours, "\"Está listo\" - it's done...", "\"Esta listo\" - it's done..."] {
             assert_eq!(texts(ours, listed), Likeness::Same, "{listed}");
         }
+        assert_eq!(texts("Rent\u{a0}is\tdue ‹ now", "Rent  is       due > now"), Likeness::Same);
         let trial = "Sent from your Twilio trial account - \"Está listo\" - it's done...";
         assert_eq!(texts(ours, trial), Likeness::Same);
         assert_eq!(texts("“Está listo” – come by", "The boiler is fixed"), Likeness::Different);
@@ -229,16 +234,12 @@ mod tests {
 
     #[test]
     fn a_replacement_that_we_do_not_know_leaves_a_text_unclear() {
-        for (ours, listed) in [
-            ("ʀent is due", "Rent is due"),
-            ("Rent ⅓ is due", "Rent 1/3 is due"),
-            ("Rent\u{1680}is due", "Rent  is due"),
-            ("Rent is du\u{332}e", "Rent is du_e"),
-            ("好", "?"),
-        ] {
+        for (ours, listed) in
+            [("Rent ⅓ is due", "Rent 1/3 is due"), ("Rentʬ is due", "Rent?? is due"), ("好", "?")]
+        {
             assert_eq!(texts(ours, listed), Likeness::Unclear, "{ours} {listed}");
         }
-        assert_eq!(texts("ʀent is due", "Rent was due"), Likeness::Different);
+        assert_eq!(texts("Rent ⅓ is due", "Rent ⅓ was due"), Likeness::Different);
     }
 
     #[test]
