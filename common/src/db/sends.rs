@@ -17,13 +17,13 @@ pub(in crate::db) use claim::HORIZON;
 pub use claim::{Asked, Claimed, Claims, Pace, claim};
 pub use create::{Created, IDEMPOTENCY_TTL, Idempotency, NewSend, Repeated, create, repeated};
 pub use expire::expire;
-pub use finish::{Outcome, finish};
-pub use gate::pass_stop_gate;
+pub use finish::{Finished, Outcome, finish};
+pub use gate::{Passage, pass_gate};
 pub use operator::{Decided, Decision, Retried, Unsettled, Wanted, decide, retry, unsettled};
 pub use quiet::{Candidate, candidates, postpone};
 pub use reply::{NewReply, create_replies};
 pub use sweep::{Abandoned, abandon_claims};
-pub use unknown::{Absence, Search, Unresolved, absent, claimed_sids, park, take_unresolved, twin_under_way};
+pub use unknown::{Absence, Rival, Search, Unresolved, absent, claimed_sids, park, rivals, take_unresolved};
 
 /// The error code of a message that was not sent because its recipient had opted out.
 pub const OPTED_OUT: &str = "opted_out";

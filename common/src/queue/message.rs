@@ -56,6 +56,13 @@ pub struct DispatchV2 {
     pub sender: String,
     /// When the wake-up is due, by which the sender's row knows it again.
     pub due_at: Timestamp,
+    /// How many wake-ups led to this one, each put on the queue by the handler of the one before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hops: u32,
+}
+
+fn is_zero(hops: &u32) -> bool {
+    *hops == 0
 }
 
 impl DispatchMessage {
@@ -65,10 +72,10 @@ impl DispatchMessage {
         Self::V1(DispatchV1 { message_id })
     }
 
-    /// Asks for a sender to be looked at.
+    /// Asks for a sender to be looked at, after so many wake-ups that led to this one.
     #[must_use]
-    pub fn wake_up(sender: String, due_at: Timestamp) -> Self {
-        Self::V2(DispatchV2 { sender, due_at })
+    pub fn wake_up(sender: String, due_at: Timestamp, hops: u32) -> Self {
+        Self::V2(DispatchV2 { sender, due_at, hops })
     }
 }
 
@@ -132,10 +139,14 @@ mod tests {
             serde_json::to_string(&dispatch).unwrap(),
             @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000"}"#
         );
-        let wake_up = DispatchMessage::wake_up("+12035550100".to_owned(), Timestamp::UNIX_EPOCH);
+        let wake_up = DispatchMessage::wake_up("+12035550100".to_owned(), Timestamp::UNIX_EPOCH, 0);
+        let first = r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z"}"#;
+        assert_eq!(serde_json::to_string(&wake_up).unwrap(), first);
+        assert_eq!(serde_json::from_str::<DispatchMessage>(first).unwrap(), wake_up);
+        let later = DispatchMessage::wake_up("+12035550100".to_owned(), Timestamp::UNIX_EPOCH, 7);
         insta::assert_snapshot!(
-            serde_json::to_string(&wake_up).unwrap(),
-            @r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z"}"#
+            serde_json::to_string(&later).unwrap(),
+            @r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z","hops":7}"#
         );
         let identify = IdentifyMessage::new(Uuid::nil(), "+12025550123");
         insta::assert_snapshot!(

@@ -88,6 +88,8 @@ metrics! {
     SendsMisconfigured = "sends_misconfigured", Count;
     /// Senders that a sweep put on the queue since they had something to do.
     SendersWoken = "senders_woken", Count;
+    /// Chains of wake-ups that were ended at their limit; the next sweep wakes the sender again.
+    WakeUpsLimited = "wake_ups_limited", Count;
     /// Senders held, since Twilio refuses or limits what they send.
     SendersHeld = "senders_held", Count;
     /// Messages that Twilio took, could not deliver, and that are created anew.

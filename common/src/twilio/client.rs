@@ -17,6 +17,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use url::Url;
 
@@ -153,6 +155,8 @@ pub struct MessagePage {
 pub struct TwilioClient {
     http: Client,
     config: TwilioConfig,
+    /// The position of the token that Twilio accepted last.
+    token: Arc<AtomicUsize>,
 }
 
 impl TwilioClient {
@@ -176,17 +180,28 @@ impl TwilioClient {
             .user_agent(concat!("sms-foundation/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(ClientError::Http)?;
-        Ok(Self { http, config })
+        Ok(Self { http, config, token: Arc::default() })
     }
 
-    /// Hands a message to Twilio, once.
+    /// Hands a message to Twilio, in one request. A refused token is never replaced within the call, as the caller may only
+    /// send for a short time: if another token is accepted, the next call uses that.
     ///
     /// # Errors
     ///
     /// [`SendError`], whose [`SendError::outcome`] says whether it may be handed over again.
     pub async fn create_message(&self, message: &CreateMessage) -> Result<Message, SendError> {
         let form = message.form();
-        let answer = self.call(Method::POST, self.messages_url(), Some(&form)).await?;
+        let token = self.token.load(Ordering::Relaxed);
+        let answer = match self.call_with(token, Method::POST, self.messages_url(), Some(&form)).await {
+            Err(SendError::Refused { status: 401, .. })
+                if self.config.auth_tokens.len() > 1
+                    && self.check().await.is_ok()
+                    && self.token.load(Ordering::Relaxed) != token =>
+            {
+                return Err(SendError::TokenRefused);
+            }
+            outcome => outcome?,
+        };
         let status = answer.status;
         let message = message_of(answer)?;
         // Something on the way answered: by such an id nothing could ever be told of the message.
@@ -295,23 +310,39 @@ impl TwilioClient {
         url
     }
 
-    /// Makes one call, with the next of our tokens when one is refused: on that answer nothing was processed.
+    /// Makes one call that may be repeated, with each of our tokens until one is accepted, and remembers that one.
     async fn call(&self, method: Method, url: Url, form: Option<&Form>) -> Result<Answer, SendError> {
-        let mut tokens = self.config.auth_tokens.iter().peekable();
-        loop {
-            let token = tokens.next().map_or("", Secret::expose);
-            let mut request = self.http.request(method.clone(), url.clone());
-            request = request.basic_auth(&self.config.account_sid, Some(token));
-            if let Some(form) = form {
-                request = request
-                    .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                    .body(form.to_urlencoded());
+        let tokens = self.config.auth_tokens.len();
+        let first = self.token.load(Ordering::Relaxed);
+        let mut outcome = self.call_with(first, method.clone(), url.clone(), form).await;
+        for token in (first + 1..first + tokens).map(|position| position % tokens) {
+            if !matches!(outcome, Err(SendError::Refused { status: 401, .. })) {
+                break;
             }
-            match answer(request).await {
-                Err(SendError::Refused { status: 401, .. }) if tokens.peek().is_some() => {}
-                outcome => return outcome,
+            outcome = self.call_with(token, method.clone(), url.clone(), form).await;
+            if outcome.is_ok() {
+                self.token.store(token, Ordering::Relaxed);
             }
         }
+        outcome
+    }
+
+    /// Makes one request with one of our tokens.
+    async fn call_with(
+        &self,
+        token: usize,
+        method: Method,
+        url: Url,
+        form: Option<&Form>,
+    ) -> Result<Answer, SendError> {
+        let token = self.config.auth_tokens.get(token).map_or("", Secret::expose);
+        let mut request = self.http.request(method, url).basic_auth(&self.config.account_sid, Some(token));
+        if let Some(form) = form {
+            request = request
+                .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.to_urlencoded());
+        }
+        answer(request).await
     }
 }
 

@@ -20,7 +20,7 @@ pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};
 pub use message::Message;
 pub use renewals::{RenewalPolicy, SEND_RETRY_DELAYS};
-pub use search::Sought;
+pub use search::{Likeness, Sought, likeness};
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
 pub use webhook::{InboundSms, Media, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};

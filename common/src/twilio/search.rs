@@ -25,44 +25,97 @@ pub struct Sought {
     pub num_media: usize,
     /// When we can have created it at the earliest, by our clock.
     pub since: Timestamp,
+    /// When Twilio can have taken it at the latest, by our clock. A message with the same content is accepted later, too.
+    pub until: Timestamp,
+}
+
+/// How the content of a message of Twilio's list compares with ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    /// It is the same, as far as a list can show: text and number of files.
+    Same,
+    /// It may be what Twilio made of ours, or it is gone: redacted, deleted, or replaced characters that we do not know.
+    Unclear,
+    /// Nothing that Twilio does to a text makes this one of ours.
+    Different,
 }
 
 impl Sought {
-    /// Tells whether a message of Twilio's list may be this one.
+    /// Compares a message of Twilio's list with this one: `None` if its direction, numbers or time exclude that a create of
+    /// ours made it.
     #[must_use]
-    pub fn is(&self, message: &Message) -> bool {
+    pub fn likeness(&self, message: &Message) -> Option<Likeness> {
         let same_sender = match &self.sender {
             Sender::Number(number) => message.from.as_ref().is_none_or(|from| from == number),
             Sender::MessagingService(sid) => {
                 message.messaging_service_sid.as_ref().is_none_or(|service| service == sid)
             }
         };
-        message.direction == "outbound-api"
-            && message.to.as_deref() == Some(&self.to)
+        let is_ours = matches!(message.direction.as_str(), "outbound-api" | "")
+            && message.to.as_ref().is_none_or(|to| *to == self.to)
             && same_sender
-            && usize::try_from(message.num_media).is_ok_and(|files| files == self.num_media)
-            && same_text(&self.body, message.body.as_deref().unwrap_or_default())
-            && message.created_at.is_none_or(|at| at >= self.since - CLOCK_MARGIN)
+            && message.created_at.is_none_or(|at| at >= self.since - CLOCK_MARGIN);
+        let likeness = likeness(&self.body, self.num_media, message);
+        let in_time = message.created_at.is_none_or(|at| at <= self.until + CLOCK_MARGIN);
+        (is_ours && (in_time || likeness == Likeness::Same)).then_some(likeness)
     }
 }
 
 /// Shows no number and no text.
 impl std::fmt::Debug for Sought {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sought").field("since", &self.since).finish_non_exhaustive()
+        f.debug_struct("Sought")
+            .field("since", &self.since)
+            .field("until", &self.until)
+            .finish_non_exhaustive()
     }
 }
 
-/// Tells whether a text is what became of ours at Twilio, which ends lines its own way, cuts blanks off the ends, and replaces
-/// typographic characters where its Smart Encoding is on, as it is in each new messaging service
-/// (<https://www.twilio.com/blog/copilot-just-got-even-smarter-announcing-smart-encoding-html>).
-fn same_text(ours: &str, listed: &str) -> bool {
-    let plain = |text: &str| {
-        let text = text.replace("\r\n", "\n").replace('\0', "");
-        SmartEncoding::plainest(&text).trim().to_owned()
-    };
-    let (ours, listed) = (plain(ours), plain(listed));
-    ours == listed || listed.strip_prefix(TRIAL_PREFIX).is_some_and(|listed| listed == ours)
+/// Compares our text and number of files with those of a message of Twilio's list.
+///
+/// Twilio ends lines its own way, trims, and replaces characters outside GSM-7 where Smart Encoding is on, as in every new
+/// messaging service (<https://www.twilio.com/blog/copilot-just-got-even-smarter-announcing-smart-encoding-html>). Bodies and
+/// media can be redacted or deleted afterwards (<https://www.twilio.com/docs/messaging/api/message-resource>).
+#[must_use]
+pub fn likeness(body: &str, num_media: usize, message: &Message) -> Likeness {
+    let listed = message.body.as_deref().unwrap_or_default();
+    let listed = listed.strip_prefix(TRIAL_PREFIX).unwrap_or(listed);
+    if plain(body) == plain(listed) {
+        let same_files = usize::try_from(message.num_media).is_ok_and(|files| files == num_media);
+        return if same_files { Likeness::Same } else { Likeness::Unclear };
+    }
+    if listed.trim().is_empty() || may_become(body, listed) { Likeness::Unclear } else { Likeness::Different }
+}
+
+/// The text with everything replaced that Smart Encoding may replace, as far as we know its map. Of some spaces and tabs Twilio
+/// makes several spaces, and of an angle quotation mark `>`, whichever it is.
+fn plain(text: &str) -> String {
+    let text = SmartEncoding::plainest(&text.replace("\r\n", "\n").replace('\0', "")).replace('<', ">");
+    let lines: Vec<String> =
+        text.trim().split('\n').map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    lines.join("\n")
+}
+
+/// Tells whether `ours` may have become `listed` by a replacement of characters. Smart Encoding leaves ASCII letters and
+/// digits alone, so the words that have no other character next to them must still be there in their order; a text of ASCII
+/// only has no other words either.
+fn may_become(ours: &str, listed: &str) -> bool {
+    fn words(text: &str, is_gap: fn(char) -> bool) -> impl Iterator<Item = &str> {
+        text.split(is_gap).filter(|word| !word.is_empty())
+    }
+    if ours.is_ascii() {
+        let is_gap = |character: char| !character.is_ascii_alphanumeric();
+        return words(ours, is_gap).eq(words(listed, is_gap));
+    }
+    let is_gap = |character: char| character.is_ascii() && !character.is_ascii_alphanumeric();
+    let mut rest = listed;
+    words(ours, is_gap).filter(|word| word.is_ascii()).all(|word| match rest.split_once(word) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
 }
 
 impl TwilioClient {
@@ -114,48 +167,79 @@ mod tests {
             body: "rent\nis due ".to_owned(),
             num_media: 0,
             since: "2026-11-01T12:00:00Z".parse().unwrap(),
+            until: "2026-11-01T12:15:00Z".parse().unwrap(),
         }
     }
 
-    fn is(changes: Value) -> bool {
+    fn likeness_of(changes: Value) -> Option<Likeness> {
         let mut message = json!({
             "sid": "SM1", "direction": "outbound-api", "to": "+12025550143", "from": "+15005550006",
             "body": "rent\r\nis due", "num_media": "0", "date_created": "Sun, 01 Nov 2026 12:00:00 +0000",
             "messaging_service_sid": null, "status": "queued",
         });
         message.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        sought().is(&Message::from_json(&message).unwrap())
+        sought().likeness(&Message::from_json(&message).unwrap())
     }
 
     #[test]
-    fn a_message_is_known_by_its_direction_numbers_text_files_and_time() {
-        assert!(is(json!({})));
-        assert!(is(json!({"body": "Sent from your Twilio trial account - rent\nis due"})));
-        assert!(is(json!({"date_created": "Sun, 01 Nov 2026 11:59:30 +0000"})), "clocks differ");
+    fn a_candidate_has_our_direction_numbers_and_time() {
+        for same in [
+            json!({}),
+            json!({"body": "Sent from your Twilio trial account - rent\nis due"}),
+            // Clocks differ.
+            json!({"date_created": "Sun, 01 Nov 2026 11:59:30 +0000"}),
+            // The same content is ours also when Twilio took it late.
+            json!({"date_created": "Sun, 01 Nov 2026 14:00:00 +0000"}),
+        ] {
+            assert_eq!(likeness_of(same.clone()), Some(Likeness::Same), "{same}");
+        }
         for other in [
             json!({"direction": "inbound"}),
             json!({"direction": "outbound-reply"}),
             json!({"to": "+12025550144"}),
             json!({"from": "+15005550007"}),
-            json!({"body": "rent is due"}),
-            json!({"num_media": "1"}),
             json!({"date_created": "Sun, 01 Nov 2026 11:58:59 +0000"}),
+            json!({"body": "something else", "date_created": "Sun, 01 Nov 2026 12:16:01 +0000"}),
         ] {
-            assert!(!is(other.clone()), "{other}");
+            assert_eq!(likeness_of(other.clone()), None, "{other}");
         }
     }
 
     #[test]
-    fn a_text_is_known_after_twilios_smart_encoding_and_another_text_is_not() {
+    fn content_that_is_gone_or_has_other_files_is_unclear_and_another_text_is_different() {
+        for unclear in [json!({"body": null}), json!({"body": ""}), json!({"num_media": "1"})] {
+            assert_eq!(likeness_of(unclear.clone()), Some(Likeness::Unclear), "{unclear}");
+        }
+        for different in ["rent is overdue", "rent", "rent is due now", "The rent is due"] {
+            let different = json!({"body": different});
+            assert_eq!(likeness_of(different.clone()), Some(Likeness::Different), "{different}");
+        }
+    }
+
+    fn texts(ours: &str, listed: &str) -> Likeness {
+        likeness(ours, 0, &Message::from_json(&json!({"sid": "SM1", "body": listed})).unwrap())
+    }
+
+    #[test]
+    fn a_text_is_known_after_twilios_smart_encoding() {
         let ours = "“Está listo” – it’s done…";
         for listed in [ours, "\"Está listo\" - it's done...", "\"Esta listo\" - it's done..."] {
-            assert!(same_text(ours, listed), "{listed}");
+            assert_eq!(texts(ours, listed), Likeness::Same, "{listed}");
         }
-        assert!(same_text(ours, "Sent from your Twilio trial account - \"Está listo\" - it's done..."));
-        for other in ["\"Está listo\" - it's done", "Está listo - it's done...", "“Está lista” – it’s done…"]
+        assert_eq!(texts("Rent\u{a0}is\tdue ‹ now", "Rent  is       due > now"), Likeness::Same);
+        let trial = "Sent from your Twilio trial account - \"Está listo\" - it's done...";
+        assert_eq!(texts(ours, trial), Likeness::Same);
+        assert_eq!(texts("“Está listo” – come by", "The boiler is fixed"), Likeness::Different);
+    }
+
+    #[test]
+    fn a_replacement_that_we_do_not_know_leaves_a_text_unclear() {
+        for (ours, listed) in
+            [("Rent ⅓ is due", "Rent 1/3 is due"), ("Rentʬ is due", "Rent?? is due"), ("好", "?")]
         {
-            assert!(!same_text(ours, other), "{other}");
+            assert_eq!(texts(ours, listed), Likeness::Unclear, "{ours} {listed}");
         }
+        assert_eq!(texts("Rent ⅓ is due", "Rent ⅓ was due"), Likeness::Different);
     }
 
     #[test]
@@ -164,9 +248,10 @@ mod tests {
         let listed = |service: &str, from: Value| {
             let message = json!({"sid": "SM1", "direction": "outbound-api", "to": "+12025550143", "from": from,
                 "body": "rent\nis due", "num_media": "0", "messaging_service_sid": service});
-            sought.is(&Message::from_json(&message).unwrap())
+            sought.likeness(&Message::from_json(&message).unwrap())
         };
-        assert!(listed("MG1", Value::Null) && listed("MG1", json!("+15005550009")));
-        assert!(!listed("MG2", Value::Null));
+        assert_eq!(listed("MG1", Value::Null), Some(Likeness::Same));
+        assert_eq!(listed("MG1", json!("+15005550009")), Some(Likeness::Same));
+        assert_eq!(listed("MG2", Value::Null), None);
     }
 }

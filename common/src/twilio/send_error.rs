@@ -12,6 +12,10 @@ pub enum SendError {
     /// No connection was made (DNS, TCP or TLS), so no byte of the request was written.
     #[error("connecting to Twilio")]
     Connect(#[source] reqwest::Error),
+    /// HTTP 401 for the token that was used, while another configured token is accepted: Twilio did not process the request, and
+    /// the next one uses the other token.
+    #[error("Twilio refused the token that it had accepted before")]
+    TokenRefused,
     /// HTTP 429: Twilio did not process the request.
     #[error("Twilio limits how often we call")]
     Limited {
@@ -96,7 +100,7 @@ impl SendError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Connect(_) => Outcome::NotProcessed { retry_after: None },
+            Self::Connect(_) | Self::TokenRefused => Outcome::NotProcessed { retry_after: None },
             Self::Limited { retry_after, .. } => Outcome::NotProcessed { retry_after: *retry_after },
             Self::Refused { code, retry_after, .. } => match ErrorClass::of(*code) {
                 ErrorClass::NotProcessed | ErrorClass::SenderQueueFull => {
@@ -144,7 +148,7 @@ impl SendError {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::Limited { code, .. } | Self::Failed { code, .. } => *code,
-            Self::Connect(_) | Self::NoAnswer(_) | Self::Unreadable { .. } => None,
+            Self::Connect(_) | Self::TokenRefused | Self::NoAnswer(_) | Self::Unreadable { .. } => None,
         }
     }
 
@@ -160,6 +164,7 @@ impl SendError {
         match self {
             Self::Refused { code, .. } => ErrorClass::of(*code) == ErrorClass::Configuration,
             Self::Connect(_)
+            | Self::TokenRefused
             | Self::Limited { .. }
             | Self::Failed { .. }
             | Self::NoAnswer(_)

@@ -2,7 +2,7 @@ use crate::now;
 use common::clock::new_id;
 use common::db::Db;
 use common::db::sends::{
-    self, Asked, Claimed, Claims, Created, Idempotency, NewReply, NewSend, Outcome, Pace, Repeated,
+    self, Asked, Claimed, Claims, Created, Finished, Idempotency, NewReply, NewSend, Outcome, Pace, Repeated,
 };
 use common::domain::message::Status;
 use jiff::{Timestamp, ToSpan};
@@ -183,7 +183,7 @@ async fn outcomes_that_are_recorded_together_are_each_messages_own() {
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     for _ in 0..2 {
         // As a function does whose first answer got lost.
-        assert!(sends::finish(&db, &ended, now()).await.unwrap().is_empty());
+        assert_eq!(sends::finish(&db, &ended, now()).await.unwrap(), Finished::default());
     }
     let expected = "queued SM1 free, pending free, failed 30004 free, failed 21610 free, pending held";
     assert_eq!(database.scalar(STATES).await, expected);
@@ -208,7 +208,59 @@ async fn a_recorded_sid_tells_whether_callbacks_of_it_came_before() {
     let outcomes =
         ["SM1", "SM2"].map(|sid| Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
-    assert_eq!(sends::finish(&db, &ended, now()).await.unwrap(), ["SM1"]);
+    assert_eq!(sends::finish(&db, &ended, now()).await.unwrap().early, ["SM1"]);
+}
+
+#[tokio::test]
+async fn a_sid_with_an_owner_parks_its_message_once_and_spares_the_rest_of_the_batch() {
+    let database = Database::create().await;
+    let db = database.db();
+    common::db::inbound::store(&db, &[crate::inbound("SM1", "+1860")]).await.unwrap();
+    let claims = [claimed(&db, new_send("+1861")).await, claimed(&db, new_send("+1862")).await];
+    let outcomes =
+        ["SM1", "SM2"].map(|sid| Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
+    let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
+    for _ in 0..2 {
+        // As a function does whose first answer got lost.
+        assert_eq!(sends::finish(&db, &ended, now()).await.unwrap().parked, [claims[0].message_id]);
+    }
+    let states = "select string_agg(concat_ws(' ', delivery_status, twilio_sid, parked_at is not null), ', ' order by to_number)
+                  from sms_messages where direction = 'outbound'";
+    assert_eq!(database.scalar(states).await, "unknown t, queued SM2 f");
+    assert_eq!(database.scalar("select count(*) from sms_events where data->>'parked' = 'true'").await, "1");
+    assert!(sends::take_unresolved(&db, now() + 1.hour(), now() + 2.hours(), 10).await.unwrap().is_empty());
+    assert!(claims_of(&db, &[claims[0].message_id], now() + 1.hour()).await.claimed.is_empty());
+    // An operator decides.
+    let sent = sends::Decision::Sent { twilio_sid: None };
+    let day = Duration::from_secs(86_400);
+    let decided = sends::decide(&db, claims[0].message_id, &sent, day, now()).await.unwrap();
+    assert_eq!(decided, sends::Decided::Done("sent".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sid_that_two_functions_record_at_once_has_one_owner_and_parks_the_other_message() {
+    let database = Database::create().await;
+    for round in 0..10 {
+        let sid = format!("SM{round}");
+        let runs = [0, 1].map(|number| {
+            let (db, sid) = (database.db(), sid.clone());
+            tokio::spawn(async move {
+                let claim = claimed(&db, new_send(&format!("+1{number}{round}"))).await;
+                let outcome = Outcome::Accepted { twilio_sid: sid, status: Status::Queued };
+                loop {
+                    match sends::finish(&db, &[(&claim, &outcome)], now()).await {
+                        Ok(finished) => break finished.parked.len(),
+                        Err(error) => assert!(error.is_about_the_data(), "{error:?}"),
+                    }
+                }
+            })
+        });
+        let mut parked = 0;
+        for run in runs {
+            parked += run.await.unwrap();
+        }
+        assert_eq!(parked, 1, "{sid}");
+    }
 }
 
 #[tokio::test]

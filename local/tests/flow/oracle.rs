@@ -1,7 +1,7 @@
 //! The one oracle of everything that goes wrong: what Twilio and its handsets have, against what the database says.
 //!
 //! It is asked when all is quiet again, and knows nothing of what was done to the stack:
-//! - no handset has a message twice for one request to send;
+//! - no handset has a message twice for one request to send, also if Twilio replaced characters in it;
 //! - every accepted request has ended: delivered if the handset has it, failed if not, or visibly `unknown`;
 //! - no create call for a handset arrived while its STOP was committed, except within what is known to cut a call loose from
 //!   the gate that keeps STOPs and calls apart: [`Loose`];
@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use common::domain::smart_encoding::SmartEncoding;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -150,6 +151,16 @@ impl fmt::Display for Figures {
     }
 }
 
+/// What a text is known by on both sides: its letters and digits, which Smart Encoding leaves alone or replaces as we do.
+fn letters(body: &str) -> String {
+    SmartEncoding::plainest(body).chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// [`letters`] of the body of a message, a create, or a received text.
+fn letters_of(entry: &Value) -> String {
+    letters(entry["body"].as_str().unwrap_or_default())
+}
+
 /// Waits until nothing moves any more. What is `unknown` may stay so.
 pub async fn quiet(stack: &Stack, patience: Duration) {
     rest(stack, patience, false).await;
@@ -217,7 +228,7 @@ async fn travelling(stack: &Stack, sql: &Sql, is_resolved: bool) -> usize {
     let moves = |message: &&Value| {
         let status = message["status"].as_str().unwrap_or_default();
         matches!(status, "accepted" | "scheduled" | "queued" | "sending")
-            || (status == "sent" && !lasting.contains(message["body"].as_str().unwrap_or_default()))
+            || (status == "sent" && !lasting.contains(&letters_of(message)))
     };
     let moving = twilio.messages.iter().filter(moves).count();
     if is_resolved { moving + unreconciled(&twilio, sql).await } else { moving }
@@ -244,7 +255,7 @@ async fn unreconciled(twilio: &Twilio, sql: &Sql) -> usize {
 /// The bodies of messages on whose delivery nobody will ever report.
 fn sent_only(creates: &[Value]) -> std::collections::HashSet<String> {
     let silent = creates.iter().filter(|create| create["fault"]["kind"] == "sent_only");
-    silent.filter_map(|create| create["body"].as_str().map(str::to_owned)).collect()
+    silent.map(letters_of).collect()
 }
 
 /// Compares both sides, and fails with everything that is not as promised.
@@ -268,17 +279,17 @@ async fn judge_sends(
     figures: &mut Figures,
     wrong: &mut Vec<String>,
 ) {
-    let mut copies: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut copies: HashMap<(&str, String), usize> = HashMap::new();
     for received in twilio.received.iter().filter(|received| received["kind"] == "message") {
-        let of = |key: &str| received[key].as_str().unwrap_or_default();
-        *copies.entry((of("handset"), of("body"))).or_default() += 1;
+        let handset = received["handset"].as_str().unwrap_or_default();
+        *copies.entry((handset, letters_of(received))).or_default() += 1;
     }
     let rows = sql.client.query("select id::text, delivery_status, error_code, twilio_sid from sms_messages where direction = 'outbound'", &[]);
     let rows = rows.await.unwrap();
     let rows: HashMap<String, _> = rows.iter().map(|row| (row.get::<_, String>(0), row)).collect();
     let silent = sent_only(&twilio.creates);
     for intent in intents {
-        let got = copies.remove(&(intent.to.as_str(), intent.body.as_str())).unwrap_or(0);
+        let got = copies.remove(&(intent.to.as_str(), letters(&intent.body))).unwrap_or(0);
         figures.receipts += got;
         if got > 1 {
             figures.duplicates += 1;
@@ -310,7 +321,7 @@ async fn judge_sends(
             "queued" | "sending" | "sent" => {
                 figures.untold += 1;
                 (!terms.is_reconciled && may_be_untold(twilio, row.get(3)))
-                    || (has_it && silent.contains(&intent.body))
+                    || (has_it && silent.contains(&letters(&intent.body)))
             }
             _ => false,
         };
@@ -333,7 +344,7 @@ fn may_be_untold(twilio: &Twilio, sid: Option<&str>) -> bool {
     let Some(message) = twilio.messages.iter().find(|message| message["sid"].as_str() == sid) else {
         return false;
     };
-    let lost = twilio.creates.iter().filter(|create| create["body"] == message["body"]);
+    let lost = twilio.creates.iter().filter(|create| letters_of(create) == letters_of(message));
     lost.map(|create| &create["fault"])
         .any(|fault| fault["mode"] == "lost" || fault["callbacks"]["mode"] == "lost")
         || twilio.untold.iter().any(|untold| Some(untold.as_str()) == sid)

@@ -1,7 +1,10 @@
 //! Everything through a transaction pooler: nothing may rely on what a session keeps.
 
-use common::db::{DatabaseConfig, Db, sends};
+use common::clock;
+use common::db::sends::{self, Asked, Pace, Passage};
+use common::db::{DatabaseConfig, Db};
 use futures::future::join_all;
+use jiff::SignedDuration;
 
 use crate::client::fresh_handset;
 use crate::door::Database;
@@ -71,11 +74,20 @@ async fn a_stop_waits_at_the_gate_for_a_call_and_a_call_for_a_stop_in_whichever_
     let handset = fresh_handset();
     let intent = stack.intend(&handset, "There already").await;
     stack.reaches(&intent.id, "delivered").await;
-    let ids = [intent.id.parse().unwrap()];
+    // Claimed here, so that no function of the stack sends it.
+    let waiting = stack.send_in_an_hour(&handset, "Claimed by the test").await.parse().unwrap();
+    let asked = Asked { allowed: Some(vec![waiting]), ..Asked::messages(&[waiting]) };
+    let due = clock::now() + SignedDuration::from_hours(2);
+    let claimed = sends::claim(&db, &asked, &Pace::default(), due).await.unwrap().claimed;
+    let claims = [&claimed[0]];
+    let pass = async || {
+        let (passages, held) = sends::pass_gate(&db, &claims, clock::now()).await.unwrap();
+        (passages[&waiting], held)
+    };
 
     // A call is about to be made: the STOP is not recorded before it was.
-    let (may_go, held) = sends::pass_stop_gate(&db, &ids).await.unwrap();
-    assert_eq!(may_go.len(), 1);
+    let (passage, held) = pass().await;
+    assert_eq!(passage, Passage::Go);
     stack.text(&handset, "BAJA").await;
     sql.reaches(WAITING, &[], 1).await;
     assert_eq!(stack.conversation(&handset).await.unwrap()["opted_out"], false);
@@ -83,8 +95,8 @@ async fn a_stop_waits_at_the_gate_for_a_call_and_a_call_for_a_stop_in_whichever_
     stack.conversation_where(&handset, |page| page["opted_out"] == true).await;
 
     // Now it is recorded, and no call passes.
-    let (may_go, held) = sends::pass_stop_gate(&db, &ids).await.unwrap();
-    assert!(may_go.is_empty());
+    let (passage, held) = pass().await;
+    assert_eq!(passage, Passage::OptedOut);
     held.release().await;
 
     // A STOP that is not committed yet: a call waits to be told.
@@ -100,13 +112,11 @@ async fn a_stop_waits_at_the_gate_for_a_call_and_a_call_for_a_stop_in_whichever_
         intent.id
     );
     stop.batch_execute(&recorded).await.unwrap();
-    let passing = sends::pass_stop_gate(&db, &ids);
-    let (passed, ()) = tokio::join!(passing, async {
+    let ((passage, held), ()) = tokio::join!(pass(), async {
         sql.reaches(WAITING, &[], 1).await;
         stop.commit().await.unwrap();
     });
-    let (may_go, held) = passed.unwrap();
-    assert!(may_go.is_empty(), "it was told of the STOP that it waited for");
+    assert_eq!(passage, Passage::OptedOut, "it was told of the STOP that it waited for");
     held.release().await;
     sql.reaches(LEFT_BEHIND, &[], 0).await;
 }

@@ -40,6 +40,21 @@ pub enum Outcome {
         /// What happened.
         detail: String,
     },
+    /// Nothing can tell whether Twilio took it: an operator must decide.
+    Parked {
+        /// What happened.
+        detail: String,
+    },
+}
+
+/// What follows from recording outcomes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// SIDs whose callbacks were stored before the SID was known: they are for
+    /// [`join_orphans`](crate::db::statuses::join_orphans).
+    pub early: Vec<String>,
+    /// Messages that were parked, among them those that Twilio accepted under the SID of another message.
+    pub parked: Vec<Uuid>,
 }
 
 impl Outcome {
@@ -48,7 +63,7 @@ impl Outcome {
             Self::Accepted { .. } => "accepted",
             Self::Deferred { .. } | Self::Failed { by_twilio: false, .. } => "not_processed",
             Self::Failed { by_twilio: true, .. } => "rejected",
-            Self::Unknown { .. } => "unknown",
+            Self::Unknown { .. } | Self::Parked { .. } => "unknown",
         }
     }
 
@@ -57,20 +72,20 @@ impl Outcome {
             Self::Accepted { status, .. } => *status,
             Self::Deferred { .. } => Status::Pending,
             Self::Failed { .. } => Status::Failed,
-            Self::Unknown { .. } => Status::Unknown,
+            Self::Unknown { .. } | Self::Parked { .. } => Status::Unknown,
         }
     }
 
     fn twilio_sid(&self) -> Option<&str> {
         match self {
             Self::Accepted { twilio_sid, .. } => Some(twilio_sid),
-            Self::Deferred { .. } | Self::Failed { .. } | Self::Unknown { .. } => None,
+            Self::Deferred { .. } | Self::Failed { .. } | Self::Unknown { .. } | Self::Parked { .. } => None,
         }
     }
 
     fn error_code(&self) -> Option<&str> {
         match self {
-            Self::Accepted { .. } | Self::Unknown { .. } => None,
+            Self::Accepted { .. } | Self::Unknown { .. } | Self::Parked { .. } => None,
             Self::Deferred { error_code, .. } => error_code.as_deref(),
             Self::Failed { error_code, .. } => Some(error_code),
         }
@@ -79,33 +94,34 @@ impl Outcome {
     fn detail(&self) -> Option<&str> {
         match self {
             Self::Accepted { .. } => None,
-            Self::Deferred { detail, .. } | Self::Failed { detail, .. } | Self::Unknown { detail } => {
-                Some(detail)
-            }
+            Self::Deferred { detail, .. }
+            | Self::Failed { detail, .. }
+            | Self::Unknown { detail }
+            | Self::Parked { detail } => Some(detail),
         }
     }
 
     fn next_attempt_at(&self) -> Option<Timestamp> {
         match self {
             Self::Deferred { next_attempt_at, .. } => Some(*next_attempt_at),
-            Self::Accepted { .. } | Self::Failed { .. } | Self::Unknown { .. } => None,
+            Self::Accepted { .. } | Self::Failed { .. } | Self::Unknown { .. } | Self::Parked { .. } => None,
         }
     }
 }
 
-/// Runs the function that `migrations/0011_cost_of_a_send.sql` explains step by step.
-pub(crate) const FINISH: &str =
-    "select twilio_sid from sms_finish_sends($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+/// Runs the function that `migrations/0016_once_only.sql` explains step by step.
+pub(crate) const FINISH: &str = "
+select kind, twilio_sid, message_id
+from sms_finish_sends_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
-/// Records how attempts ended, and returns the SIDs of which callbacks came before anybody knew them: those are for
-/// [`join_orphans`](crate::db::statuses::join_orphans).
+/// Records how attempts ended. A message that Twilio accepted under a SID that belongs to another message is parked.
 ///
 /// # Errors
 ///
 /// [`DbError`]; none of the outcomes is then recorded. Worth another try, since the claims keep everybody else away; what
 /// can't be recorded, the sweep takes for unknown. When it [is about the data](DbError::is_about_the_data), record them one
 /// by one to find the one at fault.
-pub async fn finish(db: &Db, ended: &[(&Claimed, &Outcome)], now: Timestamp) -> Result<Vec<String>, DbError> {
+pub async fn finish(db: &Db, ended: &[(&Claimed, &Outcome)], now: Timestamp) -> Result<Finished, DbError> {
     let messages: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.message_id).collect();
     let attempts: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.attempt_id).collect();
     let outcomes: Vec<&str> = ended.iter().map(|(_, outcome)| outcome.attempt()).collect();
@@ -115,6 +131,8 @@ pub async fn finish(db: &Db, ended: &[(&Claimed, &Outcome)], now: Timestamp) -> 
     let details: Vec<Option<&str>> = ended.iter().map(|(_, outcome)| outcome.detail()).collect();
     let nexts: Vec<Option<Timestamp>> = ended.iter().map(|(_, outcome)| outcome.next_attempt_at()).collect();
     let replaces: Vec<String> = ended.iter().map(|(_, outcome)| replaced_by(outcome.status())).collect();
+    let parks: Vec<bool> =
+        ended.iter().map(|(_, outcome)| matches!(outcome, Outcome::Parked { .. })).collect();
     let params = [
         (&messages as _, Type::UUID_ARRAY),
         (&attempts as _, Type::UUID_ARRAY),
@@ -125,8 +143,15 @@ pub async fn finish(db: &Db, ended: &[(&Claimed, &Outcome)], now: Timestamp) -> 
         (&details as _, Type::TEXT_ARRAY),
         (&nexts as _, Type::TIMESTAMPTZ_ARRAY),
         (&replaces as _, Type::TEXT_ARRAY),
+        (&parks as _, Type::BOOL_ARRAY),
         (&now as _, Type::TIMESTAMPTZ),
     ];
-    let rows = db.query_idempotent("record the outcomes of sends", FINISH, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let mut finished = Finished::default();
+    for row in &db.query_idempotent("record the outcomes of sends", FINISH, &params).await? {
+        match row.get(0) {
+            "parked" => finished.parked.push(row.get(2)),
+            _ => finished.early.push(row.get(1)),
+        }
+    }
+    Ok(finished)
 }

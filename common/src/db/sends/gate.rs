@@ -1,20 +1,53 @@
-//! The gate between a STOP and a call to Twilio: no call begins once a STOP is recorded.
+//! The gate right before a call to Twilio: every condition for sending is checked again, and STOPs are held back.
 
-use crate::db::{Db, DbError, Held, Type};
-use std::collections::HashSet;
+use super::claim::Claimed;
+use crate::db::{Db, DbError, Held, Row, Type};
+use jiff::Timestamp;
+use std::collections::HashMap;
 use uuid::Uuid;
 
-const PASS: &str = "select message_id from sms_pass_stop_gate($1)";
+/// What the gate says about a claimed message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// Its call may be made.
+    Go,
+    /// Its claim has ended, or Twilio has the message already, or it is not to be sent for another reason.
+    Settled,
+    /// Its recipient has opted out.
+    OptedOut,
+    /// Its `send_before` has passed.
+    TooLate,
+}
 
-/// Returns those of the messages whose recipients have not opted out, and what keeps them from it: a STOP that comes now
-/// is recorded once that is released. To be held while the calls begin, and no longer than a STOP may wait; never while
-/// anything is waited for that records a STOP itself.
+/// Runs the function that `migrations/0016_once_only.sql` explains.
+const PASS: &str = "select attempt_id, verdict from sms_pass_send_gate($1, $2)";
+
+/// Checks whether claimed messages may still be sent, and returns a verdict for each message, with the transaction that
+/// holds STOPs back. Keep that open while the calls begin, but not while waiting for something that records a STOP.
 ///
 /// # Errors
 ///
 /// [`DbError`]: none of the messages must be sent.
-pub async fn pass_stop_gate(db: &Db, ids: &[Uuid]) -> Result<(HashSet<Uuid>, Held), DbError> {
-    let params = [(&ids as _, Type::UUID_ARRAY)];
-    let (rows, held) = db.query_held("pass the gate of STOPs", PASS, &params).await?;
-    Ok((rows.iter().map(|row| row.get(0)).collect(), held))
+pub async fn pass_gate(
+    db: &Db,
+    claims: &[&Claimed],
+    now: Timestamp,
+) -> Result<(HashMap<Uuid, Passage>, Held), DbError> {
+    let attempts: Vec<Uuid> = claims.iter().map(|claim| claim.attempt_id).collect();
+    let params = [(&attempts as _, Type::UUID_ARRAY), (&now as _, Type::TIMESTAMPTZ)];
+    let (rows, held) = db.query_held("pass the gate before a call", PASS, &params).await?;
+    let verdicts: HashMap<Uuid, Passage> = rows.iter().map(|row| (row.get(0), passage(row))).collect();
+    let of = |claim: &&Claimed| {
+        (claim.message_id, verdicts.get(&claim.attempt_id).copied().unwrap_or(Passage::Settled))
+    };
+    Ok((claims.iter().map(of).collect(), held))
+}
+
+fn passage(row: &Row) -> Passage {
+    match row.get(1) {
+        "go" => Passage::Go,
+        "opted_out" => Passage::OptedOut,
+        "too_late" => Passage::TooLate,
+        _ => Passage::Settled,
+    }
 }

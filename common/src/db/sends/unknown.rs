@@ -2,6 +2,7 @@
 
 use crate::db::{Db, DbError, Row, Type};
 use jiff::Timestamp;
+use serde_json::Value;
 use std::collections::HashSet;
 use std::time::Duration;
 use uuid::Uuid;
@@ -94,22 +95,48 @@ pub async fn claimed_sids(db: &Db, sids: &[&str]) -> Result<HashSet<String>, DbE
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-pub(crate) const TWIN_UNDER_WAY: &str = "
-select exists (
-    select from sms_messages m join sms_messages twin on twin.conversation_id = m.conversation_id
-    where m.id = $1 and twin.id <> m.id and (twin.id < m.id or not $2) and twin.claimed_at is not null
-      and twin.message_content = m.message_content and twin.media = m.media)";
+/// A message whose create may be at Twilio without our knowing its SID.
+#[derive(Clone, PartialEq)]
+pub struct Rival {
+    /// The message.
+    pub message_id: Uuid,
+    /// The text.
+    pub message_content: String,
+    /// References to media.
+    pub media: Value,
+    /// Whether a function is handing it to Twilio now.
+    pub is_claimed: bool,
+}
 
-/// Tells whether a message that looks the same to Twilio (an older one, if only these matter) is being handed over this
-/// moment: what a list read before this has of them may be either's.
+/// Shows no text.
+impl std::fmt::Debug for Rival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Rival").field(&self.message_id).finish_non_exhaustive()
+    }
+}
+
+pub(crate) const RIVALS: &str = "
+select distinct o.id, o.message_content, o.media, o.claimed_at is not null
+from sms_messages m join sms_messages o on o.conversation_id = m.conversation_id
+where m.id = any($1) and o.direction = 'outbound' and o.twilio_sid is null
+  and (o.claimed_at is not null or o.delivery_status = 'unknown')";
+
+/// Returns the messages to the recipients of `ids`, these included, whose create may be at Twilio without our knowing its
+/// SID: a message of Twilio's list that has no owner may be any of them.
 ///
 /// # Errors
 ///
 /// [`DbError`] when Postgres can't be read.
-pub async fn twin_under_way(db: &Db, message_id: Uuid, older_only: bool) -> Result<bool, DbError> {
-    let params = [(&message_id as _, Type::UUID), (&older_only as _, Type::BOOL)];
-    let rows = db.query_idempotent("look for a twin under way", TWIN_UNDER_WAY, &params).await?;
-    Ok(rows.first().is_none_or(|row| row.get(0)))
+pub async fn rivals(db: &Db, ids: &[Uuid]) -> Result<Vec<Rival>, DbError> {
+    let params = [(&ids as _, Type::UUID_ARRAY)];
+    let rows = db.query_idempotent("find messages with an open attempt", RIVALS, &params).await?;
+    let rival = |row: &Row| Rival {
+        message_id: row.get(0),
+        message_content: row.get(1),
+        media: row.get(2),
+        is_claimed: row.get(3),
+    };
+    Ok(rows.iter().map(rival).collect())
 }
 
 /// What follows from a list of Twilio's in which an attempt is not to be found.

@@ -157,17 +157,40 @@ async fn an_answer_with_a_sid_is_a_message_however_odd_the_rest_is() {
     assert_eq!((message.sid.as_str(), message.status.as_str(), message.num_segments), ("SM1", "", None));
 }
 
-#[tokio::test]
-async fn the_next_token_is_tried_when_one_is_refused() {
-    let server =
-        server([twilio_error(401, 20003), ResponseTemplate::new(201).set_body_json(created())]).await;
+fn rotating(server: &MockServer) -> TwilioClient {
     let tokens = vec![Secret::new("revoked"), Secret::new("token-1")];
     let base_url = server.uri().parse().unwrap();
-    let config = TwilioConfig::new(ACCOUNT, tokens, base_url, Duration::from_secs(5));
-    TwilioClient::new(config).unwrap().create_message(&hello()).await.unwrap();
-    let requests = server.received_requests().await.unwrap();
-    assert_eq!(requests.len(), 2);
-    assert_eq!(requests[0].body, requests[1].body);
+    TwilioClient::new(TwilioConfig::new(ACCOUNT, tokens, base_url, Duration::from_secs(5))).unwrap()
+}
+
+#[tokio::test]
+async fn a_create_is_one_request_and_the_next_one_uses_the_token_that_twilio_accepts() {
+    let list = json!({"messages": [], "next_page_uri": null});
+    let server = server([
+        twilio_error(401, 20003),
+        twilio_error(401, 20003),
+        ResponseTemplate::new(200).set_body_json(list),
+        ResponseTemplate::new(201).set_body_json(created()),
+    ])
+    .await;
+    let client = rotating(&server);
+    let refused = client.create_message(&hello()).await.unwrap_err();
+    assert!(matches!(refused, SendError::TokenRefused));
+    assert_eq!(refused.retry(), Retry::Backoff { retry_after: None });
+    client.create_message(&hello()).await.unwrap();
+    let methods: Vec<_> =
+        server.received_requests().await.unwrap().iter().map(|request| request.method.to_string()).collect();
+    assert_eq!(methods, ["POST", "GET", "GET", "POST"]);
+}
+
+#[tokio::test]
+async fn a_read_tries_each_token_and_fails_as_twilio_says_if_all_are_refused() {
+    let page = ResponseTemplate::new(200).set_body_json(json!({"messages": [], "next_page_uri": null}));
+    let server = server([twilio_error(401, 20003), page]).await;
+    rotating(&server).check().await.unwrap();
+    let server = self::server([twilio_error(401, 20003), twilio_error(401, 20003)]).await;
+    let error = rotating(&server).check().await.unwrap_err();
+    assert!(matches!(error, SendError::Refused { status: 401, code: 20003, .. }), "{error:?}");
 }
 
 #[tokio::test]

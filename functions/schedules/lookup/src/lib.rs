@@ -4,10 +4,13 @@
 //! before it sends late. It uses two adapters, `twilio` and `db`, and so has no place in `common` (decision 6).
 
 use common::clock;
+use common::db::sends::{self, Rival};
 use common::db::statuses::{self, NewStatus, RecordedStatus};
-use common::db::{Db, DbError, sends};
+use common::db::{Db, DbError};
 use common::domain::message::Status;
-use common::twilio::{ClientError, Message, RenewalPolicy, SendError, Sender, Sought, TwilioClient};
+use common::twilio::{
+    ClientError, Likeness, Message, RenewalPolicy, SendError, Sender, Sought, TwilioClient, likeness,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -41,6 +44,23 @@ pub struct Missing {
     pub message_id: Uuid,
     /// What to look for.
     pub sought: Sought,
+    /// Whether a create was attempted within the times of `sought`. Then every message that nobody owns may be this one;
+    /// otherwise only one whose content may be ours.
+    pub is_attempted: bool,
+}
+
+impl Missing {
+    fn is_candidate(&self, message: &Message) -> bool {
+        match self.sought.likeness(message) {
+            Some(Likeness::Same | Likeness::Unclear) => true,
+            Some(Likeness::Different) => self.is_attempted,
+            None => false,
+        }
+    }
+
+    fn is_same(&self, message: &Message) -> bool {
+        self.sought.likeness(message) == Some(Likeness::Same)
+    }
 }
 
 /// What a list had of one message.
@@ -51,19 +71,10 @@ pub enum Finding {
         /// Twilio's id.
         twilio_sid: String,
     },
-    /// One is there that may be this one or a twin of it that is being handed over this moment: look again later.
+    /// A message is there that nobody owns, and nothing tells whether it is this one: look again later.
     Undecided,
-    /// It is not there.
+    /// No message is there that could be this one.
     Absent,
-}
-
-/// Which messages that look the same, and are being handed over this moment, keep another one from being decided on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Twins {
-    /// All of them.
-    All,
-    /// Those that are older: of several that are looked for at once, one at least goes ahead.
-    Older,
 }
 
 /// Who looks, and where.
@@ -75,13 +86,11 @@ pub struct Lookup<'a> {
     pub twilio: &'a TwilioClient,
     /// What follows from a failure that is found.
     pub renewals: &'a RenewalPolicy,
-    /// Which twins under way must be waited for.
-    pub twins: Twins,
 }
 
 impl Lookup<'_> {
-    /// Looks for messages to one number by one sender in one list, and adopts what is found: several that look alike
-    /// each get another one, the oldest the oldest, and only what is left over is absent.
+    /// Looks for messages to one number by one sender in one list, and adopts those that are found: of several with the same
+    /// content the oldest gets the oldest. A message is absent only if no candidate is left for it.
     ///
     /// # Errors
     ///
@@ -98,34 +107,41 @@ impl Lookup<'_> {
         let listed = self.twilio.sent_to(to, sender, since).await.map_err(LookupError::Twilio)?;
         let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
         let claimed = sends::claimed_sids(self.db, &sids).await?;
-        let mut free: Vec<&Message> =
+        let unowned: Vec<&Message> =
             listed.iter().filter(|message| !claimed.contains(&message.sid)).collect();
+        if unowned.is_empty() {
+            return Ok(vec![Finding::Absent; missing.len()]);
+        }
+        // Read after the list: what is handed over later is not in it, and what was handed over before has its SID.
+        let ids: Vec<Uuid> = missing.iter().map(|missing| missing.message_id).collect();
+        let rivals = sends::rivals(self.db, &ids).await?;
+        let is_other_claimed =
+            rivals.iter().any(|rival| rival.is_claimed && !ids.contains(&rival.message_id));
+        let mut free = unowned.clone();
         let mut findings = Vec::with_capacity(missing.len());
         for missing in missing {
-            let place = free.iter().position(|message| missing.sought.is(message));
-            findings.push(match place.map(|place| free.remove(place)) {
-                None => Finding::Absent,
-                Some(message) if self.adopt(missing.message_id, message).await? => {
-                    Finding::Adopted { twilio_sid: message.sid.clone() }
+            findings.push(if !free.iter().any(|message| missing.is_candidate(message)) {
+                Finding::Absent
+            } else if is_other_claimed || is_contested(missing, &unowned, &rivals) {
+                Finding::Undecided
+            } else {
+                match free.iter().position(|message| missing.is_same(message)) {
+                    Some(place) => self.adopt(missing.message_id, free.remove(place)).await?,
+                    None => Finding::Undecided,
                 }
-                Some(_) => Finding::Undecided,
             });
         }
         Ok(findings)
     }
 
-    /// Takes a message of Twilio's for ours, as a callback that carries our id would, and with all that follows from its
-    /// status. Tells whether it is.
-    async fn adopt(&self, message_id: Uuid, found: &Message) -> Result<bool, DbError> {
-        // Asked after the list was read: what is handed over later is not in it, what was handed over before has its SID.
-        if sends::twin_under_way(self.db, message_id, self.twins == Twins::Older).await? {
-            return Ok(false);
-        }
+    /// Takes a message of Twilio's as ours, as a callback that carries our id would, with all that follows from its status.
+    async fn adopt(&self, message_id: Uuid, found: &Message) -> Result<Finding, DbError> {
         let now = clock::now();
         let told = status_of(found, Some(message_id), now);
         let recorded = statuses::record(self.db, &[told], self.renewals, now).await?;
         statuses::join_orphans(self.db, Some(&found.sid), self.renewals, now).await?;
-        Ok(recorded.iter().any(|recorded| recorded.message_id == Some(message_id)))
+        let is_ours = recorded.iter().any(|recorded| recorded.message_id == Some(message_id));
+        Ok(if is_ours { Finding::Adopted { twilio_sid: found.sid.clone() } } else { Finding::Undecided })
     }
 
     /// Records what Twilio's list says of messages that we know by their SIDs, as their callbacks would have.
@@ -137,6 +153,21 @@ impl Lookup<'_> {
         let told: Vec<NewStatus> = listed.iter().map(|message| status_of(message, None, now)).collect();
         statuses::record(self.db, &told, self.renewals, now).await
     }
+}
+
+/// Tells whether fewer messages look like this one than there are messages of ours that may be behind them. Messages with
+/// identical content are no rivals: whichever gets a SID, each handset gets as many copies as were asked for.
+fn is_contested(missing: &Missing, unowned: &[&Message], rivals: &[Rival]) -> bool {
+    let same: Vec<_> = unowned.iter().filter(|message| missing.is_same(message)).collect();
+    let Some(this) = rivals.iter().find(|rival| rival.message_id == missing.message_id) else { return false };
+    let may_be = |rival: &&Rival| {
+        let files = rival.media.as_array().map_or(0, Vec::len);
+        same.iter().any(|message| likeness(&rival.message_content, files, message) != Likeness::Different)
+    };
+    let is_identical =
+        |rival: &&Rival| rival.message_content == this.message_content && rival.media == this.media;
+    let (identical, others): (Vec<_>, Vec<_>) = rivals.iter().filter(may_be).partition(is_identical);
+    !others.is_empty() && same.len() < identical.len() + others.len()
 }
 
 /// What a message of Twilio's list says of its status, in the form of a callback.

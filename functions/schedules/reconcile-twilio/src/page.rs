@@ -6,7 +6,7 @@ use common::db::inbound::{self, NewInbound};
 use common::db::{DbError, reconciliation, sends};
 use common::domain::message::Status;
 use common::twilio::{InboundSms, Message};
-use lookup::{Lookup, Twins};
+use lookup::Lookup;
 use record_inbound::new_inbound;
 
 /// How many rows one statement writes at most.
@@ -114,7 +114,7 @@ async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbErr
             held.zip(next).is_some_and(|(held, next)| held.may_become(next))
         })
         .collect();
-    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals, twins: Twins::All };
+    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
     let mut recovered = 0;
     for batch in moved.chunks(BATCH) {
         for status in lookup.record(batch, clock::now()).await? {

@@ -1,11 +1,14 @@
 //! Every minute: finds out whether Twilio took the messages whose create call was not answered.
 //!
-//! For each message that is `unknown`, Twilio's list of what was sent to its recipient is read:
-//! - it is there: it gets Twilio's id and status, as if its callback had come;
-//! - it is in neither of two lists, the second read `UNKNOWN_RESOLVE_AFTER_SECONDS` after the attempt ended or later: it was
-//!   not processed, and is sent again, or has failed when its time is over;
-//! - it can't be told for `UNKNOWN_PARK_AFTER_SECONDS`, because Twilio's lists can't be read: it is parked, which an event
-//!   and an alarm tell, and is left to a person (`manage-sends`).
+//! For each message that is `unknown`, Twilio's list of the messages to its recipient is read. A candidate is a message of
+//! that list from the same sender, created around the time of the attempt, whose SID no message or attempt of ours has.
+//! - A candidate has the same content: the message gets its SID and status, as if its callback had come.
+//! - Another candidate is there: the outcome is undecided, and the message is looked for again. Bodies at Twilio change (Smart
+//!   Encoding, redaction), so a different text proves nothing.
+//! - Neither of two lists has a candidate, the second read `UNKNOWN_RESOLVE_AFTER_SECONDS` after the attempt ended or later:
+//!   the message was not processed, and is sent again, or fails if its time is over.
+//! - It is undecided, or Twilio's lists can't be read, for `UNKNOWN_PARK_AFTER_SECONDS`: the message is parked for an operator
+//!   (`manage-sends`), with an event and an alarm.
 //!
 //! Reads and writes Postgres, reads Twilio. Running it at any time, twice or side by side does no harm: a run takes its
 //! messages for itself, and every conclusion is drawn only if the message is what it was.
@@ -18,7 +21,7 @@ use common::domain::renewal::Renewals;
 use common::telemetry::{self, Metric};
 use common::twilio::{RenewalPolicy, Sender, Sought, TwilioClient, TwilioConfig};
 use futures::StreamExt;
-use lookup::{Finding, InitError, Lookup, LookupError, Missing, Twins};
+use lookup::{Finding, InitError, Lookup, LookupError, Missing};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -32,6 +35,9 @@ const AT_ONCE: usize = 4;
 const BUDGET: Duration = Duration::from_secs(30);
 /// How long a run has its messages for itself, at most; then they are looked for again.
 const LEASE: Duration = Duration::from_secs(60);
+/// How long after the end of an attempt Twilio may still take its message: an unowned message that is younger is no candidate.
+/// Far longer than a request can be under way; as long as the default of `UNKNOWN_RESOLVE_AFTER_SECONDS`.
+const TAKEN_WITHIN: Duration = Duration::from_secs(900);
 
 /// What the function is told by its environment: what [`DatabaseConfig`], [`TwilioConfig`] and [`RenewalPolicy`] read,
 /// `UNKNOWN_RESOLVE_AFTER_SECONDS` (900) and `UNKNOWN_PARK_AFTER_SECONDS` (86 400).
@@ -177,7 +183,7 @@ async fn resolve(app: &App, group: &[Unresolved], begun: Instant) -> (Resolved, 
         Ok(()) => Ok(()),
         Err(error) => {
             tracing::error!(error = common::error::chain(&error), "unknown sends could not be looked for");
-            park(app, group, &mut resolved).await.map_err(LookupError::from).and(Err(error))
+            park(app, group.iter(), &mut resolved).await.map_err(LookupError::from).and(Err(error))
         }
     };
     (resolved, outcome.is_err())
@@ -192,12 +198,14 @@ async fn look(app: &App, group: &[Unresolved], resolved: &mut Resolved) -> Resul
         proves_after: app.times.resolve_after,
         max_age: app.renewals.max_age(),
     };
-    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals, twins: Twins::All };
+    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
     let findings = lookup.find(&first.to, &sender, &missing).await?;
-    for (unresolved, finding) in group.iter().zip(findings) {
+    for (unresolved, finding) in group.iter().zip(&findings) {
         let span = telemetry::request(&unresolved.request_id);
-        conclude(app, unresolved, &finding, search, resolved).instrument(span).await?;
+        conclude(app, unresolved, finding, search, resolved).instrument(span).await?;
     }
+    let undecided = group.iter().zip(&findings).filter(|(_, finding)| **finding == Finding::Undecided);
+    park(app, undecided.map(|(unresolved, _)| unresolved), resolved).await?;
     Ok(())
 }
 
@@ -217,7 +225,9 @@ fn missing(unresolved: &Unresolved, sender: &Sender) -> Missing {
             body: unresolved.message_content.clone(),
             num_media: usize::try_from(unresolved.num_media).unwrap_or_default(),
             since: unresolved.started_at,
+            until: unresolved.ended_at + TAKEN_WITHIN,
         },
+        is_attempted: true,
     }
 }
 
@@ -236,7 +246,7 @@ async fn conclude(
         }
         Finding::Undecided => {
             resolved.waiting += 1;
-            tracing::info!(%message_id, "what Twilio has may be a twin's: it is looked for again");
+            tracing::info!(%message_id, "undecided: Twilio has a message without an owner that may be this one");
         }
         Finding::Absent => match sends::absent(&app.db, unresolved, search, clock::now()).await? {
             Absence::Noted => resolved.waiting += 1,
@@ -253,17 +263,21 @@ async fn conclude(
     Ok(())
 }
 
-/// Leaves to a person what could not be told for too long.
-async fn park(app: &App, group: &[Unresolved], resolved: &mut Resolved) -> Result<(), DbError> {
+/// Parks those messages whose outcome could not be found out for too long.
+async fn park(
+    app: &App,
+    undecided: impl Iterator<Item = &Unresolved>,
+    resolved: &mut Resolved,
+) -> Result<(), DbError> {
     let now = clock::now();
-    let for_too_long = group.iter().filter(|unresolved| unresolved.ended_at + app.times.park_after <= now);
+    let for_too_long = undecided.filter(|unresolved| unresolved.ended_at + app.times.park_after <= now);
     let ids: Vec<_> = for_too_long.map(|unresolved| unresolved.message_id).collect();
     if ids.is_empty() {
         return Ok(());
     }
     for message_id in sends::park(&app.db, &ids, now).await? {
         resolved.parked += 1;
-        tracing::error!(%message_id, "it can't be told whether Twilio took the message: a person must decide");
+        tracing::error!(%message_id, "parked: nothing tells whether Twilio took the message, an operator must decide");
     }
     Ok(())
 }

@@ -178,7 +178,7 @@ async fn wake(app: &App) -> Result<usize, SweepError> {
     let messages: Vec<_> = woken
         .into_iter()
         .map(|(WakeUp { sender, due_at }, delay)| {
-            (DispatchMessage::wake_up(sender, due_at), clock::new_id().to_string(), delay)
+            (DispatchMessage::wake_up(sender, due_at, 0), clock::new_id().to_string(), delay)
         })
         .collect();
     let put = app.publisher.send_all_later(&app.queues.outbound, &messages).await;

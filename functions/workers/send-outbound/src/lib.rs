@@ -28,6 +28,7 @@ use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{RenewalPolicy, TwilioClient, TwilioConfig};
 use lookup::InitError;
+use pace::Hops;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -134,7 +135,7 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
     match claims.await {
         Ok(claims) => {
             telemetry::count(Metric::Duplicates, batch.records.len() - distinct(&asked) + claims.done);
-            act(app, claims).await;
+            act(app, claims, &Hops::of(&batch)).await;
         }
         Err(error) => {
             for record in std::mem::take(&mut batch.records) {
@@ -163,10 +164,10 @@ fn distinct(asked: &Asked) -> usize {
     asked.messages.iter().collect::<HashSet<_>>().len() + asked.wake_ups.len()
 }
 
-async fn act(app: &App, claims: Claims) {
+async fn act(app: &App, claims: Claims, hops: &Hops) {
     telemetry::count(Metric::SendsFailed, claims.refused.len());
     for message_id in &claims.refused {
         tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
     }
-    tokio::join!(pace::wake(app, claims.wake_ups), send::send_all(app, &claims.claimed));
+    tokio::join!(pace::wake(app, claims.wake_ups, hops), send::send_all(app, &claims.claimed));
 }

@@ -6,10 +6,12 @@ use common::config::Env;
 use common::db::senders::{self, Hold, HoldReason, WakeUp};
 use common::db::sends::{Claimed, Pace};
 use common::domain::pace::SenderRates;
+use common::domain::phone::last_four;
 use common::error::chain;
-use common::queue::DispatchMessage;
+use common::queue::{Batch, DispatchMessage};
 use common::telemetry::{self, Metric};
 use common::twilio::{Retry, SendError, SendOutcome};
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300). No hold is longer than
@@ -66,36 +68,93 @@ async fn release(app: &App, claim: &Claimed) {
         Ok(()) => {
             tracing::info!("the sender of this message is no longer held");
             let wake_up = WakeUp { sender: claim.sender.clone(), due_at: clock::now() };
-            wake(app, vec![(wake_up, Duration::ZERO)]).await;
+            // A chain does not go on here: the hold came between.
+            wake(app, vec![(wake_up, Duration::ZERO)], &Hops::none()).await;
         }
         Err(error) => tracing::warn!(error = chain(&error), "the hold could not be ended"),
     }
 }
 
-/// Puts wake-ups on the queue. Where SQS takes none, the next sweep makes others.
-pub(crate) async fn wake(app: &App, wake_ups: Vec<(WakeUp, Duration)>) {
-    if wake_ups.is_empty() {
-        return;
-    }
-    let messages: Vec<_> = wake_ups
-        .iter()
-        .map(|(wake_up, delay)| {
-            let message = DispatchMessage::wake_up(wake_up.sender.clone(), wake_up.due_at);
-            (message, clock::new_id().to_string(), *delay)
-        })
-        .collect();
-    let put = Box::pin(app.publisher.send_all_later(&app.queue_url, &messages)).await;
-    let missed: Vec<usize> = match put {
-        Ok(missed) => missed,
-        Err(error) => {
-            tracing::warn!(error = chain(&error), "SQS did not take wake-ups; a sweep makes others");
-            (0..wake_ups.len()).collect()
+/// How many wake-ups may follow from each other before a chain ends and the next sweep begins another one. Lambda's own
+/// recursive loop detection is off for this function, since it ends a chain after about 16 invocations. A chain of this length
+/// lasts for hours at a sender's pace, and hands over 200,000 messages at full speed, 20 for each wake-up.
+const MAX_HOPS: u32 = 10_000;
+
+/// Counts for each sender how many wake-ups led to what a batch asks for.
+pub(crate) struct Hops(HashMap<String, u32>);
+
+impl Hops {
+    pub(crate) fn of(batch: &Batch<DispatchMessage>) -> Self {
+        let mut hops = HashMap::new();
+        for record in &batch.records {
+            if let DispatchMessage::V2(wake_up) = &record.message {
+                let longest = hops.entry(wake_up.sender.clone()).or_insert(0);
+                *longest = wake_up.hops.max(*longest);
+            }
         }
-    };
-    let missed: Vec<&str> = missed.into_iter().map(|position| wake_ups[position].0.sender.as_str()).collect();
+        Self(hops)
+    }
+
+    /// The first wake-up of a chain.
+    pub(crate) fn none() -> Self {
+        Self(HashMap::new())
+    }
+
+    /// Returns the number of the wake-up that follows, or `None` if its chain ends here.
+    fn next(&self, sender: &str) -> Option<u32> {
+        let next = self.0.get(sender).map_or(0, |hops| hops.saturating_add(1));
+        (next <= MAX_HOPS).then_some(next)
+    }
+}
+
+/// Puts wake-ups on the queue. Where SQS takes none, or a chain is too long, the next sweep makes others.
+pub(crate) async fn wake(app: &App, wake_ups: Vec<(WakeUp, Duration)>, hops: &Hops) {
+    let mut missed = Vec::new();
+    let mut messages = Vec::new();
+    for (WakeUp { sender, due_at }, delay) in wake_ups {
+        match hops.next(&sender) {
+            Some(hop) => {
+                let message = DispatchMessage::wake_up(sender.clone(), due_at, hop);
+                messages.push((sender, (message, clock::new_id().to_string(), delay)));
+            }
+            None => {
+                telemetry::count(Metric::WakeUpsLimited, 1);
+                let sender_ends = last_four(&sender);
+                tracing::warn!(sender_ends, "too many wake-ups in a chain; the next sweep goes on");
+                missed.push(sender);
+            }
+        }
+    }
+    let (senders, messages): (Vec<String>, Vec<_>) = messages.into_iter().unzip();
+    if !messages.is_empty() {
+        match Box::pin(app.publisher.send_all_later(&app.queue_url, &messages)).await {
+            Ok(refused) => missed.extend(refused.into_iter().map(|position| senders[position].clone())),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "SQS did not take wake-ups; a sweep makes others");
+                missed.extend(senders);
+            }
+        }
+    }
+    let missed: Vec<&str> = missed.iter().map(String::as_str).collect();
     if !missed.is_empty()
         && let Err(error) = senders::not_woken(&app.db, &missed).await
     {
-        tracing::warn!(error = chain(&error), "that could not be noted");
+        tracing::warn!(error = chain(&error), "could not clear wake_at");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_wake_ups_ends_at_its_limit() {
+        let hops = |hops| Hops(HashMap::from([("+1".to_owned(), hops)]));
+        assert_eq!(Hops::none().next("+1"), Some(0));
+        assert_eq!(hops(0).next("+1"), Some(1));
+        assert_eq!(hops(MAX_HOPS - 1).next("+1"), Some(MAX_HOPS));
+        assert_eq!(hops(MAX_HOPS).next("+1"), None);
+        assert_eq!(hops(u32::MAX).next("+1"), None);
+        assert_eq!(hops(MAX_HOPS).next("+2"), Some(0), "another sender's chain is its own");
     }
 }

@@ -98,6 +98,16 @@ impl RetryPolicy {
         Outcome::Deferred { next_attempt_at: claim.due_at, error_code: None, detail: detail.to_owned() }
     }
 
+    /// Returns what it means for a message that the gate takes for settled. Its status stays what it has become; should it still
+    /// be pending, it is not claimed again at once.
+    pub(crate) fn settled(&self, claim: &Claimed, now: Timestamp) -> Outcome {
+        Outcome::Deferred {
+            next_attempt_at: now + self.delay(claim.attempt_number),
+            error_code: None,
+            detail: "the claim had ended or the message was settled before the call".to_owned(),
+        }
+    }
+
     /// Returns how long a sender whose queue at Twilio is full is left alone: what Twilio asks for, or else as long as its
     /// message would wait.
     pub(crate) fn pause(&self, claim: &Claimed, outcome: SendOutcome) -> Duration {

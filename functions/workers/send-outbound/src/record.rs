@@ -5,7 +5,7 @@ use crate::{App, plan};
 use common::clock;
 use common::db::sends::{self, Claimed, Outcome};
 use common::db::{DbError, statuses};
-use common::telemetry;
+use common::telemetry::{self, Metric};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 /// How often an outcome is tried to be recorded: the call is done, and only this keeps its result.
@@ -56,9 +56,9 @@ pub(crate) async fn now(app: &App, ended: &[Ended<'_>]) {
 async fn try_hard(app: &App, ended: &[Ended<'_>]) -> Result<(), DbError> {
     let outcomes: Vec<_> = ended.iter().map(|(claim, outcome)| (*claim, outcome)).collect();
     let mut attempt = 1;
-    let early = loop {
+    let finished = loop {
         let error = match sends::finish(&app.db, &outcomes, clock::now()).await {
-            Ok(early) => break early,
+            Ok(finished) => break finished,
             Err(error) => error,
         };
         log(ended, attempt, &error);
@@ -68,7 +68,13 @@ async fn try_hard(app: &App, ended: &[Ended<'_>]) -> Result<(), DbError> {
         tokio::time::sleep(plan::jitter(attempt)).await;
         attempt += 1;
     };
-    for twilio_sid in early {
+    telemetry::count(Metric::SendsParked, finished.parked.len());
+    for (claim, outcome) in ended.iter().filter(|(claim, _)| finished.parked.contains(&claim.message_id)) {
+        telemetry::request(&claim.request_id).in_scope(|| {
+            tracing::error!(message_id = %claim.message_id, ?outcome, "parked: an operator must decide whether Twilio took the message");
+        });
+    }
+    for twilio_sid in finished.early {
         let joined = statuses::join_orphans(&app.db, Some(&twilio_sid), &app.renewals, clock::now()).await;
         if let Err(error) = joined {
             let error = common::error::chain(&error);

@@ -4,7 +4,7 @@ use crate::gate::Gate;
 use crate::record::{self, Outcomes};
 use crate::{App, pace, verify};
 use common::clock;
-use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, RETRIES_EXHAUSTED};
+use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, Passage, RETRIES_EXHAUSTED};
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
 use common::twilio::{
@@ -12,7 +12,6 @@ use common::twilio::{
 };
 use std::time::Duration;
 use tracing::Instrument;
-use uuid::Uuid;
 
 /// Hands messages over, all at once, and records what came of each. What is late is looked for first, which keeps nothing
 /// else waiting.
@@ -26,38 +25,28 @@ pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
 async fn hand_over<'a>(app: &App, claims: &'a [Claimed], outcomes: &Outcomes<'a>) {
     let (late, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::is_late(app, claim));
     let look = async {
-        let looks = late.into_iter().map(|claim| {
-            let look = async move {
-                match verify::instead_of_create(app, claim).await {
-                    Some(outcome) => {
-                        outcomes.tell(claim, outcome);
-                        None
-                    }
-                    None => Some(claim),
-                }
-            };
-            look.instrument(telemetry::request(&claim.request_id))
-        });
-        let absent: Vec<_> = futures::future::join_all(looks).await.into_iter().flatten().collect();
+        let absent = verify::absent(app, late, outcomes).await;
         send_together(app, &absent, outcomes).await;
     };
     tokio::join!(send_together(app, &prompt, outcomes), look);
 }
 
-/// Hands over what passes the gate of STOPs together.
+/// Hands over what passes the gate together.
 async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcomes<'a>) {
     if claims.is_empty() {
         return;
     }
-    let ids: Vec<Uuid> = claims.iter().map(|claim| claim.message_id).collect();
-    match sends::pass_stop_gate(&app.db, &ids).await {
-        Ok((may_go, held)) => {
+    match sends::pass_gate(&app.db, claims, clock::now()).await {
+        Ok((passages, held)) => {
             let gate = Gate::passed();
+            let passage =
+                |claim: &Claimed| passages.get(&claim.message_id).copied().unwrap_or(Passage::Settled);
+            let calls = claims.iter().filter(|claim| passage(claim) == Passage::Go).count();
             let sends = claims.iter().map(|claim| {
-                let may_go = may_go.contains(&claim.message_id);
-                send(app, claim, &gate, may_go, outcomes).instrument(telemetry::request(&claim.request_id))
+                send(app, claim, &gate, passage(claim), outcomes)
+                    .instrument(telemetry::request(&claim.request_id))
             });
-            tokio::join!(gate.hold(held, may_go.len()), futures::future::join_all(sends));
+            tokio::join!(gate.hold(held, calls), futures::future::join_all(sends));
         }
         Err(error) => {
             let detail = common::error::chain(&error);
@@ -70,8 +59,11 @@ async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcome
 }
 
 /// Hands a message over, and tells what came of it, for the message and for its sender.
-async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, may_go: bool, outcomes: &Outcomes<'a>) {
-    let answer = if may_go { create(app, claim, gate).await } else { Ok(Answer::OptedOut) };
+async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, outcomes: &Outcomes<'a>) {
+    let answer = match Answer::refused(passage) {
+        Some(refused) => Ok(refused),
+        None => create(app, claim, gate).await,
+    };
     let outcome = match &answer {
         Ok(Answer::Took(message)) => Outcome::Accepted {
             twilio_sid: message.sid.clone(),
@@ -82,6 +74,7 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, may_go: bool, outc
             error_code: OPTED_OUT.to_owned(),
             detail: "the recipient opted out before the call".to_owned(),
         },
+        Ok(Answer::Settled) => app.retry.settled(claim, clock::now()),
         Ok(Answer::NotBegun) => app.retry.not_begun(claim, "the function was stopped before the call"),
         Ok(Answer::TooLate) => Outcome::Failed {
             by_twilio: false,
@@ -107,6 +100,8 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, may_go: bool, outc
             telemetry::count(Metric::SendsUnknown, 1);
             tracing::error!(message_id = %claim.message_id, detail, "it is not known whether Twilio took the message");
         }
+        // Counted and logged when it is recorded.
+        Outcome::Parked { .. } => {}
     }
     if answer.as_ref().is_err_and(SendError::is_our_fault) {
         telemetry::count(Metric::SendsMisconfigured, 1);
@@ -128,14 +123,28 @@ enum Answer {
     Took(Box<Message>),
     /// It was not called, or not called again: the handset's STOP came first.
     OptedOut,
+    /// It was not called, or not called again: the claim has ended, or Twilio has the message already.
+    Settled,
     /// It was not called, since the gate was passed too long ago: there may be a STOP by now.
     NotBegun,
     /// It was not called: the message's `send_before` has passed since it was claimed.
     TooLate,
 }
 
+impl Answer {
+    /// What it means for a message that the gate did not let it pass.
+    fn refused(passage: Passage) -> Option<Self> {
+        match passage {
+            Passage::Go => None,
+            Passage::Settled => Some(Self::Settled),
+            Passage::OptedOut => Some(Self::OptedOut),
+            Passage::TooLate => Some(Self::TooLate),
+        }
+    }
+}
+
 /// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
-/// message's time, and not after a STOP.
+/// message's time, and only through the gate again.
 async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
     let first = call(app, claim, gate).await;
     let mut error = match first {
@@ -153,11 +162,14 @@ async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendE
             return Err(error);
         }
         tokio::time::sleep(wait).await;
-        let held = match sends::pass_stop_gate(&app.db, &[claim.message_id]).await {
-            Ok((may_go, held)) if may_go.contains(&claim.message_id) => held,
-            Ok((_, held)) => {
-                held.release().await;
-                return Ok(Answer::OptedOut);
+        let held = match sends::pass_gate(&app.db, &[claim], clock::now()).await {
+            Ok((passages, held)) => {
+                let passage = passages.get(&claim.message_id).copied().unwrap_or(Passage::Settled);
+                if let Some(refused) = Answer::refused(passage) {
+                    held.release().await;
+                    return Ok(refused);
+                }
+                held
             }
             Err(unanswered) => {
                 let unanswered = common::error::chain(&unanswered);

@@ -10,6 +10,8 @@ use uuid::Uuid;
 use wiremock::matchers::{method, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+mod undecided;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_resolve-unknown");
 const TO: &str = "+12025550143";
 const FROM: &str = "+15005550006";
@@ -46,20 +48,13 @@ impl World {
     }
 
     async fn unknown_until(&self, body: &str, age: SignedDuration, send_before: Option<Timestamp>) -> Uuid {
-        let (db, at) = (self.database.db(), clock::now() - age);
-        let id = clock::new_id();
-        let send = NewSend {
-            id,
-            from: Some(FROM.to_owned()),
-            message_content: body.to_owned(),
-            send_before,
-            request_id: format!("r-{body}"),
-            created_at: at,
-            ..testing::new_send(TO)
-        };
-        sends::create(&db, &send, None).await.unwrap();
-        self.attempted(id, at).await;
-        id
+        self.unknown_send(NewSend { send_before, ..new_send(body, age) }).await
+    }
+
+    async fn unknown_send(&self, send: NewSend) -> Uuid {
+        sends::create(&self.database.db(), &send, None).await.unwrap();
+        self.attempted(send.id, send.created_at).await;
+        send.id
     }
 
     /// Leaves a create of a message without an answer.
@@ -108,6 +103,17 @@ impl World {
     /// Lets the messages be looked for at once again.
     async fn later(&self) {
         self.database.client.batch_execute("update sms_messages set resolve_at = null").await.unwrap();
+    }
+}
+
+fn new_send(body: &str, age: SignedDuration) -> NewSend {
+    NewSend {
+        id: clock::new_id(),
+        from: Some(FROM.to_owned()),
+        message_content: body.to_owned(),
+        request_id: "r-1".to_owned(),
+        created_at: clock::now() - age,
+        ..testing::new_send(TO)
     }
 }
 

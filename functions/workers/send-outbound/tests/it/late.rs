@@ -6,7 +6,10 @@ use serde_json::json;
 
 /// A message that was asked for an hour ago.
 async fn late(world: &World) -> Uuid {
-    let mut send = new_send();
+    late_with(world, new_send()).await
+}
+
+async fn late_with(world: &World, mut send: NewSend) -> Uuid {
     send.created_at = clock::now() - jiff::SignedDuration::from_hours(1);
     world.stored(send).await
 }
@@ -43,6 +46,56 @@ async fn what_twilio_does_not_have_is_created_after_the_look() {
     send(&mut world.function().await, [id]).await;
     assert_eq!(lines(&world), ["GET", "POST"]);
     assert_eq!(world.attempts(id).await, "accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_at_twilio_with_another_content_is_not_created() {
+    let texts = [
+        // A replacement that we do not know.
+        ("Rent ⅓ is due now", "Rent ? is due now"),
+        (BODY, ""),
+    ];
+    for (ours, at_twilio) in texts {
+        let world = World::start().await;
+        let id = late_with(&world, NewSend { message_content: ours.to_owned(), ..new_send() }).await;
+        world.twilio.replies([List(listed("SM77", at_twilio))]);
+        send(&mut world.function().await, [id]).await;
+        assert_eq!(lines(&world), ["GET"]);
+        assert_eq!(world.state(id).await, "pending - - free");
+        let due_in = world.due_in(id).await;
+        assert!((50.0..=60.0).contains(&due_in), "{due_in}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_until_its_time_is_over_is_left_to_an_operator() {
+    let world = World::start().await;
+    let send_before = Some(in_seconds(40));
+    let id = late_with(&world, NewSend { send_before, ..new_send() }).await;
+    world.twilio.replies([List(listed("SM77", ""))]);
+    let mut function = world.function().await;
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "unknown - - free");
+    let parked = "select count(*) from sms_messages m join sms_events e on e.message_id = m.id
+                  where m.parked_at is not null and e.data->>'parked' = 'true'";
+    assert_eq!(world.database.scalar(parked).await, "1");
+    assert_eq!(metric(&function, "sends_parked", 1).await, [json!(1.0)]);
+    send(&mut function, [id]).await;
+    assert_eq!(lines(&world), ["GET"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_messages_to_one_recipient_are_looked_for_together() {
+    let world = World::start().await;
+    let (one, other) = (late(&world).await, late(&world).await);
+    let both = json!({"next_page_uri": null, "messages": [
+        listed("SM77", BODY)["messages"][0], listed("SM78", BODY)["messages"][0]]});
+    world.twilio.replies([List(both)]);
+    send(&mut world.function().await, [one, other]).await;
+    assert_eq!(lines(&world), ["GET"]);
+    let mut states = [world.state(one).await, world.state(other).await];
+    states.sort();
+    assert_eq!(states, ["delivered - SM77 free", "delivered - SM78 free"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

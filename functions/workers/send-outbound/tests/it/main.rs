@@ -5,10 +5,13 @@ mod crashes;
 mod late;
 mod once;
 mod outcomes;
+mod owned_sids;
 mod pace;
 mod quiet_hours;
 mod refusals;
+mod settled;
 mod stop_gate;
+mod tokens;
 mod twilio;
 
 use common::clock;

@@ -1,8 +1,10 @@
 //! One create for one message, whatever comes twice and whatever becomes of the answer.
 
-use crate::twilio::Reply::{Hang, Hold, Refuse, Reset, Truncate};
-use crate::{World, batch, failed, metric, send, sid};
+use crate::twilio::Reply::{Hang, Hold, List, Refuse, Reset, Truncate};
+use crate::{FROM, TO, World, batch, failed, metric, new_send, send, sid};
 use common::clock;
+use common::config::Configuration;
+use common::db::sends::NewSend;
 use common::db::statuses::{self, NewStatus};
 use common::domain::message::Status;
 use common::twilio::RenewalPolicy;
@@ -145,4 +147,43 @@ async fn a_callback_whose_status_nobody_knows_keeps_its_message_from_being_sent_
     assert!(failed(&function.call(batch(&[id])).await).is_empty());
     assert!(world.twilio.requests().is_empty());
     assert_eq!(world.state(id).await, "queued - SM77 free");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_times_out_and_whose_text_twilio_changed_is_never_sent_again() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("TWILIO_TIMEOUT_MS", "2000")]).await;
+    let id = world.stored(NewSend { message_content: "Rent ⅓ is due".to_owned(), ..new_send() }).await;
+    world.twilio.replies([Hang]);
+    send(&mut function, [id]).await;
+    assert_eq!(world.state(id).await, "unknown - - free");
+    let an_hour_ago = "update sms_send_attempts set started_at = started_at - interval '1 hour',
+                           finished_at = finished_at - interval '1 hour'";
+    world.database.client.batch_execute(an_hour_ago).await.unwrap();
+    // Its callback is lost, and what Twilio lists differs.
+    let created = (clock::now() - jiff::SignedDuration::from_hours(1)).to_zoned(jiff::tz::TimeZone::UTC);
+    let list = json!({"next_page_uri": null, "messages": [{
+        "sid": "SM77", "direction": "outbound-api", "to": TO, "from": FROM, "body": "Rent ? is due", "num_media": "0",
+        "status": "delivered", "date_created": jiff::fmt::rfc2822::to_string(&created).unwrap(), "error_code": null,
+    }]});
+    let url = world.database.url();
+    let lookup = |name: &str| match name {
+        "DATABASE_URL" => Some(url.clone()),
+        "TWILIO_ACCOUNT_SID" => Some("AC1".to_owned()),
+        "TWILIO_AUTH_TOKEN" => Some("token".to_owned()),
+        "TWILIO_API_BASE_URL" => Some(world.twilio.url.clone()),
+        _ => None,
+    };
+    let config = resolve_unknown::Config::from_lookup(&lookup).unwrap();
+    let resolver = resolve_unknown::App::init(config).await.unwrap();
+    for _ in 0..3 {
+        world.twilio.replies([List(list.clone())]);
+        resolve_unknown::handle(&resolver).await.unwrap();
+        let due = "update sms_messages set resolve_at = null";
+        world.database.client.batch_execute(due).await.unwrap();
+        send(&mut function, [id]).await;
+    }
+    assert_eq!(world.state(id).await, "unknown - - free");
+    let creates = world.twilio.requests().into_iter().filter(|request| request.line.starts_with("POST"));
+    assert_eq!(creates.count(), 1);
 }

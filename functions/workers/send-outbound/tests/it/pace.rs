@@ -243,3 +243,34 @@ async fn a_message_that_waits_behind_a_hold_for_too_long_fails_when_its_turn_wou
     let woken: Vec<Value> = world.sqs.sent().into_iter().map(|sent| sent.body).collect();
     assert_eq!(woken, [] as [Value; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_wake_ups_is_counted_and_ends_at_its_limit_until_the_next_sweep() {
+    let world = World::start().await;
+    let changes = [("SENDER_BURST_SEGMENTS", "2"), ("SENDER_SEGMENTS_PER_SECOND", "0.6")];
+    let mut function = world.function_with(&changes).await;
+    let mut ids = Vec::new();
+    for number in 0..9 {
+        ids.push(world.stored(of("normal", &format!("normal {number}"))).await);
+    }
+    let hops = || world.sqs.sent().last().unwrap().body["hops"].clone();
+    send(&mut function, [ids[0]]).await;
+    assert_eq!(hops(), Value::Null, "the first of its chain");
+    for hop in 1..3 {
+        world.time_passes(10).await;
+        world.wake(&mut function).await;
+        assert_eq!(hops(), hop);
+    }
+    let woken = world.woken().len();
+    world.time_passes(10).await;
+    let mut event = batch(&[Uuid::nil()]);
+    let mut last = world.sqs.sent().last().unwrap().body.clone();
+    last["hops"] = json!(10_000);
+    event["Records"][0]["body"] = last.to_string().into();
+    assert_eq!(function.call(event).await, json!({"batchItemFailures": []}));
+    assert_eq!(world.bodies().len(), 8, "what it asks for is handed over");
+    assert_eq!(world.woken().len(), woken);
+    assert_eq!(crate::metric(&function, "wake_ups_limited", 1).await, [json!(1.0)]);
+    let wake_at = "select count(*) from sms_senders where wake_at is not null";
+    assert_eq!(world.database.scalar(wake_at).await, "0", "the sweep wakes it");
+}

@@ -19,7 +19,7 @@ impl World {
     }
 
     /// Waits until somebody waits at the gate.
-    async fn somebody_waits(&self) {
+    pub async fn somebody_waits(&self) {
         eventually("somebody waits at the gate", async || self.is_waited().await.then_some(())).await;
     }
 }
@@ -146,7 +146,7 @@ async fn a_gate_that_can_not_be_asked_lets_nothing_through_and_loses_nothing() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
-    let away = "alter function sms_pass_stop_gate rename to away";
+    let away = "alter function sms_pass_send_gate rename to away";
     world.database.client.batch_execute(away).await.unwrap();
     assert!(failed(&function.call(batch(&[id])).await).is_empty());
     assert!(world.twilio.requests().is_empty());
@@ -154,7 +154,7 @@ async fn a_gate_that_can_not_be_asked_lets_nothing_through_and_loses_nothing() {
         (world.state(id).await, world.attempts(id).await),
         ("pending - - free".into(), "not_processed".into())
     );
-    let back = "alter function away rename to sms_pass_stop_gate";
+    let back = "alter function away rename to sms_pass_send_gate";
     world.database.client.batch_execute(back).await.unwrap();
     send(&mut function, [id]).await;
     assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));

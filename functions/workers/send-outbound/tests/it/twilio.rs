@@ -12,6 +12,8 @@ use tokio::sync::Semaphore;
 pub enum Reply {
     /// 201 with a SID of its own.
     Accept,
+    /// 201 with this SID.
+    AcceptAs(&'static str),
     /// 200 with a page of a list.
     List(Value),
     /// 201, once the test lets it through.
@@ -107,6 +109,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
     };
     match reply {
         Reply::Accept => answer(&mut stream, 201, None, &created(&sid, &request), 0).await,
+        Reply::AcceptAs(sid) => answer(&mut stream, 201, None, &created(sid, &request), 0).await,
         Reply::List(page) => answer(&mut stream, 200, None, &page, 0).await,
         Reply::Hold => {
             shared.gate.acquire().await.unwrap().forget();

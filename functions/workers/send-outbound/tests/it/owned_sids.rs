@@ -1,0 +1,65 @@
+//! Answers with a SID that belongs to something else: Twilio accepted the message, so it must never become sendable.
+
+use crate::twilio::Reply::{Accept, AcceptAs};
+use crate::{World, batch, failed, metric, send, sid};
+use serde_json::json;
+use uuid::Uuid;
+
+async fn parked(world: &World, id: Uuid) -> String {
+    let sql = format!(
+        "select concat_ws(' ', m.delivery_status, coalesce(m.twilio_sid, '-'), m.parked_at is not null,
+             m.claimed_at is null, (select count(*) from sms_events e where e.message_id = m.id and e.data->>'parked' = 'true'))
+         from sms_messages m where m.id = '{id}'"
+    );
+    world.database.scalar(&sql).await
+}
+
+/// Its status, its SID, whether it is parked and free, and how many events say so.
+const PARKED: &str = "unknown - t t 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sid_of_another_message_or_attempt_parks_the_message_with_an_alarm() {
+    let owners = [
+        "update sms_messages set twilio_sid = 'SM77', delivery_status = 'sent' where id = '{owner}'",
+        "update sms_messages set twilio_sid = 'SM77', direction = 'inbound', delivery_status = 'received'
+         where id = '{owner}'",
+        "insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, started_at)
+         values (gen_random_uuid(), '{owner}', 1, 'accepted', 'SM77', now());
+         update sms_messages set delivery_status = 'failed' where id = '{owner}'",
+    ];
+    for owns in owners {
+        let world = World::start().await;
+        let mut function = world.function().await;
+        let owner = world.message().await;
+        world.database.client.batch_execute(&owns.replace("{owner}", &owner.to_string())).await.unwrap();
+        let id = world.message().await;
+        world.twilio.replies([AcceptAs("SM77")]);
+        send(&mut function, [id]).await;
+        assert_eq!(parked(&world, id).await, PARKED, "{owns}");
+        assert_eq!(world.attempts(id).await, "unknown");
+        assert_eq!(metric(&function, "sends_parked", 1).await, [json!(1.0)]);
+        world.time_passes(100_000).await;
+        send(&mut function, [id]).await;
+        assert_eq!(world.twilio.requests().len(), 1, "never sent by itself: {owns}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sid_for_two_messages_of_a_batch_is_the_first_ones_and_holds_up_no_other() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let ids = [world.message().await, world.message().await, world.message().await];
+    world.twilio.replies([AcceptAs("SM77"), AcceptAs("SM77"), Accept]);
+    assert!(failed(&function.call(batch(&ids)).await).is_empty());
+    let mut states = Vec::new();
+    for id in ids {
+        states.push(parked(&world, id).await);
+    }
+    states.sort();
+    // Which of the first two gets it depends on which answer is recorded first.
+    let accepted = ["queued SM77 f t 0".to_owned(), format!("queued {} f t 0", sid(3))];
+    for state in &accepted {
+        assert!(states.contains(state), "{states:?}");
+    }
+    assert!(states.contains(&PARKED.to_owned()), "{states:?}");
+}
