@@ -170,3 +170,19 @@ pub async fn number(db: &Db, account_sid: &str, id: Uuid) -> Result<Option<Strin
         .await?;
     Ok(rows.first().map(|row| row.get(0)))
 }
+
+pub(crate) const HAS_WRITTEN: &str = "
+select exists (
+    select from sms_conversations c join sms_messages m on m.conversation_id = c.id
+    where c.account_sid = $1 and c.phone_number_canonical = $2 and m.direction = 'inbound')";
+
+/// Returns whether a number has ever written to us.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be read.
+pub async fn has_written(db: &Db, account_sid: &str, number: &str) -> Result<bool, DbError> {
+    let params = [(&account_sid as _, Type::TEXT), (&number as _, Type::TEXT)];
+    let rows = db.query_idempotent("look up whether a number has written", HAS_WRITTEN, &params).await?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
+}

@@ -5,14 +5,16 @@
 //! - What **Twilio** gives is already E.164 or not a number at all: [`Sender::from_twilio`] looks at its shape and
 //!   needs no numbering plan.
 //! - What a **caller wants to send to** must be a number that the numbering plan allows:
-//!   [`NumberingPlan::recipient`].
+//!   [`NumberingPlan::recipient`], or have written to us: [`NumberingPlan::unlisted_recipient`].
 //! - What a **caller looks up** may be any spelling of what was once received: [`NumberingPlan::lookup_variants`].
 //!
 //! No type here shows a whole number through `Debug`, and none has a `Display`: logs get [`last_four`].
 
 mod e164;
+pub(crate) mod nanp;
 mod plan;
 mod sender;
+mod spelling;
 
 pub use e164::{E164, NotE164};
 pub use plan::{InvalidRegion, LoadError, NumberingPlan, PhoneError, Recipient, Region};

@@ -8,7 +8,8 @@ use rlibphonenumber::{
     PhoneNumberUtil, ValidationError,
 };
 
-use super::E164;
+use super::spelling::plain;
+use super::{E164, nanp};
 
 /// The longest text that is looked at, in characters. The official library has the same limit; the port used here
 /// has none.
@@ -157,7 +158,7 @@ impl NumberingPlan {
     }
 
     /// Reads a number that a message is to be sent to, in any spelling: punctuation, letters for digits, digits of
-    /// other scripts, `011…` from the US, `tel:` URIs.
+    /// other scripts, `011…` from the US, `tel:` URIs. Characters that can't be seen don't matter.
     ///
     /// # Errors
     ///
@@ -166,12 +167,13 @@ impl NumberingPlan {
         if spelling.chars().nth(MAX_CHARACTERS).is_some() {
             return Err(PhoneError::TooLong);
         }
-        if spelling.trim().is_empty() {
+        let plain = plain(spelling);
+        if plain.trim().is_empty() {
             return Err(PhoneError::Empty);
         }
-        let number = self.parse(spelling)?;
-        if !self.util.is_valid_number(&number) {
-            return Err(self.why_not_valid(spelling, &number));
+        let number = self.parse(&plain)?;
+        if !self.is_in_plan(&number) {
+            return Err(self.why_not_valid(&plain, &number));
         }
         if number.extension.is_some() {
             return Err(PhoneError::Extension);
@@ -180,20 +182,50 @@ impl NumberingPlan {
         Ok(Recipient { e164, original: spelling.to_owned() })
     }
 
+    /// Reads a number that [`recipient`](Self::recipient) refused since its plan has no such number. It may be sent to
+    /// if it has written to us: Twilio knows it then, and the plan does not know it yet.
+    #[must_use]
+    pub fn unlisted_recipient(&self, spelling: &str, refusal: PhoneError) -> Option<Recipient> {
+        match refusal {
+            PhoneError::NotInPlan
+            | PhoneError::UnknownCountryCode
+            | PhoneError::TooFewDigits
+            | PhoneError::TooManyDigits
+            | PhoneError::WrongLength => {}
+            PhoneError::Empty
+            | PhoneError::TooLong
+            | PhoneError::NotANumber
+            | PhoneError::NoAreaCode
+            | PhoneError::ShortCode
+            | PhoneError::Extension => return None,
+        }
+        Some(Recipient { e164: self.resolve(spelling)?, original: spelling.to_owned() })
+    }
+
+    fn is_in_plan(&self, number: &PhoneNumber) -> bool {
+        self.util.is_valid_number(number)
+            || self.format(number).is_some_and(|number| nanp::is_in_use(&number))
+    }
+
     /// Returns the key of the conversation that a spelling belongs to: the E.164 number, or the text itself where
     /// it is no number, which is how short codes and alphanumeric senders are found.
     #[must_use]
     pub fn canonical(&self, spelling: &str) -> String {
-        self.resolve(spelling).map_or_else(|| spelling.trim().to_owned(), String::from)
+        self.resolve(spelling).map_or_else(|| as_text(spelling), String::from)
     }
 
     /// Returns the spellings to look a number up by, in order and each once: as received, E.164, national
-    /// significant number, digits with country code. A text that is no number has only itself.
+    /// significant number, digits with country code. A text that is no number has only itself, as received and without
+    /// what can't be seen.
     #[must_use]
     pub fn lookup_variants(&self, spelling: &str) -> Vec<String> {
         match self.resolve(spelling) {
             Some(number) => number.lookup_variants(spelling),
-            None => vec![spelling.to_owned()],
+            None => {
+                let mut variants = vec![spelling.to_owned(), as_text(spelling)];
+                variants.dedup();
+                variants
+            }
         }
     }
 
@@ -221,7 +253,7 @@ impl NumberingPlan {
         {
             return Some(number);
         }
-        if let Ok(number) = spelling.trim().parse() {
+        if let Ok(number) = spaced.parse() {
             return Some(number);
         }
         let digits: String = spaced.chars().filter(|character| !" -.()".contains(*character)).collect();
@@ -268,15 +300,24 @@ impl NumberingPlan {
     }
 }
 
+/// Returns a text that is no number, such as a short code, without what can't be seen.
+fn as_text(spelling: &str) -> String {
+    if spelling.chars().nth(MAX_CHARACTERS).is_some() {
+        spelling.to_owned()
+    } else {
+        plain(spelling).trim().to_owned()
+    }
+}
+
 /// Has a space wherever something separates that the plans don't know as a separator.
 fn spaced(spelling: &str) -> String {
     let mut before = ' ';
     let space = |character: char| {
         let is_plus_between = character == '+' && (before.is_numeric() || before == ')');
         before = character;
-        if character.is_whitespace() || character == '_' || is_plus_between { ' ' } else { character }
+        if character == '_' || is_plus_between { ' ' } else { character }
     };
-    spelling.trim().chars().map(space).collect()
+    plain(spelling).trim().chars().map(space).collect()
 }
 
 impl fmt::Debug for NumberingPlan {

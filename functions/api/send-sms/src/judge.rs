@@ -2,7 +2,7 @@
 
 use super::SendRequest;
 use super::config::Senders;
-use common::domain::phone::{NumberingPlan, Recipient};
+use common::domain::phone::NumberingPlan;
 use common::http::ValidationError;
 use jiff::Timestamp;
 use url::Url;
@@ -14,15 +14,14 @@ const MAX_MEDIA: usize = 10;
 /// The longest name of a workflow and of its instance, in characters.
 const MAX_WORKFLOW: usize = 255;
 
-/// A request of which nothing is wrong, as far as it can be told without Postgres.
+/// What a message is to be sent from: one of the two is set unless there is a problem.
 #[derive(Debug)]
 pub(crate) struct Judged {
-    pub(crate) recipient: Option<Recipient>,
     pub(crate) from: Option<String>,
     pub(crate) messaging_service_sid: Option<String>,
 }
 
-/// Looks at every field, and adds what is wrong to `problems`.
+/// Looks at every field but the recipient, and adds what is wrong to `problems`.
 pub(crate) fn judge(
     wanted: &SendRequest,
     plan: &NumberingPlan,
@@ -30,10 +29,6 @@ pub(crate) fn judge(
     now: Timestamp,
     problems: &mut ValidationError,
 ) -> Judged {
-    let recipient = plan
-        .recipient(&wanted.to)
-        .map_err(|error| problems.add_once("to", format!("can't be sent to: {error}")))
-        .ok();
     content(wanted, problems);
     times(wanted, now, problems);
     for (field, value) in [("workflow_type", &wanted.workflow_type), ("workflow_id", &wanted.workflow_id)] {
@@ -42,7 +37,7 @@ pub(crate) fn judge(
         }
     }
     let (from, messaging_service_sid) = sender(wanted.from.as_deref(), plan, senders, problems);
-    Judged { recipient, from, messaging_service_sid }
+    Judged { from, messaging_service_sid }
 }
 
 fn content(wanted: &SendRequest, problems: &mut ValidationError) {

@@ -159,9 +159,10 @@ impl Asked<'_> {
         let is_readable = problems.is_empty();
         let hash = self.wanted.hash().map_err(ApiError::internal)?;
         let idempotency = self.key.clone().map(|key| Idempotency { key, payload_hash: hash });
+        let recipient = self.recipient(app, &mut problems).await?;
         let judged = judge::judge(&self.wanted, &app.plan, &app.config.senders, now, &mut problems);
-        self.check_conversation(app, judged.recipient.as_ref(), &mut problems).await?;
-        let send = match (judged.recipient.clone(), problems.check()) {
+        self.check_conversation(app, recipient.as_ref(), &mut problems).await?;
+        let send = match (recipient, problems.check()) {
             (Some(recipient), Ok(())) => self.new_send(app, judged, recipient, now),
             (_, refused) => {
                 // What was fine the first time may have become wrong since, as a send_at that has passed.
@@ -184,6 +185,25 @@ impl Asked<'_> {
             Created::Repeated(repeated) => Ok((answer_again(app, repeated).await?, None)),
             Created::OptedOut => Err(ApiError::RecipientOptedOut),
         }
+    }
+
+    /// Returns the number to send to, or adds a problem: the numbering plan must have it, or it must have written to us.
+    async fn recipient(
+        &self,
+        app: &App,
+        problems: &mut ValidationError,
+    ) -> Result<Option<Recipient>, DbError> {
+        let refusal = match app.plan.recipient(&self.wanted.to) {
+            Ok(recipient) => return Ok(Some(recipient)),
+            Err(refusal) => refusal,
+        };
+        if let Some(unlisted) = app.plan.unlisted_recipient(&self.wanted.to, refusal)
+            && conversations::has_written(&app.db, &app.config.account_sid, unlisted.e164().as_str()).await?
+        {
+            return Ok(Some(unlisted));
+        }
+        problems.add_once("to", format!("can't be sent to: {refusal}"));
+        Ok(None)
     }
 
     /// Adds a problem when the conversation is unknown or another number's.

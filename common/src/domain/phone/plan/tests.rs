@@ -112,6 +112,68 @@ fn the_original_spelling_is_kept() {
 }
 
 #[test]
+fn characters_that_cannot_be_seen_do_not_matter() {
+    for character in
+        "\u{ad}\u{34f}\u{61c}\u{200b}\u{200d}\u{200e}\u{202a}\u{202f}\u{2060}\u{2068}\u{2069}\u{3164}\u{fe0d}\u{fe0f}\
+         \u{feff}\u{ffa0}\u{e0020}\t\n\u{85}\u{a0}\u{1680}\u{2003}\u{2028}\u{205f}\u{2800}\u{3000}\u{2010}\u{2012}\u{2212}\
+         \u{fe58}\u{fe63}"
+            .chars()
+    {
+        for spelling in [
+            format!("+1{character}202{character}555{character}0123"),
+            format!("{character}+12025550123{character}"),
+            format!("({character}202){character}555-0123"),
+        ] {
+            assert_eq!(sent_to(&spelling).as_deref(), Ok("+12025550123"), "{spelling:?}");
+            assert_eq!(PLAN.canonical(&spelling), "+12025550123", "{spelling:?}");
+        }
+    }
+    assert_eq!(sent_to("\u{200e}\u{feff}\u{2800}"), Err(PhoneError::Empty));
+    assert_eq!(sent_to("40\u{200e}404"), Err(PhoneError::ShortCode));
+    assert_eq!(PLAN.canonical("40\u{200e}404"), "40404");
+    assert_eq!(PLAN.lookup_variants("40\u{200e}404"), ["40\u{200e}404", "40404"]);
+}
+
+#[test]
+fn an_area_code_that_nanpa_lists_can_be_sent_to() {
+    let missing_in_libphonenumber = "624 621 861 436 924 679 837 357 457 729 565 471 483 465 761";
+    for code in missing_in_libphonenumber.split(' ') {
+        let number = format!("+1{code}5550144");
+        assert_eq!(sent_to(&number).as_deref(), Ok(number.as_str()));
+        assert_eq!(sent_to(&format!("({code}) 555-0144")).as_deref(), Ok(number.as_str()));
+        assert_eq!(PLAN.canonical(&format!("{code}-555-0144")), number);
+    }
+    // 687 is not assigned, 999 never will be.
+    assert_eq!(sent_to("+16875550144"), Err(PhoneError::NotInPlan));
+    assert_eq!(sent_to("+19995550144"), Err(PhoneError::NotInPlan));
+    assert_eq!(sent_to("+16241550144"), Err(PhoneError::NotInPlan));
+    assert_eq!(sent_to("+1624555014"), Err(PhoneError::TooFewDigits));
+    assert_eq!(sent_to("+16245550144 x7"), Err(PhoneError::Extension));
+}
+
+#[test]
+fn a_number_that_its_plan_lacks_is_read_for_whoever_has_written_to_us() {
+    let unlisted = |spelling: &str| {
+        let recipient = PLAN.unlisted_recipient(spelling, PLAN.recipient(spelling).unwrap_err())?;
+        Some(String::from(recipient.into_parts().0))
+    };
+    for (spelling, expected) in [
+        ("(687) 555-0144", Some("+16875550144")),
+        ("+1 687\u{200e}555 0144", Some("+16875550144")),
+        ("+99912345678", Some("+99912345678")),
+        // Mexico's old spelling is kept as the new one.
+        ("+5215512345678", Some("+525512345678")),
+        ("40404", None),
+        ("TWILIO", None),
+        ("555-0123", None),
+        ("203-555-0123 x12", None),
+        ("", None),
+    ] {
+        assert_eq!(unlisted(spelling).as_deref(), expected, "{spelling:?}");
+    }
+}
+
+#[test]
 fn lookups_forgive_what_sending_does_not() {
     for (spelling, canonical) in [
         ("203-555-0123 x12", "+12035550123"),

@@ -291,3 +291,37 @@ async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
          code of two letters, such as US); DATABASE_URL is missing"
     );
 }
+
+#[tokio::test]
+async fn what_cannot_be_seen_in_a_number_does_not_matter() {
+    let mut world = World::with_messages(1).await;
+    for spelling in [
+        "+1\u{200e}203\u{200e}555\u{200e}0123",
+        "+1\u{2068}203\u{2069}555-0123",
+        "+1\u{fe0f}203\u{fe0f}555\u{fe0f}0123",
+        "\u{feff}+1\u{202f}203\u{202f}5550123",
+        "203\t555\u{2011}0123\u{3164}",
+        // As a path that a gateway has not decoded.
+        "%2B1%E2%80%8E203%E2%80%8E555%E2%80%8E0123",
+        "%EF%BB%BF203%E2%80%AF555%E2%80%AF0123",
+    ] {
+        let reply = world.get(spelling, "").await;
+        assert_eq!(reply["statusCode"], 200, "{spelling:?}: {reply}");
+        assert_eq!(body(&reply)["phone_number_canonical"], TENANT);
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_with_a_number_of_an_unknown_area_code_is_found() {
+    let mut world = World::with_messages(1).await;
+    for number in ["+16245550144", "+16875550144"] {
+        let change = format!("update sms_conversations set phone_number_canonical = '{number}'");
+        world.database.client.batch_execute(&change).await.unwrap();
+        for spelling in
+            [number.to_owned(), number[2..].to_owned(), format!("({}) {}", &number[2..5], &number[5..])]
+        {
+            let reply = world.get(&spelling, "").await;
+            assert_eq!(reply["statusCode"], 200, "{spelling:?}: {reply}");
+        }
+    }
+}

@@ -327,3 +327,55 @@ async fn the_key_needs_its_scope() {
     let reply = world.function.call(request.scopes("admin").key(KEY_ID).event()).await;
     assert_eq!(reply["statusCode"], 202);
 }
+
+#[tokio::test]
+async fn a_number_that_has_written_to_us_can_be_sent_to() {
+    let mut world = World::start().await;
+    // 687 is assigned to nobody, as far as any list knows.
+    let unlisted = "+16875550144";
+    let payload = json!({"to": "(687) 555-0144", "body": "x"});
+    let reason =
+        "400 sms.validation_error\n  to: can't be sent to: its country's numbering plan has no such number";
+    assert_eq!(refusal(&world.send(payload.clone()).await), reason);
+
+    // A message of ours in the conversation is not enough.
+    let conversation = format!(
+        "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
+         values ('{KEY_ID}', 'AC1', '{unlisted}', '{unlisted}', now()); \
+         insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status, created_at) \
+         values (gen_random_uuid(), '{KEY_ID}', 'outbound', '{unlisted}', 'x', 'failed', now())"
+    );
+    world.database.client.batch_execute(&conversation).await.unwrap();
+    assert_eq!(refusal(&world.send(payload.clone()).await), reason);
+
+    let inbound = format!(
+        "insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, message_content, \
+            delivery_status, created_at) \
+         values (gen_random_uuid(), '{KEY_ID}', 'inbound', 'SM1', '{unlisted}', '{OUR_NUMBER}', 'x', 'received', now())"
+    );
+    world.database.client.batch_execute(&inbound).await.unwrap();
+    let answer = world.accepted(payload).await;
+    assert_eq!((&answer["to"], &answer["conversation_id"]), (&json!(unlisted), &json!(KEY_ID)));
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_in_a_number_does_not_matter() {
+    let mut world = World::start().await;
+    for character in
+        ['\u{200e}', '\u{2068}', '\u{feff}', '\u{202f}', '\u{fe0f}', '\u{200d}', '\t', '\u{3164}']
+    {
+        let spelled = |number: &str| {
+            let (area, rest) = number.split_at(5);
+            format!("{area}{character}{rest}{character}")
+        };
+        let payload = json!({"to": spelled(TENANT), "from": spelled(OUR_NUMBER), "body": "x"});
+        assert_eq!(world.accepted(payload).await["to"], TENANT, "{character:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_area_code_can_be_sent_to() {
+    let mut world = World::start().await;
+    let answer = world.accepted(json!({"to": "(624) 555-0144", "body": "x"})).await;
+    assert_eq!(answer["to"], "+16245550144");
+}

@@ -1,0 +1,96 @@
+//! Area codes of the North American Numbering Plan that libphonenumber does not know yet.
+//!
+//! libphonenumber learns of some area codes years after their numbers are in use. `nanp.txt` is NANPA's own list.
+
+use super::E164;
+
+/// The list; its head has its source and its date.
+const LIST: &str = include_str!("nanp.txt");
+
+/// Returns the columns of each line: area code, country, states, time zones, and the codes that it was laid over.
+fn lines() -> impl Iterator<Item = [&'static str; 5]> {
+    LIST.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let mut columns = line.split(' ');
+        std::array::from_fn(|_| columns.next().unwrap_or_default())
+    })
+}
+
+/// Returns whether a number is in an area code of the US or Canada that is in service or assigned.
+///
+/// The other countries of the plan use few of their exchanges, which libphonenumber lists; in the US and Canada any
+/// exchange of an area code may be in use.
+pub(super) fn is_in_use(number: &E164) -> bool {
+    let national = number.national().as_bytes();
+    let has_shape = national.len() == 10 && national[0] >= b'2' && national[3] >= b'2';
+    number.country_code() == "1"
+        && has_shape
+        && lines()
+            .any(|[code, country, ..]| matches!(country, "US" | "CA") && number.national().starts_with(code))
+}
+
+/// An area code, for tests of what must agree with the list.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct AreaCode {
+    pub(crate) code: &'static str,
+    /// `E`, `EC`, `+10` …: its time zones.
+    pub(crate) clocks: &'static str,
+    /// The area codes that it was laid over.
+    pub(crate) overlaid: std::vec::IntoIter<&'static str>,
+}
+
+/// Returns every area code of the list.
+#[cfg(test)]
+pub(crate) fn area_codes() -> impl Iterator<Item = AreaCode> {
+    lines().map(|[code, _, _, clocks, overlaid]| {
+        let overlaid: Vec<&str> = overlaid.split(',').filter(|code| *code != "-").collect();
+        AreaCode { code, clocks, overlaid: overlaid.into_iter() }
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use jiff::civil::Date;
+
+    #[test]
+    fn the_list_is_not_older_than_a_year() {
+        let date = LIST.lines().find_map(|line| line.strip_prefix("# as of ")).unwrap();
+        let date: Date = date.parse().unwrap();
+        let today = clock::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let age = today.since(date).unwrap().get_days();
+        assert!(age <= 366, "nanp.txt is {age} days old: its head says how to renew it");
+    }
+
+    #[test]
+    fn the_list_is_sorted_and_whole() {
+        let codes: Vec<&str> = area_codes().map(|area_code| area_code.code).collect();
+        assert!(codes.len() > 450, "{}", codes.len());
+        assert!(codes.is_sorted());
+        for area_code in area_codes() {
+            assert!(area_code.code.len() == 3 && area_code.code.as_bytes()[0] >= b'2', "{area_code:?}");
+            for overlaid in area_code.overlaid {
+                assert!(codes.contains(&overlaid), "{overlaid}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_of_the_us_and_canada_are_in_use_by_their_area_code() {
+        for (number, expected) in [
+            ("+16245550144", true),
+            ("+12735550144", true),
+            ("+19425550144", true),
+            ("+16245550", false),
+            ("+16241550144", false),
+            ("+16875550144", false),
+            ("+18005550144", false),
+            ("+18765550144", false),
+            ("+446245550144", false),
+        ] {
+            assert_eq!(is_in_use(&number.parse().unwrap()), expected, "{number}");
+        }
+    }
+}
