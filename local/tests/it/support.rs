@@ -64,7 +64,6 @@ impl Lambda {
             logs: folder.path().join("logs"),
             region: "us-east-1".to_owned(),
             max_processes: 8,
-            echo: false,
         };
         let metrics = Arc::new(Metrics::default());
         let specs = template.functions.iter().map(|spec| (spec.clone(), variables.clone()));
