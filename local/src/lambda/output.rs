@@ -52,7 +52,8 @@ impl Output {
         let is_metric = line.starts_with('{')
             && line.contains("\"_aws\"")
             && serde_json::from_str::<Value>(line).is_ok_and(|object| self.metrics.record(&object));
-        self.write(line, self.echo && !is_metric);
+        // A log line may carry metrics as well.
+        self.write(line, self.echo && !(is_metric && !line.contains("\"level\"")));
     }
 
     fn write(&self, line: &str, shown: bool) {
