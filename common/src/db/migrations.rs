@@ -23,7 +23,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0013_settled_tenants", include_str!("../../../migrations/0013_settled_tenants.sql")),
     ("0014_drop_store_inbound", include_str!("../../../migrations/0014_drop_store_inbound.sql")),
     ("0015_urgent_first", include_str!("../../../migrations/0015_urgent_first.sql")),
-    ("0017_first_error_code", include_str!("../../../migrations/0017_first_error_code.sql")),
+    ("0017_webhooks", include_str!("../../../migrations/0017_webhooks.sql")),
 ];
 
 /// The advisory lock under which migrations run: any number does, as long as it is always the same.

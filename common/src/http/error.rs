@@ -216,7 +216,9 @@ impl ApiError {
                 let fields: Vec<&str> = error.fields().iter().map(|f| loggable(&f.field)).collect();
                 tracing::info!(name: telemetry::LAST_LINE, code, fields = fields.join(","), "refused");
             }
-            Self::BadSignature(_) => tracing::info!(name: telemetry::LAST_LINE, code, reason = cause, "refused"),
+            Self::BadSignature(_) => {
+                tracing::info!(name: telemetry::LAST_LINE, code, reason = cause, "refused")
+            }
             _ if self.status() < 500 => tracing::info!(name: telemetry::LAST_LINE, code, "refused"),
             _ => tracing::error!(name: telemetry::LAST_LINE, code, error = cause, "failed"),
         }

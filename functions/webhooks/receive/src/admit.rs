@@ -72,8 +72,8 @@ impl Receiver {
     /// [`ApiError::PayloadTooLarge`], then [`ApiError::BadSignature`], then [`ApiError::NotFound`], then
     /// [`ApiError::MethodNotAllowed`] or [`ApiError::Validation`]: what comes first is answered.
     pub fn admit(&self, request: &Request) -> Result<Webhook, ApiError> {
-        let webhook = admit(&self.verifier, request)
-            .inspect_err(|_| telemetry::count(Metric::WebhooksRefused, 1))?;
+        let webhook =
+            admit(&self.verifier, request).inspect_err(|_| telemetry::count(Metric::WebhooksRefused, 1))?;
         if webhook.kind != self.kind {
             telemetry::count(Metric::WebhooksMisrouted, 1);
             tracing::warn!(kind = ?webhook.kind, "wrong URL at Twilio: the webhook goes to the queue of its kind");

@@ -1,4 +1,7 @@
+-- What Twilio's webhooks may not do to messages of ours.
+--
 -- The first error code of a message stays, whichever callback brings it: sms_record_statuses is restated.
+-- A SID of one of our creates is never that of an incoming message, also when the message has a later SID by now.
 
 -- Records a batch of status callbacks, and returns those that were not recorded before, or had not found their message.
 --
@@ -156,3 +159,14 @@ begin
     select a.twilio_sid, a.message_id, case when t.hint <> a.message_id then t.hint end, a.contradicts, t.renewed_at
     from appended a join target t on t.sid = a.twilio_sid;
 end $$;
+
+create function sms_refuse_own_sid() returns trigger language plpgsql as $$
+begin
+    if exists (select from sms_send_attempts a where a.twilio_sid = new.twilio_sid) then
+        return null;
+    end if;
+    return new;
+end $$;
+
+create trigger sms_messages_refuse_own_sid before insert on sms_messages
+    for each row when (new.direction = 'inbound') execute function sms_refuse_own_sid();
