@@ -17,7 +17,7 @@ mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
 pub use batch::{batch, failed};
-pub use database::Database;
+pub use database::{Database, connect};
 pub use lambda::{Function, Outcome};
 pub use sends::new_send;
 pub use sqs::{Behaviour, Sent, Sqs};
