@@ -232,20 +232,25 @@ const TOLD: &[Told] = &[
 
 #[tokio::test]
 async fn the_first_error_code_stays_whichever_callback_brings_it() {
+    let database = Database::create().await;
+    let db = database.db();
+    let fresh = async || {
+        let all = "truncate sms_conversations, sms_message_status_events cascade";
+        database.client.batch_execute(all).await.unwrap();
+    };
     for (told, expected) in TOLD {
         let callbacks: Vec<_> = told.iter().map(|(status, code)| failure("SM1", status, *code)).collect();
         for size in [1, callbacks.len()] {
-            let database = Database::create().await;
+            fresh().await;
             accepted(&database).await;
             for batch in callbacks.chunks(size) {
-                record(&database.db(), batch, now()).await.unwrap();
+                record(&db, batch, now()).await.unwrap();
             }
             assert_eq!(database.scalar(STATUS_AND_CODE).await, *expected, "{told:?} in batches of {size}");
         }
         // They came before the message was known, one of them or all.
         for early in 1..=callbacks.len() {
-            let database = Database::create().await;
-            let db = database.db();
+            fresh().await;
             record(&db, &callbacks[..early], now()).await.unwrap();
             accepted(&database).await;
             statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap();

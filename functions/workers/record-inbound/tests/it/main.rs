@@ -317,7 +317,7 @@ async fn a_newer_version_comes_back_after_the_visibility_timeout() {
     let newer = json!({"version": "2", "payload": {"MessageSid": "SM2"}}).to_string();
     let newer = json!({"messageId": "newer", "receiptHandle": "AQEB9", "body": newer});
     event["Records"].as_array_mut().unwrap().push(newer);
-    assert_eq!(failed(&function.call(event).await), ["newer", "m-1"]);
+    assert_eq!(failed(&function.call(event).await), ["m-1", "newer"]);
     assert_eq!(sqs.handed_out_again(), ["inbound AQEB1"], "only what no version can read is hopeless");
     assert_eq!(database.scalar("select string_agg(twilio_sid, ',') from sms_messages").await, "SM1");
 }
