@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(writes.len(), 2);
         let lines: Vec<&str> = writes[1].lines().collect();
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert_eq!(lines[0].matches("\"service\"").count(), 1, "{lines:?}");
+        assert_eq!(lines[0].matches("\"service\":").count(), 1, "{lines:?}");
         let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
         assert_eq!((&line["message"], &line["request_id"]), (&"answered".into(), &"r-1".into()));
         assert_eq!((&line["webhooks_accepted"], &line["status"]), (&1.0.into(), &200.into()));
