@@ -22,8 +22,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tracing::Instrument;
 
-/// Configuration: what [`DatabaseConfig`] reads; `DATABASE_BUDGET_MS` (7000), all the time that Postgres may take for one
-/// key (API Gateway waits 10 s for an authorizer); `KEY_CACHE_SECONDS` (60), how long an answer about a key is remembered.
+/// Configuration: what [`DatabaseConfig`] reads; `DATABASE_BUDGET_MS` (3000), all the time that Postgres may take for one
+/// key (API Gateway waits 10 s for an authorizer, and the function behind the route asks again); `KEY_CACHE_SECONDS` (60), how long an answer about a key is remembered.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -34,7 +34,7 @@ pub struct Config {
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let database = DatabaseConfig::for_answers(env);
-        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 7_000);
+        let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 3_000);
         let remembered_for = env.seconds("KEY_CACHE_SECONDS", 1..=3_600, 60);
         Some(Self { database: database?, database_budget: database_budget?, remembered_for: remembered_for? })
     }
