@@ -53,7 +53,8 @@ impl Output {
             && line.contains("\"_aws\"")
             && serde_json::from_str::<Value>(line).is_ok_and(|object| self.metrics.record(&object));
         // A log line may carry metrics as well.
-        self.write(line, self.echo && !(is_metric && !line.contains("\"level\"")));
+        let is_shown = !is_metric || line.contains("\"level\"");
+        self.write(line, self.echo && is_shown);
     }
 
     fn write(&self, line: &str, shown: bool) {
