@@ -14,7 +14,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 pub struct DatabaseConfig {
     url: Secret,
     ca_pem: Option<String>,
+    /// How long a TCP connection may take.
     connect_timeout: Duration,
+    /// How long a connection may take until it is ready, TLS and authentication included.
+    pub(super) open_timeout: Duration,
     pub(super) statement_timeout: Duration,
     pool_size: usize,
 }
@@ -29,9 +32,14 @@ impl DatabaseConfig {
         Self::read(env, 10_000)
     }
 
-    /// Reads the same for a function that somebody waits for: `DATABASE_STATEMENT_TIMEOUT_MS` defaults to 1500.
+    /// Reads the same for a function that a caller waits for: `DATABASE_STATEMENT_TIMEOUT_MS` defaults to 12 000.
+    ///
+    /// A Postgres that refuses connections or cannot be reached is down, and the caller is told within
+    /// `DATABASE_CONNECT_TIMEOUT_MS`. One that has accepted the TCP connection may just be slow: the rest of the
+    /// handshake has as long as a statement. A frozen Postgres looks the same as a slow one, and is waited for too.
     pub fn for_answers(env: &mut Env<'_>) -> Option<Self> {
-        Self::read(env, 1_500)
+        let config = Self::read(env, 12_000)?;
+        Some(Self { open_timeout: config.connect_timeout + config.statement_timeout, ..config })
     }
 
     fn read(env: &mut Env<'_>, statement_timeout_ms: u64) -> Option<Self> {
@@ -44,6 +52,7 @@ impl DatabaseConfig {
             url: url?,
             ca_pem: ca_pem?,
             connect_timeout: connect_timeout?,
+            open_timeout: connect_timeout?,
             statement_timeout: statement_timeout?,
             pool_size: 2,
         };
@@ -62,6 +71,7 @@ impl DatabaseConfig {
             url: Secret::new(url),
             ca_pem: None,
             connect_timeout: Duration::from_secs(1),
+            open_timeout: Duration::from_secs(1),
             statement_timeout: Duration::from_secs(10),
             pool_size: 2,
         }
@@ -73,6 +83,8 @@ impl DatabaseConfig {
         config
             .ssl_mode(wanted.mode(is_this_machine(&config)))
             .connect_timeout(self.connect_timeout)
+            // The host of a connection that is open already may have gone: its kernel acknowledges nothing any more.
+            .tcp_user_timeout(self.connect_timeout)
             .keepalives_idle(Duration::from_secs(30))
             .application_name("sms-foundation");
         Ok((config, wanted))
@@ -87,7 +99,7 @@ impl DatabaseConfig {
         };
         Pool::builder(manager)
             .max_size(self.pool_size)
-            .create_timeout(Some(self.connect_timeout))
+            .create_timeout(Some(self.open_timeout))
             .wait_timeout(Some(self.statement_timeout))
             .runtime(Runtime::Tokio1)
             .build()

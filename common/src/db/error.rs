@@ -1,8 +1,98 @@
 //! What can go wrong with Postgres, and what to do about it.
 
-use crate::error::MayPass;
+use crate::error::{MayPass, chain};
+use deadpool_postgres::{HookError, PoolError};
+use std::fmt;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
+
+/// An error of the driver or of the pool, written for logs: code, constraint and message.
+///
+/// Postgres's DETAIL, HINT and CONTEXT quote rows, and with them numbers and texts. They are in neither `Display` nor
+/// `Debug` (the Lambda runtime logs the latter), and there is no `source()` that has them.
+pub struct PostgresError(Inner);
+
+enum Inner {
+    Driver(tokio_postgres::Error),
+    Pool(PoolError),
+}
+
+impl PostgresError {
+    /// Returns the driver's error, unless the pool itself failed.
+    fn driver(&self) -> Option<&tokio_postgres::Error> {
+        match &self.0 {
+            Inner::Driver(error)
+            | Inner::Pool(PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error))) => {
+                Some(error)
+            }
+            Inner::Pool(_) => None,
+        }
+    }
+
+    fn code(&self) -> Option<&SqlState> {
+        self.driver()?.code()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.driver().is_some_and(tokio_postgres::Error::is_closed)
+    }
+
+    /// Tells whether a value has no form on the wire: the statement was not sent.
+    fn is_about_a_parameter(&self) -> bool {
+        self.driver().is_some_and(|error| error.to_string().starts_with("error serializing parameter"))
+    }
+
+    /// Tells whether Postgres answers, but has no connection to spare.
+    pub(super) fn is_out_of_connections(&self) -> bool {
+        self.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
+    }
+}
+
+impl From<tokio_postgres::Error> for PostgresError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(Inner::Driver(error))
+    }
+}
+
+impl From<PoolError> for PostgresError {
+    fn from(error: PoolError) -> Self {
+        Self(Inner::Pool(error))
+    }
+}
+
+impl fmt::Display for PostgresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = self.driver().and_then(tokio_postgres::Error::as_db_error) {
+            write!(f, "{} (SQLSTATE {}", loggable(error.code(), error.message()), error.code().code())?;
+            if let Some(constraint) = error.constraint() {
+                write!(f, ", constraint {constraint}")?;
+            }
+            return f.write_str(")");
+        }
+        match (&self.0, self.driver()) {
+            (_, Some(error)) => f.write_str(&chain(error)),
+            (Inner::Pool(error), None) => error.fmt(f),
+            (Inner::Driver(_), None) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for PostgresError {}
+
+/// Returns the part of a message that quotes no value. Those of class 22 (data exception) do, such as
+/// `invalid input syntax for type uuid: "…"`; all others name tables, columns and constraints.
+fn loggable<'a>(code: &SqlState, message: &'a str) -> &'a str {
+    if !code.code().starts_with("22") {
+        return message;
+    }
+    message.split([':', '"']).next().unwrap_or_default().trim_end()
+}
 
 /// A statement that has no result. Each variant names the operation, in words that a log reader knows.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +105,9 @@ pub enum DbError {
     Connect {
         /// What was to be done.
         operation: &'static str,
-        /// What the pool says.
+        /// What the pool or Postgres says.
         #[source]
-        source: deadpool_postgres::PoolError,
+        source: PostgresError,
     },
     /// Postgres refused the statement, or the connection broke.
     #[error("could not {operation}")]
@@ -26,7 +116,7 @@ pub enum DbError {
         operation: &'static str,
         /// What Postgres says.
         #[source]
-        source: tokio_postgres::Error,
+        source: PostgresError,
     },
     /// The answer did not come in time: the statement may have run.
     #[error("could not {operation} within {} ms", after.as_millis())]
@@ -48,6 +138,10 @@ pub enum DbError {
 }
 
 impl DbError {
+    pub(super) fn query(operation: &'static str, source: tokio_postgres::Error) -> Self {
+        Self::Query { operation, source: source.into() }
+    }
+
     fn state(&self) -> Option<&SqlState> {
         match self {
             Self::Query { source, .. } => source.code(),
@@ -64,8 +158,7 @@ impl DbError {
         match self {
             Self::Query { source, .. } => match source.code() {
                 Some(state) => matches!(state.code().get(..2), Some("22" | "23" | "54")),
-                // Refused before it was sent: a value that has no form on the wire.
-                None => source.to_string().starts_with("error serializing parameter"),
+                None => source.is_about_a_parameter(),
             },
             _ => false,
         }

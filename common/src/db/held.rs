@@ -64,7 +64,7 @@ impl Db {
         };
         match tokio::time::timeout(self.statement_timeout, transaction).await {
             Ok(Ok(rows)) => Ok((rows, Held { busy })),
-            Ok(Err(source)) => Err(DbError::Query { operation, source }),
+            Ok(Err(source)) => Err(DbError::query(operation, source)),
             Err(_) => {
                 self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
                 Err(DbError::TimedOut { operation, after: self.statement_timeout })

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0014_drop_store_inbound", include_str!("../../../migrations/0014_drop_store_inbound.sql")),
     ("0015_urgent_first", include_str!("../../../migrations/0015_urgent_first.sql")),
     ("0016_once_only", include_str!("../../../migrations/0016_once_only.sql")),
+    ("0017_webhooks", include_str!("../../../migrations/0017_webhooks.sql")),
 ];
 
 /// The advisory lock under which migrations run: any number does, as long as it is always the same.

@@ -22,7 +22,7 @@ pub mod tenants;
 mod tls;
 
 pub use connect::DatabaseConfig;
-pub use error::DbError;
+pub use error::{DbError, PostgresError};
 pub use held::Held;
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql, Type};
@@ -40,6 +40,12 @@ pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 /// minutes; a new connection costs milliseconds.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
+/// How long a function waits for Postgres before its first event. Lambda ends an initialization after 10 s.
+const WARM_UP_BUDGET: Duration = Duration::from_secs(5);
+
+/// The pause before the next try when Postgres has no connection to spare.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long telling Postgres to give a statement up may take: it is a courtesy that the caller waits for.
 const CANCEL_BUDGET: Duration = Duration::from_millis(250);
 
@@ -48,6 +54,8 @@ const CANCEL_BUDGET: Duration = Duration::from_millis(250);
 pub struct Db {
     pool: Pool,
     tls: Tls,
+    /// How long one connection may take, in all.
+    open_timeout: Duration,
     statement_timeout: Duration,
 }
 
@@ -59,21 +67,36 @@ impl Db {
     /// [`DbError::Setup`] when the TLS configuration can't be made: the function must not start.
     pub fn new(config: &DatabaseConfig) -> Result<Self, DbError> {
         let tls = config.tls()?;
-        Ok(Self { pool: config.pool(&tls)?, tls, statement_timeout: config.statement_timeout })
+        let (open_timeout, statement_timeout) = (config.open_timeout, config.statement_timeout);
+        Ok(Self { pool: config.pool(&tls)?, tls, open_timeout, statement_timeout })
     }
 
     /// Opens a connection ahead of its use, so that the first event does not wait for it.
     ///
     /// A failure is logged and no more: Postgres may be back when the first event comes.
     pub async fn warm_up(&self) {
-        if let Err(error) = self.object("connect").await {
+        let late = |_| DbError::TimedOut { operation: "connect", after: WARM_UP_BUDGET };
+        let opened = tokio::time::timeout(WARM_UP_BUDGET, self.object("connect")).await;
+        if let Err(error) = opened.map_err(late).flatten() {
             tracing::warn!(error = crate::error::chain(&error), "Postgres cannot be reached at start");
         }
     }
 
+    /// Returns a connection. A Postgres that answers but has none to spare is slow, not down: it is asked again.
     async fn object(&self, operation: &'static str) -> Result<Object, DbError> {
         let _ = self.pool.retain(|_, metrics| metrics.last_used() < MAX_IDLE);
-        self.pool.get().await.map_err(|source| DbError::Connect { operation, source })
+        let opened = async {
+            loop {
+                match self.pool.get().await.map_err(PostgresError::from) {
+                    Err(error) if error.is_out_of_connections() => tokio::time::sleep(FULL_PAUSE).await,
+                    outcome => return outcome.map_err(|source| DbError::Connect { operation, source }),
+                }
+            }
+        };
+        // A connection that is in use is waited for as long as its statement may take.
+        let after = self.open_timeout + self.statement_timeout;
+        let late = |_| DbError::TimedOut { operation, after };
+        tokio::time::timeout(after, opened).await.map_err(late)?
     }
 
     /// Runs one statement and returns its rows. It is run once: a failure may have come after its effect.
@@ -119,7 +142,7 @@ impl Db {
                 drop(ScopeGuard::into_inner(busy));
                 Ok(rows)
             }
-            Ok(Err(source)) => Err(DbError::Query { operation, source }),
+            Ok(Err(source)) => Err(DbError::query(operation, source)),
             Err(_) => {
                 self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
                 Err(DbError::TimedOut { operation, after: self.statement_timeout })
@@ -168,7 +191,7 @@ impl Db {
                 Ok(rows)
             }
             Ok(Err(source)) => {
-                let error = DbError::Query { operation, source };
+                let error = DbError::query(operation, source);
                 if !error.is_connection_lost() {
                     drop(ScopeGuard::into_inner(busy));
                 }
@@ -197,7 +220,7 @@ impl Db {
             // The transaction is open and broken: it ends with its connection.
             drop(Object::take(object));
         }
-        outcome.map_err(|source| DbError::Query { operation, source })
+        outcome.map_err(|source| DbError::query(operation, source))
     }
 
     /// Tells whether Postgres answers.

@@ -46,7 +46,7 @@ pub struct RecordedStatus {
     pub renewed_at: Option<Timestamp>,
 }
 
-/// Runs the function that `migrations/0008_outcomes.sql` explains step by step.
+/// Runs the function that `migrations/0017_webhooks.sql` explains step by step.
 pub(crate) const RECORD: &str = "
 select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
 from sms_record_statuses($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
@@ -64,20 +64,28 @@ impl Effect {
     fn fold(&mut self, callback: &NewStatus) -> bool {
         self.hint = self.hint.or(callback.message_id);
         let Some(next) = callback.status else { return false };
+        if self.error_code.is_none() {
+            self.error_code.clone_from(&callback.error_code);
+        }
         match self.status {
             Some(held) if !held.may_become(next) => held.is_contradicted_by(next),
             _ => {
                 self.status = Some(next);
-                self.error_code.clone_from(&callback.error_code);
                 false
             }
         }
     }
 
+    /// The first error code that a callback brought. What has arrived has none, whatever was said before or after.
+    fn error_code(&self) -> Option<&str> {
+        let arrived = matches!(self.status, Some(Status::Delivered | Status::Read));
+        self.error_code.as_deref().filter(|_| !arrived)
+    }
+
     /// The seconds after which a message that failed like this is created anew, each time in turn, comma-separated.
     fn renewed_after(&self, renewals: &dyn Renewals) -> String {
         let failed = matches!(self.status, Some(Status::Failed | Status::Undelivered));
-        let Some(code) = self.error_code.as_deref().filter(|_| failed) else { return String::new() };
+        let Some(code) = self.error_code().filter(|_| failed) else { return String::new() };
         let seconds: Vec<String> =
             renewals.after(code).iter().map(|delay| delay.as_secs_f64().to_string()).collect();
         seconds.join(",")
@@ -128,7 +136,7 @@ pub async fn record(
     let effect_hints: Vec<Option<Uuid>> = effects.iter().map(|(_, e)| e.hint).collect();
     let effect_statuses: Vec<Option<&str>> =
         effects.iter().map(|(_, e)| e.status.map(Status::as_str)).collect();
-    let effect_codes: Vec<Option<&str>> = effects.iter().map(|(_, e)| e.error_code.as_deref()).collect();
+    let effect_codes: Vec<Option<&str>> = effects.iter().map(|(_, e)| e.error_code()).collect();
     let replaces: Vec<String> =
         effects.iter().map(|(_, e)| e.status.map_or_else(String::new, replaced_by)).collect();
     let renewed_after: Vec<String> = effects.iter().map(|(_, e)| e.renewed_after(renewals)).collect();

@@ -3,6 +3,7 @@
 
 use super::{Reply, Scope};
 use crate::error::MayPass;
+use crate::telemetry;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::error::Error;
@@ -82,7 +83,7 @@ pub enum ApiError {
     },
     /// A webhook's signature isn't Twilio's.
     #[error("the signature is not valid")]
-    BadSignature,
+    BadSignature(#[source] Box<dyn Error + Send + Sync>),
     /// What was asked for isn't there.
     #[error("{0} was not found")]
     NotFound(&'static str),
@@ -173,7 +174,7 @@ impl ApiError {
         match self {
             Self::Validation(_) => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden { .. } | Self::BadSignature => 403,
+            Self::Forbidden { .. } | Self::BadSignature(_) => 403,
             Self::NotFound(_) => 404,
             Self::MethodNotAllowed => 405,
             Self::IdempotencyConflict | Self::RecipientOptedOut | Self::Conflict(_) => 409,
@@ -191,7 +192,7 @@ impl ApiError {
         match self {
             Self::Validation(_) => "sms.validation_error",
             Self::Unauthorized => "sms.unauthorized",
-            Self::Forbidden { .. } | Self::BadSignature => "sms.forbidden",
+            Self::Forbidden { .. } | Self::BadSignature(_) => "sms.forbidden",
             Self::NotFound(_) => "sms.not_found",
             Self::MethodNotAllowed => "sms.method_not_allowed",
             Self::IdempotencyConflict => "sms.idempotency_conflict",
@@ -205,17 +206,21 @@ impl ApiError {
         }
     }
 
-    /// Writes the failure to the log, once, where it is handled: ours as errors, the caller's as information.
+    /// Writes the failure to the log, once, where it is handled: ours as errors, the caller's as information. It is the
+    /// invocation's last line.
     pub(super) fn log(&self) {
         let (code, cause) = (self.code(), crate::error::chain(self));
         match self {
             Self::Validation(error) => {
                 // Reasons may quote input, and so may the name of a field that nobody knows.
                 let fields: Vec<&str> = error.fields().iter().map(|f| loggable(&f.field)).collect();
-                tracing::info!(code, fields = fields.join(","), "refused");
+                tracing::info!(name: telemetry::LAST_LINE, code, fields = fields.join(","), "refused");
             }
-            _ if self.status() < 500 => tracing::info!(code, "refused"),
-            _ => tracing::error!(code, error = cause, "failed"),
+            Self::BadSignature(_) => {
+                tracing::info!(name: telemetry::LAST_LINE, code, reason = cause, "refused")
+            }
+            _ if self.status() < 500 => tracing::info!(name: telemetry::LAST_LINE, code, "refused"),
+            _ => tracing::error!(name: telemetry::LAST_LINE, code, error = cause, "failed"),
         }
     }
 

@@ -102,10 +102,10 @@ async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply
                 reply
             }
             Err(error) => {
-                error.log();
                 if error.status() >= 500 {
                     telemetry::count(Metric::ApiFailures, 1);
                 }
+                error.log();
                 error.reply(&request_id, crate::clock::now())
             }
         };

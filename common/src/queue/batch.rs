@@ -1,10 +1,10 @@
 //! A batch as SQS hands it to a consumer: each record is decoded alone, so that one that can't be read harms none
 //! of its neighbours.
 
+use super::message::{ReadError, Versioned, read};
 use crate::runtime;
 use crate::telemetry::{self, Metric};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::convert::Infallible;
 
@@ -30,8 +30,11 @@ pub struct Batch<M> {
     hopeless: Vec<String>,
 }
 
-impl<M: DeserializeOwned> Batch<M> {
+impl<M: Versioned> Batch<M> {
     /// Decodes a batch; what can't be read is logged and counted as failed already.
+    ///
+    /// A version that this build does not know comes back after the visibility timeout: during a deployment the writers may
+    /// be newer than the readers for some minutes.
     #[must_use]
     pub fn decode(event: SqsEvent) -> Self {
         let mut batch = Self {
@@ -46,9 +49,11 @@ impl<M: DeserializeOwned> Batch<M> {
                 batch.receipt_handles.insert(sqs_message_id.clone(), handle);
             }
             let request_id = request_id(&record).unwrap_or(&sqs_message_id).to_owned();
-            match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
+            match read(record.body.as_deref().unwrap_or_default()) {
                 Ok(message) => batch.records.push(Record { sqs_message_id, request_id, message }),
-                // serde_json's messages name places and types; they quote at most an unknown variant's name.
+                Err(error @ ReadError::UnknownVersion) => {
+                    batch.fail(&sqs_message_id, &request_id, &error);
+                }
                 Err(error) => batch.fail_for_good(&sqs_message_id, &request_id, &error),
             }
         }
@@ -115,7 +120,7 @@ fn request_id(record: &SqsMessage) -> Option<&str> {
 /// # Errors
 ///
 /// Only what ends the runtime itself, such as a Runtime API that went away.
-pub async fn run<M: DeserializeOwned + 'static>(
+pub async fn run<M: Versioned + 'static>(
     handler: impl AsyncFn(Batch<M>) -> Batch<M> + 'static,
 ) -> Result<(), lambda_runtime::Error> {
     runtime::run(async move |event| {
@@ -139,14 +144,16 @@ mod tests {
             {"messageId": "b", "receiptHandle": "handle-b", "body": json!({"version": "1", "message_id": id}).to_string(),
              "messageAttributes": {"request_id": {"dataType": "String", "stringValue": "r-1"}}},
             {"messageId": "c"},
+            {"messageId": "d", "body": json!({"version": "9", "message_id": id}).to_string(),
+             "receiptHandle": "handle-d"},
         ]}))
         .unwrap();
         let batch = Batch::<DispatchMessage>::decode(event);
         assert_eq!(batch.records.len(), 1);
         assert_eq!(batch.records[0].request_id, "r-1");
-        assert_eq!(batch.hopeless(), ["handle-a"]);
+        assert_eq!(batch.hopeless(), ["handle-a"], "a newer version is not hopeless");
         let failed: Vec<_> =
             batch.into_response().batch_item_failures.into_iter().map(|f| f.item_identifier).collect();
-        assert_eq!(failed, ["a", "c"]);
+        assert_eq!(failed, ["a", "c", "d"]);
     }
 }

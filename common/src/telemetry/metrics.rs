@@ -50,6 +50,8 @@ metrics! {
     WebhooksAccepted = "webhooks_accepted", Count;
     /// Webhooks refused with a 4xx.
     WebhooksRefused = "webhooks_refused", Count;
+    /// Inbound messages and status callbacks that came to each other's URL: somebody must fix the URL at Twilio.
+    WebhooksMisrouted = "webhooks_misrouted", Count;
     /// Webhooks that SQS did not take in time and that went to the spool in Postgres.
     WebhooksSpooled = "webhooks_spooled", Count;
     /// Webhooks answered 503 because nothing durable took them.
@@ -108,6 +110,8 @@ metrics! {
     ProfilePushesFailed = "profile_pushes_failed", Count;
     /// Handsets that opted out.
     OptOuts = "opt_outs", Count;
+    /// API keys refused by the authorizer: malformed, unknown, revoked or expired.
+    KeysRefused = "keys_refused", Count;
     /// API requests answered 5xx.
     ApiFailures = "api_failures", Count;
     /// How long Twilio took to answer a create.
@@ -157,21 +161,21 @@ impl EmbeddedMetrics {
                 timestamp: crate::clock::now().as_millisecond(),
                 metrics: [Directive { namespace: "SmsFoundation", dimensions: [["service"]], metrics }],
             },
-            service: self.service,
             values: values.iter().map(|(metric, values)| (metric.name(), Values::of(values))).collect(),
         };
-        let mut text = serde_json::to_string(&line).unwrap_or_default();
-        text.push('\n');
-        self.output.write(&text);
+        let object = serde_json::to_string(&line).unwrap_or_default();
+        if let Some(members) = object.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+            self.output.write_metrics(members, self.service);
+        }
     }
 }
 
-/// A line of the embedded metric format, with the specification's names.
+/// The members of a line in the embedded metric format, with the specification's names. `service`, the dimension, is in
+/// the log line that they become part of.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(rename = "_aws")]
     aws: Metadata,
-    service: &'static str,
     #[serde(flatten)]
     values: BTreeMap<&'static str, Values<'a>>,
 }

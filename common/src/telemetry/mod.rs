@@ -21,12 +21,12 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// The name of an event after which nothing but its invocation's metrics is written, so that both are one write: each
-/// write wakes whoever reads stdout, which costs more than the line.
+/// The name of an event after which nothing but its invocation's metrics is written, so that both are one line: a
+/// stranger's request that is refused costs one line of the log, not two, and an answer is one write.
 ///
 /// Between such an event and the end of its invocation nothing may be awaited, or the line would be lost with a function
 /// that is stopped meanwhile.
-pub(crate) const LAST_LINE: &str = "last line";
+pub const LAST_LINE: &str = "last line";
 
 /// The name of the span that [`invocation`] opens.
 const INVOCATION: &str = "invocation";
@@ -50,6 +50,17 @@ impl Output {
         if !lines.is_empty() {
             (self.sink)(&lines);
         }
+    }
+
+    /// Writes an object of metrics: its members as part of the line that is held, if one is, else with `service` as a
+    /// line of its own.
+    fn write_metrics(&self, members: &str, service: &str) {
+        let held = std::mem::take(&mut *self.held());
+        let line = match held.strip_suffix("}\n") {
+            Some(open) => format!("{open},{members}}}\n"),
+            None => format!("{{\"service\":\"{service}\",{members}}}\n"),
+        };
+        (self.sink)(&line);
     }
 
     fn hold(&self, line: &str) {
@@ -234,18 +245,27 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_an_invocation_is_written_together_with_its_metrics() {
+    fn the_last_line_of_an_invocation_and_its_metrics_are_one_line() {
         let writes = writes(|| {
-            let invocation = invocation(&lambda_runtime::Context::default());
-            invocation.in_scope(|| {
+            let mut context = lambda_runtime::Context::default();
+            context.request_id = "f-1".to_owned();
+            invocation(&context).in_scope(|| {
                 tracing::info!("before");
                 count(Metric::WebhooksAccepted, 1);
-                tracing::info!(name: LAST_LINE, "answered");
+                let _request = request("r-1").entered();
+                tracing::info!(name: LAST_LINE, status = 200, "answered");
             });
         });
         assert_eq!(writes.len(), 2);
-        let last: Vec<&str> = writes[1].lines().collect();
-        assert!(last[0].contains("answered") && last[1].contains("webhooks_accepted"), "{last:?}");
+        let lines: Vec<&str> = writes[1].lines().collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0].matches("\"service\":").count(), 1, "{lines:?}");
+        let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+        assert_eq!((&line["message"], &line["request_id"]), (&"answered".into(), &"r-1".into()));
+        assert_eq!((&line["webhooks_accepted"], &line["status"]), (&1.0.into(), &200.into()));
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Metrics"][0]["Name"], "webhooks_accepted");
+        assert_eq!(line[directive["Dimensions"][0][0].as_str().unwrap()], "record-inbound");
     }
 
     #[test]

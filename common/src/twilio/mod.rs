@@ -23,4 +23,6 @@ pub use renewals::{RenewalPolicy, SEND_RETRY_DELAYS};
 pub use search::{Likeness, Sought, likeness};
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
-pub use webhook::{InboundSms, Media, MessageSidMissing, OptOutType, StatusCallback, status_callback_url};
+pub use webhook::{
+    InboundSms, Media, MessageSidMissing, OptOutType, StatusCallback, WebhookKind, status_callback_url,
+};

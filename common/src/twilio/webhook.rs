@@ -10,6 +10,9 @@ use uuid::Uuid;
 /// The query parameter by which our own status callback URL carries our message's id.
 pub const MESSAGE_ID_PARAMETER: &str = "message_id";
 
+/// The path of the URL for incoming messages below the public base URL.
+pub const INCOMING_PATH: &str = "/webhook/twilio/sms";
+
 /// The path of the status callback URL below the public base URL.
 pub const STATUS_CALLBACK_PATH: &str = "/webhook/twilio/status";
 
@@ -26,6 +29,49 @@ const MAX_MEDIA: u32 = 10;
 pub fn message_sid(form: &Form) -> Option<&str> {
     let is_blank = |c: char| c.is_whitespace() || c == '\0';
     form.get("MessageSid").map(|sid| sid.trim_matches(is_blank)).filter(|sid| !sid.is_empty())
+}
+
+/// What a webhook is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookKind {
+    /// A message that one of our numbers received.
+    Incoming,
+    /// What became of a message that was sent.
+    Status,
+}
+
+impl WebhookKind {
+    /// Tells the kind from the parameters, or returns `None` when they fit both.
+    ///
+    /// A status callback has `MessageStatus` and no text. `SmsStatus` is its older name; an incoming message has it too,
+    /// as `received`.
+    #[must_use]
+    pub fn of(form: &Form) -> Option<Self> {
+        match form.non_empty("MessageStatus").or_else(|| form.non_empty("SmsStatus")) {
+            Some("received" | "receiving") => Some(Self::Incoming),
+            Some(_) => Some(Self::Status),
+            None => ["Body", "NumMedia", "NumSegments", "OptOutType", "MediaUrl0"]
+                .iter()
+                .any(|key| form.get(key).is_some())
+                .then_some(Self::Incoming),
+        }
+    }
+
+    /// Tells the kind from the path that Twilio was given. A prefix before it and a slash behind it do not matter.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        let path = path.trim_end_matches('/');
+        [Self::Incoming, Self::Status].into_iter().find(|kind| path.ends_with(kind.path()))
+    }
+
+    /// Returns the path of its URL below the public base URL.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Incoming => INCOMING_PATH,
+            Self::Status => STATUS_CALLBACK_PATH,
+        }
+    }
 }
 
 /// A webhook without `MessageSid`: there is nothing to store it under.
@@ -247,6 +293,42 @@ mod tests {
         assert_eq!(read.media, [first, second]);
         assert_eq!(read.opt_out_type, Some(OptOutType::Stop));
         assert_eq!((read.messaging_service_sid, read.error_code), (None, None));
+    }
+
+    #[test]
+    fn incoming_messages_and_status_callbacks_are_told_apart() {
+        let incoming = Some(WebhookKind::Incoming);
+        let status = Some(WebhookKind::Status);
+        for (encoded, kind) in [
+            ("MessageSid=SM1&SmsStatus=received&Body=STOP&NumMedia=0", incoming),
+            ("MessageSid=SM1&SmsStatus=received", incoming),
+            ("MessageSid=SM1&MessageStatus=receiving&Body=", incoming),
+            ("MessageSid=SM1&Body=", incoming),
+            ("MessageSid=MM1&NumMedia=1", incoming),
+            ("MessageSid=SM1&OptOutType=STOP", incoming),
+            ("MessageSid=SM1&MessageStatus=delivered&SmsStatus=delivered", status),
+            ("MessageSid=SM1&SmsStatus=sent", status),
+            ("MessageSid=SM1&MessageStatus=teleported", status),
+            ("MessageSid=SM1&MessageStatus=", None),
+            ("MessageSid=SM1&From=%2B12035550100", None),
+        ] {
+            assert_eq!(WebhookKind::of(&form(encoded)), kind, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn a_path_tells_the_kind_behind_any_prefix() {
+        for (path, kind) in [
+            ("/webhook/twilio/sms", Some(WebhookKind::Incoming)),
+            ("/prod/webhook/twilio/sms/", Some(WebhookKind::Incoming)),
+            ("/webhook/twilio/status", Some(WebhookKind::Status)),
+            ("/", None),
+            ("/webhook/twilio", None),
+            ("/webhook/twilio/sms/other", None),
+            ("/webhook/twilio/smsstatus", None),
+        ] {
+            assert_eq!(WebhookKind::at(path), kind, "{path}");
+        }
     }
 
     #[test]

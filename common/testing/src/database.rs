@@ -115,7 +115,12 @@ fn patient(url: &str) -> Db {
     Db::new(&DatabaseConfig::from_env(&mut Env::new(&lookup)).unwrap()).unwrap()
 }
 
-async fn connect(url: &str) -> Client {
+/// Opens a connection of a test's own.
+///
+/// # Panics
+///
+/// When the server does not answer.
+pub async fn connect(url: &str) -> Client {
     let (client, connection) =
         tokio_postgres::connect(url, NoTls).await.expect("the test database server answers");
     tokio::spawn(connection);

@@ -18,7 +18,7 @@ mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
 pub use batch::{batch, failed};
-pub use database::Database;
+pub use database::{Database, connect};
 pub use lambda::{Function, Outcome};
 pub use machine::{processes_of, python, skipped};
 pub use sends::new_send;

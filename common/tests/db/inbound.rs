@@ -81,3 +81,16 @@ async fn a_conversation_is_opted_out_as_its_latest_word_says_in_whatever_order_t
     assert_eq!(opted_out().await, "t");
     assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "3");
 }
+
+#[tokio::test]
+async fn a_sid_of_one_of_our_creates_is_never_an_incoming_message() {
+    let database = Database::create().await;
+    let db = database.db();
+    crate::statuses::accepted(&database).await;
+    // The create failed and the message waits for its next one: only its attempt still has the SID.
+    let renewed = "update sms_messages set twilio_sid = null, delivery_status = 'pending'";
+    database.client.batch_execute(renewed).await.unwrap();
+    assert_eq!(store(&db, &[inbound("SM1", "+1861"), inbound("SM2", "+1861")]).await.unwrap().len(), 1);
+    let stored = "select string_agg(direction || ' ' || coalesce(twilio_sid, '-'), ',' order by direction) from sms_messages";
+    assert_eq!(database.scalar(stored).await, "inbound SM2,outbound -");
+}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 mod conversations;
+mod errors;
 mod inbound;
 mod languages;
 mod migrations;

@@ -1,5 +1,5 @@
 use crate::now;
-use crate::sends::{claimed, new_send};
+use crate::sends::{claimed, claims_of, new_send};
 use common::clock::new_id;
 use common::db::sends::{self, Outcome};
 use common::db::statuses::{self, NewStatus, RecordedStatus};
@@ -202,4 +202,109 @@ async fn twilios_word_that_a_handset_opted_out_enters_the_ledger_once() {
     record(&db, &[refused], now()).await.unwrap();
     assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "1");
     assert_eq!(database.scalar("select opted_out_at is not null from sms_conversations").await, "t");
+}
+
+fn failure(sid: &str, status: &str, code: Option<&str>) -> NewStatus {
+    NewStatus { error_code: code.map(str::to_owned), ..callback(sid, status, None) }
+}
+
+const STATUS_AND_CODE: &str =
+    "select concat_ws(' ', delivery_status, coalesce(error_code, '-')) from sms_messages";
+
+/// Callbacks in their order (status and code), and what the message shows in the end. The first three are cases of public
+/// bug reports (chatwoot/chatwoot#14149).
+type Told = (&'static [(&'static str, Option<&'static str>)], &'static str);
+
+const TOLD: &[Told] = &[
+    (&[("failed", None), ("failed", Some("30007"))], "failed 30007"),
+    (&[("undelivered", None), ("undelivered", Some("30006"))], "undelivered 30006"),
+    (&[("failed", None), ("failed", Some("21610"))], "failed 21610"),
+    (&[("failed", Some("30007")), ("failed", None)], "failed 30007"),
+    (&[("failed", Some("30007")), ("failed", Some("30006"))], "failed 30007"),
+    (&[("failed", None), ("undelivered", Some("30006"))], "failed 30006"),
+    (&[("undelivered", None), ("sent", Some("30006"))], "undelivered 30006"),
+    (&[("sent", Some("30006")), ("undelivered", None)], "undelivered 30006"),
+    (&[("sent", Some("30006")), ("undelivered", Some("30007"))], "undelivered 30006"),
+    (&[("sent", Some("30006")), ("delivered", None)], "delivered -"),
+    (&[("delivered", None), ("failed", Some("30006"))], "delivered -"),
+    (&[("failed", None), ("partially_delivered", Some("30006"))], "failed -"),
+];
+
+#[tokio::test]
+async fn the_first_error_code_stays_whichever_callback_brings_it() {
+    let database = Database::create().await;
+    let db = database.db();
+    let fresh = async || {
+        let all = "truncate sms_conversations, sms_message_status_events cascade";
+        database.client.batch_execute(all).await.unwrap();
+    };
+    for (told, expected) in TOLD {
+        let callbacks: Vec<_> = told.iter().map(|(status, code)| failure("SM1", status, *code)).collect();
+        for size in [1, callbacks.len()] {
+            fresh().await;
+            accepted(&database).await;
+            for batch in callbacks.chunks(size) {
+                record(&db, batch, now()).await.unwrap();
+            }
+            assert_eq!(database.scalar(STATUS_AND_CODE).await, *expected, "{told:?} in batches of {size}");
+        }
+        // They came before the message was known, one of them or all.
+        for early in 1..=callbacks.len() {
+            fresh().await;
+            record(&db, &callbacks[..early], now()).await.unwrap();
+            accepted(&database).await;
+            statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap();
+            record(&db, &callbacks[early..], now()).await.unwrap();
+            assert_eq!(database.scalar(STATUS_AND_CODE).await, *expected, "{told:?}, {early} of them early");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_callback_with_the_code_that_waited_for_its_message_completes_a_failure_without_one() {
+    let database = Database::create().await;
+    let db = database.db();
+    let claim = claimed(&db, new_send("+1860")).await;
+    record(&db, &[failure("SM1", "failed", Some("30007"))], now()).await.unwrap();
+    let named = NewStatus { message_id: Some(claim.message_id), ..failure("SM1", "failed", None) };
+    record(&db, &[named], now()).await.unwrap();
+    statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap();
+    assert_eq!(database.scalar(STATUS_AND_CODE).await, "failed 30007");
+}
+
+#[tokio::test]
+async fn a_late_code_that_may_pass_is_kept_and_does_not_reopen_a_final_failure() {
+    let database = Database::create().await;
+    let db = database.db();
+    accepted(&database).await;
+    record(&db, &[failure("SM1", "undelivered", None)], now()).await.unwrap();
+    let recorded = record(&db, &[failure("SM1", "undelivered", Some("30003"))], now()).await.unwrap();
+    assert_eq!(recorded[0].renewed_at, None);
+    assert_eq!(database.scalar(STATUS_AND_CODE).await, "undelivered 30003");
+
+    // Told together, it was never final.
+    let database = Database::create().await;
+    accepted(&database).await;
+    let both = [failure("SM1", "undelivered", None), failure("SM1", "undelivered", Some("30003"))];
+    record(&database.db(), &both, now()).await.unwrap();
+    assert_eq!(database.scalar(STATUS_AND_CODE).await, "pending 30003");
+}
+
+#[tokio::test]
+async fn an_error_code_of_an_older_create_is_not_that_of_the_next() {
+    let database = Database::create().await;
+    let db = database.db();
+    accepted(&database).await;
+    record(&db, &[failure("SM1", "undelivered", Some("30003"))], now()).await.unwrap();
+    let id: Uuid = database.scalar("select id from sms_messages").await.parse().unwrap();
+    let later = now() + std::time::Duration::from_secs(8_000);
+    let claim = claims_of(&db, &[id], later).await.claimed.remove(0);
+    // Twilio's callback is faster than its answer.
+    let early = NewStatus { message_id: Some(id), ..failure("SM2", "undelivered", Some("30005")) };
+    record(&db, &[early], later).await.unwrap();
+    let outcome = Outcome::Accepted { twilio_sid: "SM2".to_owned(), status: Status::Queued };
+    sends::finish(&db, &[(&claim, &outcome)], later).await.unwrap();
+    assert_eq!(database.scalar(STATUS_AND_CODE).await, "undelivered 30005");
+    record(&db, &[failure("SM1", "undelivered", Some("30006"))], later).await.unwrap();
+    assert_eq!(database.scalar(STATUS_AND_CODE).await, "undelivered 30005");
 }

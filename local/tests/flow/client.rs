@@ -256,6 +256,11 @@ impl Stack {
 
     /// The webhook of an incoming text, signed.
     pub fn incoming(&self, from: &str, sid: &str, body: &str) -> Webhook {
+        self.incoming_at(SMS_PATH, from, sid, body)
+    }
+
+    /// The same at another path.
+    pub fn incoming_at(&self, path: &'static str, from: &str, sid: &str, body: &str) -> Webhook {
         let form = [
             ("ToCountry", "US"),
             ("SmsMessageSid", sid),
@@ -270,11 +275,22 @@ impl Stack {
             ("From", from),
             ("ApiVersion", "2010-04-01"),
         ];
-        self.signed(SMS_PATH, &form)
+        self.signed(path, &form)
     }
 
     /// A status callback, signed; without our id in its URL.
     pub fn callback(&self, sid: &str, status: &str, error_code: Option<&str>) -> Webhook {
+        self.callback_at(STATUS_PATH, sid, status, error_code)
+    }
+
+    /// The same at another path.
+    pub fn callback_at(
+        &self,
+        path: &'static str,
+        sid: &str,
+        status: &str,
+        error_code: Option<&str>,
+    ) -> Webhook {
         let mut form = vec![
             ("SmsSid", sid),
             ("SmsStatus", status),
@@ -285,7 +301,7 @@ impl Stack {
             ("ApiVersion", "2010-04-01"),
         ];
         form.extend(error_code.map(|code| ("ErrorCode", code)));
-        self.signed(STATUS_PATH, &form)
+        self.signed(path, &form)
     }
 
     fn signed(&self, path: &'static str, form: &[(&str, &str)]) -> Webhook {

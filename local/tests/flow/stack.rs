@@ -264,7 +264,8 @@ fn told(folder: &Path) -> String {
     let logs = fs::read_dir(folder.join("target/local/logs")).into_iter().flatten().flatten();
     for log in logs {
         let lines = fs::read_to_string(log.path()).unwrap_or_default();
-        let grave = |line: &&str| !line.contains("\"level\":\"INFO\"") && !line.contains("\"_aws\"");
+        let is_metric = |line: &str| line.contains("\"_aws\"") && !line.contains("\"level\"");
+        let grave = |line: &&str| !line.contains("\"level\":\"INFO\"") && !is_metric(line);
         let grave: Vec<&str> = lines.lines().filter(grave).collect();
         let shown = &grave[grave.len().saturating_sub(SHOWN_LINES)..];
         if !shown.is_empty() {

@@ -11,6 +11,5 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("authorize");
     let config = telemetry::or_exit(Config::from_env());
     let app = telemetry::or_exit(App::init(&config));
-    app.warm_up().await;
     invoke::run("NotAuthorized", async move |event| authorize::handle(&app, event).await).await
 }

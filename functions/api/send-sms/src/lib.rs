@@ -2,8 +2,9 @@
 //!
 //! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `idempotency_keys`); puts the message's id on
 //! `[outbound]` (`OUTBOUND_QUEUE_URL`), from where it comes when it is due, unless that is later than SQS can wait. When SQS does not take it the answer is 202 all the
-//! same: the row is there, and the next sweep puts it on the queue. When Postgres does not take it the answer is 503
-//! within two seconds, and nothing is on the queue.
+//! same: the row is there, and the next sweep puts it on the queue. When Postgres is down the answer is 503 within two
+//! seconds; when it is only slow, or frozen, within `DATABASE_BUDGET_MS`. Nothing is on the queue then, and nothing is stored
+//! later: a statement that must not take effect after its caller has timed out is committed by a message of its own.
 
 mod config;
 mod judge;

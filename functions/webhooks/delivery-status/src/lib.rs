@@ -1,12 +1,13 @@
 //! POST /webhook/twilio/status: what became of a message that was sent, proven genuine and made durable.
 //!
 //! Reads nothing; writes to the queue `[status]` (`STATUS_QUEUE_URL`), or to the spool in Postgres when SQS does not take it.
-//! What it refuses, in this order: a body over 64 KiB (413), a wrong signature (403), a body that is no form or names
-//! no message (400). When nothing durable takes the webhook it answers 503, and Twilio comes again.
+//! A genuine incoming message that comes here goes to `[inbound]`, is logged and counted (`webhooks_misrouted`).
+//! What it refuses, in this order: a body over 64 KiB (413), a wrong signature (403), a path that is no webhook's (404), a
+//! body that is no form or names no message (400). When nothing durable takes the webhook it answers 503, and Twilio comes again.
 
 use common::config::{Configuration, Env};
-use common::db::spool::SpoolQueue;
 use common::http::{ApiError, Reply, Request};
+use common::twilio::WebhookKind;
 use receive::{Receiver, ReceiverConfig};
 
 /// What the function is told by its environment.
@@ -17,7 +18,7 @@ pub struct Config {
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
-        let receiver = ReceiverConfig::from_env(env, "STATUS_QUEUE_URL");
+        let receiver = ReceiverConfig::from_env(env);
         Some(Self { receiver: receiver? })
     }
 }
@@ -31,7 +32,7 @@ pub struct App {
 impl App {
     /// Builds it; nothing is connected yet.
     pub fn init(config: Config) -> Self {
-        Self { receiver: Receiver::init(config.receiver, SpoolQueue::Status) }
+        Self { receiver: Receiver::init(config.receiver, WebhookKind::Status) }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Whether a request is Twilio's, and what it says.
 //!
-//! The order of the checks is part of the contract: size (no signature needed), signature, form.
+//! The order of the checks is part of the contract: size (no signature needed), signature, path, method, form.
+//!
+//! Each webhook function has its own path and its own kind of request. A genuine request of the other kind, as from a number
+//! whose URL at Twilio is the wrong one, goes to its own queue all the same: it may be a STOP. It is logged and counted, so
+//! that somebody fixes the URL.
 
 use super::{MAX_BODY_BYTES, Receiver, Webhook};
 use common::clock;
@@ -9,7 +13,7 @@ use common::queue::WebhookV1;
 use common::telemetry::{self, Metric};
 use common::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER};
 use common::twilio::webhook::{MAX_MESSAGE_SID, message_sid};
-use common::twilio::{Form, FormError, Payload, SignedRequest, Verifier};
+use common::twilio::{Form, FormError, Payload, SignedRequest, Verifier, WebhookKind};
 
 /// The header that is the same on all tries of one request.
 /// <https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>
@@ -65,10 +69,16 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// [`ApiError::PayloadTooLarge`], then [`ApiError::BadSignature`], then [`ApiError::MethodNotAllowed`] or
-    /// [`ApiError::Validation`]: what comes first is answered.
+    /// [`ApiError::PayloadTooLarge`], then [`ApiError::BadSignature`], then [`ApiError::NotFound`], then
+    /// [`ApiError::MethodNotAllowed`] or [`ApiError::Validation`]: what comes first is answered.
     pub fn admit(&self, request: &Request) -> Result<Webhook, ApiError> {
-        admit(&self.verifier, request).inspect_err(|_| telemetry::count(Metric::WebhooksRefused, 1))
+        let webhook =
+            admit(&self.verifier, request).inspect_err(|_| telemetry::count(Metric::WebhooksRefused, 1))?;
+        if webhook.kind != self.kind {
+            telemetry::count(Metric::WebhooksMisrouted, 1);
+            tracing::warn!(kind = ?webhook.kind, "wrong URL at Twilio: the webhook goes to the queue of its kind");
+        }
+        Ok(webhook)
     }
 }
 
@@ -84,6 +94,7 @@ fn admit(verifier: &Verifier, request: &Request) -> Result<Webhook, ApiError> {
         Carrier::Other => Err(NoForm::OtherType),
     };
     authorise(verifier, request, carrier, form.as_ref().ok())?;
+    let at = WebhookKind::at(request.raw_path()).ok_or(ApiError::NotFound("a webhook at this path"))?;
     if !matches!(request.method(), "POST" | "GET") {
         return Err(ApiError::MethodNotAllowed);
     }
@@ -103,13 +114,14 @@ fn admit(verifier: &Verifier, request: &Request) -> Result<Webhook, ApiError> {
     } else {
         Form::from_urlencoded_lossy(request.raw_query().as_bytes()).to_urlencoded()
     };
+    let kind = WebhookKind::of(&form).unwrap_or(at);
     let message = WebhookV1 {
         received_at: clock::now(),
         form: form.to_urlencoded(),
         query,
         idempotency_token: idempotency_token(request),
     };
-    Ok(Webhook { message, request_id: request.request_id().to_owned() })
+    Ok(Webhook { kind, message, request_id: request.request_id().to_owned() })
 }
 
 /// Refuses a request that Twilio did not sign.
@@ -141,10 +153,7 @@ fn authorise(
             .or_else(|_| verify(Payload::Form(&lenient(request.body()))))
             .or_else(|_| verify(Payload::Body(request.body()))),
     };
-    outcome.map_err(|reason| {
-        tracing::info!(%reason, path = request.raw_path(), "not taken for Twilio's");
-        ApiError::BadSignature
-    })
+    outcome.map_err(|reason| ApiError::BadSignature(reason.into()))
 }
 
 /// Returns Twilio's token if it is of a kind that SQS takes; it is kept for people to read, no promise rests on it.

@@ -2,7 +2,8 @@
 
 use super::{Receiver, Spool, Webhook};
 use common::clock;
-use common::db::{Db, DbError, spool};
+use common::db::spool::{self, SpoolQueue};
+use common::db::{Db, DbError};
 use common::error::chain;
 use common::http::ApiError;
 use common::queue::WebhookMessage;
@@ -30,13 +31,14 @@ impl Receiver {
     ///
     /// [`ApiError::Unavailable`] when nothing durable has it, so that Twilio tries again or calls its fallback URL.
     pub async fn keep(&self, webhook: Webhook) -> Result<(), ApiError> {
-        let Webhook { message, request_id } = webhook;
+        let Webhook { kind, message, request_id } = webhook;
+        let (queue_url, queue) = self.queue(kind);
         let message = WebhookMessage::V1(message);
         // Boxed: the SDK's futures are nested so deeply that the compiler gives up on laying them out in one piece.
-        let put = Box::pin(self.publisher.send(&self.queue_url, &message, &request_id));
+        let put = Box::pin(self.publisher.send(queue_url, &message, &request_id));
         if let Err(error) = put.await {
             tracing::warn!(error = chain(&error), "SQS did not take the webhook; it goes to the spool");
-            Box::pin(self.spool.add(&message, &request_id)).await.map_err(|error| {
+            Box::pin(self.spool.add(queue, &message, &request_id)).await.map_err(|error| {
                 telemetry::count(Metric::WebhooksUnavailable, 1);
                 ApiError::unavailable(error)
             })?;
@@ -48,10 +50,15 @@ impl Receiver {
 }
 
 impl Spool {
-    async fn add(&self, message: &WebhookMessage, request_id: &str) -> Result<(), SpoolError> {
+    async fn add(
+        &self,
+        queue: SpoolQueue,
+        message: &WebhookMessage,
+        request_id: &str,
+    ) -> Result<(), SpoolError> {
         let message = serde_json::to_value(message).map_err(SpoolError::Encode)?;
         let db = self.db()?;
-        let write = spool::add(db, clock::new_id(), self.queue, &message, request_id, clock::now());
+        let write = spool::add(db, clock::new_id(), queue, &message, request_id, clock::now());
         match tokio::time::timeout(self.budget, write).await {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(SpoolError::TooSlow(self.budget)),

@@ -17,7 +17,7 @@ use common::db::inbound::{self, NewInbound, StoredInbound};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
-use common::twilio::{Form, InboundSms, MessageSidMissing};
+use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 
 /// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`] and
 /// [`AutoReplies`] read, `INBOUND_QUEUE_URL`, where the records come from, `OUTBOUND_QUEUE_URL`, and `TWILIO_ACCOUNT_SID`, to which a message belongs that names no account:
@@ -193,10 +193,22 @@ fn report(stored: &[StoredInbound], of: &[NewInbound]) {
     }
 }
 
-fn read(app: &App, record: &Record<WebhookMessage>) -> Result<NewInbound, MessageSidMissing> {
+/// Why a record holds no incoming message.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    NoMessageSid(#[from] MessageSidMissing),
+    #[error("a status callback on the queue for incoming messages")]
+    StatusCallback,
+}
+
+fn read(app: &App, record: &Record<WebhookMessage>) -> Result<NewInbound, ReadError> {
     let WebhookMessage::V1(webhook) = &record.message;
     // The webhook refused what it could not read; leniency here can only mean another version's way of writing.
     let form = Form::from_urlencoded_lossy(webhook.form.as_bytes());
+    if WebhookKind::of(&form) == Some(WebhookKind::Status) {
+        return Err(ReadError::StatusCallback);
+    }
     let mut sms = InboundSms::read(&form)?;
     sms.account_sid.get_or_insert_with(|| app.account_sid.clone());
     let raw = form.to_jsonb();

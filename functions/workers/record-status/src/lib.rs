@@ -11,7 +11,7 @@ use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
-use common::twilio::{ErrorClass, Form, MessageSidMissing, RenewalPolicy, StatusCallback};
+use common::twilio::{ErrorClass, Form, MessageSidMissing, RenewalPolicy, StatusCallback, WebhookKind};
 use std::collections::BTreeSet;
 
 /// What the function is told by its environment: what [`DatabaseConfig`], [`RenewalPolicy`] and [`PublisherConfig`] read, and
@@ -165,9 +165,21 @@ fn is_our_fault(callback: &NewStatus) -> bool {
     code.map(ErrorClass::of) == Some(ErrorClass::Configuration)
 }
 
-fn read(record: &Record<WebhookMessage>) -> Result<NewStatus, MessageSidMissing> {
+/// Why a record holds no status callback.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    NoMessageSid(#[from] MessageSidMissing),
+    #[error("an incoming message on the queue for status callbacks")]
+    IncomingMessage,
+}
+
+fn read(record: &Record<WebhookMessage>) -> Result<NewStatus, ReadError> {
     let WebhookMessage::V1(webhook) = &record.message;
     let form = Form::from_urlencoded_lossy(webhook.form.as_bytes());
+    if WebhookKind::of(&form) == Some(WebhookKind::Incoming) {
+        return Err(ReadError::IncomingMessage);
+    }
     let query = Form::from_urlencoded_lossy(webhook.query.as_bytes());
     let callback = StatusCallback::read(&form, &query)?;
     let raw = form.to_jsonb();

@@ -2,7 +2,7 @@
 //! there in full; here is what differs, and that it is wired at all.
 
 use serde_json::{Value, json};
-use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Function, Sqs, Webhook};
+use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Function, Sqs, Webhook, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_delivery-status");
 const PATH: &str = "/webhook/twilio/status";
@@ -12,6 +12,7 @@ async fn start(sqs: &Sqs) -> Function {
         ("TWILIO_AUTH_TOKEN", AUTH_TOKEN),
         ("PUBLIC_WEBHOOK_BASE_URL", BASE_URL),
         ("STATUS_QUEUE_URL", &sqs.queue("status")),
+        ("INBOUND_QUEUE_URL", &sqs.queue("inbound")),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x"),
     ];
@@ -59,6 +60,40 @@ async fn a_signed_get_carries_everything_in_its_form() {
 }
 
 #[tokio::test]
+async fn an_incoming_message_at_this_url_goes_to_its_own_queue_and_is_reported() {
+    let sqs = Sqs::start().await;
+    let mut function = start(&sqs).await;
+    let form = [("MessageSid", "SM1"), ("SmsStatus", "received"), ("Body", "STOP"), ("NumMedia", "0")];
+    let body = "MessageSid=SM1&SmsStatus=received&Body=STOP&NumMedia=0";
+    let as_json = r#"{"MessageSid":"SM1","Body":"STOP"}"#;
+    // The hash is sha256sum's.
+    let hash = "bodySHA256=c63f7b0d423a97902a7686bfc7d57170539d0525a4209c0056f43ffc9a7b9f5f";
+    let webhooks = [
+        Webhook::form(PATH, body).signed(&form),
+        Webhook::get(PATH, body).signed_url(),
+        Webhook::form(PATH, as_json).header("content-type", "application/json").query(hash).signed_url(),
+    ];
+    for webhook in &webhooks {
+        let reply = function.call(webhook.event()).await;
+        assert_eq!((&reply["statusCode"], &reply["body"]), (&json!(200), &json!("")), "{webhook:?}");
+    }
+    let sent = sqs.sent();
+    assert_eq!(sent.len(), 3);
+    for sent in &sent {
+        assert_eq!(sent.queue_url, sqs.queue("inbound"));
+        assert!(sent.body["form"].as_str().unwrap().contains("Body=STOP"), "{}", sent.body);
+    }
+    eventually("a metric", async || {
+        let log = function.log().await;
+        log.iter().any(|line| line["webhooks_misrouted"] == 1.0).then_some(())
+    })
+    .await;
+    sqs.behave(Behaviour::Refuses);
+    let reply = function.call(Webhook::form(PATH, body).signed(&form).event()).await;
+    assert_eq!(reply["statusCode"], 503, "a STOP that nothing durable has is not answered 200");
+}
+
+#[tokio::test]
 async fn refusals_are_those_of_every_webhook() {
     let sqs = Sqs::start().await;
     let mut function = start(&sqs).await;
@@ -84,7 +119,9 @@ async fn a_callback_that_nothing_durable_takes_is_answered_503() {
 }
 
 #[tokio::test]
-async fn its_queue_is_named_when_it_is_missing() {
+async fn its_queues_are_named_when_they_are_missing() {
     let log = json!(Function::start(BINARY, &[]).await.ended().await).to_string();
-    assert!(log.contains("STATUS_QUEUE_URL is missing"), "{log}");
+    for queue in ["STATUS_QUEUE_URL is missing", "INBOUND_QUEUE_URL is missing"] {
+        assert!(log.contains(queue), "{log}");
+    }
 }

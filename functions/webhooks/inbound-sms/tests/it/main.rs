@@ -61,6 +61,7 @@ fn environment(sqs: &Sqs, postgres: &TcpListener) -> Vec<(&'static str, String)>
         ("TWILIO_AUTH_TOKEN", AUTH_TOKEN.to_owned()),
         ("PUBLIC_WEBHOOK_BASE_URL", BASE_URL.to_owned()),
         ("INBOUND_QUEUE_URL", sqs.queue("inbound")),
+        ("STATUS_QUEUE_URL", sqs.queue("status")),
         ("AWS_ENDPOINT_URL_SQS", sqs.url().to_owned()),
         ("DATABASE_URL", format!("postgres://u:hunter2@{}/x", postgres.local_addr().unwrap())),
     ]
@@ -169,6 +170,60 @@ async fn any_token_and_any_public_url_will_do() {
         let webhook = Webhook::form(PATH, "MessageSid=SM1").signed_with(token, base_url, &parameters);
         assert_accepted(&world.post(&webhook).await);
     }
+}
+
+#[tokio::test]
+async fn a_status_callback_at_this_url_goes_to_its_own_queue_and_is_reported() {
+    let mut world = World::start().await;
+    let parameters = [
+        ("MessageSid", "SM1"),
+        ("SmsSid", "SM1"),
+        ("SmsStatus", "delivered"),
+        ("MessageStatus", "delivered"),
+        ("From", "+18605550100"),
+        ("To", "+12035550100"),
+    ];
+    let body = "MessageSid=SM1&SmsSid=SM1&SmsStatus=delivered&MessageStatus=delivered&From=%2B18605550100\
+                &To=%2B12035550100";
+    for path in [PATH, "/webhook/twilio/status"] {
+        let webhook = Webhook::form(path, body).query("message_id=1").signed(&parameters);
+        assert_accepted(&world.post(&webhook).await);
+    }
+    let sent = world.sqs.sent();
+    let queues: Vec<&str> = sent.iter().map(|sent| sent.queue_url.as_str()).collect();
+    assert_eq!(queues, [world.sqs.queue("status"), world.sqs.queue("status")]);
+    assert_eq!((&sent[0].body["form"], &sent[0].body["query"]), (&json!(body), &json!("message_id=1")));
+    world.logged("a metric", |line| line["webhooks_misrouted"] == 1.0).await;
+    world.logged("a warning", |line| line["level"] == "WARN" && line["kind"] == "Status").await;
+
+    world.sqs.behave(Behaviour::Refuses);
+    let webhook = Webhook::form(PATH, body).signed(&parameters);
+    assert_eq!(world.post(&webhook).await["statusCode"], 503, "nothing durable has it");
+}
+
+#[tokio::test]
+async fn a_misrouted_callback_that_sqs_does_not_take_is_spooled_for_its_own_queue() {
+    let database = Database::create().await;
+    let mut world = World::with(&[("DATABASE_URL", database.url())]).await;
+    world.sqs.behave(Behaviour::Refuses);
+    let parameters = [("MessageSid", "SM1"), ("MessageStatus", "sent")];
+    let webhook = Webhook::form(PATH, "MessageSid=SM1&MessageStatus=sent").signed(&parameters);
+    assert_accepted(&world.post(&webhook).await);
+    assert_eq!(database.scalar("select string_agg(queue, ',') from webhook_spool").await, "status");
+}
+
+#[tokio::test]
+async fn a_path_behind_a_prefix_or_with_a_slash_behind_it_is_this_one() {
+    let mut world = World::start().await;
+    for path in ["/prod/webhook/twilio/sms", "/webhook/twilio/sms/"] {
+        let webhook = Webhook::form(path, "MessageSid=SM1").signed(&[("MessageSid", "SM1")]);
+        assert_accepted(&world.post(&webhook).await);
+    }
+    let prefixed = format!("{BASE_URL}/prefix");
+    let mut world = World::with(&[("PUBLIC_WEBHOOK_BASE_URL", prefixed.clone())]).await;
+    let webhook = Webhook::form(PATH, "MessageSid=SM1");
+    let webhook = webhook.signed_with(AUTH_TOKEN, &prefixed, &[("MessageSid", "SM1")]);
+    assert_accepted(&world.post(&webhook).await);
 }
 
 #[tokio::test]

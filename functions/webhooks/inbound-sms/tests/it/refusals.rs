@@ -2,7 +2,7 @@
 
 use super::{GATEWAY_REQUEST_ID, PATH, World, hello};
 use serde_json::Value;
-use testing::{AUTH_TOKEN, BASE_URL, Webhook};
+use testing::{AUTH_TOKEN, BASE_URL, Webhook, eventually};
 
 /// Posts and returns the status, the error's code and its details in one line, having checked the envelope.
 async fn refused(world: &mut World, webhook: &Webhook) -> String {
@@ -147,6 +147,46 @@ async fn a_genuine_json_body_that_holds_no_form_is_refused() {
         assert_eq!(refused(&mut world, &json(hash)).await, answer);
         assert_eq!(refused(&mut world, &json(&hash.to_uppercase())).await, "403 sms.forbidden");
     }
+}
+
+#[tokio::test]
+async fn a_genuine_request_at_another_path_is_not_found() {
+    let mut world = World::start().await;
+    for path in ["/", "/webhook/twilio", "/webhook/twilio/voice", "/webhook/twilio/sms/other"] {
+        let form = || Webhook::form(path, "MessageSid=SM1&Body=STOP");
+        let signed = form().signed(&[("MessageSid", "SM1"), ("Body", "STOP")]);
+        assert_eq!(refused(&mut world, &signed).await, "404 sms.not_found", "{path}");
+        assert_eq!(refused(&mut world, &form()).await, "403 sms.forbidden", "{path}");
+    }
+    assert_eq!(world.sqs.sent(), []);
+}
+
+#[tokio::test]
+async fn an_unsigned_request_costs_one_line_of_the_log_which_does_not_show_its_path() {
+    let mut world = World::start().await;
+    let path = "/webhook/twilio/sms/+12035550100/rent";
+    let strangers = [
+        Webhook::form(path, "MessageSid=SM1"),
+        Webhook::form(path, "x".repeat(70_000)),
+        Webhook::get(path, "a=1"),
+    ];
+    for (place, stranger) in strangers.iter().enumerate() {
+        world.post(stranger).await;
+        let lines = eventually("a line", async || {
+            Some(world.function.log().await).filter(|lines| lines.len() > place)
+        })
+        .await;
+        assert_eq!(lines.len(), place + 1, "{lines:#?}");
+        let line = &lines[place];
+        assert_eq!(
+            (&line["webhooks_refused"], &line["request_id"]),
+            (&1.0.into(), &GATEWAY_REQUEST_ID.into())
+        );
+    }
+    let log = serde_json::to_string(&world.function.log().await).unwrap();
+    assert!(log.contains("the request has no signature"), "{log}");
+    assert!(!log.contains("12035550100") && !log.contains("rent"), "{log}");
+    assert!(world.postgres.accept().is_err(), "nobody has connected");
 }
 
 #[tokio::test]

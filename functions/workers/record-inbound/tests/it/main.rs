@@ -308,3 +308,49 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
         assert!(error.contains(name), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_comes_back_after_the_visibility_timeout() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let mut event = batch(&["MessageSid=SM1&From=%2B18605550101&Body=one", "Body=nobody"]);
+    let newer = json!({"version": "2", "payload": {"MessageSid": "SM2"}}).to_string();
+    let newer = json!({"messageId": "newer", "receiptHandle": "AQEB9", "body": newer});
+    event["Records"].as_array_mut().unwrap().push(newer);
+    assert_eq!(failed(&function.call(event).await), ["m-1", "newer"]);
+    assert_eq!(sqs.handed_out_again(), ["inbound AQEB1"], "only what no version can read is hopeless");
+    assert_eq!(database.scalar("select string_agg(twilio_sid, ',') from sms_messages").await, "SM1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_callback_that_an_older_webhook_queued_is_not_stored_as_a_message() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let forms = ["MessageSid=SM1&MessageStatus=delivered&SmsStatus=delivered&From=%2B18605550100"];
+    assert_eq!(failed(&function.call(batch(&forms)).await), ["m-0"]);
+    assert_eq!(
+        sqs.handed_out_again(),
+        ["inbound AQEB0"],
+        "it goes to the dead-letter queue, where somebody looks"
+    );
+    assert_eq!(database.scalar("select count(*) from sms_messages").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_constraint_refuses_is_logged_without_the_row() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let refuse = "alter table sms_messages add constraint no_leaks check (message_content !~ 'leaks')";
+    database.client.batch_execute(refuse).await.unwrap();
+    let mut function = start(&database, &sqs, &[]).await;
+    let forms = ["MessageSid=SM1&From=%2B18605550101&Body=the+sink+leaks"];
+    assert_eq!(failed(&function.call(batch(&forms)).await), ["m-0"]);
+    let log = testing::eventually("the failure is logged", async || {
+        let log = json!(function.log().await).to_string();
+        log.contains("the record failed").then_some(log)
+    })
+    .await;
+    assert!(log.contains("SQLSTATE 23514") && log.contains("constraint no_leaks"), "{log}");
+    for secret in ["sink", "8605550101", "DETAIL", "Failing row"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}

@@ -391,3 +391,22 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
         assert!(error.contains(problem), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_comes_back_later_and_an_incoming_message_goes_to_the_dead_letters() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let (url, queue) = (database.url(), sqs.queue("status"));
+    let variables =
+        [("DATABASE_URL", &*url), ("STATUS_QUEUE_URL", &queue), ("AWS_ENDPOINT_URL_SQS", sqs.url())];
+    let mut function = start_with(&variables).await;
+    let mut event = forms(&["MessageSid=SM1&SmsStatus=received&Body=STOP&From=%2B18605550101"]);
+    let newer = json!({"version": "2", "payload": {"MessageSid": "SM2"}}).to_string();
+    let newer = json!({"messageId": "newer", "receiptHandle": "AQEB9", "body": newer});
+    event["Records"].as_array_mut().unwrap().push(newer);
+    let answer = function.call(event).await;
+    let mut failures = failed(&answer);
+    failures.sort_unstable();
+    assert_eq!(failures, ["m-0", "newer"]);
+    assert_eq!(sqs.handed_out_again(), ["status AQEB0"]);
+    assert_eq!(database.scalar("select count(*) from sms_message_status_events").await, "0");
+}

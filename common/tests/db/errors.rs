@@ -1,0 +1,70 @@
+//! What an error of Postgres's shows of the data that it is about.
+
+use common::db::{DbError, Type};
+use common::error::chain;
+use testing::Database;
+
+const SECRETS: [&str; 3] = ["the sink leaks", "2035550123", "DETAIL"];
+
+fn shown(error: &DbError) -> String {
+    let shown = format!("{} | {error} | {error:?} | {error:#?}", chain(error));
+    for secret in SECRETS {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    chain(error)
+}
+
+#[tokio::test]
+async fn a_violated_constraint_is_shown_by_code_constraint_and_message() {
+    let database = Database::create().await;
+    let table =
+        "create table t (number text primary key, body text constraint no_leaks check (body !~ 'leaks'))";
+    database.client.batch_execute(table).await.unwrap();
+    let db = database.db();
+    let insert = async |body: &str| {
+        let insert = "insert into t values ($1, $2)";
+        db.query("store a text", insert, &[(&"+12035550123", Type::TEXT), (&body, Type::TEXT)])
+            .await
+            .map(drop)
+    };
+    assert_eq!(
+        shown(&insert("the sink leaks").await.unwrap_err()),
+        "could not store a text: new row for relation \"t\" violates check constraint \"no_leaks\" \
+         (SQLSTATE 23514, constraint no_leaks)"
+    );
+    insert("fine").await.unwrap();
+    assert_eq!(
+        shown(&insert("fine").await.unwrap_err()),
+        "could not store a text: duplicate key value violates unique constraint \"t_pkey\" \
+         (SQLSTATE 23505, constraint t_pkey)"
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_quotes_a_value_is_cut_before_it() {
+    let database = Database::create().await;
+    let db = database.db();
+    for (sql, expected) in [
+        ("select $1::text::uuid", "invalid input syntax for type uuid (SQLSTATE 22P02)"),
+        (
+            "select $1::text::timestamptz",
+            "invalid input syntax for type timestamp with time zone (SQLSTATE 22007)",
+        ),
+        ("select $1::text::jsonb", "invalid input syntax for type json (SQLSTATE 22P02)"),
+        ("select now() at time zone $1::text", "time zone (SQLSTATE 22023)"),
+        ("select ('2035550123' || left($1, 0))::int2", "value (SQLSTATE 22003)"),
+    ] {
+        let error = db.query("read it", sql, &[(&"the sink leaks", Type::TEXT)]).await.unwrap_err();
+        assert_eq!(shown(&error), format!("could not read it: {expected}"), "{sql}");
+        assert!(error.is_about_the_data(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_had_is_shown_without_its_password() {
+    let config = common::db::DatabaseConfig::for_url("postgres://u:hunter2@127.0.0.1:1/x");
+    let error = common::db::Db::new(&config).unwrap().ping().await.unwrap_err();
+    assert!(error.is_unavailable());
+    let shown = shown(&error);
+    assert!(shown.contains("connecting to Postgres to ping: ") && shown.contains("refused"), "{shown}");
+}
