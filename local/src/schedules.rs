@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::clock;
 use crate::lambda::{Functions, InvokeError, WhenBusy};
-use crate::template::{ACCOUNT_ID, ScheduleSpec};
+use crate::template::{ACCOUNT_ID, FunctionSpec, ScheduleSpec};
 
 /// The first pause before an invocation is tried again; it doubles, as the next tick is never far.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -23,7 +23,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Schedule {
     spec: ScheduleSpec,
     every: Every,
+    /// How often Lambda tries an asynchronous invocation again after an error, and after how long it gives up.
     async_retries: u32,
+    async_max_age: Duration,
     region: String,
 }
 
@@ -51,7 +53,7 @@ impl Schedule {
     pub(crate) fn new(
         spec: ScheduleSpec,
         tick: Option<Duration>,
-        async_retries: u32,
+        function: Option<&FunctionSpec>,
         region: &str,
     ) -> Result<Self, ScheduleError> {
         let every = read(&spec.expression, &spec.timezone).map_err(|reason| ScheduleError {
@@ -59,7 +61,13 @@ impl Schedule {
             expression: spec.expression.clone(),
             reason,
         })?;
-        Ok(Self { spec, every: tick.map_or(every, Every::Period), async_retries, region: region.to_owned() })
+        Ok(Self {
+            spec,
+            every: tick.map_or(every, Every::Period),
+            async_retries: function.map_or(0, |function| function.async_retries),
+            async_max_age: function.map_or(Duration::ZERO, |function| function.async_max_age),
+            region: region.to_owned(),
+        })
     }
 
     /// Ticks until it is dropped. A tick does not wait for the one before, as in AWS.
@@ -88,9 +96,10 @@ impl Schedule {
                     errors += 1;
                     errors <= self.async_retries
                 }
-                Err(InvokeError::Throttled) => attempt <= self.spec.retries,
+                // EventBridge Scheduler has handed the event over by then: its own RetryPolicy is over.
+                Err(InvokeError::Throttled) => true,
             };
-            if !again || begun.elapsed() > self.spec.max_age {
+            if !again || begun.elapsed() > self.async_max_age {
                 let _ = writeln!(std::io::stderr(), "[{}] given up after {attempt} attempts", self.spec.name);
                 return;
             }

@@ -227,6 +227,8 @@ impl Function {
         &self,
         busy: WhenBusy,
     ) -> Result<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>), InvokeError> {
+        // What waits for one of this machine's processes does not run yet, and Lambda only counts what runs.
+        let machine = self.machine.acquire().await.map_err(|_| shutting_down())?;
         let reserved = match (&self.reserved, busy) {
             (None, _) => None,
             (Some(reserved), WhenBusy::Wait) => Some(reserved.acquire().await.map_err(|_| shutting_down())?),
@@ -234,7 +236,7 @@ impl Function {
                 Some(reserved.try_acquire().map_err(|_| InvokeError::Throttled)?)
             }
         };
-        Ok((reserved, self.machine.acquire().await.map_err(|_| shutting_down())?))
+        Ok((reserved, machine))
     }
 
     async fn run(

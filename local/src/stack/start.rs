@@ -150,8 +150,8 @@ fn start_triggers(
         tasks.spawn(poller.run());
     }
     for spec in &template.schedules {
-        let retries = template.function(&spec.function).map_or(0, |function| function.async_retries);
-        let schedule = Schedule::new(spec.clone(), settings.schedule_tick, retries, &settings.region)?;
+        let function = template.function(&spec.function);
+        let schedule = Schedule::new(spec.clone(), settings.schedule_tick, function, &settings.region)?;
         tasks.spawn(schedule.run(functions.clone()));
     }
     Ok(())

@@ -72,6 +72,8 @@ pub struct FunctionSpec {
     pub reserved_concurrency: Option<usize>,
     /// How often an asynchronous invocation is tried again after an error.
     pub async_retries: u32,
+    /// After how long an asynchronous invocation is given up.
+    pub async_max_age: Duration,
     /// `Environment.Variables`, not yet evaluated.
     environment: BTreeMap<String, Value>,
 }

@@ -102,6 +102,7 @@ pub(super) struct FunctionUrlConfig {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct EventInvokeConfig {
     pub maximum_retry_attempts: Option<u32>,
+    pub maximum_event_age_in_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +110,7 @@ pub(super) struct EventInvokeConfig {
 pub(super) enum Event {
     HttpApi(HttpApiEvent),
     #[serde(rename = "SQS")]
-    Sqs(SqsEvent),
+    Sqs(IgnoredAny),
     Schedule(ScheduleEvent),
     ScheduleV2(ScheduleEvent),
 }
@@ -152,8 +153,9 @@ pub(super) struct RouteSettings {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-pub(super) struct SqsEvent {
-    pub queue: String,
+pub(super) struct MappingProperties {
+    pub event_source_arn: String,
+    pub function_name: String,
     #[serde(default = "default_batch_size")]
     pub batch_size: usize,
     #[serde(default)]

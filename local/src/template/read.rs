@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::properties::{
     Event, FUNCTION_KEYS, FunctionProperties, HTTP_API_KEYS, HttpApiProperties, KNOWN_FUNCTION_KEYS,
-    LambdaAuthorizer, QueueProperties,
+    LambdaAuthorizer, MappingProperties, QueueProperties,
 };
 use super::triggers;
 use super::{
@@ -22,13 +22,14 @@ const DEFAULT_TIMEOUT_SECONDS: u64 = 3;
 const DEFAULT_MEMORY_MB: u32 = 128;
 /// Lambda's default `MaximumRetryAttempts` of asynchronous invocations.
 const DEFAULT_ASYNC_RETRIES: u32 = 2;
+/// Lambda's default `MaximumEventAgeInSeconds` of asynchronous invocations: six hours.
+const DEFAULT_ASYNC_AGE_SECONDS: u64 = 21_600;
 /// Begins a function URL while outputs are read, so that its path can be told from any other text.
 const FUNCTION_URL_MARK: &str = "function-url://";
 
 /// Resource types that would run, but that the local stack reads only in their SAM form.
-const UNSUPPORTED: [&str; 7] = [
+const UNSUPPORTED: [&str; 6] = [
     "AWS::Lambda::Function",
-    "AWS::Lambda::EventSourceMapping",
     "AWS::Lambda::Url",
     "AWS::Scheduler::Schedule",
     "AWS::Events::Rule",
@@ -88,6 +89,13 @@ pub(super) fn template(document: Value, region: &str) -> Result<Template, Templa
     let api = http_api(&document, &resolver, &mut template)?;
     for declared in &declared {
         triggers::read(&declared.spec, &declared.events, &api, &mut template)?;
+    }
+    for (id, resource) in resources(&document, &resolver)? {
+        if resource_type(id, resource)? == "AWS::Lambda::EventSourceMapping" {
+            let read: MappingProperties = properties(id, None, resource.get("Properties"), None, &resolver)?;
+            let mapping = triggers::mapping(&read, &template, &format!("{id}.Properties"))?;
+            template.mappings.extend(mapping);
+        }
     }
     template.function_urls = function_urls(&document, &resolver, &declared)?;
     references::check(&document)?;
@@ -263,7 +271,9 @@ fn function(
     let binary = document.pointer(&format!("/Resources/{id}/Metadata/BuildProperties/Binary"));
     let environment = merged(globals, own).get("Environment").and_then(|e| e.get("Variables")).cloned();
     let environment = environment.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-    let retries = read.event_invoke_config.and_then(|config| config.maximum_retry_attempts);
+    let asynchronous = read.event_invoke_config.as_ref();
+    let async_retries = asynchronous.and_then(|config| config.maximum_retry_attempts);
+    let async_max_age = asynchronous.and_then(|config| config.maximum_event_age_in_seconds);
     let spec = FunctionSpec {
         logical_id: id.to_owned(),
         name: name.to_owned(),
@@ -272,7 +282,8 @@ fn function(
         timeout: Duration::from_secs(read.timeout.unwrap_or(DEFAULT_TIMEOUT_SECONDS)),
         memory_mb: read.memory_size.unwrap_or(DEFAULT_MEMORY_MB),
         reserved_concurrency: read.reserved_concurrent_executions,
-        async_retries: retries.unwrap_or(DEFAULT_ASYNC_RETRIES),
+        async_retries: async_retries.unwrap_or(DEFAULT_ASYNC_RETRIES),
+        async_max_age: Duration::from_secs(async_max_age.unwrap_or(DEFAULT_ASYNC_AGE_SECONDS)),
         environment: environment.into_iter().collect(),
     };
     Ok(Declared { spec, events: read.events, has_url: read.function_url_config.is_some() })
@@ -369,7 +380,11 @@ fn function_urls(
         }
         let value = resolver.evaluate(value).map_err(at)?;
         let url = value.as_ref().and_then(Value::as_str).and_then(|url| url.strip_prefix(FUNCTION_URL_MARK));
-        if let Some((function, path)) = url.and_then(|url| url.split_once('/')) {
+        // What follows a `#` is for Twilio's console. An output without a path is a base, or a list of bases.
+        let url = url.and_then(|url| url.split('#').next()).filter(|url| !url.contains(FUNCTION_URL_MARK));
+        if let Some((function, path)) = url.and_then(|url| url.split_once('/'))
+            && !path.is_empty()
+        {
             found.push(FunctionUrlSpec { path: format!("/{path}"), function: function.to_owned() });
         }
     }

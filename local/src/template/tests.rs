@@ -104,19 +104,19 @@ fn a_secret_that_nothing_replaces_is_named() {
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
     let cases = [
-        ("BatchSize: 5", "BatchSize: five", "WorkFunction.Properties.Events.Work", "expected usize"),
-        ("BatchSize: 5", "BatchSise: 5", "WorkFunction.Properties.Events.Work", "unknown field `BatchSise`"),
+        ("BatchSize: 5", "BatchSize: five", "WorkMapping.Properties.BatchSize", "expected usize"),
+        ("BatchSize: 5", "BatchSise: 5", "WorkMapping.Properties", "unknown field `BatchSise`"),
         (
             "BatchSize: 5",
             "BatchSize: 50",
-            "WorkFunction.Properties.Events.Work.Properties.BatchSize",
+            "WorkMapping.Properties.BatchSize",
             "Window",
         ),
         ("MaximumConcurrency: 2", "MaximumConcurrency: 1", "MaximumConcurrency", "between 2 and 1000"),
         (
-            "Queue: !GetAtt Queue.Arn",
-            "Queue: !GetAtt Queu.Arn",
-            "WorkFunction.Properties.Events",
+            "EventSourceArn: !GetAtt Queue.Arn",
+            "EventSourceArn: !GetAtt Queu.Arn",
+            "WorkMapping.Properties.EventSourceArn",
             "no resource Queu",
         ),
         (
@@ -124,6 +124,13 @@ fn what_is_wrong_is_named_with_its_place() {
             "VisibilityTimout: 5",
             "Queue.Properties",
             "unknown field `VisibilityTimout`",
+        ),
+        ("FunctionName: !Ref WorkFunction", "FunctionName: x", "WorkMapping.Properties.FunctionName", "no function"),
+        (
+            "      Events:\n",
+            "      Events:\n        Work: {Type: SQS, Properties: {Queue: !GetAtt Queue.Arn}}\n",
+            "EchoFunction.Properties.Events.Work",
+            "every queue of the account",
         ),
         ("Path: /open", "Path: open", "EchoFunction.Properties.Events.Open.Properties.Path", "slash"),
         ("DefaultAuthorizer: Keys", "DefaultAuthorizer: Locks", "Auth.Authorizer", "no authorizer Locks"),

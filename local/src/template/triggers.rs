@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::properties::{Event, HttpApiEvent, HttpApiProperties, RouteSettings, ScheduleEvent, SqsEvent};
+use super::properties::{Event, HttpApiEvent, HttpApiProperties, MappingProperties, RouteSettings, ScheduleEvent};
 use super::read::queue_of;
 use super::{FunctionSpec, MappingSpec, RouteSpec, ScheduleSpec, Template, TemplateError, Throttle};
 
@@ -28,7 +28,11 @@ pub(super) fn read(
                 let route = route(http, &function.name, api, template, &at)?;
                 template.routes.push(route);
             }
-            Event::Sqs(sqs) => template.mappings.extend(mapping(sqs, &function.name, template, &at)?),
+            Event::Sqs(_) => {
+                let reason = "SAM would let the function's role read and delete on every queue of the account: \
+                              use AWS::Lambda::EventSourceMapping and SQSPollerPolicy";
+                return Err(TemplateError::new(at, reason));
+            }
             Event::Schedule(schedule) => {
                 template.schedules.extend(scheduled(schedule, function, event, true));
             }
@@ -83,19 +87,25 @@ fn throttle(settings: RouteSettings) -> Option<Throttle> {
     Some(Throttle { rate, burst: settings.throttling_burst_limit.map_or(rate, f64::from) })
 }
 
-fn mapping(
-    event: &SqsEvent,
-    function: &str,
+/// Reads an event source mapping; one that is disabled is none.
+pub(super) fn mapping(
+    event: &MappingProperties,
     template: &Template,
     at: &str,
 ) -> Result<Option<MappingSpec>, TemplateError> {
-    let queue = queue_of(&event.queue, format!("{at}.Queue"))?;
+    let queue = queue_of(&event.event_source_arn, format!("{at}.EventSourceArn"))?;
     if !template.queues.iter().any(|declared| declared.name == queue) {
         return Err(TemplateError::new(
-            format!("{at}.Queue"),
+            format!("{at}.EventSourceArn"),
             format!("{queue} is no queue of this template"),
         ));
     }
+    // A function's name or ARN.
+    let function = event.function_name.rsplit(':').next().unwrap_or_default();
+    let Some(function) = template.function(function) else {
+        let reason = format!("{} is no function of this template", event.function_name);
+        return Err(TemplateError::new(format!("{at}.FunctionName"), reason));
+    };
     if !(1..=10_000).contains(&event.batch_size) {
         return Err(TemplateError::new(format!("{at}.BatchSize"), "it must be between 1 and 10000"));
     }
@@ -114,7 +124,7 @@ fn mapping(
     }
     let mapping = MappingSpec {
         queue,
-        function: function.to_owned(),
+        function: function.name.clone(),
         batch_size: event.batch_size,
         window: Duration::from_secs(event.maximum_batching_window_in_seconds),
         concurrency,
