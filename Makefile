@@ -52,12 +52,18 @@ lint: tools ## Checks formatting, clippy, the documentation and the template, wa
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	PATH="$(PYTHON)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam validate --lint
 	$(PYTHON)/bin/cfn-lint template.yaml
+	$(PYTHON)/bin/python local/check_template.py template.yaml
+	@# It reports that its vendor's site can't be reached; the checks don't need it.
+	LOG_LEVEL=ERROR $(CHECKOV)/bin/checkov --file template.yaml --framework cloudformation --compact --quiet
 
-# The template's linters, in a folder of their own.
+# The template's linters, in folders of their own.
 PYTHON := $(TARGET)/python
-tools: $(PYTHON)/.installed
+CHECKOV := $(TARGET)/checkov
+tools: $(PYTHON)/.installed $(CHECKOV)/.installed
 $(PYTHON)/.installed: local/requirements.txt
-	@local/get-python.sh $(PYTHON) local/requirements.txt
+$(CHECKOV)/.installed: local/requirements-checkov.txt
+$(PYTHON)/.installed $(CHECKOV)/.installed:
+	@local/get-python.sh $(@D) $<
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 

@@ -143,6 +143,11 @@ impl<'a> Env<'a> {
         Some(self.get(name))
     }
 
+    /// Reads a secret that may be left out; the outer `Option` is as in [`Env::optional_text`].
+    pub fn optional_secret(&mut self, name: &'static str) -> Option<Option<Secret>> {
+        Some(self.get(name).map(Secret))
+    }
+
     /// Reads a required secret.
     pub fn secret(&mut self, name: &'static str) -> Option<Secret> {
         self.require(name).map(Secret)
@@ -193,13 +198,24 @@ impl<'a> Env<'a> {
     }
 
     /// Reads a required comma-separated list of absolute `http` or `https` URLs, as written, without their final
-    /// slashes.
+    /// slashes. `paths` are appended to them later: an entry that ends in one already is a problem.
     ///
     /// They stay strings because signatures are computed over the exact text, which a parser would normalise.
-    pub fn base_urls(&mut self, name: &'static str) -> Option<Vec<String>> {
+    pub fn base_urls(&mut self, name: &'static str, paths: &[&str]) -> Option<Vec<String>> {
         let entries = self.list(name)?;
-        let valid = entries.iter().all(|entry| self.parse_url(name, entry).is_some());
-        valid.then(|| entries.into_iter().map(|entry| entry.trim_end_matches('/').to_owned()).collect())
+        let mut is_valid = true;
+        for entry in &entries {
+            let Some(url) = self.parse_url(name, entry) else {
+                is_valid = false;
+                continue;
+            };
+            let path = url.path().trim_end_matches('/').to_ascii_lowercase();
+            if let Some(ending) = paths.iter().find(|ending| path.ends_with(**ending)) {
+                self.problems.push(format!("{name} must hold base URLs, without {ending}"));
+                is_valid = false;
+            }
+        }
+        is_valid.then(|| entries.into_iter().map(|entry| entry.trim_end_matches('/').to_owned()).collect())
     }
 
     fn parse_url(&mut self, name: &'static str, value: &str) -> Option<Url> {
@@ -316,7 +332,7 @@ mod tests {
         let tokens = env.secrets("TOKENS");
         let budget = env.millis("BUDGET_MS", 1..=100, 10);
         let delays = env.seconds_list("DELAYS_SECONDS", &[60, 300]);
-        let bases = env.base_urls("BASES");
+        let bases = env.base_urls("BASES", &[]);
         env.finish(|| {
             let _ = (budget?, bases?);
             Some(Sample { account: account?, tokens: tokens?, delays: delays? })
@@ -359,6 +375,25 @@ mod tests {
     fn base_urls_keep_their_spelling_without_the_final_slash() {
         let lookup = |_: &str| Some("HTTPS://A.example:443/x/, http://127.0.0.1:9000".to_owned());
         let mut env = Env::new(&lookup);
-        assert_eq!(env.base_urls("X").unwrap(), ["HTTPS://A.example:443/x", "http://127.0.0.1:9000"]);
+        let bases = env.base_urls("X", &["/y"]);
+        assert_eq!(bases.unwrap(), ["HTTPS://A.example:443/x", "http://127.0.0.1:9000"]);
+    }
+
+    #[test]
+    fn a_base_url_that_ends_in_a_path_to_be_appended_is_rejected() {
+        let pasted = [
+            "https://a.example/webhook/sms",
+            "https://a.example/webhook/sms/",
+            "https://a.example/x/Webhook/sms",
+            "https://a.example/webhook/sms#rc=5&rp=all",
+            "https://a.example,https://b.example/webhook/sms",
+        ];
+        for pasted in pasted {
+            let lookup = |_: &str| Some(pasted.to_owned());
+            let mut env = Env::new(&lookup);
+            assert_eq!(env.base_urls("BASES", &["/webhook/sms"]), None, "{pasted}");
+            let error = env.finish(|| Some(())).unwrap_err();
+            assert_eq!(error.problems(), ["BASES must hold base URLs, without /webhook/sms"], "{pasted}");
+        }
     }
 }

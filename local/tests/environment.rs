@@ -54,6 +54,10 @@ fn template() -> Template {
     Template::parse(&std::fs::read_to_string(path).unwrap(), "us-east-1").unwrap()
 }
 
+/// The variables of all functions that no configuration reads: telemetry reads the stack's name, and the version of the
+/// secrets is only there to change.
+const OF_ALL: [&str; 2] = ["SECRETS_VERSION", "STACK_NAME"];
+
 /// The names that a function asks for.
 fn asked(read: Option<Read>) -> BTreeSet<String> {
     let asked = RefCell::new(BTreeSet::new());
@@ -64,6 +68,7 @@ fn asked(read: Option<Read>) -> BTreeSet<String> {
             None
         });
     }
+    asked.borrow_mut().extend(OF_ALL.map(str::to_owned));
     asked.into_inner()
 }
 

@@ -94,6 +94,18 @@ pub async fn oldest(
     Ok(rows.iter().map(spooled).collect())
 }
 
+const BACKLOG: &str = "select count(*) from webhook_spool";
+
+/// Returns how many webhooks wait in the spool.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be read.
+pub async fn backlog(db: &Db) -> Result<i64, DbError> {
+    let rows = db.query_idempotent("count the spool", BACKLOG, &[]).await?;
+    Ok(rows.first().map_or(0, |row| row.get(0)))
+}
+
 const REMOVE: &str = "delete from webhook_spool where id = any($1)";
 
 /// Removes webhooks that are on their queue.

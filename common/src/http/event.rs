@@ -4,33 +4,46 @@
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
 
 use super::{ApiError, Caller, MAX_BODY_BYTES, Principal, Scope, ValidationError};
+use crate::clock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 /// The event of one HTTP request.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpEvent {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     raw_path: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     raw_query_string: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     headers: BTreeMap<String, String>,
     body: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     is_base64_encoded: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     path_parameters: BTreeMap<String, String>,
     request_context: RequestContext,
+}
+
+/// Reads `null` like an absent value: AWS leaves out what is empty, other gateways write `null`.
+///
+/// # Errors
+///
+/// When the value is neither null nor a `T`.
+pub fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RequestContext {
+    #[serde(default, deserialize_with = "null_as_default")]
     request_id: String,
     http: HttpDescription,
     authorizer: Option<Authorizer>,
@@ -47,7 +60,8 @@ struct Authorizer {
 }
 
 impl HttpEvent {
-    /// Returns the caller's `x-request-id` if it is 1 to 128 letters, digits and `._-`, else the gateway's own id.
+    /// Returns the caller's `x-request-id` if it is 1 to 128 letters, digits and `._-`, else the gateway's own id, else a
+    /// new one.
     ///
     /// Anything else could forge log lines or grow them without limit.
     #[must_use]
@@ -57,7 +71,8 @@ impl HttpEvent {
                 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
         };
         let given = self.headers.get("x-request-id").filter(well_formed);
-        given.unwrap_or(&self.request_context.request_id).clone()
+        let own = Some(&self.request_context.request_id).filter(|id| !id.is_empty());
+        given.or(own).cloned().unwrap_or_else(|| clock::new_id().to_string())
     }
 }
 

@@ -7,7 +7,7 @@ mod payload;
 
 pub use auth::{Caller, Principal, Scope};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError};
-pub use event::{HttpEvent, Request};
+pub use event::{HttpEvent, Request, null_as_default};
 pub use payload::{Fields, MAX_BODY_BYTES};
 
 use crate::runtime;
@@ -150,6 +150,26 @@ mod tests {
             let reply = serve(event, async |_: &Request| Ok(Reply::empty(200))).await;
             assert_eq!(reply.headers["x-request-id"], kept, "{given:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn null_is_read_like_an_absent_value() {
+        let nulls = json!({
+            "rawPath": null, "rawQueryString": null, "headers": null, "body": null, "isBase64Encoded": null,
+            "cookies": null, "pathParameters": null, "queryStringParameters": null, "stageVariables": null,
+            "requestContext": {"requestId": null, "authorizer": null, "http": {"method": "GET", "path": null}},
+        });
+        let reply = serve(event(nulls), async |request: &Request| {
+            assert_eq!((request.method(), request.raw_path(), request.raw_query()), ("GET", "", ""));
+            assert!(request.body().is_empty() && request.header("host").is_none());
+            assert!(!request.request_id().is_empty());
+            Ok(Reply::empty(200))
+        });
+        assert_eq!(reply.await.status(), 200);
+        let authorizer = json!({"requestContext": {
+            "requestId": "gw-1", "authorizer": {"lambda": null}, "http": {"method": "GET"}}});
+        let reply = serve(event(authorizer), async |_: &Request| Ok(Reply::empty(200))).await;
+        assert_eq!(reply.status(), 200);
     }
 
     #[tokio::test]

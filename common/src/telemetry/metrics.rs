@@ -58,6 +58,8 @@ metrics! {
     WebhooksUnavailable = "webhooks_unavailable", Count;
     /// Spooled webhooks put on their queue by the sweep.
     SpoolDrained = "spool_drained", Count;
+    /// Webhooks that wait in the spool after a sweep.
+    SpoolBacklog = "spool_backlog", None;
     /// Inbound messages stored for the first time.
     MessagesStored = "messages_stored", Count;
     /// Records that were already stored: free of effect.
@@ -139,13 +141,15 @@ pub fn record(metric: Metric, value: f64) {
 /// Gathers metric events, and writes them when the invocation's span closes.
 pub(super) struct EmbeddedMetrics {
     service: &'static str,
+    /// The stack's name, so that two stacks in one account have metrics of their own.
+    stack: Option<String>,
     output: Arc<Output>,
     values: Mutex<BTreeMap<Metric, Vec<f64>>>,
 }
 
 impl EmbeddedMetrics {
-    pub(super) fn new(service: &'static str, output: Arc<Output>) -> Self {
-        Self { service, output, values: Mutex::default() }
+    pub(super) fn new(service: &'static str, stack: Option<String>, output: Arc<Output>) -> Self {
+        Self { service, stack, output, values: Mutex::default() }
     }
 
     fn flush(&self) {
@@ -156,11 +160,14 @@ impl EmbeddedMetrics {
         }
         let metrics =
             values.keys().map(|metric| Declared { name: metric.name(), unit: metric.unit() }).collect();
+        let dimensions: &'static [&'static str] =
+            if self.stack.is_some() { &["stack", "service"] } else { &["service"] };
         let line = Line {
             aws: Metadata {
                 timestamp: crate::clock::now().as_millisecond(),
-                metrics: [Directive { namespace: "SmsFoundation", dimensions: [["service"]], metrics }],
+                metrics: [Directive { namespace: "SmsFoundation", dimensions: [dimensions], metrics }],
             },
+            stack: self.stack.as_deref(),
             values: values.iter().map(|(metric, values)| (metric.name(), Values::of(values))).collect(),
         };
         let object = serde_json::to_string(&line).unwrap_or_default();
@@ -176,6 +183,8 @@ impl EmbeddedMetrics {
 struct Line<'a> {
     #[serde(rename = "_aws")]
     aws: Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<&'a str>,
     #[serde(flatten)]
     values: BTreeMap<&'static str, Values<'a>>,
 }
@@ -192,7 +201,7 @@ struct Metadata {
 #[serde(rename_all = "PascalCase")]
 struct Directive {
     namespace: &'static str,
-    dimensions: [[&'static str; 1]; 1],
+    dimensions: [&'static [&'static str]; 1],
     metrics: Vec<Declared>,
 }
 

@@ -75,16 +75,20 @@ impl Output {
 /// Installs the log and metric layers for the whole process.
 ///
 /// `service` names the function in every line. The level of our own lines comes from `AWS_LAMBDA_LOG_LEVEL` (what
-/// Lambda's logging controls set; `INFO` when it is absent or unknown); libraries speak from `WARN` on.
+/// Lambda's logging controls set; `INFO` when it is absent or unknown); libraries speak from `WARN` on. `STACK_NAME` is a
+/// dimension of the metrics.
 pub fn init(service: &'static str) {
+    let stack = std::env::var("STACK_NAME").ok().filter(|name| !name.is_empty());
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
-    let subscriber = subscriber(service, level.unwrap_or(LevelFilter::INFO), Output::new(write_to_stdout));
+    let output = Output::new(write_to_stdout);
+    let subscriber = subscriber(service, stack, level.unwrap_or(LevelFilter::INFO), output);
     // A second call in one process (tests do that) keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 fn subscriber(
     service: &'static str,
+    stack: Option<String>,
     level: LevelFilter,
     output: Arc<Output>,
 ) -> impl tracing::Subscriber + Send + Sync {
@@ -101,7 +105,7 @@ fn subscriber(
     let metrics_only = Targets::new()
         .with_target(metrics::TARGET, LevelFilter::INFO)
         .with_target(module_path!(), LevelFilter::INFO);
-    let metrics = metrics::EmbeddedMetrics::new(service, output).with_filter(metrics_only);
+    let metrics = metrics::EmbeddedMetrics::new(service, stack, output).with_filter(metrics_only);
     Registry::default().with(logs).with(metrics)
 }
 
@@ -159,7 +163,9 @@ mod tests {
             let writes = Arc::clone(&writes);
             Output::new(move |lines: &str| writes.lock().unwrap().push(lines.to_owned()))
         };
-        tracing::subscriber::with_default(subscriber("record-inbound", LevelFilter::INFO, output), work);
+        let stack = Some("sms".to_owned());
+        let subscriber = subscriber("record-inbound", stack, LevelFilter::INFO, output);
+        tracing::subscriber::with_default(subscriber, work);
         let writes = writes.lock().unwrap();
         assert!(writes.iter().all(|write| write.ends_with('\n')), "whole lines: {writes:?}");
         writes.clone()
@@ -220,7 +226,8 @@ mod tests {
         assert_eq!(line["twilio_create_latency"], serde_json::json!([12.5, 7.5]));
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Namespace"], "SmsFoundation");
-        assert_eq!(directive["Dimensions"], serde_json::json!([["service"]]));
+        assert_eq!(directive["Dimensions"], serde_json::json!([["stack", "service"]]));
+        assert_eq!(line["stack"], "sms", "two stacks in one account do not share a metric");
         assert!(
             directive["Metrics"]
                 .as_array()

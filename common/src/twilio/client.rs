@@ -38,25 +38,36 @@ const VALIDITY_PERIOD: std::ops::RangeInclusive<u64> = 1..=36_000;
 #[derive(Debug, Clone)]
 pub struct TwilioConfig {
     account_sid: String,
+    /// The user of Basic authentication: an API key's SID, or the account's.
+    user: String,
+    /// The passwords of `user`: the key's secret, or the auth tokens.
     auth_tokens: Vec<Secret>,
     base_url: Url,
     timeout: Duration,
 }
 
 impl TwilioConfig {
-    /// Reads `TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN` (a list while rotating), `TWILIO_API_BASE_URL` (Twilio's own)
-    /// and `TWILIO_TIMEOUT_MS` (10000): how long a call may take, its connection included.
+    /// Reads `TWILIO_ACCOUNT_SID`, `TWILIO_API_BASE_URL` (Twilio's own), `TWILIO_TIMEOUT_MS` (10000): how long a call
+    /// may take, its connection included, and the credentials: `TWILIO_API_KEY_SID` and `TWILIO_API_KEY_SECRET`, or
+    /// without them `TWILIO_AUTH_TOKEN` (a list while rotating). A key can't sign webhooks, and is revoked by itself.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
-        let auth_tokens = env.secrets("TWILIO_AUTH_TOKEN");
+        let key = (env.optional_text("TWILIO_API_KEY_SID")?, env.optional_secret("TWILIO_API_KEY_SECRET")?);
+        let credentials = match key {
+            (Some(sid), Some(secret)) => Some((sid, vec![secret])),
+            (None, None) => {
+                let tokens = env.secrets("TWILIO_AUTH_TOKEN");
+                account_sid.clone().zip(tokens)
+            }
+            _ => {
+                env.problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET are only usable together");
+                None
+            }
+        };
         let base_url = env.url_or("TWILIO_API_BASE_URL", "https://api.twilio.com");
         let timeout = env.millis("TWILIO_TIMEOUT_MS", 1..=120_000, 10_000);
-        Some(Self {
-            account_sid: account_sid?,
-            auth_tokens: auth_tokens?,
-            base_url: base_url?,
-            timeout: timeout?,
-        })
+        let (user, auth_tokens) = credentials?;
+        Some(Self { account_sid: account_sid?, user, auth_tokens, base_url: base_url?, timeout: timeout? })
     }
 
     /// Puts a configuration together.
@@ -67,7 +78,8 @@ impl TwilioConfig {
         base_url: Url,
         timeout: Duration,
     ) -> Self {
-        Self { account_sid: account_sid.into(), auth_tokens, base_url, timeout }
+        let account_sid = account_sid.into();
+        Self { user: account_sid.clone(), account_sid, auth_tokens, base_url, timeout }
     }
 }
 
@@ -336,7 +348,7 @@ impl TwilioClient {
         form: Option<&Form>,
     ) -> Result<Answer, SendError> {
         let token = self.config.auth_tokens.get(token).map_or("", Secret::expose);
-        let mut request = self.http.request(method, url).basic_auth(&self.config.account_sid, Some(token));
+        let mut request = self.http.request(method, url).basic_auth(&self.config.user, Some(token));
         if let Some(form) = form {
             request = request
                 .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")

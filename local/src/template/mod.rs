@@ -169,10 +169,6 @@ pub struct ScheduleSpec {
     pub timezone: String,
     /// The event, when the template gives one.
     pub input: Option<String>,
-    /// How often a throttled invocation is tried again.
-    pub retries: u32,
-    /// After how long it is given up.
-    pub max_age: Duration,
     /// An EventBridge rule (`Schedule`) instead of EventBridge Scheduler (`ScheduleV2`): the events differ.
     pub is_rule: bool,
 }

@@ -196,14 +196,6 @@ pub(super) struct ScheduleEvent {
     pub input: Option<String>,
     pub state: Option<String>,
     pub enabled: Option<bool>,
-    pub retry_policy: Option<RetryPolicy>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct RetryPolicy {
-    pub maximum_retry_attempts: Option<u32>,
-    pub maximum_event_age_in_seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]

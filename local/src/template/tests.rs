@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+mod deployment;
+
 const TEMPLATE: &str = include_str!("../../tests/it/template.yaml");
 
 fn parsed() -> Template {
@@ -106,12 +108,7 @@ fn what_is_wrong_is_named_with_its_place() {
     let cases = [
         ("BatchSize: 5", "BatchSize: five", "WorkMapping.Properties.BatchSize", "expected usize"),
         ("BatchSize: 5", "BatchSise: 5", "WorkMapping.Properties", "unknown field `BatchSise`"),
-        (
-            "BatchSize: 5",
-            "BatchSize: 50",
-            "WorkMapping.Properties.BatchSize",
-            "Window",
-        ),
+        ("BatchSize: 5", "BatchSize: 50", "WorkMapping.Properties.BatchSize", "Window"),
         ("MaximumConcurrency: 2", "MaximumConcurrency: 1", "MaximumConcurrency", "between 2 and 1000"),
         (
             "EventSourceArn: !GetAtt Queue.Arn",
@@ -125,7 +122,12 @@ fn what_is_wrong_is_named_with_its_place() {
             "Queue.Properties",
             "unknown field `VisibilityTimout`",
         ),
-        ("FunctionName: !Ref WorkFunction", "FunctionName: x", "WorkMapping.Properties.FunctionName", "no function"),
+        (
+            "FunctionName: !Ref WorkFunction",
+            "FunctionName: x",
+            "WorkMapping.Properties.FunctionName",
+            "no function",
+        ),
         (
             "      Events:\n",
             "      Events:\n        Work: {Type: SQS, Properties: {Queue: !GetAtt Queue.Arn}}\n",
@@ -241,6 +243,18 @@ fn intrinsic_functions_give_what_cloudformation_gives() {
         let environment = template.environment(&template.functions[0], |_| None, &embedded, &BTreeMap::new());
         assert_eq!(environment.unwrap()["QUEUE_ARN"], expected, "{expression}");
     }
+}
+
+#[test]
+fn an_output_of_base_urls_is_no_path_and_a_fragment_is_not_part_of_one() {
+    let template = TEMPLATE.replace(
+        "HookUrl: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl}hook\"}",
+        "Bases: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl},${EchoFunctionUrl.FunctionUrl}\"}\n  \
+         Base: {Value: !GetAtt EchoFunctionUrl.FunctionUrl}\n  \
+         HookUrl: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl}hook#rc=5\"}",
+    );
+    let url = FunctionUrlSpec { path: "/hook".to_owned(), function: "echo".to_owned() };
+    assert_eq!(Template::parse(&template, "us-east-1").unwrap().function_urls, [url]);
 }
 
 #[test]

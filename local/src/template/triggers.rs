@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::properties::{Event, HttpApiEvent, HttpApiProperties, MappingProperties, RouteSettings, ScheduleEvent};
+use super::properties::{
+    Event, HttpApiEvent, HttpApiProperties, MappingProperties, RouteSettings, ScheduleEvent,
+};
 use super::read::queue_of;
 use super::{FunctionSpec, MappingSpec, RouteSpec, ScheduleSpec, Template, TemplateError, Throttle};
 
 /// The longest an HTTP API waits for its integration, and the default.
 const MAX_INTEGRATION_TIMEOUT_MS: u64 = 30_000;
-/// EventBridge Scheduler's default `MaximumRetryAttempts`.
-const DEFAULT_SCHEDULE_RETRIES: u32 = 185;
-/// EventBridge Scheduler's default `MaximumEventAgeInSeconds`: a day.
-const DEFAULT_SCHEDULE_AGE_SECONDS: u64 = 86_400;
 
 /// Reads a function's triggers into `template`.
 pub(super) fn read(
@@ -140,17 +138,12 @@ fn scheduled(
     is_rule: bool,
 ) -> Option<ScheduleSpec> {
     let enabled = event.enabled.unwrap_or(true) && event.state.as_deref() != Some("DISABLED");
-    let policy = event.retry_policy.as_ref();
-    let retries = policy.and_then(|policy| policy.maximum_retry_attempts);
-    let max_age = policy.and_then(|policy| policy.maximum_event_age_in_seconds);
     enabled.then(|| ScheduleSpec {
         name: event.name.clone().unwrap_or_else(|| format!("{}{id}", function.logical_id)),
         function: function.name.clone(),
         expression: event.schedule_expression.clone(),
         timezone: event.schedule_expression_timezone.clone().unwrap_or_else(|| "UTC".to_owned()),
         input: event.input.clone(),
-        retries: retries.unwrap_or(DEFAULT_SCHEDULE_RETRIES),
-        max_age: Duration::from_secs(max_age.unwrap_or(DEFAULT_SCHEDULE_AGE_SECONDS)),
         is_rule,
     })
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use wiremock::matchers::any;
+use wiremock::matchers::{any, basic_auth, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
@@ -436,4 +436,43 @@ fn a_configuration_has_defaults_and_names_what_is_missing() {
     assert!(TwilioConfig::from_env(&mut env).is_none());
     let error = env.finish(|| None::<()>).unwrap_err();
     assert_eq!(error.problems(), ["TWILIO_ACCOUNT_SID is missing", "TWILIO_AUTH_TOKEN is missing"]);
+}
+
+#[tokio::test]
+async fn an_api_key_replaces_the_auth_token_and_the_account_stays_in_the_path() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path(format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json")))
+        .and(basic_auth("SK1", "secret"))
+        .respond_with(ResponseTemplate::new(201).set_body_json(json!({"sid": "SM1", "status": "queued"})))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let set = |name: &str| match name {
+        "TWILIO_ACCOUNT_SID" => Some(ACCOUNT.to_owned()),
+        "TWILIO_API_KEY_SID" => Some("SK1".to_owned()),
+        "TWILIO_API_KEY_SECRET" => Some("secret".to_owned()),
+        "TWILIO_API_BASE_URL" => Some(server.uri()),
+        _ => None,
+    };
+    let mut env = Env::new(&set);
+    let config = TwilioConfig::from_env(&mut env).unwrap();
+    assert!(!env.asked().contains(&"TWILIO_AUTH_TOKEN"), "it is not needed");
+    TwilioClient::new(config).unwrap().create_message(&hello()).await.unwrap();
+}
+
+#[test]
+fn half_an_api_key_is_rejected() {
+    for given in ["TWILIO_API_KEY_SID", "TWILIO_API_KEY_SECRET"] {
+        let set = |name: &str| {
+            ["TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", given].contains(&name).then(|| "x".to_owned())
+        };
+        let mut env = Env::new(&set);
+        assert!(TwilioConfig::from_env(&mut env).is_none());
+        let error = env.finish(|| None::<()>).unwrap_err();
+        assert_eq!(
+            error.problems(),
+            ["TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET are only usable together"]
+        );
+    }
 }

@@ -13,7 +13,7 @@
 use common::clock;
 use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, api_keys};
-use common::http::{Caller, Principal};
+use common::http::{Caller, Principal, null_as_default};
 use common::telemetry::{self, Metric};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -89,16 +89,16 @@ impl App {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Question {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     headers: HashMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     request_context: Context,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Context {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     request_id: String,
 }
 

@@ -19,7 +19,14 @@ const MIN_AGE: Duration = Duration::from_secs(1);
 pub(crate) async fn drain(app: &App) -> Result<usize, SweepError> {
     let inbound = drain_to(app, SpoolQueue::Inbound, &app.queues.inbound).await;
     let status = drain_to(app, SpoolQueue::Status, &app.queues.status).await;
-    Ok(inbound? + status?)
+    // Counted also while SQS is away: that is when the alarm on the backlog matters.
+    let backlog = spool::backlog(&app.db).await;
+    if let Ok(backlog) = backlog {
+        telemetry::record(Metric::SpoolBacklog, backlog as f64);
+    }
+    let drained = inbound? + status?;
+    backlog?;
+    Ok(drained)
 }
 
 async fn drain_to(app: &App, queue: SpoolQueue, queue_url: &str) -> Result<usize, SweepError> {

@@ -3,6 +3,7 @@
 use common::config::{Env, Secret};
 use common::db::DatabaseConfig;
 use common::queue::PublisherConfig;
+use common::twilio::webhook::WEBHOOK_PATHS;
 use std::time::Duration;
 
 /// What a webhook is told by its environment.
@@ -23,7 +24,7 @@ impl ReceiverConfig {
     /// writing to the spool may take. With SQS's budget that stays far below the 15 s after which Twilio gives up.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let auth_tokens = env.secrets("TWILIO_AUTH_TOKEN");
-        let public_base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
+        let public_base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL", &WEBHOOK_PATHS);
         let inbound_queue_url = env.url("INBOUND_QUEUE_URL");
         let status_queue_url = env.url("STATUS_QUEUE_URL");
         let publisher = PublisherConfig::from_env(env);

@@ -26,6 +26,7 @@ use common::db::{DatabaseConfig, Db};
 use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::telemetry::{self, Metric};
+use common::twilio::webhook::WEBHOOK_PATHS;
 use common::twilio::{RenewalPolicy, TwilioClient, TwilioConfig};
 use lookup::InitError;
 use pace::Hops;
@@ -57,7 +58,7 @@ impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let database = DatabaseConfig::from_env(env);
         let twilio = TwilioConfig::from_env(env);
-        let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL");
+        let base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL", &WEBHOOK_PATHS);
         let retry = RetryPolicy::from_env(env);
         let renewals = RenewalPolicy::from_env(env);
         let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);

@@ -57,6 +57,17 @@ async fn a_valid_key_is_authorized_with_its_id_and_scopes() {
 }
 
 #[tokio::test]
+async fn null_is_read_like_an_absent_value() {
+    let database = Database::create().await;
+    let mut function = start(&database.url()).await;
+    let mut event = question("");
+    for name in ["headers", "pathParameters", "queryStringParameters", "requestContext", "stageVariables"] {
+        event[name] = Value::Null;
+    }
+    assert_eq!(function.call(event).await["isAuthorized"], false);
+}
+
+#[tokio::test]
 async fn an_unknown_expired_or_revoked_key_is_not() {
     let database = Database::create().await;
     let mut function = start(&database.url()).await;

@@ -53,7 +53,10 @@ fn declared() -> BTreeMap<String, Caller> {
         }
     }
     for (_, output) in entries(at(template, &["Outputs"])) {
-        if let Some((_, path)) = text(output, &["Value"]).and_then(|url| url.split_once(".FunctionUrl}")) {
+        let url = text(output, &["Value"]).and_then(|url| url.split_once(".FunctionUrl}"));
+        // What follows a `#` is for Twilio's console; the base URLs have no path.
+        let path = url.and_then(|(_, path)| path.split('#').next());
+        if let Some(path) = path.filter(|path| path.starts_with("webhook/")) {
             routes.insert(format!("POST /{path}"), Caller::Twilio);
         }
     }

@@ -1,0 +1,89 @@
+"""Checks the template as SAM expands it: what it writes for us can't be seen in template.yaml.
+
+- No role reads or writes queues but those that the template names.
+- No resource has a fixed name, so that two stacks fit into one account.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+
+from samcli.yamlhelper import yaml_parse
+from samtranslator.translator.transform import transform
+
+NAMES = ("Name", "QueueName", "FunctionName", "AlarmName", "RoleName", "LogGroupName", "TopicName", "PolicyName")
+"""Properties that name a resource."""
+
+REFERRING = ("AWS::Lambda::", "AWS::ApiGatewayV2::Stage")
+"""Types whose FunctionName is another resource's."""
+
+
+class NoManagedPolicies:
+    """Stands for the list of AWS's managed policies, which only an account can give; the template uses none by name."""
+
+    def load(self):
+        return {}
+
+
+def expanded(path):
+    with open(path, encoding="utf-8") as file:
+        template = yaml_parse(file.read())
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            # SAM wants the place of a built package.
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+    return transform(template, {}, NoManagedPolicies())["Resources"]
+
+
+def strings(value):
+    """Every text in a value, those in intrinsic functions among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [value]
+
+
+def role_problems(name, role):
+    properties = role["Properties"]
+    for arn in properties.get("ManagedPolicyArns", []):
+        if any("SQS" in text or "Administrator" in text for text in strings(arn)):
+            yield f"{name}: the managed policy {arn} is for every queue of the account"
+    for policy in properties.get("Policies", []):
+        for statement in as_list(policy["PolicyDocument"]["Statement"]):
+            actions = [action for action in as_list(statement.get("Action", [])) if isinstance(action, str)]
+            if not any(action == "*" or action.lower().startswith("sqs:") for action in actions):
+                continue
+            for resource in as_list(statement.get("Resource", "*")):
+                if any("*" in text for text in strings(resource)):
+                    yield f"{name}: {policy['PolicyName']} allows {actions} on {resource}"
+
+
+def name_problems(name, resource):
+    if resource["Type"].startswith(REFERRING):
+        return
+    for key, value in resource.get("Properties", {}).items():
+        if key in NAMES and isinstance(value, str) and "AWS::StackName" not in value:
+            yield f"{name}: {key} is {value} in every stack"
+
+
+def main():
+    problems = []
+    for name, resource in expanded(sys.argv[1]).items():
+        problems += name_problems(name, resource)
+        if resource["Type"] == "AWS::IAM::Role":
+            problems += role_problems(name, resource)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    sys.exit(bool(problems))
+
+
+main()

@@ -1,0 +1,306 @@
+//! The project's own template, where the local stack does not act on it: what only a deployment would show.
+
+use std::collections::BTreeSet;
+
+use common::telemetry::Metric;
+use serde_json::Value;
+
+use super::super::{Template, yaml};
+
+const TEXT: &str = include_str!("../../../../template.yaml");
+
+fn document() -> Value {
+    yaml::load(TEXT).unwrap()
+}
+
+fn resources(document: &Value, kind: &str) -> Vec<(String, Value)> {
+    let all = document["Resources"].as_object().unwrap().iter();
+    let of_kind = all.filter(|(_, resource)| resource["Type"] == kind);
+    let mut found: Vec<_> =
+        of_kind.map(|(id, resource)| (id.clone(), resource["Properties"].clone())).collect();
+    if kind == "AWS::Serverless::Function" {
+        for (_, properties) in &mut found {
+            for (name, value) in document["Globals"]["Function"].as_object().unwrap() {
+                merge(&mut properties[name], value);
+            }
+        }
+    }
+    found
+}
+
+/// SAM's merge of globals below a function's own properties.
+fn merge(own: &mut Value, global: &Value) {
+    match (own, global) {
+        (own @ Value::Null, global) => *own = global.clone(),
+        (Value::Object(own), Value::Object(global)) => {
+            for (name, value) in global {
+                merge(own.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One metric that an alarm watches.
+#[derive(Debug)]
+struct Watched {
+    alarm: String,
+    namespace: String,
+    metric: String,
+    dimensions: Vec<(String, Value)>,
+    missing_is_breaching: bool,
+}
+
+impl Watched {
+    fn dimension(&self, name: &str) -> Option<&Value> {
+        self.dimensions.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+}
+
+fn watched(document: &Value) -> Vec<Watched> {
+    let mut all = Vec::new();
+    for (alarm, properties) in resources(document, "AWS::CloudWatch::Alarm") {
+        let several = properties["Metrics"].as_array();
+        let metrics = match several {
+            Some(metrics) => {
+                metrics.iter().filter_map(|metric| metric.pointer("/MetricStat/Metric").cloned()).collect()
+            }
+            None => vec![properties.clone()],
+        };
+        for metric in metrics {
+            let dimensions = metric["Dimensions"].as_array().unwrap().iter();
+            all.push(Watched {
+                alarm: alarm.clone(),
+                namespace: metric["Namespace"].as_str().unwrap().to_owned(),
+                metric: metric["MetricName"].as_str().unwrap().to_owned(),
+                dimensions: dimensions
+                    .map(|dimension| {
+                        (dimension["Name"].as_str().unwrap().to_owned(), dimension["Value"].clone())
+                    })
+                    .collect(),
+                missing_is_breaching: properties["TreatMissingData"] == "breaching",
+            });
+        }
+    }
+    all
+}
+
+fn reference(id: &str) -> Value {
+    serde_json::json!({ "Ref": id })
+}
+
+#[test]
+fn every_function_that_resolves_a_secret_changes_with_the_version_of_the_secrets() {
+    let document = document();
+    let mut resolving = 0;
+    for (id, properties) in resources(&document, "AWS::Serverless::Function") {
+        let variables = &properties["Environment"]["Variables"];
+        if variables.to_string().contains("{{resolve:") {
+            resolving += 1;
+            assert_eq!(variables["SECRETS_VERSION"], reference("SecretsVersion"), "{id}");
+        }
+    }
+    assert!(resolving >= 20, "{resolving}");
+}
+
+#[test]
+fn two_stacks_in_one_account_share_no_metric_and_no_name() {
+    let document = document();
+    for (id, properties) in resources(&document, "AWS::Serverless::Function") {
+        let name = &properties["Environment"]["Variables"]["STACK_NAME"];
+        assert_eq!(name, &reference("AWS::StackName"), "{id}");
+        for event in properties["Events"].as_object().into_iter().flatten().map(|(_, event)| event) {
+            let is_schedule = event["Type"] == "ScheduleV2";
+            assert!(
+                !is_schedule || event["Properties"]["OmitName"] == true,
+                "{id}: SAM names schedules itself"
+            );
+        }
+    }
+    for watched in watched(&document).iter().filter(|watched| watched.namespace == "SmsFoundation") {
+        assert_eq!(watched.dimension("stack"), Some(&reference("AWS::StackName")), "{watched:?}");
+    }
+}
+
+#[test]
+fn every_metric_of_ours_that_an_alarm_watches_exists() {
+    let document = document();
+    let template = Template::parse(TEXT, "us-east-1").unwrap();
+    for watched in watched(&document).iter().filter(|watched| watched.namespace == "SmsFoundation") {
+        assert!(Metric::ALL.iter().any(|metric| metric.name() == watched.metric), "{}", watched.alarm);
+        let service = watched.dimension("service").and_then(Value::as_str).unwrap();
+        assert!(template.function(service).is_some(), "{watched:?}");
+        assert_eq!(watched.dimensions.len(), 2, "CloudWatch matches all dimensions: {watched:?}");
+    }
+}
+
+#[test]
+fn every_part_that_can_fail_has_an_alarm() {
+    let document = document();
+    let template = Template::parse(TEXT, "us-east-1").unwrap();
+    let watched = watched(&document);
+    let is_watched = |namespace: &str, metric: &str, dimension: &str, value: &Value| {
+        watched.iter().any(|watched| {
+            (watched.namespace.as_str(), watched.metric.as_str()) == (namespace, metric)
+                && watched.dimension(dimension) == Some(value)
+        })
+    };
+    let mut missing = Vec::new();
+    let serving = template.function_urls.iter().map(|url| &url.function);
+    let serving = serving.chain(template.routes.iter().map(|route| &route.function));
+    let serving = serving.chain(template.mappings.iter().map(|mapping| &mapping.function));
+    let serving = serving.chain(template.authorizers.values().map(|authorizer| &authorizer.function));
+    let serving: BTreeSet<_> = serving.collect();
+    assert!(serving.len() >= 14, "{serving:?}");
+    for name in serving {
+        let id = reference(&template.function(name).unwrap().logical_id);
+        for metric in ["Errors", "Throttles"] {
+            if !is_watched("AWS/Lambda", metric, "FunctionName", &id) {
+                missing.push(format!("{name}: {metric}"));
+            }
+        }
+    }
+    for queue in &template.queues {
+        let is_read = template.mappings.iter().any(|mapping| mapping.queue == queue.name);
+        let metric =
+            if is_read { "ApproximateAgeOfOldestMessage" } else { "ApproximateNumberOfMessagesVisible" };
+        let name = serde_json::json!({ "Fn::GetAtt": [queue.logical_id, "QueueName"] });
+        if !is_watched("AWS/SQS", metric, "QueueName", &name) {
+            missing.push(format!("{}: {metric}", queue.name));
+        }
+    }
+    for schedule in &template.schedules {
+        let id = reference(&template.function(&schedule.function).unwrap().logical_id);
+        let not_run = watched.iter().any(|watched| {
+            watched.metric == "Invocations"
+                && watched.dimension("FunctionName") == Some(&id)
+                && watched.missing_is_breaching
+        });
+        if !not_run || !is_watched("AWS/Lambda", "Errors", "FunctionName", &id) {
+            missing.push(format!("{}: Invocations, Errors", schedule.function));
+        }
+    }
+    if !is_watched("AWS/ApiGateway", "5xx", "ApiId", &reference("Api")) {
+        missing.push("the API: 5xx".to_owned());
+    }
+    for (metric, service) in [
+        ("webhooks_refused", "inbound-sms"),
+        ("webhooks_refused", "delivery-status"),
+        ("webhooks_unavailable", "inbound-sms"),
+        ("webhooks_unavailable", "delivery-status"),
+        ("spool_backlog", "retry-sends"),
+    ] {
+        if !is_watched("SmsFoundation", metric, "service", &service.into()) {
+            missing.push(format!("{service}: {metric}"));
+        }
+    }
+    assert!(missing.is_empty(), "no alarm on\n{}", missing.join("\n"));
+}
+
+#[test]
+fn queues_outlive_the_stack_and_are_reached_over_tls_only() {
+    let document = document();
+    let queues: BTreeSet<String> =
+        resources(&document, "AWS::SQS::Queue").into_iter().map(|(id, _)| id).collect();
+    for id in &queues {
+        let queue = &document["Resources"][id];
+        assert_eq!(
+            (&queue["DeletionPolicy"], &queue["UpdateReplacePolicy"]),
+            (&"Retain".into(), &"Retain".into()),
+            "{id}"
+        );
+    }
+    let policies = resources(&document, "AWS::SQS::QueuePolicy");
+    let denied = policies.iter().filter(|(_, policy)| {
+        let statement = &policy["PolicyDocument"]["Statement"][0];
+        statement["Effect"] == "Deny" && statement["Condition"]["Bool"]["aws:SecureTransport"] == "false"
+    });
+    let covered = denied.flat_map(|(_, policy)| policy["Queues"].as_array().unwrap());
+    let covered: BTreeSet<String> = covered.map(|queue| queue["Ref"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(covered, queues);
+}
+
+#[test]
+fn scheduled_functions_say_how_often_lambda_retries_and_where_failures_go() {
+    let document = document();
+    let template = Template::parse(TEXT, "us-east-1").unwrap();
+    assert!(template.schedules.len() >= 4);
+    for schedule in &template.schedules {
+        let function = template.function(&schedule.function).unwrap();
+        assert!(function.async_retries <= 1, "{}", function.name);
+        assert!(function.async_max_age <= std::time::Duration::from_secs(600), "{}", function.name);
+        let config = &document["Resources"][&function.logical_id]["Properties"]["EventInvokeConfig"];
+        assert!(config["DestinationConfig"]["OnFailure"]["Destination"].is_object(), "{}", function.name);
+    }
+}
+
+#[test]
+fn concurrency_is_reserved_where_one_function_could_starve_another_and_leaves_enough() {
+    let template = Template::parse(TEXT, "us-east-1").unwrap();
+    let mut exposed: BTreeSet<&str> =
+        template.function_urls.iter().map(|url| url.function.as_str()).collect();
+    exposed.extend(
+        template
+            .routes
+            .iter()
+            .filter(|route| route.authorizer.is_none())
+            .map(|route| route.function.as_str()),
+    );
+    exposed.extend(template.authorizers.values().map(|authorizer| authorizer.function.as_str()));
+    exposed.extend(template.mappings.iter().map(|mapping| mapping.function.as_str()));
+    for name in exposed {
+        assert!(template.function(name).unwrap().reserved_concurrency.is_some(), "{name}");
+    }
+    for mapping in &template.mappings {
+        let reserved = template.function(&mapping.function).unwrap().reserved_concurrency;
+        assert!(reserved >= mapping.concurrency, "{} would be throttled", mapping.function);
+    }
+    let sum: usize = template.functions.iter().filter_map(|function| function.reserved_concurrency).sum();
+    assert_eq!(sum, 597, "the template's arithmetic and its description of ReserveConcurrency name this sum");
+    let none = TEXT.replace(
+        "ReservesConcurrency: !Equals [!Ref ReserveConcurrency, \"true\"]",
+        "ReservesConcurrency: !Equals [a, b]",
+    );
+    let none = Template::parse(&none, "us-east-1").unwrap();
+    assert!(none.functions.iter().all(|function| function.reserved_concurrency.is_none()), "a small account");
+}
+
+#[test]
+fn callers_of_twilios_rest_api_hold_the_api_key_or_the_auth_token_but_not_both() {
+    let no_key = Template::parse(TEXT, "us-east-1").unwrap();
+    let key = TEXT.replace(
+        "UsesTwilioApiKey: !Equals [!Ref UseTwilioApiKey, \"true\"]",
+        "UsesTwilioApiKey: !Equals [a, a]",
+    );
+    let key = Template::parse(&key, "us-east-1").unwrap();
+    let held = |template: &Template, function: &str| {
+        let resolver_error = |name: &str| {
+            let others = |other: &str| (other != name).then(|| "x".to_owned());
+            let function = template.function(function).unwrap();
+            template.environment(function, others, &Default::default(), &Default::default()).is_err()
+        };
+        // A secret cannot be resolved here; a variable that is left out can.
+        ["TWILIO_AUTH_TOKEN", "TWILIO_API_KEY_SID", "TWILIO_API_KEY_SECRET"].map(resolver_error)
+    };
+    for function in ["send-outbound", "resolve-unknown", "reconcile-twilio", "health"] {
+        assert_eq!(held(&no_key, function), [true, false, false], "{function}");
+        assert_eq!(held(&key, function), [false, true, true], "{function}");
+    }
+    for function in ["inbound-sms", "delivery-status"] {
+        assert_eq!(held(&key, function), [true, false, false], "{function}: signatures need the token");
+    }
+}
+
+#[test]
+fn the_value_for_the_parameter_of_the_base_urls_is_an_output_without_paths() {
+    let document = document();
+    assert_eq!(
+        document["Outputs"]["PublicWebhookBaseUrl"]["Value"],
+        serde_json::json!({"Fn::Sub": "${DeliveryStatusFunctionUrl.FunctionUrl},${InboundSmsFunctionUrl.FunctionUrl}"})
+    );
+    // YAML takes ` #` in an unquoted text as a comment's begin.
+    for (name, output) in document["Outputs"].as_object().unwrap() {
+        let description = output["Description"].as_str().unwrap();
+        assert!(description.ends_with('.'), "{name} is cut: {description}");
+    }
+}
