@@ -272,7 +272,7 @@ mod tests {
         assert_eq!((&line["webhooks_accepted"], &line["status"]), (&1.0.into(), &200.into()));
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Metrics"][0]["Name"], "webhooks_accepted");
-        assert_eq!(line[directive["Dimensions"][0][0].as_str().unwrap()], "record-inbound");
+        assert_eq!(line[directive["Dimensions"][0][1].as_str().unwrap()], "record-inbound");
     }
 
     #[test]

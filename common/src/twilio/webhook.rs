@@ -17,7 +17,7 @@ pub const INCOMING_PATH: &str = "/webhook/twilio/sms";
 pub const STATUS_CALLBACK_PATH: &str = "/webhook/twilio/status";
 
 /// The paths of both webhooks, which `PUBLIC_WEBHOOK_BASE_URL` must not contain.
-pub const WEBHOOK_PATHS: [&str; 2] = ["/webhook/twilio/sms", STATUS_CALLBACK_PATH];
+pub const WEBHOOK_PATHS: [&str; 2] = [INCOMING_PATH, STATUS_CALLBACK_PATH];
 
 /// The longest `MessageSid` that is taken, in bytes. Twilio's have 34; Postgres keeps no index entry of some thousands.
 pub const MAX_MESSAGE_SID: usize = 255;
