@@ -204,6 +204,12 @@ impl DbError {
     pub fn is_deadlock(&self) -> bool {
         self.state() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
     }
+
+    /// Tells whether Postgres ended the statement because it waited for a lock for longer than its `lock_timeout`.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        self.state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+    }
 }
 
 impl MayPass for DbError {

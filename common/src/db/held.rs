@@ -47,6 +47,28 @@ impl Db {
         }
     }
 
+    /// Runs a script in a transaction that stays open.
+    ///
+    /// By the simple protocol: after [`Db::query_held`] the transaction keeps the snapshot of its statement, for which
+    /// `create index concurrently` would wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::query`]; no transaction is open then.
+    pub(crate) async fn script_held(&self, operation: &'static str, sql: &str) -> Result<Held, DbError> {
+        let discard: fn(Object) = |object| drop(Object::take(object));
+        let busy = scopeguard::guard(self.object(operation).await?, discard);
+        let script = format!("begin isolation level read committed; {sql}");
+        match tokio::time::timeout(self.statement_timeout, busy.batch_execute(&script)).await {
+            Ok(Ok(())) => Ok(Held { busy }),
+            Ok(Err(source)) => Err(DbError::Query { operation, source }),
+            Err(_) => {
+                self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
+                Err(DbError::TimedOut { operation, after: self.statement_timeout })
+            }
+        }
+    }
+
     async fn begin(
         &self,
         operation: &'static str,

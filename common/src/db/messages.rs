@@ -1,6 +1,7 @@
 //! Reading single messages with all that is known of them.
 
-use super::{Db, DbError, Type};
+use super::{Db, DbError, Json, Type};
+use crate::domain::metadata::Metadata;
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -45,7 +46,7 @@ pub struct Message {
     /// That workflow's instance.
     pub workflow_id: Option<String>,
     /// Whatever the caller wanted kept with it.
-    pub metadata: Option<Value>,
+    pub metadata: Option<Metadata>,
     /// Not before.
     pub send_at: Option<Timestamp>,
     /// Not after.
@@ -108,7 +109,7 @@ pub async fn find(db: &Db, id: Uuid) -> Result<Option<Message>, DbError> {
         priority: row.get(15),
         workflow_type: row.get(16),
         workflow_id: row.get(17),
-        metadata: row.get(18),
+        metadata: row.get::<_, Option<Json<Metadata>>>(18).map(|Json(metadata)| metadata),
         send_at: row.get(19),
         send_before: row.get(20),
         created_at: row.get(21),

@@ -1,7 +1,10 @@
 //! Applies `migrations/`, which is embedded here.
 
 use super::{Db, DbError, Type};
+use crate::clock;
+use crate::error::chain;
 use sha2::{Digest, Sha256};
+use std::time::{Duration, Instant};
 
 /// Every migration, in order. A test compares this with the folder.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -25,10 +28,39 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0015_urgent_first", include_str!("../../../migrations/0015_urgent_first.sql")),
     ("0016_once_only", include_str!("../../../migrations/0016_once_only.sql")),
     ("0017_webhooks", include_str!("../../../migrations/0017_webhooks.sql")),
+    ("0020_health", include_str!("../../../migrations/0020_health.sql")),
 ];
 
-/// The advisory lock under which migrations run: any number does, as long as it is always the same.
+/// The advisory lock under which migrations run: any number does, as long as it is always the same. It belongs to a
+/// transaction, since a transaction pooler gives each transaction another session. It is always waited for with a
+/// `lock_timeout`: a statement that waits holds a snapshot, and `create index concurrently` of the run that has the lock waits
+/// for every snapshot.
 const LOCK: &str = "select pg_advisory_xact_lock(7673797)";
+
+/// The first line of a file whose statements run one by one.
+const NO_TRANSACTION: &str = "-- transaction: none";
+
+/// How long migrations wait for locks.
+#[derive(Debug, Clone, Copy)]
+pub struct LockWaits {
+    /// How long a statement waits for a lock. While it waits, every later statement on that table waits behind it, so this
+    /// must be less than callers of the API wait for Postgres.
+    pub lock_timeout: Duration,
+    /// The pause before a migration that did not get its lock is tried again, in which the others go on.
+    pub pause: Duration,
+    /// How long it is tried again before the run fails.
+    pub retry_for: Duration,
+}
+
+impl Default for LockWaits {
+    fn default() -> Self {
+        Self {
+            lock_timeout: Duration::from_millis(500),
+            pause: Duration::from_secs(2),
+            retry_for: Duration::from_secs(120),
+        }
+    }
+}
 
 /// Why the database is not migrated.
 #[derive(Debug, thiserror::Error)]
@@ -52,38 +84,209 @@ pub enum MigrateError {
 
 /// Applies what is missing, and returns the names of what was applied.
 ///
-/// Safe to run twice and side by side: each migration runs in a transaction under an advisory lock and records itself
-/// first, so that the second of two runs fails on the primary key, looks again, and goes on.
+/// Safe to run twice and side by side: each migration runs under an advisory lock.
 ///
 /// # Errors
 ///
 /// [`MigrateError`]; what was applied before the failure stays.
 pub async fn migrate(db: &Db) -> Result<Vec<&'static str>, MigrateError> {
-    db.script(
-        "create the list of migrations",
-        &format!(
-            "{LOCK}; create table if not exists schema_migrations
-             (name text primary key, checksum text not null, applied_at timestamptz not null default now())"
-        ),
-    )
-    .await?;
+    apply(db, MIGRATIONS, LockWaits::default()).await
+}
+
+/// Does the same with other times to wait.
+///
+/// # Errors
+///
+/// As [`migrate`].
+pub async fn migrate_with(db: &Db, waits: LockWaits) -> Result<Vec<&'static str>, MigrateError> {
+    apply(db, MIGRATIONS, waits).await
+}
+
+/// Applies those of `migrations`, pairs of a name and SQL, that are missing.
+///
+/// # Errors
+///
+/// As [`migrate`].
+pub async fn apply(
+    db: &Db,
+    migrations: &[(&'static str, &'static str)],
+    waits: LockWaits,
+) -> Result<Vec<&'static str>, MigrateError> {
+    let list = format!(
+        "{}; {LOCK}; create table if not exists schema_migrations
+         (name text primary key, checksum text not null, applied_at timestamptz not null default now())",
+        set_lock_timeout(waits)
+    );
+    Patience::new("schema_migrations", waits).script(db, "create the list of migrations", &list).await?;
     let mut applied = Vec::new();
-    for &(name, sql) in MIGRATIONS {
-        let checksum = hex::encode(Sha256::digest(sql));
-        if is_applied(db, name, &checksum).await? {
+    for &(name, sql) in migrations {
+        let migration = Migration { name, sql, checksum: hex::encode(Sha256::digest(sql)) };
+        if migration.is_applied(db).await? {
             continue;
         }
-        // Names and checksums are ours, with nothing in them to escape.
-        let script = format!(
-            "{LOCK}; insert into schema_migrations (name, checksum) values ('{name}', '{checksum}'); {sql}"
-        );
-        match db.script("apply a migration", &script).await {
-            Ok(()) => applied.push(name),
-            Err(_) if is_applied(db, name, &checksum).await? => {}
-            Err(source) => return Err(MigrateError::Apply { name, source }),
-        }
+        let is_new = match sql.lines().next() {
+            Some(NO_TRANSACTION) => migration.apply_by_statement(db, waits).await?,
+            _ => migration.apply_at_once(db, waits).await?,
+        };
+        applied.extend(is_new.then_some(name));
     }
     Ok(applied)
+}
+
+struct Migration {
+    name: &'static str,
+    sql: &'static str,
+    checksum: String,
+}
+
+impl Migration {
+    /// Runs the file in one transaction. It records itself first, so that the second of two runs side by side fails on the
+    /// primary key. Returns whether it was this run that applied it.
+    async fn apply_at_once(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
+        let script = format!("{}; {LOCK}; {}; {}", set_lock_timeout(waits), self.record(), self.sql);
+        match Patience::new(self.name, waits).script(db, "apply a migration", &script).await {
+            Ok(()) => Ok(true),
+            Err(_) if self.is_applied(db).await? => Ok(false),
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+
+    /// Runs the file's statements one by one, and records it after the last one: if one fails, the next run begins with the
+    /// first one again. Returns whether it was this run that applied it.
+    async fn apply_by_statement(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
+        // On a connection of its own, since a statement with `concurrently` can't be in its transaction.
+        let lock = format!("{}; {LOCK}", set_lock_timeout(waits));
+        let patience = Patience::new(self.name, waits);
+        let held = loop {
+            match db.script_held("wait for other runs of the migrations", &lock).await {
+                Ok(held) => break held,
+                Err(error) => patience.pause(error).await?,
+            }
+        };
+        let outcome = async {
+            if self.is_applied(db).await? {
+                return Ok(false);
+            }
+            for statement in statements(self.sql) {
+                self.run_alone(db, statement, waits).await.map_err(|source| self.failed(source))?;
+            }
+            db.script("record a migration", &self.record()).await.map_err(|source| self.failed(source))?;
+            Ok(true)
+        }
+        .await;
+        held.release().await;
+        outcome
+    }
+
+    async fn run_alone(&self, db: &Db, statement: &str, waits: LockWaits) -> Result<(), DbError> {
+        if !is_concurrent(statement) {
+            let script = format!("{}; {statement}", set_lock_timeout(waits));
+            let patience = Patience::new(self.name, waits);
+            return patience.script(db, "run a statement of a migration", &script).await;
+        }
+        // These block nobody while they wait, so there is no lock_timeout, which would leave an invalid index behind.
+        if let Some(index) = created_index(statement)
+            && is_invalid(db, index).await?
+        {
+            tracing::info!(migration = self.name, index, "dropping the invalid index of an earlier run");
+            let drop = format!("drop index concurrently if exists {index}");
+            db.batch("drop an invalid index", &drop).await?;
+        }
+        db.batch("run a statement of a migration", statement).await
+    }
+
+    /// Names and checksums are ours, with nothing in them to escape.
+    fn record(&self) -> String {
+        format!(
+            "insert into schema_migrations (name, checksum) values ('{}', '{}')",
+            self.name, self.checksum
+        )
+    }
+
+    fn failed(&self, source: DbError) -> MigrateError {
+        MigrateError::Apply { name: self.name, source }
+    }
+
+    async fn is_applied(&self, db: &Db) -> Result<bool, MigrateError> {
+        let rows = db
+            .query_idempotent(
+                "read the list of migrations",
+                "select checksum from schema_migrations where name = $1",
+                &[(&self.name, Type::TEXT)],
+            )
+            .await?;
+        match rows.first() {
+            None => Ok(false),
+            Some(row) if row.get::<_, &str>(0) == self.checksum => Ok(true),
+            Some(_) => Err(MigrateError::Changed(self.name)),
+        }
+    }
+}
+
+fn set_lock_timeout(waits: LockWaits) -> String {
+    format!("set local lock_timeout = {}", waits.lock_timeout.as_millis())
+}
+
+/// Retries of a transaction that does not get its locks.
+struct Patience {
+    migration: &'static str,
+    waits: LockWaits,
+    begun: Instant,
+}
+
+impl Patience {
+    fn new(migration: &'static str, waits: LockWaits) -> Self {
+        Self { migration, waits, begun: Instant::now() }
+    }
+
+    async fn script(&self, db: &Db, operation: &'static str, script: &str) -> Result<(), DbError> {
+        while let Err(error) = db.script(operation, script).await {
+            self.pause(error).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits before the next try, or returns the error when it is not about a lock or the time is over.
+    async fn pause(&self, error: DbError) -> Result<(), DbError> {
+        let is_about_a_lock = error.is_lock_timeout() || error.is_deadlock();
+        if !is_about_a_lock || self.begun.elapsed() >= self.waits.retry_for {
+            return Err(error);
+        }
+        tracing::warn!(migration = self.migration, error = chain(&error), "no lock yet; retrying");
+        // With jitter, so that it does not keep meeting what comes at the same interval.
+        tokio::time::sleep(self.waits.pause.mul_f64(0.5 + clock::random_fraction())).await;
+        Ok(())
+    }
+}
+
+/// Returns the statements of a file that has no function bodies: each ends with a semicolon at the end of a line.
+fn statements(sql: &str) -> impl Iterator<Item = &str> {
+    let is_code = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with("--");
+    sql.split(";\n").map(str::trim).filter(move |statement| statement.lines().any(is_code))
+}
+
+/// Returns the words of a statement, without comments.
+fn words(statement: &str) -> impl Iterator<Item = &str> {
+    let code = statement.lines().map(|line| line.split("--").next().unwrap_or_default());
+    code.flat_map(str::split_whitespace)
+}
+
+fn is_concurrent(statement: &str) -> bool {
+    words(statement).take(4).any(|word| word.eq_ignore_ascii_case("concurrently"))
+}
+
+/// Returns the name of the index that `create [unique] index concurrently if not exists NAME on …` creates.
+fn created_index(statement: &str) -> Option<&str> {
+    let mut words = words(statement);
+    words.next().filter(|word| word.eq_ignore_ascii_case("create"))?;
+    words.find(|word| word.eq_ignore_ascii_case("exists"))?;
+    words.next()
+}
+
+async fn is_invalid(db: &Db, index: &str) -> Result<bool, DbError> {
+    let sql = "select exists (select from pg_index where indexrelid = to_regclass($1) and not indisvalid)";
+    let rows = db.query_idempotent("look for an invalid index", sql, &[(&index, Type::TEXT)]).await?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
 /// Returns a short name for this very set of migrations.
@@ -95,21 +298,6 @@ pub fn fingerprint() -> String {
         hasher.update(sql);
     }
     hex::encode(&hasher.finalize()[..8])
-}
-
-async fn is_applied(db: &Db, name: &'static str, checksum: &str) -> Result<bool, MigrateError> {
-    let rows = db
-        .query_idempotent(
-            "read the list of migrations",
-            "select checksum from schema_migrations where name = $1",
-            &[(&name, Type::TEXT)],
-        )
-        .await?;
-    match rows.first() {
-        None => Ok(false),
-        Some(row) if row.get::<_, &str>(0) == checksum => Ok(true),
-        Some(_) => Err(MigrateError::Changed(name)),
-    }
 }
 
 #[cfg(test)]
@@ -128,5 +316,38 @@ mod tests {
         files.sort();
         let listed: Vec<_> = MIGRATIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(files, listed);
+    }
+    /// What `migrations/README.md` asks of a file without a transaction.
+    fn is_sound(sql: &str) -> bool {
+        let is_repeatable = |statement: &str| {
+            let text = words(statement).collect::<Vec<_>>().join(" ").to_lowercase();
+            !is_concurrent(statement)
+                || text.starts_with("create") && created_index(statement).is_some()
+                || text.starts_with("drop index concurrently if exists ")
+        };
+        !sql.contains("$$") && sql.ends_with(";\n") && statements(sql).all(is_repeatable)
+    }
+
+    #[test]
+    fn files_without_a_transaction_can_be_split_and_repeated() {
+        for (name, sql) in MIGRATIONS.iter().filter(|(_, sql)| sql.starts_with(NO_TRANSACTION)) {
+            assert!(is_sound(sql), "{name}");
+        }
+        for (name, sql) in MIGRATIONS.iter().filter(|(_, sql)| !sql.starts_with(NO_TRANSACTION)) {
+            assert!(!statements(sql).any(is_concurrent), "{name} needs the line {NO_TRANSACTION:?}");
+        }
+        assert!(!is_sound("create index concurrently a on t (a);\n"));
+        assert!(!is_sound("drop index concurrently a;\n"));
+        assert!(is_sound("create unique index concurrently if not exists a\n on t (a);\n"));
+    }
+
+    #[test]
+    fn a_file_is_split_into_its_statements() {
+        let sql = "-- transaction: none\n-- Why; and how.\ncreate index concurrently if not exists a_b on t (a, b);\n\n\
+                   -- Nothing else.\nalter table t validate constraint c;\n-- The end.\n";
+        let found: Vec<&str> = statements(sql).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(is_concurrent(found[0]) && !is_concurrent(found[1]));
+        assert_eq!((created_index(found[0]), created_index(found[1])), (Some("a_b"), None));
     }
 }

@@ -8,6 +8,7 @@ pub mod api_keys;
 mod connect;
 pub mod conversations;
 mod error;
+pub mod health;
 mod held;
 pub mod inbound;
 pub mod maintenance;
@@ -221,6 +222,16 @@ impl Db {
             drop(Object::take(object));
         }
         outcome.map_err(|source| DbError::query(operation, source))
+    }
+
+    /// Runs one statement that must not run within a transaction, for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]; what the statement did until then may stay.
+    pub(crate) async fn batch(&self, operation: &'static str, sql: &str) -> Result<(), DbError> {
+        let object = self.object(operation).await?;
+        object.batch_execute(sql).await.map_err(|source| DbError::Query { operation, source })
     }
 
     /// Tells whether Postgres answers.

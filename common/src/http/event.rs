@@ -3,6 +3,7 @@
 //! Only what we read is declared: this is parsed for every webhook.
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
 
+use super::payload::WHOLE;
 use super::{ApiError, Caller, MAX_BODY_BYTES, Principal, Scope, ValidationError};
 use crate::clock;
 use base64::Engine;
@@ -73,6 +74,12 @@ impl HttpEvent {
         let given = self.headers.get("x-request-id").filter(well_formed);
         let own = Some(&self.request_context.request_id).filter(|id| !id.is_empty());
         given.or(own).cloned().unwrap_or_else(|| clock::new_id().to_string())
+    }
+}
+
+impl HttpEvent {
+    pub(super) fn is_head(&self) -> bool {
+        self.request_context.http.method == "HEAD"
     }
 }
 
@@ -177,14 +184,22 @@ impl Request {
         &self.body
     }
 
-    /// Returns the body's bytes, if they are not more than the API takes.
+    /// Returns the body's bytes, if they are not more than the API takes and not compressed.
     ///
     /// # Errors
     ///
-    /// [`ApiError::PayloadTooLarge`] otherwise.
+    /// [`ApiError::PayloadTooLarge`] or [`ApiError::Validation`] otherwise.
     pub fn payload(&self) -> Result<&[u8], ApiError> {
         if self.body.len() > MAX_BODY_BYTES {
             return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES });
+        }
+        // Other values, such as the wrong but common `utf-8`, change nothing.
+        let codings = self.header("content-encoding").unwrap_or_default().split(',');
+        for coding in codings.map(|coding| coding.trim().to_ascii_lowercase()) {
+            if ["gzip", "x-gzip", "deflate", "compress", "br", "zstd"].contains(&coding.as_str()) {
+                let reason = format!("is compressed ({coding}); send it without a Content-Encoding");
+                return Err(ValidationError::field(WHOLE, reason).into());
+            }
         }
         Ok(&self.body)
     }

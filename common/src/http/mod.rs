@@ -88,6 +88,7 @@ pub async fn run(
 
 async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply, ApiError>) -> Reply {
     let request_id = event.request_id();
+    let is_head = event.is_head();
     let span = telemetry::request(&request_id);
     async {
         let outcome = match Request::from_event(event, request_id.clone()) {
@@ -109,7 +110,9 @@ async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply
                 error.reply(&request_id, crate::clock::now())
             }
         };
-        reply.with_header("x-request-id", request_id.clone())
+        let reply = reply.with_header("x-request-id", request_id.clone());
+        // An answer to HEAD has no body (RFC 9110 §9.3.2), and the gateway does not remove it.
+        if is_head { Reply { body: Cow::Borrowed(""), ..reply } } else { reply }
     }
     .instrument(span)
     .await
@@ -177,6 +180,13 @@ mod tests {
         let event = event(json!({"body": "%%%", "isBase64Encoded": true}));
         let reply = serve(event, async |_: &Request| Ok(Reply::empty(200))).await;
         assert_eq!(reply.status(), 400);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_head_has_the_status_and_headers_of_get_and_no_body() {
+        let http = json!({"requestContext": {"requestId": "gw-1", "http": {"method": "HEAD"}}});
+        let reply = serve(event(http), async |_: &Request| Ok(Reply::new(200, "text/html", "<p>"))).await;
+        assert_eq!((reply.status(), reply.body(), &*reply.headers["content-type"]), (200, "", "text/html"));
     }
 
     #[tokio::test]

@@ -1,9 +1,12 @@
 //! A JSON object from a caller, read field by field so that everything wrong with it is told at once.
 
 use super::ValidationError;
-use jiff::{Timestamp, Unit};
+use crate::domain::instant;
+use crate::domain::metadata::Metadata;
+use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use std::fmt;
 use uuid::Uuid;
 
@@ -14,7 +17,7 @@ pub const MAX_BODY_BYTES: usize = 256 * 1024;
 const MAX_UNKNOWN: usize = 20;
 
 /// The field that stands for the whole request in an error.
-const WHOLE: &str = "request body";
+pub(super) const WHOLE: &str = "request body";
 
 /// The fields of a JSON object, each to be taken once; what is left in the end nobody knows.
 ///
@@ -23,7 +26,7 @@ const WHOLE: &str = "request body";
 /// noted, and [`Fields::finish`] returns what was noted.
 #[derive(Debug)]
 pub struct Fields {
-    fields: Vec<(String, Value)>,
+    fields: Vec<(String, Box<RawValue>)>,
     problems: ValidationError,
 }
 
@@ -35,6 +38,9 @@ impl Fields {
     /// [`ValidationError`] naming the line and column of what isn't JSON, or saying that it is no object. A field that
     /// stands there twice is refused: readers disagree about which one counts, and a message goes to only one number.
     pub fn from_slice(body: &[u8]) -> Result<Self, ValidationError> {
+        if let Some(reason) = not_text(body) {
+            return Err(ValidationError::field(WHOLE, reason));
+        }
         let object: Object = serde_json::from_slice(body).map_err(|error| {
             ValidationError::field(
                 WHOLE,
@@ -56,14 +62,19 @@ impl Fields {
     /// [`ValidationError`] when it is no object.
     pub fn from_value(value: Value) -> Result<Self, ValidationError> {
         match value {
-            Value::Object(map) => Ok(Self::new(map.into_iter().collect())),
+            Value::Object(map) => {
+                // A value that was read has a text.
+                let raw =
+                    map.into_iter().filter_map(|(name, value)| Some((name, to_raw_value(&value).ok()?)));
+                Ok(Self::new(raw.collect()))
+            }
             _ => Err(ValidationError::field(WHOLE, "is not a JSON object")),
         }
     }
 
-    fn new(mut all: Vec<(String, Value)>) -> Self {
+    fn new(mut all: Vec<(String, Box<RawValue>)>) -> Self {
         let mut problems = ValidationError::default();
-        let mut fields: Vec<(String, Value)> = Vec::with_capacity(all.len());
+        let mut fields: Vec<(String, Box<RawValue>)> = Vec::with_capacity(all.len());
         // Sorted, so that a request of 100,000 fields takes no time: equal names are neighbours.
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in all {
@@ -86,17 +97,28 @@ impl Fields {
 
     /// Takes a field of any type.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.remove(name).filter(|value| !value.is_null())
+        let raw = self.take_raw(name)?;
+        match serde_json::from_str(raw.get()) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(name, unreadable(raw.get(), &error));
+                None
+            }
+        }
     }
 
-    fn remove(&mut self, name: &str) -> Option<Value> {
+    fn take_raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        self.remove(name).filter(|value| !is_null(value))
+    }
+
+    fn remove(&mut self, name: &str) -> Option<Box<RawValue>> {
         let position = self.fields.iter().position(|(field, _)| field == name)?;
         Some(self.fields.swap_remove(position).1)
     }
 
     /// Takes a field that is to be set to a text as [`Fields::text`] takes it, or to be cleared by `null`.
     pub fn change(&mut self, name: &str) -> Option<Option<String>> {
-        let is_cleared = self.fields.iter().any(|(field, value)| field == name && value.is_null());
+        let is_cleared = self.fields.iter().any(|(field, value)| field == name && is_null(value));
         if is_cleared {
             self.remove(name);
             return Some(None);
@@ -138,11 +160,7 @@ impl Fields {
     /// Takes an instant as RFC 3339 writes it, rounded to the microseconds that Postgres keeps.
     pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
-        let instant = text.parse::<Timestamp>().ok().and_then(|at| at.round(Unit::Microsecond).ok());
-        if instant.is_none() {
-            self.problem(name, "is not an instant with its offset, such as 2026-11-23T10:00:00Z");
-        }
-        instant
+        instant::parse(&text).map_err(|error| self.problem(name, error.to_string())).ok()
     }
 
     /// Takes the id of something of ours.
@@ -176,18 +194,18 @@ impl Fields {
         Some(texts)
     }
 
-    /// Takes an object that is kept as it is, without NULs, which Postgres can't hold.
-    pub fn object(&mut self, name: &str) -> Option<Value> {
-        let value = self.take(name)?;
-        if !value.is_object() {
-            self.wrong_type(name, "an object", &value);
+    /// Takes an object that is kept as it is.
+    pub fn object(&mut self, name: &str) -> Option<Metadata> {
+        let raw = self.take_raw(name)?;
+        if !raw.get().starts_with('{') {
+            let value = serde_json::from_str(raw.get());
+            match value {
+                Ok(value) => self.wrong_type(name, "an object", &value),
+                Err(error) => self.problem(name, unreadable(raw.get(), &error)),
+            }
             return None;
         }
-        if has_nul(&value) {
-            self.problem(name, "contains a NUL character");
-            return None;
-        }
-        Some(value)
+        Metadata::new(raw).map_err(|error| self.problem(name, error.to_string())).ok()
     }
 
     fn wrong_type(&mut self, name: &str, expected: &str, value: &Value) {
@@ -231,17 +249,35 @@ impl Fields {
     }
 }
 
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(entries) => entries.iter().any(has_nul),
-        Value::Object(map) => map.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
-        _ => false,
+fn is_null(value: &RawValue) -> bool {
+    value.get() == "null"
+}
+
+/// Says why a value that is well-formed JSON can't be read: a number too large for a double, half a surrogate pair, or
+/// too many levels.
+fn unreadable(text: &str, error: &serde_json::Error) -> String {
+    if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return "is a number that is out of range".to_owned();
+    }
+    let error = error.to_string();
+    // Its place is counted from the start of the value.
+    format!("is not JSON: {}", error.split(" at line ").next().unwrap_or_default())
+}
+
+/// Says what a body is that is no UTF-8 text at all.
+fn not_text(body: &[u8]) -> Option<&'static str> {
+    match body {
+        [0xef, 0xbb, 0xbf, ..] => Some("begins with a byte order mark (BOM); send UTF-8 without it"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
+            Some("is not UTF-8, but looks like UTF-16")
+        }
+        [0x1f, 0x8b, ..] => Some("is compressed with gzip; send it uncompressed"),
+        _ => None,
     }
 }
 
 /// An object's fields in their order, the repeated ones too.
-struct Object(Vec<(String, Value)>);
+struct Object(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -338,12 +374,35 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_is_found_however_deep_it_lies() {
-        for metadata in [json!({"a": [{"b": "\0"}]}), json!({"a": {"\0": 1}})] {
-            let mut fields = Fields::from_value(json!({"metadata": metadata})).unwrap();
-            assert_eq!(fields.object("metadata"), None);
-            assert_eq!(listed(&fields.finish()), ["metadata contains a NUL character"]);
+    fn what_is_no_text_is_named() {
+        let refused = |body: &[u8]| listed(&Fields::from_slice(body).unwrap_err()).join("; ");
+        assert_eq!(
+            refused(b"\xef\xbb\xbf{}"),
+            "request body begins with a byte order mark (BOM); send UTF-8 without it"
+        );
+        for utf16 in [b"\xff\xfe{\0}\0".as_slice(), b"\xfe\xff\0{\0}", b"{\0}\0", b"\0{\0}"] {
+            assert_eq!(refused(utf16), "request body is not UTF-8, but looks like UTF-16");
         }
+        assert_eq!(refused(b"\x1f\x8b\x08\0"), "request body is compressed with gzip; send it uncompressed");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_is_named_by_its_field() {
+        let body =
+            r#"{"to": 1e400, "from": "\ud800", "media_urls": [1e400], "metadata": -1e400, "x": 1e400}"#;
+        let mut fields = Fields::from_slice(body.as_bytes()).unwrap();
+        assert_eq!((fields.text("to"), fields.text("from"), fields.texts("media_urls")), (None, None, None));
+        assert_eq!(fields.object("metadata"), None);
+        assert_eq!(
+            listed(&fields.finish()),
+            [
+                "to is a number that is out of range",
+                "from is not JSON: unexpected end of hex escape",
+                "media_urls is not JSON: number out of range",
+                "metadata is a number that is out of range",
+                "x is not a field of this request",
+            ]
+        );
     }
 
     #[test]

@@ -48,6 +48,8 @@ async fn what_is_open_needs_no_key() {
         let answer = stack.answer_to(|| request("GET", &format!("{}{path}", stack.info.api_url))).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         assert!(answer.request_id.is_some(), "{path}");
+        let head = exchange(request("HEAD", &format!("{}{path}", stack.info.api_url))).await;
+        assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}: {head:?}");
     }
     let health =
         stack.answer_to(|| request("GET", &format!("{}/health?deep=true", stack.info.api_url))).await;

@@ -1,6 +1,7 @@
 //! Requests to send: a message is a row before anything else.
 
 use crate::db::{Db, DbError, Json, Type};
+use crate::domain::metadata::Metadata;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub struct NewSend {
     /// That workflow's instance.
     pub workflow_id: Option<String>,
     /// Whatever the caller wants kept with it.
-    pub metadata: Option<Value>,
+    pub metadata: Option<Metadata>,
     /// Not before.
     pub send_at: Option<Timestamp>,
     /// Not after.

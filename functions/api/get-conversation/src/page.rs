@@ -51,7 +51,9 @@ impl FromStr for Cursor {
         let (version, rest) = bytes.split_first().ok_or(NotACursor)?;
         let (micros, id) = rest.split_first_chunk::<8>().ok_or(NotACursor)?;
         let id = Uuid::from_slice(id).map_err(|_| NotACursor)?;
-        let created_at = Timestamp::from_microsecond(i64::from_be_bytes(*micros)).map_err(|_| NotACursor)?;
+        // Nothing was sent before 1970, and Postgres refuses some of the times that jiff has before it.
+        let micros = u64::from_be_bytes(*micros).try_into().map_err(|_| NotACursor)?;
+        let created_at = Timestamp::from_microsecond(micros).map_err(|_| NotACursor)?;
         if *version == VERSION { Ok(Self { created_at, id }) } else { Err(NotACursor) }
     }
 }
@@ -193,6 +195,23 @@ mod tests {
             ["", "x", "AAAA", &text[1..], &format!("{text}A"), &format!("{text}="), &"_".repeat(34)]
         {
             assert_eq!(garbage.parse::<Cursor>(), Err(NotACursor), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_with_an_impossible_time_is_refused() {
+        let with = |micros: i64| {
+            let mut bytes = vec![VERSION];
+            bytes.extend(micros.to_be_bytes());
+            bytes.extend(Uuid::nil().as_bytes());
+            URL_SAFE_NO_PAD.encode(bytes)
+        };
+        let (first, last) = (Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_second() * 1_000_000);
+        for impossible in [-1, first, first - 1, last + 1_000_000, i64::MIN, i64::MAX] {
+            assert_eq!(with(impossible).parse::<Cursor>(), Err(NotACursor), "{impossible}");
+        }
+        for possible in [0, last] {
+            assert!(with(possible).parse::<Cursor>().is_ok(), "{possible}");
         }
     }
 

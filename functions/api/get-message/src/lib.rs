@@ -4,10 +4,10 @@
 
 use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, messages};
+use common::domain::metadata::Metadata;
 use common::http::{ApiError, Reply, Request, Scope, ValidationError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -92,7 +92,7 @@ pub struct MessageDetails {
     pub workflow_id: Option<String>,
     /// What the caller wanted kept with it.
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Value>,
+    pub metadata: Option<Metadata>,
     /// Not before.
     pub send_at: Option<Timestamp>,
     /// Not after.

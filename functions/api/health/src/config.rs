@@ -12,7 +12,8 @@ const QUEUES: [&str; 3] = ["INBOUND_QUEUE_URL", "STATUS_QUEUE_URL", "OUTBOUND_QU
 
 /// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`] and [`TwilioConfig`]
 /// read, `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL` and `MONITOR_API_URL`
-/// (both optional) and `HEALTH_CHECK_TIMEOUT_MS` (1000): how long each of the checks may take, all of them at once.
+/// (both optional), `HEALTH_CHECK_TIMEOUT_MS` (1000): how long each of the checks may take, all of them at once, and
+/// `HEALTH_CACHE_SECONDS` (10): how long the result of a deep check is returned to everybody; 0 checks for every call.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) database: DatabaseConfig,
@@ -21,6 +22,7 @@ pub struct Config {
     pub(crate) twilio: TwilioConfig,
     pub(crate) monitor: Option<Url>,
     pub(crate) check_timeout: Duration,
+    pub(crate) cache: Duration,
 }
 
 impl Configuration for Config {
@@ -32,6 +34,7 @@ impl Configuration for Config {
         let twilio = TwilioConfig::from_env(env);
         let monitor = env.optional_url("MONITOR_API_URL");
         let check_timeout = env.millis("HEALTH_CHECK_TIMEOUT_MS", 1..=60_000, 1_000);
+        let cache = env.seconds("HEALTH_CACHE_SECONDS", 0..=3_600, 10);
         Some(Self {
             database: database?,
             publisher: publisher?,
@@ -43,6 +46,7 @@ impl Configuration for Config {
             twilio: twilio?,
             monitor: monitor?,
             check_timeout: check_timeout?,
+            cache: cache?,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What a caller asks for, as it comes.
 
 use common::domain::message::Priority;
+use common::domain::metadata::Metadata;
 use common::domain::smart_encoding::SmartEncoding;
 use common::http::{Fields, Request, ValidationError};
 use jiff::Timestamp;
@@ -45,9 +46,10 @@ pub struct SendRequest {
     /// Which characters may be replaced that alone would make the text UCS-2, at less than half the room. What is stored
     /// and sent, and what the answer counts, is the text after that.
     pub smart_encoding: Option<SmartEncoding>,
-    /// Whatever the caller wants kept with the message.
+    /// Whatever the caller wants kept with the message. Its numbers are kept as they are written; those with an exponent,
+    /// a negative zero and more than 100 digits are refused.
     #[schema(value_type = Option<Object>)]
-    pub metadata: Option<Value>,
+    pub metadata: Option<Metadata>,
 }
 
 impl SendRequest {
@@ -75,6 +77,9 @@ impl SendRequest {
         if let Value::Object(fields) = &mut value {
             // So that a field of the future, left out, changes nothing.
             fields.retain(|_, value| !value.is_null());
+            if let Some(metadata) = &self.metadata {
+                fields.insert("metadata".to_owned(), metadata.exact());
+            }
         }
         value.sort_all_objects();
         Ok(Sha256::digest(value.to_string()).to_vec())
@@ -142,8 +147,17 @@ mod tests {
             r#"{"to":"1","body":"x","priority":"normal"}"#,
             r#"{"to":"x","body":"1"}"#,
             r#"{"to":"1","body":"x","media_urls":[]}"#,
+            r#"{"to":"1","body":"x","metadata":{}}"#,
         ] {
             assert_ne!(hash(other), first, "{other}");
         }
+    }
+
+    #[test]
+    fn two_numbers_are_two_payloads_even_where_a_double_has_one_for_both() {
+        let of = |number: &str| hash(&format!(r#"{{"to":"1","body":"x","metadata":{{"a":{number}}}}}"#));
+        assert_ne!(of("123456789012345678901234567890"), of("123456789012345678901234567891"));
+        assert_ne!(of("9007199254740993.0"), of("9007199254740992.0"));
+        assert_ne!(of("1.1"), of("\"1.1\""));
     }
 }

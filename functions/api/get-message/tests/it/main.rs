@@ -74,6 +74,18 @@ async fn a_message_is_shown_with_its_attempts_and_its_way_in_order() {
 }
 
 #[tokio::test]
+async fn numbers_of_the_metadata_are_shown_as_they_were_written() {
+    let (mut function, database) = world().await;
+    let metadata =
+        r#"{"a": 123456789012345678901234567890, "b": 18446744073709551616, "c": [1250.00, 0.10, -0.5]}"#;
+    let change = format!("update sms_messages set metadata = '{metadata}'");
+    database.client.batch_execute(&change).await.unwrap();
+    let reply = function.call(get(ID).event()).await;
+    let text = reply["body"].as_str().unwrap();
+    assert!(text.contains(metadata), "{text}");
+}
+
+#[tokio::test]
 async fn each_answer_is_logged_under_the_callers_request_id() {
     let (mut function, _database) = world().await;
     let unknown = "01900000-0000-7000-8000-0000000000ab";

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use testing::{ApiRequest, Behaviour, Database, Function, Sqs, body, eventually, refusal};
-use wiremock::matchers::{basic_auth, method, path, query_param};
+use wiremock::matchers::{basic_auth, header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_health");
@@ -46,6 +46,8 @@ impl World {
             ("TWILIO_AUTH_TOKEN", "token".to_owned()),
             ("TWILIO_API_BASE_URL", self.twilio.uri()),
             ("MONITOR_API_URL", self.monitor.uri()),
+            // Most tests are about what a check finds.
+            ("HEALTH_CACHE_SECONDS", "0".to_owned()),
         ]
     }
 }
@@ -161,6 +163,105 @@ async fn peers_that_say_nothing_cost_one_timeout_together() {
         (before.elapsed() < Duration::from_secs(1)).then_some(())
     })
     .await;
+}
+
+/// An SQS that counts.
+async fn counting_sqs() -> MockServer {
+    let sqs = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(header("x-amz-target", "AmazonSQS.GetQueueAttributes"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"Attributes": {}})))
+        .mount(&sqs)
+        .await;
+    sqs
+}
+
+impl World {
+    /// The environment with a cache and an SQS that counts.
+    fn cached(&self, sqs: &MockServer) -> Vec<(&'static str, String)> {
+        let mut environment = self.environment();
+        set(&mut environment, "HEALTH_CACHE_SECONDS", "3600");
+        set(&mut environment, "AWS_ENDPOINT_URL_SQS", &sqs.uri());
+        environment
+    }
+
+    /// How often SQS, Twilio and the Monitor were asked.
+    async fn asked(&self, sqs: &MockServer) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for (count, peer) in counts.iter_mut().zip([sqs, &self.twilio, &self.monitor]) {
+            *count = peer.received_requests().await.unwrap().len();
+        }
+        counts
+    }
+}
+
+const SESSIONS: &str = "select count(*) from pg_stat_activity where datname = current_database() \
+    and application_name = 'sms-foundation'";
+
+#[tokio::test]
+async fn a_hundred_deep_calls_cause_one_check_of_each_peer() {
+    let (world, sqs) = (World::start().await, counting_sqs().await);
+    let mut function = start(&world.cached(&sqs)).await;
+    for _ in 0..100 {
+        assert_eq!(body(&function.call(get("deep=true")).await), health(true, ["ok"; 4]));
+    }
+    assert_eq!(world.asked(&sqs).await, [4, 1, 1]);
+    assert_eq!(world.database.scalar(SESSIONS).await, "1");
+}
+
+#[tokio::test]
+async fn a_hundred_deep_calls_at_once_to_many_instances_cause_one_check_of_each_peer() {
+    let (mut world, sqs) = (World::start().await, counting_sqs().await);
+    world.monitor = MockServer::start().await;
+    // While it lasts, the others ask whether it is done.
+    let slow = ResponseTemplate::new(500).set_delay(Duration::from_millis(300));
+    Mock::given(method("GET")).respond_with(slow).mount(&world.monitor).await;
+    let mut environment = world.cached(&sqs);
+    environment.push(("HEALTH_CHECK_TIMEOUT_MS", "30000".to_owned()));
+    let mut instances = Vec::new();
+    for _ in 0..10 {
+        instances.push(start(&environment).await);
+    }
+    let mut calls = tokio::task::JoinSet::new();
+    for mut function in instances {
+        calls.spawn(async move {
+            for _ in 0..10 {
+                let reply = function.call(get("deep=true")).await;
+                assert_eq!(body(&reply), health(false, ["ok", "ok", "ok", "failed"]));
+            }
+        });
+    }
+    calls.join_all().await;
+    assert_eq!(world.asked(&sqs).await, [4, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_hundred_deep_calls_without_postgres_cause_one_check_of_each_peer() {
+    let (world, sqs) = (World::start().await, counting_sqs().await);
+    let mut environment = world.cached(&sqs);
+    set(&mut environment, "DATABASE_URL", "postgres://u@127.0.0.1:1/x");
+    let mut function = start(&environment).await;
+    for _ in 0..100 {
+        assert_eq!(body(&function.call(get("deep=true")).await), health(false, ["failed", "ok", "ok", "ok"]));
+    }
+    assert_eq!(world.asked(&sqs).await, [4, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_old_or_a_check_that_was_abandoned_is_followed_by_another_check() {
+    let (world, sqs) = (World::start().await, counting_sqs().await);
+    let environment = world.cached(&sqs);
+    for (change, checks) in [
+        ("update sms_health set claimed_at = now() - interval '1 day'", 1),
+        ("update sms_health set checked_at = now() - interval '1 minute'", 1),
+        ("update sms_health set checked_at = now() - interval '61 minutes'", 2),
+        ("update sms_health set result = '{}'", 3),
+    ] {
+        world.database.client.batch_execute(change).await.unwrap();
+        let reply = start(&environment).await.call(get("deep=true")).await;
+        assert_eq!(body(&reply), health(true, ["ok"; 4]), "{change}");
+        assert_eq!(world.asked(&sqs).await, [4 * checks, checks, checks], "{change}");
+    }
 }
 
 #[tokio::test]

@@ -46,6 +46,10 @@ fn declared() -> BTreeMap<String, Caller> {
                 continue;
             }
             let method = text(event, &["Properties", "Method"]).unwrap();
+            // Every GET implies a HEAD; the gateway only wants a route for it.
+            if method == "HEAD" {
+                continue;
+            }
             let path = text(event, &["Properties", "Path"]).unwrap();
             let is_open = text(event, &["Properties", "Auth", "Authorizer"]) == Some("NONE");
             let caller = if is_open { Caller::Anybody } else { Caller::KeyHolder };
@@ -61,6 +65,24 @@ fn declared() -> BTreeMap<String, Caller> {
         }
     }
     routes
+}
+
+#[test]
+fn what_is_open_to_get_is_open_to_head() {
+    let documents = YamlOwned::load_from_str(TEMPLATE).unwrap();
+    let (mut get, mut head) = (Vec::new(), Vec::new());
+    for (_, resource) in entries(at(&documents[0], &["Resources"])) {
+        for (_, event) in entries(at(resource, &["Properties", "Events"])) {
+            let property = |name: &str| text(event, &["Properties", name]);
+            let is_open = text(event, &["Properties", "Auth", "Authorizer"]) == Some("NONE");
+            match property("Method") {
+                Some("GET") if is_open => get.extend(property("Path")),
+                Some("HEAD") if is_open => head.extend(property("Path")),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((get.len(), &get), (3, &head));
 }
 
 #[tokio::test]

@@ -40,6 +40,30 @@ async fn the_same_key_with_another_payload_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn two_numbers_under_one_key_are_a_conflict_and_the_first_is_kept_as_written() {
+    let mut world = World::start().await;
+    for (key, first, second) in [
+        ("a", "123456789012345678901234567890", "123456789012345678901234567891"),
+        ("b", "18446744073709551616", "18446744073709551617"),
+        ("c", "0.1", "0.1000000000000000055511151231257827"),
+        ("d", "1250.00", "1250.001"),
+    ] {
+        let request = |number: &str| {
+            let text = format!(r#"{{"to": "{TENANT}", "body": "x", "metadata": {{"n": {number}}}}}"#);
+            sms(&json!({})).body(&text).header("idempotency-key", key).event()
+        };
+        let answer = body(&world.function.call(request(first)).await);
+        assert_eq!(refusal(&world.function.call(request(second)).await), "409 sms.idempotency_conflict");
+        assert_eq!(body(&world.function.call(request(first)).await), answer);
+        let kept = format!(
+            "select metadata->>'n' from sms_messages where id = {}",
+            answer["id"].to_string().replace('"', "'")
+        );
+        assert_eq!(world.database.scalar(&kept).await, first);
+    }
+}
+
+#[tokio::test]
 async fn keys_of_the_api_do_not_share_idempotency_keys() {
     let mut world = World::start().await;
     let request = sms(&json!({"to": TENANT, "body": "x"})).header("idempotency-key", "k");
