@@ -61,7 +61,7 @@ impl Db {
         let script = format!("begin isolation level read committed; {sql}");
         match tokio::time::timeout(self.statement_timeout, busy.batch_execute(&script)).await {
             Ok(Ok(())) => Ok(Held { busy }),
-            Ok(Err(source)) => Err(DbError::Query { operation, source }),
+            Ok(Err(source)) => Err(DbError::query(operation, source)),
             Err(_) => {
                 self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
                 Err(DbError::TimedOut { operation, after: self.statement_timeout })

@@ -231,7 +231,7 @@ impl Db {
     /// [`DbError`]; what the statement did until then may stay.
     pub(crate) async fn batch(&self, operation: &'static str, sql: &str) -> Result<(), DbError> {
         let object = self.object(operation).await?;
-        object.batch_execute(sql).await.map_err(|source| DbError::Query { operation, source })
+        object.batch_execute(sql).await.map_err(|source| DbError::query(operation, source))
     }
 
     /// Tells whether Postgres answers.
