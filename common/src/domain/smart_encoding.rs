@@ -1,10 +1,10 @@
 //! Replaces characters that alone would make a text UCS-2, at less than half the room: typographic quotes, dashes and
 //! spaces, and, only when asked for, letters with accents that GSM-7 lacks.
 //!
-//! After Twilio's Smart Encoding, as its own segment calculator has it (`SmartEncodingMap.ts` of
-//! <https://github.com/TwilioDevEd/message-segment-calculator>, read 2026-11-24), with these differences: a space stays one
-//! space and a tab becomes one; an angle quotation mark keeps its direction; small capitals and combining marks are left
-//! alone. And a text that would be UCS-2 all the same, for an emoji, stays as it is.
+//! Follows Twilio's Smart Encoding as its own segment calculator has it (`smart_encoding/twilio_map.rs` names the source),
+//! and adds a few characters that the map lacks. A letter and a combining accent are composed first, whatever the choice: the
+//! text costs less and looks the same. So `n` and U+0303 are `ñ`, where the map would make them `n~`. A text that would be
+//! UCS-2 all the same, for an emoji, keeps its characters.
 
 use super::segments::{self, Encoding};
 use serde::{Deserialize, Serialize};
@@ -39,52 +39,85 @@ impl SmartEncoding {
         }
     }
 
-    /// Returns the text as it is to be sent: with its characters replaced if that makes it GSM-7, and as it is if not.
+    /// Returns the text as it is to be sent: with its accents composed, and with its characters replaced if that makes it
+    /// GSM-7 and leaves something to read.
     #[must_use]
     pub fn apply(self, text: &str) -> Cow<'_, str> {
-        if self == Self::None || segments::count(text).encoding == Encoding::Gsm7 {
-            return Cow::Borrowed(text);
+        let composed = compose(text);
+        if self == Self::None || segments::count(&composed).encoding == Encoding::Gsm7 {
+            return composed;
         }
-        let replaced = self.replaced(text);
-        if segments::count(&replaced).encoding == Encoding::Gsm7 {
-            Cow::Owned(replaced)
-        } else {
-            Cow::Borrowed(text)
-        }
+        let replaced = self.replaced(&composed);
+        let is_better = segments::count(&replaced).encoding == Encoding::Gsm7 && !replaced.trim().is_empty();
+        if is_better { Cow::Owned(replaced) } else { composed }
     }
 
     /// Returns the text with all that may be replaced, whatever that makes of it: the same for two texts of which one may have
     /// gone through an encoding like this.
     #[must_use]
     pub fn plainest(text: &str) -> String {
-        Self::All.replaced(text)
+        Self::All.replaced(&compose(text))
     }
 
     fn replaced(self, text: &str) -> String {
         let mut replaced = String::with_capacity(text.len());
         for character in text.chars() {
-            match self.replacement(character) {
+            match punctuation(character) {
                 Some(Replacement::Text(text)) => replaced.push_str(text),
                 Some(Replacement::Character(character)) => replaced.push(character),
                 None => replaced.push(character),
             }
         }
-        replaced
+        // What stood between a letter and its accent may be gone.
+        let replaced = compose(&replaced);
+        if self != Self::All {
+            return replaced.into_owned();
+        }
+        let mut plain = String::with_capacity(replaced.len());
+        for character in replaced.chars() {
+            match LETTERS.iter().find(|(accented, _)| accented.contains(character)) {
+                Some((_, text)) => plain.push_str(text),
+                None => plain.push(character),
+            }
+        }
+        plain
     }
+}
 
-    fn replacement(self, character: char) -> Option<Replacement> {
-        if let Some((_, text)) = PUNCTUATION.iter().find(|(characters, _)| characters.contains(character)) {
-            return Some(Replacement::Text(text));
-        }
-        if ('\u{ff01}'..='\u{ff5e}').contains(&character) {
-            return char::from_u32(u32::from(character) - FULL_WIDTH).map(Replacement::Character);
-        }
-        let letters = LETTERS.iter().filter(|_| self == Self::All);
-        letters
-            .into_iter()
-            .find(|(accented, _)| accented.contains(character))
-            .map(|(_, text)| Replacement::Text(text))
+/// Composes each letter with the accents that follow it, where Unicode has one character for them. Nothing is decomposed, as
+/// NFC would: a text gets no longer, and no other character changes.
+fn compose(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
     }
+    let mut composed = String::with_capacity(text.len());
+    for character in text.chars() {
+        // No ASCII character composes with the one before it.
+        let before = composed.chars().next_back().filter(|_| !character.is_ascii());
+        match before.and_then(|before| unicode_normalization::char::compose(before, character)) {
+            Some(one) => {
+                composed.pop();
+                composed.push(one);
+            }
+            None => composed.push(character),
+        }
+    }
+    if composed == text { Cow::Borrowed(text) } else { Cow::Owned(composed) }
+}
+
+fn punctuation(character: char) -> Option<Replacement> {
+    let in_map = |map: &[(char, &'static str)]| {
+        let found = map.binary_search_by_key(&character, |(character, _)| *character).ok()?;
+        map.get(found).map(|(_, text)| Replacement::Text(text))
+    };
+    if character.is_ascii_graphic() && character != '`' || matches!(character, ' ' | '\n' | '\r') {
+        return None;
+    }
+    in_map(&TWILIO_MAP).or_else(|| in_map(&OUR_MAP)).or_else(|| {
+        let is_full_width = ('\u{ff01}'..='\u{ff5e}').contains(&character);
+        let narrow = char::from_u32(u32::from(character).checked_sub(FULL_WIDTH)?)?;
+        is_full_width.then_some(Replacement::Character(narrow))
+    })
 }
 
 enum Replacement {
@@ -108,33 +141,17 @@ impl FromStr for SmartEncoding {
 /// How far the full-width forms of ASCII's characters are from these.
 const FULL_WIDTH: u32 = 0xfee0;
 
-/// Characters with what is sent in their place.
-const PUNCTUATION: &[(&str, &str)] = &[
-    ("“”„‟«»ʺˮ❝❞〝〞", "\""),
-    ("‘’‛ʻʼʽˈʹ´`ˊˋ❛❜′", "'"),
-    ("‚、、，﹐﹑", ","),
-    ("‹", "<"),
-    ("›", ">"),
-    ("‐‑‒–—―⁃•−﹣", "-"),
-    ("…", "..."),
-    ("‼", "!!"),
-    ("¼", "1/4"),
-    ("½", "1/2"),
-    ("¾", "3/4"),
-    ("÷⁄∕⧸", "/"),
-    ("⧵⧹﹨", "\\"),
-    ("∣⏐⎸⎹", "|"),
-    ("⁎∗⊛✱✲✳✻✼✽❋", "*"),
-    ("。．｡﹒", "."),
-    ("ː˸꞉", ":"),
-    ("⁏﹔", ";"),
-    ("ˆ", "^"),
-    ("˜∼", "~"),
-    (
-        "\u{a0}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\u{200a}\u{202f}\u{205f}\u{3000}\u{2028}\u{2029}\t",
-        " ",
-    ),
-    ("\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}\u{ad}", ""),
+/// Twilio's map, sorted by character.
+const TWILIO_MAP: [(char, &str); 271] = include!("smart_encoding/twilio_map.rs");
+
+/// What Twilio's map lacks: a prime, more dashes and a minus, a zero width joiner and a soft hyphen.
+const OUR_MAP: [(char, &str); 6] = [
+    ('\u{ad}', ""),
+    ('\u{200d}', ""),
+    ('\u{2011}', "-"),
+    ('\u{2012}', "-"),
+    ('\u{2032}', "'"),
+    ('\u{2212}', "-"),
 ];
 
 /// Letters of Latin alphabets that GSM-7 lacks. What it has (é, ñ, ü, à, Ç and others) stays.
@@ -185,7 +202,7 @@ mod tests {
     #[test]
     fn typographic_characters_become_plain_ones() {
         let choice = SmartEncoding::Punctuation;
-        check(choice, "“Don’t” – it’s\u{a0}due… – ‘now’", "\"Don't\" - it's due... - 'now'");
+        check(choice, "“Don’t” – it’s\u{a0}due… – ‘now’", "\"Don't\" - it's  due... - 'now'");
         check(choice, "½\u{200b} hour — ＲＥＮＴ！ • now", "1/2 hour - RENT! - now");
         check(choice, "«Mañana» a las 9", "\"Mañana\" a las 9");
     }
@@ -209,13 +226,53 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_replaced_is_not_gsm_7_and_its_replacement_is() {
-        for (characters, text) in PUNCTUATION.iter().chain(LETTERS) {
-            assert_eq!(segments::count(text).encoding, Encoding::Gsm7, "{text}");
-            for character in characters.chars() {
-                let encoding = segments::count(&character.to_string()).encoding;
-                assert_eq!(encoding, Encoding::Ucs2, "{character} {:x}", u32::from(character));
+    fn every_entry_of_twilios_map_is_replaced_as_twilio_does() {
+        let published = include_str!("../../cases/smart_encoding.json");
+        let published: serde_json::Value = serde_json::from_str(published).unwrap();
+        let map = published["map"].as_object().unwrap();
+        assert_eq!(map.len(), TWILIO_MAP.len());
+        for (character, replacement) in map {
+            let expected = format!("1{}2", replacement.as_str().unwrap());
+            for choice in [SmartEncoding::Punctuation, SmartEncoding::All] {
+                check(choice, &format!("1{character}2"), &expected);
             }
+        }
+    }
+
+    #[test]
+    fn accents_are_composed_whatever_the_choice() {
+        for choice in SmartEncoding::ALL {
+            check(choice, "Man\u{303}ana", "Mañana");
+            check(choice, "Cafe\u{301}", "Café");
+            // U+2001 is left to the map: NFC would make it U+2003.
+            check(SmartEncoding::None, "e\u{323}\u{302}\u{2001}好", "ệ\u{2001}好");
+        }
+        check(SmartEncoding::All, "Ola\u{301} voce\u{302}", "Ola voce");
+        check(SmartEncoding::All, "a\u{200b}\u{301}", "a");
+        check(SmartEncoding::Punctuation, "“Man\u{303}ana”", "\"Mañana\"");
+        check(SmartEncoding::Punctuation, "“Man\u{303}ana” 🏠", "“Mañana” 🏠");
+    }
+
+    #[test]
+    fn a_text_does_not_become_blank() {
+        check(SmartEncoding::All, "\u{200b}", "\u{200b}");
+    }
+
+    #[test]
+    fn the_maps_are_sorted_and_apart() {
+        assert!(TWILIO_MAP.is_sorted_by(|a, b| a.0 < b.0) && OUR_MAP.is_sorted_by(|a, b| a.0 < b.0));
+        for (character, _) in OUR_MAP {
+            assert!(TWILIO_MAP.iter().all(|(other, _)| *other != character), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_replaced_is_not_gsm_7_and_its_replacement_is() {
+        let letters = LETTERS.iter().flat_map(|(letters, text)| letters.chars().map(move |c| (c, *text)));
+        for (character, text) in TWILIO_MAP.into_iter().chain(OUR_MAP).chain(letters) {
+            assert_eq!(segments::count(text).encoding, Encoding::Gsm7, "{text}");
+            let encoding = segments::count(&character.to_string()).encoding;
+            assert_eq!(encoding, Encoding::Ucs2, "{character} {:x}", u32::from(character));
         }
     }
 }

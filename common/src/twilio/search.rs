@@ -233,6 +233,22 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_known_after_each_replacement_of_twilios_map() {
+        let published: Value = serde_json::from_str(include_str!("../../cases/smart_encoding.json")).unwrap();
+        for (character, replacement) in published["map"].as_object().unwrap() {
+            let listed = format!("Rent 1{}2 is due", replacement.as_str().unwrap());
+            assert_eq!(
+                texts(&format!("Rent 1{character}2 is due"), &listed),
+                Likeness::Same,
+                "{character:?}"
+            );
+        }
+        // Version 1.2.0 of the map has the angle quotation marks the other way round.
+        assert_eq!(texts("Rent ‹now›", "Rent >now<"), Likeness::Same);
+        assert_eq!(texts("Man\u{303}ana", "Mañana"), Likeness::Same);
+    }
+
+    #[test]
     fn a_replacement_that_we_do_not_know_leaves_a_text_unclear() {
         for (ours, listed) in
             [("Rent ⅓ is due", "Rent 1/3 is due"), ("Rentʬ is due", "Rent?? is due"), ("好", "?")]
