@@ -20,6 +20,8 @@ pub struct Settings {
     pub twilio_port: u16,
     /// How fast the Twilio simulator's numbers send, and how much waits for them; none for everything at once.
     pub twilio_queue: Option<SenderQueue>,
+    /// Whether the Twilio simulator has Smart Encoding on.
+    pub twilio_smart_encoding: bool,
     /// The port of what stands for the Monitor, if one is asked for; 0 takes a free one.
     pub monitor_port: Option<u16>,
     /// Replaces every schedule's expression.
@@ -75,6 +77,14 @@ impl Settings {
                 let queue = SenderQueue::with_rate(rate.max(1).into());
                 segments.map_or(queue, |segments| SenderQueue { segments: segments.max(1).into(), ..queue })
             }),
+            twilio_smart_encoding: match variable("SMS_TWILIO_SMART_ENCODING").as_deref() {
+                None | Some("off") => false,
+                Some("on") => true,
+                Some(other) => {
+                    let name = "SMS_TWILIO_SMART_ENCODING";
+                    return Err(SettingError { name, value: other.to_owned(), wanted: "on or off" });
+                }
+            },
             schedule_tick: number("SMS_SCHEDULE_SECONDS")?
                 .map(|seconds| Duration::from_secs(seconds.max(1).into())),
             max_processes: number("SMS_MAX_PROCESSES")?.map_or(32, |most| most.max(1) as usize),

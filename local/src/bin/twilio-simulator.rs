@@ -21,6 +21,7 @@ A Twilio for text messages on 127.0.0.1, with a phone at its root page.
                             milliseconds from status to status, 100,300,900
   --segments-per-second N   how fast each number sends; everything at once when left out
   --queue-segments N        how much waits for a number, ten hours' worth
+  --smart-encoding          replace typographic characters in what is sent
   --advanced-opt-out        send OptOutType
   --seed N                  repeatable identifiers
   --journal FILE            keep messages over a restart
@@ -63,6 +64,7 @@ fn arguments(mut parser: lexopt::Parser) -> Result<Option<SimulatorConfig>, Box<
             Long("delays") => delays(&mut config, &parser.value()?.string()?)?,
             Long("segments-per-second") => rate = Some(parser.value()?.parse::<f64>()?),
             Long("queue-segments") => segments = Some(parser.value()?.parse::<f64>()?),
+            Long("smart-encoding") => config.smart_encoding = true,
             Long("advanced-opt-out") => config.advanced_opt_out = true,
             Long("seed") => config.seed = Some(parser.value()?.parse()?),
             Long("journal") => config.journal = Some(parser.value()?.into()),

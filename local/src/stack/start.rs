@@ -175,6 +175,7 @@ fn simulator_config(settings: &Settings, template: &Template, info: &StackInfo) 
     let mut config = SimulatorConfig::new(info.account_sid.clone(), info.auth_token.clone());
     config.port = settings.twilio_port;
     config.sender_queue = settings.twilio_queue;
+    config.smart_encoding = settings.twilio_smart_encoding;
     config.auth_tokens = list(set("TWILIO_AUTH_TOKEN", AUTH_TOKEN));
     config.journal = Some(settings.data.join("twilio.journal"));
     for number in list(set("TWILIO_PHONE_NUMBER", PHONE_NUMBER)) {

@@ -26,6 +26,8 @@ pub struct SimulatorConfig {
     pub delays: Delays,
     /// How fast each number sends, and how much waits for it; none lets everything out at once.
     pub sender_queue: Option<SenderQueue>,
+    /// Whether Smart Encoding is on when the simulator starts.
+    pub smart_encoding: bool,
     /// Whether inbound webhooks carry `OptOutType`, as with Twilio's Advanced Opt-Out.
     pub advanced_opt_out: bool,
     /// Makes identifiers repeatable. Leave it out when they outlive the simulator, in a database for example.
@@ -47,6 +49,7 @@ impl SimulatorConfig {
             messaging_services: Vec::new(),
             delays: Delays::default(),
             sender_queue: None,
+            smart_encoding: false,
             advanced_opt_out: false,
             seed: None,
             journal: None,

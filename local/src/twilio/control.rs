@@ -8,7 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use futures::Stream;
 use http::{StatusCode, header};
@@ -44,6 +44,7 @@ pub(super) fn routes() -> Router<Arc<Exchange>> {
         .route("/simulator/faults", get(faults).post(arm).delete(disarm_all))
         .route("/simulator/faults/{id}", delete(disarm))
         .route("/simulator/outage", post(outage))
+        .route("/simulator/smart-encoding", put(set_smart_encoding))
         .route("/simulator/creates", get(creates))
         .route("/simulator/webhooks", get(webhooks))
         .route("/simulator/events", get(events))
@@ -72,6 +73,7 @@ async fn account(State(exchange): Shared) -> Json<Value> {
         "account_sid": config.account_sid,
         "numbers": numbers.collect::<Vec<_>>(),
         "messaging_services": services.collect::<Vec<_>>(),
+        "smart_encoding": exchange.smart_encoding(),
     }))
 }
 
@@ -168,6 +170,16 @@ async fn outage(
         later.outage(Duration::from_secs_f64(seconds));
     });
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Switches Smart Encoding: `true` or `false`.
+async fn set_smart_encoding(
+    State(exchange): Shared,
+    is_on: Result<Json<bool>, JsonRejection>,
+) -> Result<StatusCode, Refusal> {
+    let Json(is_on) = is_on.map_err(unreadable)?;
+    exchange.set_smart_encoding(is_on);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn creates(State(exchange): Shared) -> Json<Vec<CreateRecord>> {

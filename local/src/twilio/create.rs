@@ -190,6 +190,7 @@ fn content(exchange: &Exchange, form: &Form) -> Result<(String, Vec<Media>), Api
     if files.is_empty() && body.trim().is_empty() {
         return Err(ApiError::of(21602));
     }
+    let body = if exchange.smart_encoding() { super::smart_encoding::apply(&body) } else { body };
     Ok((body, files))
 }
 

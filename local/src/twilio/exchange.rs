@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub(super) struct Exchange {
     calls: Mutex<VecDeque<CallRecord>>,
     creates: Mutex<VecDeque<CreateRecord>>,
     queues: Mutex<Queues>,
+    smart_encoding: AtomicBool,
     events: broadcast::Sender<Arc<str>>,
     outages: broadcast::Sender<Duration>,
     stop: watch::Sender<bool>,
@@ -74,6 +76,7 @@ impl Exchange {
             calls: Mutex::default(),
             creates: Mutex::default(),
             queues: Mutex::new(Queues::new(config.sender_queue)),
+            smart_encoding: AtomicBool::new(config.smart_encoding),
             events: broadcast::Sender::new(EVENTS_KEPT),
             outages: broadcast::Sender::new(4),
             stop: watch::Sender::new(false),
@@ -87,6 +90,15 @@ impl Exchange {
 
     pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether Smart Encoding is on.
+    pub(super) fn smart_encoding(&self) -> bool {
+        self.smart_encoding.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_smart_encoding(&self, is_on: bool) {
+        self.smart_encoding.store(is_on, Ordering::Relaxed);
     }
 
     /// A SID that no message has.

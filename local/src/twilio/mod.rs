@@ -44,6 +44,7 @@ mod rest;
 mod segments;
 mod server;
 mod signature;
+mod smart_encoding;
 mod store;
 mod twiml;
 mod webhook;

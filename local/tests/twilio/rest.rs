@@ -291,3 +291,22 @@ async fn a_scheduled_message_waits_and_can_be_canceled() {
     assert_eq!(request.send().await.unwrap().json::<Value>().await.unwrap()["status"], "canceled");
     assert!(world.received(HANDSET).await.is_empty());
 }
+
+#[tokio::test]
+async fn smart_encoding_replaces_each_character_of_twilios_map() {
+    let world = World::start(config(NOWHERE)).await;
+    let body = "“Rent”\u{a0}is\tdue… ‹now›";
+    let (_, plain) = world.created(&[("Body", body)]).await;
+    assert_eq!(plain["body"], body, "off unless asked for");
+    let switch = format!("{}/simulator/smart-encoding", world.simulator.url());
+    let switched = world.client.put(switch).json(&true).send().await.unwrap();
+    assert_eq!(switched.status(), 204);
+    assert_eq!(world.get("/simulator").await["smart_encoding"], true);
+    let expected = "\"Rent\"  is       due... <now>";
+    let (_, message) = world.created(&[("Body", body)]).await;
+    assert_eq!((&message["body"], &message["num_segments"]), (&json!(expected), &json!("1")));
+    let listed = world.get(&format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json")).await;
+    assert_eq!(listed["messages"][0]["body"], expected);
+    world.reaches(message["sid"].as_str().unwrap(), "delivered").await;
+    assert!(world.received(HANDSET).await.contains(&expected.to_owned()));
+}
