@@ -19,6 +19,7 @@ use common::db::{Db, DbError, conversations, messages};
 use common::domain::message::Status;
 use common::domain::phone::{LoadError, NumberingPlan, Recipient};
 use common::domain::segments;
+use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
 use common::http::{ApiError, Fields, Principal, Reply, Request, Scope, ValidationError};
 use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
@@ -229,11 +230,12 @@ impl Asked<'_> {
         let wanted = self.wanted.clone();
         let choice = wanted.smart_encoding.unwrap_or(app.config.smart_encoding);
         let written = wanted.body.unwrap_or_default();
-        // Three dots are longer than an ellipsis.
+        // Three dots are longer than an ellipsis; a composed text is never longer.
         let body = match choice.apply(&written) {
-            body if body.chars().count() > judge::MAX_BODY => written,
-            body => body.into_owned(),
+            body if body.chars().count() > judge::MAX_BODY => SmartEncoding::None.apply(&written),
+            body => body,
         };
+        let body = body.into_owned();
         let cost = segments::count(&body);
         let (to, to_original) = recipient.into_parts();
         let media = wanted.media_urls.unwrap_or_default().into_iter();

@@ -44,7 +44,7 @@ pub struct SendRequest {
     /// How urgent it is; `normal` when left out.
     pub priority: Option<Priority>,
     /// Which characters may be replaced that alone would make the text UCS-2, at less than half the room. What is stored
-    /// and sent, and what the answer counts, is the text after that.
+    /// and sent, and what the answer counts, is the text after that. Decomposed accents are always composed.
     pub smart_encoding: Option<SmartEncoding>,
     /// Whatever the caller wants kept with the message. Its numbers are kept as they are written; those with an exponent,
     /// a negative zero and more than 100 digits are refused.

@@ -133,6 +133,7 @@ fn setup(database: &Database, queues: &Queues) -> Setup {
         .with("SENDER_HOLD_SECONDS", "2")
         .with("SMS_TWILIO_SEGMENTS_PER_SECOND", "50")
         .with("SMS_TWILIO_QUEUE_SEGMENTS", "20")
+        .with("SMS_TWILIO_SMART_ENCODING", "on")
         // What is late at Twilio is so by three seconds.
         .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "6")
         .with("RECONCILE_GRACE_SECONDS", "5")
@@ -162,7 +163,9 @@ impl People {
     /// Asks with one Idempotency-Key until there is an answer, as a client should.
     async fn send(&self, stack: &Stack, send: &PlannedSend) {
         let key = format!("chaos {}", send.body.split(':').next().unwrap_or_default());
-        let payload = json!({ "to": send.to, "body": send.body, "priority": send.priority });
+        let payload = json!({
+            "to": send.to, "body": send.body, "priority": send.priority, "smart_encoding": send.smart_encoding,
+        });
         if let Some(fault) = &send.fault {
             until_answered(201, || {
                 request("POST", &format!("{}/simulator/faults", stack.info.twilio_api_url)).json(fault)

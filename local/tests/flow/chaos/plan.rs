@@ -1,5 +1,6 @@
 //! What people do and what goes wrong at Twilio, all of it from a seed.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -25,6 +26,22 @@ const TEXTS: &[&str] = &[
     "START",
 ];
 
+/// What ends a message: with some of it, Twilio's Smart Encoding makes another text than was sent. Letters and digits of the
+/// ends tell no messages apart; the number at a message's start does.
+const ENDS: &[&str] = &[
+    "your rent is due.",
+    "your rent is due.",
+    "“your rent” – it’s due…",
+    "your\u{a0}rent is\u{202f}due.",
+    "your\trent\tis due.",
+    "man\u{303}ana vence el alquiler, sen\u{303}ora Nun\u{303}ez.",
+    "o aluguel vence amanha\u{303}; voce\u{302} ja\u{301} pagou?",
+    "‹your rent› is\u{200b} due‼",
+    "“sua conta” está atrasada, não é?",
+    "“your rent” is due 🏠",
+    "your rent\u{3} is\u{2060} due\u{2028}½ today, ½ ᴛomorrow‗",
+];
+
 /// A message that a workflow sends.
 #[derive(Debug, Clone)]
 pub struct PlannedSend {
@@ -32,6 +49,7 @@ pub struct PlannedSend {
     /// Of no other message.
     pub body: String,
     pub priority: &'static str,
+    pub smart_encoding: Option<&'static str>,
     pub pause: Duration,
     /// A fault of the simulator's for this message, to be armed before.
     pub fault: Option<Value>,
@@ -61,12 +79,17 @@ impl Plan {
         let handsets = (messages / 3).max(1) as u64;
         let handset = |dice: &mut Dice| format!("+1203{:07}", 5_550_000 + dice.below(handsets));
         let sends = (0..messages).map(|number| {
-            let body = format!("Message {number} of {seed}: your rent is due.");
+            let id = format!("Message {number} of {seed}:");
+            let end = match dice.below(3) {
+                0 => any_of_the_map(&mut dice),
+                _ => (*dice.pick(ENDS)).to_owned(),
+            };
             PlannedSend {
                 to: handset(&mut dice),
-                fault: fault(&mut dice, &body),
-                body,
+                fault: fault(&mut dice, &id),
+                body: format!("{id} {end}"),
                 priority: dice.pick::<&str>(&["urgent", "normal", "normal", "bulk"]),
+                smart_encoding: *dice.pick(&[None, None, None, Some("punctuation"), Some("all")]),
                 pause: dice.within(PAUSE),
             }
         });
@@ -86,8 +109,21 @@ impl Plan {
     }
 }
 
+/// Three characters of Twilio's map, each between digits: they stay apart from letters that they would compose with. The API
+/// takes no NUL.
+fn any_of_the_map(dice: &mut Dice) -> String {
+    static MAP: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let published: Value =
+            serde_json::from_str(include_str!("../../../src/twilio/smart_encoding.json")).unwrap();
+        let map = published["map"].as_object().unwrap();
+        map.keys().filter(|character| *character != "\0").cloned().collect()
+    });
+    let [a, b, c] = [(); 3].map(|()| dice.pick(&MAP).clone());
+    format!("rent for flat 1{a}2{b}3{c}4 is due.")
+}
+
 /// What goes wrong with a message at Twilio; with more than half of them nothing does.
-fn fault(dice: &mut Dice, body: &str) -> Option<Value> {
+fn fault(dice: &mut Dice, id: &str) -> Option<Value> {
     if dice.chance(55) {
         return None;
     }
@@ -110,7 +146,7 @@ fn fault(dice: &mut Dice, body: &str) -> Option<Value> {
         14 => json!({ "kind": "sent_only" }),
         _ => callbacks(dice, true),
     };
-    let mut request = json!({ "match": { "body_contains": body }, "fault": fault });
+    let mut request = json!({ "match": { "body_contains": id }, "fault": fault });
     if matches!(fault["kind"].as_str(), Some("rate_limited")) {
         request["count"] = (1 + dice.below(4)).into();
     }

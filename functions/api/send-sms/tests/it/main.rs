@@ -177,8 +177,32 @@ async fn characters_are_replaced_as_asked_for_and_what_is_stored_is_what_is_coun
     let longest = "…".repeat(1600);
     let answer = world.accepted(json!({"to": TENANT, "body": longest})).await;
     assert_eq!(answer["encoding"], "UCS-2", "it would be too long");
+    let longest = format!("Man\u{303}ana{}", "…".repeat(1593));
+    let answer = world.accepted(json!({"to": TENANT, "body": longest})).await;
+    let stored =
+        format!("select message_content from sms_messages where id = '{}'", answer["id"].as_str().unwrap());
+    assert_eq!(
+        world.database.scalar(&stored).await,
+        longest.replace("n\u{303}", "ñ"),
+        "composed all the same"
+    );
     let reply = world.send(json!({"to": TENANT, "body": "x", "smart_encoding": "some"})).await;
     assert_eq!(reply["statusCode"], 400, "{reply}");
+}
+
+#[tokio::test]
+async fn decomposed_accents_are_composed_before_the_text_is_counted_and_stored() {
+    let mut world = World::start().await;
+    for choice in [json!(null), json!("none"), json!("punctuation"), json!("all")] {
+        let text = "Man\u{303}ana a las 9";
+        let answer = world.accepted(json!({"to": TENANT, "body": text, "smart_encoding": choice})).await;
+        assert_eq!((&answer["encoding"], &answer["segments"]), (&json!("GSM-7"), &json!(1)), "{choice}");
+        let stored = format!(
+            "select message_content from sms_messages where id = '{}'",
+            answer["id"].as_str().unwrap()
+        );
+        assert_eq!(world.database.scalar(&stored).await, "Mañana a las 9");
+    }
 }
 
 #[tokio::test]
