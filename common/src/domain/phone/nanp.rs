@@ -49,7 +49,6 @@ pub(crate) fn area_codes() -> impl Iterator<Item = AreaCode> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 mod tests {
     use super::*;
     use crate::clock;
