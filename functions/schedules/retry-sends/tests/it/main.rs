@@ -150,7 +150,7 @@ async fn while_sqs_refuses_or_hangs_everything_waits_where_it_is() {
         fails(&mut function).await;
         assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "1");
         assert_eq!(world.database.scalar("select wake_at is null from sms_senders").await, "t");
-        let backlog = |log: Vec<Value>| log.iter().filter_map(|line| line["spool_backlog"].as_f64()).last();
+        let backlog = |log: Vec<Value>| log.iter().rev().find_map(|line| line["spool_backlog"].as_f64());
         assert_eq!(backlog(function.log().await), Some(1.0), "an alarm watches it");
         world.sqs.behave(Behaviour::Takes);
         let swept = function.call(event()).await;
