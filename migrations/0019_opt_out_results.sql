@@ -2,7 +2,7 @@
 alter table sms_messages add column opt_out text;
 -- Not valid: new rows are checked all the same, and nothing reads the whole table under a lock. Older rows are null.
 alter table sms_messages add constraint sms_messages_opt_out_check
-    check (opt_out in ('opt_out', 'unsure', 'none') and direction = 'inbound') not valid;
+    check (opt_out is null or (direction = 'inbound' and opt_out in ('opt_out', 'unsure', 'none'))) not valid;
 
 -- As sms_store_inbound_2 (0009), with that result. The older one goes with a later migration.
 create function sms_store_inbound_3(
