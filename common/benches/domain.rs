@@ -1,7 +1,7 @@
 //! What reading numbers, languages and refusals and counting segments costs: `cargo bench -p common`, which
 //! `make bench` runs as well.
 //!
-//! Prints one line per figure: `detect_language`, `read_keywords` and `parse_number` are means over the case files,
+//! Prints one line per figure: `detect_language`, `read_keywords`, `read_opt_outs` and `parse_number` are means over the case files,
 //! the medians of several runs. Loading is timed once, first, as a fresh process pays for it.
 
 use std::hint::black_box;
@@ -28,9 +28,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     writeln!(out, "bench first_recipient us={:.1}", started.elapsed().as_secs_f64() * 1e6)?;
 
     let texts = cases(include_str!("../cases/language.jsonl"), "text")?;
+    let opt_outs = cases(include_str!("../cases/optouts.jsonl"), "body")?;
     let numbers = cases(include_str!("../cases/phones.jsonl"), "input")?;
     over(&mut out, "detect_language", &texts, |text| _ = black_box(detect(text)))?;
     over(&mut out, "read_keywords", &texts, |text| drop(black_box(classify(text))))?;
+    over(&mut out, "read_opt_outs", &opt_outs, |text| drop(black_box(classify(text))))?;
     over(&mut out, "parse_number", &numbers, |number| drop(black_box(plan.recipient(number))))?;
 
     // Of what 250 characters can hold, this takes longest: an extension seems to begin at every other one.

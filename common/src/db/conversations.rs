@@ -69,6 +69,8 @@ pub struct PageMessage {
     pub language: String,
     /// How sure that is, 0 to 1.
     pub language_confidence: f64,
+    /// `opt_out`, `unsure` or `none`, of what came in.
+    pub opt_out: Option<String>,
     /// When it came or was asked for.
     pub created_at: Timestamp,
 }
@@ -82,9 +84,9 @@ pub enum PageStart {
     After(Timestamp, Uuid),
 }
 
-/// Runs the function that `migrations/0012_conversation_settings.sql` holds, and 0010 explains. One round trip for both: the conversation stands in every
+/// Runs the function that `migrations/0019_opt_out_results.sql` holds, and 0010 explains. One round trip for both: the conversation stands in every
 /// row, which costs less than asking twice.
-pub(crate) const PAGE: &str = "select * from sms_conversation_page_2($1, $2, $3, $4, $5, $6)";
+pub(crate) const PAGE: &str = "select * from sms_conversation_page_3($1, $2, $3, $4, $5, $6)";
 
 /// Reads a conversation by the first variant of its number that is known, with a page of its messages, newest first.
 ///
@@ -153,6 +155,7 @@ fn message(row: &Row) -> PageMessage {
         language: row.get(20),
         language_confidence: row.get(21),
         created_at: row.get(22),
+        opt_out: row.get(27),
     }
 }
 

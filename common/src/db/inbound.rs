@@ -48,6 +48,8 @@ pub struct NewInbound {
     pub language: &'static str,
     /// How sure that is, 0 to 1.
     pub language_confidence: f64,
+    /// `opt_out`, `unsure` or `none`: whether it refuses messages.
+    pub opt_out_result: &'static str,
     /// The handset's wish to opt out or in, if it is one.
     pub opt_out: Option<OptOutChange>,
     /// The request that brought it.
@@ -79,13 +81,14 @@ pub struct StoredInbound {
     pub chosen_language: String,
 }
 
-/// Runs the function that `migrations/0009_tenants.sql` and, before it, `0005_store_inbound.sql` explain step by step.
+/// Runs the function that `migrations/0019_opt_out_results.sql` holds; `0009_tenants.sql` and `0005_store_inbound.sql` explain
+/// it step by step.
 ///
 /// It is kept in Postgres because a connection then plans it once; sent as text, it would be planned for every batch,
 /// which takes longer than storing ten messages (`common/docs/decisions/0008-hot-statements-are-functions.md`).
 pub const STORE: &str = "
 select message_id, conversation_id, twilio_sid, previous_language, chosen_language
-from sms_store_inbound_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
+from sms_store_inbound_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
 
 /// Stores messages with their conversations and what these say about their language, and returns those that were not
 /// stored before.
@@ -130,6 +133,7 @@ pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound
                 (&column(|m| m.language), Type::TEXT_ARRAY),
                 (&confidences, Type::FLOAT8_ARRAY),
                 (&strengths, Type::INT2_ARRAY),
+                (&column(|m| m.opt_out_result), Type::TEXT_ARRAY),
                 (&opt(|o| Some(o.action)), Type::TEXT_ARRAY),
                 (&opt(|o| Some(o.source)), Type::TEXT_ARRAY),
                 (&opt(|o| o.words.as_deref()), Type::TEXT_ARRAY),

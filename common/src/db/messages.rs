@@ -39,6 +39,8 @@ pub struct Message {
     pub language: String,
     /// How sure that is, 0 to 1.
     pub language_confidence: f64,
+    /// `opt_out`, `unsure` or `none`, of what came in.
+    pub opt_out: Option<String>,
     /// `urgent`, `normal` or `bulk`.
     pub priority: String,
     /// The workflow that asked for it.
@@ -80,7 +82,8 @@ select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messa
             'twilio_sid', e.twilio_sid, 'contradicts', e.contradicts, 'at', e.created_at)
             order by e.created_at, e.id), '[]')
      from sms_message_status_events e where e.message_id = m.id),
-    case when m.delivery_status = 'pending' and m.claimed_at is null then m.next_attempt_at end, m.parked_at
+    case when m.delivery_status = 'pending' and m.claimed_at is null then m.next_attempt_at end, m.parked_at,
+    m.opt_out
 from sms_messages m where m.id = $1";
 
 /// Reads a message.
@@ -117,5 +120,6 @@ pub async fn find(db: &Db, id: Uuid) -> Result<Option<Message>, DbError> {
         history: row.get(23),
         next_attempt_at: row.get(24),
         parked_at: row.get(25),
+        opt_out: row.get(26),
     }))
 }

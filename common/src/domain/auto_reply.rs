@@ -54,6 +54,7 @@ pub fn looks_automatic(body: &str) -> bool {
 #[must_use]
 pub fn may_be_answered(sender: &Sender, body: &str) -> bool {
     matches!(sender, Sender::Number(_))
+        && !keywords::is_reaction(body)
         && !matches!(keywords::classify(body), Some(Keyword::Stop { .. } | Keyword::Start { .. }))
         && !looks_automatic(body)
 }
@@ -77,6 +78,10 @@ mod tests {
             ("+18605550123", "AUTO-REPLY: our office is closed", false),
             ("+18605550123", "Respuesta automática: estamos cerrados", false),
             ("+18605550123", "Mensagem automática. Não responda.", false),
+            ("+18605550123", "Liked “We are open from 9 to 5.”", false),
+            ("+18605550123", "👍 to “We are open from 9 to 5.”", false),
+            ("+18605550123", "Le gustó “Abrimos de 9 a 5”", false),
+            ("+18605550123", "my 60\" tv fell \"off\" the wall", true),
             ("24273", "your code is 1234", false),
             ("CHASE", "hello", false),
         ];

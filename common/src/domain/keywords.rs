@@ -1,20 +1,18 @@
-//! The words that opt a handset out, in, or ask for help.
+//! Whether a text opts out of messages, in again, or asks for help.
 //!
 //! Three layers, from certain to judged:
 //!
-//! 1. **Words**: the whole message is one of the words Twilio acts on (TWILIO.md §8,
-//!    <https://help.twilio.com/articles/223134027>), or one of their Spanish and Portuguese counterparts. Case,
-//!    accents, punctuation, emoji and white space around it don't matter.
-//! 2. **Free-text refusals**: regulators ask for any reasonable means (47 CFR 64.1200(a)(10)), so a sentence that
-//!    refuses messages opts out as well. What counts is written down as patterns in `refusals`, and as a table of
-//!    refusals and near-misses in the tests: the table is the rule, the patterns are how it is kept. Of 214 refusals
-//!    and 357 near-misses that are in no table (`unseen.tsv`), 201 and 2 are taken for refusals (November 2026; 112 of
-//!    the first 164, and 10 of the first 277, before the patterns were widened); of the last 50 and 80 of them, 43 and 1.
-//!    Of 93 and 155 that somebody else wrote, who had seen none of this, 91 and 0. A third hand wrote 192 and 283, of which
-//!    179 and 12 were taken; then what a sentence goes on about and what other clauses ask for came to count (191 and 3).
-//!    Of 82 and 87 that it wrote to be harder, 64 and 5 were, and 77 and 3 once they had been looked at. A false opt-out
-//!    does harm as well, so where a sentence could mean either, it is none.
-//! 3. Everything else is nothing: "stop by tomorrow", "cancel my appointment", "yes please come".
+//! 1. **Words** ([`alone`]): the message is one of the words that Twilio acts on (TWILIO.md §8,
+//!    <https://help.twilio.com/articles/223134027>), or one of their Spanish and Portuguese counterparts: alone, with a
+//!    courtesy, a greeting or a signature, misspelt, or spaced out.
+//! 2. **Reactions** ([`is_reaction`]): `Liked “Reply STOP to opt out”` quotes a text of ours and asks for nothing.
+//! 3. **A learned model** ([`model`]) for all other texts: regulators ask for any reasonable means (47 CFR
+//!    64.1200(a)(10)), so a sentence that refuses messages opts out as well. It gives the probabilities of *refusal*,
+//!    *doubt* and *neither*. It is learned from the labelled texts in `material/`; among its features are [`signs`] of a
+//!    text that speaks about opting out ("don't unsubscribe me").
+//!
+//! A false opt-out does harm as well, so where the model isn't sure, the result is [`OptOut::Unsure`], which stops
+//! nothing. Method, data and figures: `docs/decisions/0014-opt-out-classifier.md`.
 //!
 //! What the ledger makes of it:
 //!
@@ -28,9 +26,22 @@
 
 use std::borrow::Cow;
 
-mod refusals;
+use alone::{Alone, TWILIO_STOP_WORDS};
+use fold::{Kind, fold, tokens};
+
+mod alone;
+mod features;
+mod fold;
+mod kinds;
+#[cfg(test)]
+mod learning;
+mod model;
+mod reaction;
+mod signs;
 #[cfg(test)]
 mod tests;
+
+pub use reaction::is_reaction;
 
 /// What a message asks of the opt-out ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +58,43 @@ pub enum Keyword {
         /// The opt-in word, in lower case.
         word: &'static str,
     },
+    /// The writer may want no more messages; a person would ask.
+    Unsure,
     /// The writer asks who this is.
     Help,
+}
+
+/// Whether a text refuses messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OptOut {
+    /// It refuses them.
+    OptOut,
+    /// It may refuse them. Messages continue.
+    Unsure,
+    /// It doesn't.
+    None,
+}
+
+impl OptOut {
+    /// Returns the result for a text that was read by [`classify`].
+    #[must_use]
+    pub const fn of(keyword: Option<&Keyword>) -> Self {
+        match keyword {
+            Some(Keyword::Stop { .. }) => Self::OptOut,
+            Some(Keyword::Unsure) => Self::Unsure,
+            Some(Keyword::Start { .. } | Keyword::Help) | None => Self::None,
+        }
+    }
+
+    /// Returns the result's name in the API and the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OptOut => "opt_out",
+            Self::Unsure => "unsure",
+            Self::None => "none",
+        }
+    }
 }
 
 /// How a refusal was said.
@@ -87,23 +133,22 @@ impl Keyword {
     pub fn is_a_command(&self) -> bool {
         match self {
             Self::Stop { words, kind: StopKind::Word } => TWILIO_STOP_WORDS.contains(&words.as_ref()),
-            Self::Stop { kind: StopKind::FreeText, .. } => false,
+            Self::Stop { kind: StopKind::FreeText, .. } | Self::Unsure => false,
             Self::Start { word } => *word != "yes",
             Self::Help => true,
         }
     }
 }
 
-/// Twilio's own opt-out words (TWILIO.md §8).
-const TWILIO_STOP_WORDS: &[&str] =
-    &["stop", "stopall", "unsubscribe", "cancel", "end", "quit", "optout", "revoke"];
-
-/// Their Spanish and Portuguese counterparts (SPEC §6).
-const OTHER_STOP_WORDS: &[&str] = &["baja", "alto", "parar", "salir", "cancelar", "pare", "remover", "sair"];
-
-const START_WORDS: &[&str] = &["start", "yes", "unstop"];
 const TOLL_FREE_START_WORDS: &[&str] = &["start", "unstop"];
-const HELP_WORDS: &[&str] = &["help", "info"];
+
+/// A refusal is at least this probable. Chosen by cross-validation over the material, so that of the texts that are
+/// neither about 1 % count as refusals.
+const REFUSAL_FROM: f32 = 0.65;
+/// In a long text, a sentence that is a refusal with this probability makes the text one in doubt.
+const SENTENCE_FROM: f32 = 0.5;
+/// A text that is neither is at least this probable; otherwise it is in doubt.
+const NEITHER_FROM: f32 = 0.8;
 
 /// The North American toll-free area codes (Somos, in service in 2025).
 const TOLL_FREE_AREA_CODES: &[&str] = &["800", "833", "844", "855", "866", "877", "888"];
@@ -118,50 +163,55 @@ pub fn is_toll_free(e164: &str) -> bool {
 /// Reads what a message asks of the opt-out ledger; `None` for nearly every message.
 #[must_use]
 pub fn classify(body: &str) -> Option<Keyword> {
+    read_with(model::MODEL, body)
+}
+
+fn read_with(table: &[u8], body: &str) -> Option<Keyword> {
     let folded = fold(body);
-    whole_message(&folded).or_else(|| {
-        let words = refusals::find(&folded)?;
-        Some(Keyword::Stop { words: Cow::Owned(words), kind: StopKind::FreeText })
+    let tokens = tokens(&folded);
+    match alone::find(body, &tokens) {
+        Some(Alone::Stop(word)) => {
+            return Some(Keyword::Stop { words: Cow::Borrowed(word), kind: StopKind::Word });
+        }
+        Some(Alone::Joke) => return Some(Keyword::Unsure),
+        Some(Alone::Start(word)) => return Some(Keyword::Start { word }),
+        Some(Alone::Help) => return Some(Keyword::Help),
+        None => {}
+    }
+    if !tokens.iter().any(|token| matches!(token.kind, Kind::Word | Kind::Hand)) || is_reaction(body) {
+        return None;
+    }
+    let [refusal, _, neither] = model::probabilities(table, &tokens);
+    if refusal >= REFUSAL_FROM {
+        let words = Cow::Owned(refusing_words(table, &folded));
+        return Some(Keyword::Stop { words, kind: StopKind::FreeText });
+    }
+    let in_doubt = neither < NEITHER_FROM || (tokens.len() > LONG && has_refusing_sentence(table, &folded));
+    in_doubt.then_some(Keyword::Unsure)
+}
+
+/// Tells whether a sentence of a long text refuses by itself: the rest may hide it from the model.
+fn has_refusing_sentence(table: &[u8], folded: &str) -> bool {
+    sentences(folded).any(|sentence| {
+        let [refusal, ..] = model::probabilities(table, &tokens(sentence));
+        refusal >= SENTENCE_FROM
     })
 }
 
-/// Looks the whole message up among the words. "STOP ALL" and "opt-out" are spellings of one word.
-fn whole_message(folded: &str) -> Option<Keyword> {
-    let mut words = folded.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let word = match (words.next()?, words.next(), words.next()) {
-        (word, None, None) => word,
-        ("stop", Some("all"), None) => "stopall",
-        ("opt", Some("out"), None) => "optout",
-        _ => return None,
-    };
-    let among = |list: &'static [&'static str]| list.iter().copied().find(|&known| known == word);
-
-    if let Some(word) = among(TWILIO_STOP_WORDS).or_else(|| among(OTHER_STOP_WORDS)) {
-        return Some(Keyword::Stop { words: Cow::Borrowed(word), kind: StopKind::Word });
-    }
-    if let Some(word) = among(START_WORDS) {
-        return Some(Keyword::Start { word });
-    }
-    among(HELP_WORDS).map(|_| Keyword::Help)
+/// Cuts a folded text into sentences.
+fn sentences(folded: &str) -> impl Iterator<Item = &str> {
+    folded.split(['.', '!', '?', '\n', ';']).map(str::trim).filter(|sentence| !sentence.is_empty())
 }
 
-/// Folds a text to lower case without accents and apostrophes: "Não" and "NAO", "don’t" and "dont" become one.
-fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).filter_map(fold_char).collect()
+/// Returns the sentence of a folded text that refuses most clearly, as evidence for the ledger.
+fn refusing_words(table: &[u8], folded: &str) -> String {
+    let rated = sentences(folded).map(|sentence| (model::probabilities(table, &tokens(sentence)), sentence));
+    let best = rated.max_by(|([a, ..], _), ([b, ..], _)| a.total_cmp(b));
+    best.map_or(folded, |(_, sentence)| sentence).chars().take(MOST_EVIDENCE).collect()
 }
 
-/// Returns a lower-case letter without its accent; `None` for what only decorates a word.
-fn fold_char(c: char) -> Option<char> {
-    Some(match c {
-        'á' | 'à' | 'â' | 'ã' | 'ä' => 'a',
-        'é' | 'è' | 'ê' | 'ë' => 'e',
-        'í' | 'ì' | 'î' | 'ï' => 'i',
-        'ó' | 'ò' | 'ô' | 'õ' | 'ö' => 'o',
-        'ú' | 'ù' | 'û' | 'ü' => 'u',
-        'ç' => 'c',
-        'ñ' => 'n',
-        // Apostrophes as phones write them, and accents that come as characters of their own (Unicode NFD).
-        '\'' | '’' | '‘' | '`' | '´' | '\u{300}'..='\u{36f}' => return None,
-        other => other,
-    })
-}
+/// A text of more words and marks is long.
+const LONG: usize = 20;
+
+/// The ledger keeps so many characters of a refusal in free text.
+const MOST_EVIDENCE: usize = 160;

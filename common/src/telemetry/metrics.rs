@@ -110,8 +110,10 @@ metrics! {
     ProfilesTold = "profiles_told", Count;
     /// Tenants whose profile could not be told their language; the schedule tries again.
     ProfilePushesFailed = "profile_pushes_failed", Count;
-    /// Handsets that opted out.
+    /// Inbound messages that opted a handset out.
     OptOuts = "opt_outs", Count;
+    /// Inbound messages that may be a refusal: messages continue, a person may want to ask.
+    OptOutsUnsure = "opt_outs_unsure", Count;
     /// API keys refused by the authorizer: malformed, unknown, revoked or expired.
     KeysRefused = "keys_refused", Count;
     /// API requests answered 5xx.

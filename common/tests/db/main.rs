@@ -38,6 +38,7 @@ pub fn inbound(sid: &str, from: &str) -> NewInbound {
         nul_removed: false,
         language: "en",
         language_confidence: 0.9,
+        opt_out_result: "none",
         opt_out: None,
         request_id: "r-1".to_owned(),
         received_at: now(),

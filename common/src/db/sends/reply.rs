@@ -20,6 +20,8 @@ pub struct NewReply {
     pub segments: i32,
 }
 
+/// A number of ours, which has sent messages itself, gets none: two of them would answer each other.
+///
 /// One answer per conversation and period, and one per inbound message: whoever moves the conversation's
 /// `auto_replied_at` owes the answer, to the conversation's number, and the unique `in_reply_to` stops a second one if the
 /// batch comes again.
@@ -38,6 +40,7 @@ with input as (
 ), claimed as (
     update sms_conversations c set auto_replied_at = $6
     from locked where c.id = locked.id and c.opted_out_at is null
+      and not exists (select from sms_senders s where s.sender = c.phone_number_canonical)
       and (c.auto_replied_at is null or c.auto_replied_at <= $7)
     returning c.id, c.phone_number_canonical
 )

@@ -64,6 +64,9 @@ pub struct MessageSummary {
     pub language: String,
     /// How sure that is, 0 to 1.
     pub language_confidence: f64,
+    /// `opt_out`, `unsure` or `none`: whether it refuses messages. Only `opt_out` stops them. Null for what we send, and for
+    /// messages from before this was recorded.
+    pub opt_out: Option<String>,
     /// When it came or was asked for.
     pub created_at: Timestamp,
 }
@@ -83,6 +86,7 @@ impl From<PageMessage> for MessageSummary {
             error_code: message.error_code,
             language: message.language,
             language_confidence: message.language_confidence,
+            opt_out: message.opt_out,
             created_at: message.created_at,
         }
     }

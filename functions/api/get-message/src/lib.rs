@@ -83,6 +83,9 @@ pub struct MessageDetails {
     pub language: String,
     /// How sure that is, 0 to 1.
     pub language_confidence: f64,
+    /// `opt_out`, `unsure` or `none`: whether it refuses messages. Only `opt_out` stops them. Null for what we send, and for
+    /// messages from before this was recorded.
+    pub opt_out: Option<String>,
     /// How urgent it is.
     #[schema(value_type = common::domain::message::Priority)]
     pub priority: String,
@@ -172,6 +175,7 @@ impl MessageDetails {
             segments: message.segments,
             language: message.language,
             language_confidence: message.language_confidence,
+            opt_out: message.opt_out,
             priority: message.priority,
             workflow_type: message.workflow_type,
             workflow_id: message.workflow_id,

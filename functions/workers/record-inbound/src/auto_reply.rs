@@ -68,7 +68,11 @@ pub(crate) async fn answer(
         .iter()
         .filter(|Kept { message, .. }| {
             let sender = Sender::from_twilio(&message.from_number);
-            message.opt_out.is_none() && auto_reply::may_be_answered(&sender, &message.message_content)
+            let is_ours = app.phone_numbers.contains(&message.phone_number_canonical)
+                || message.from_number == message.to_number;
+            message.opt_out.is_none()
+                && !is_ours
+                && auto_reply::may_be_answered(&sender, &message.message_content)
         })
         .collect();
     if owed.is_empty() {

@@ -15,6 +15,7 @@ pub use message::new_inbound;
 use common::config::{Configuration, Env};
 use common::db::inbound::{self, NewInbound, StoredInbound};
 use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::keywords::OptOut;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
@@ -25,6 +26,7 @@ use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 #[derive(Debug, Clone)]
 pub struct Config {
     account_sid: String,
+    phone_numbers: Vec<String>,
     database: DatabaseConfig,
     publisher: PublisherConfig,
     inbound_queue_url: String,
@@ -36,6 +38,7 @@ pub struct Config {
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
+        let phone_numbers = env.optional_list("TWILIO_PHONE_NUMBER");
         let database = DatabaseConfig::from_env(env);
         let publisher = PublisherConfig::from_env(env);
         let inbound_queue_url = env.url("INBOUND_QUEUE_URL");
@@ -44,6 +47,7 @@ impl Configuration for Config {
         let auto_replies = AutoReplies::from_env(env);
         Some(Self {
             account_sid: account_sid?,
+            phone_numbers: phone_numbers?,
             database: database?,
             publisher: publisher?,
             inbound_queue_url: inbound_queue_url?.into(),
@@ -58,6 +62,8 @@ impl Configuration for Config {
 #[derive(Debug)]
 pub struct App {
     account_sid: String,
+    /// Our numbers, which get no automatic replies.
+    phone_numbers: Vec<String>,
     db: Db,
     publisher: Publisher,
     inbound_queue_url: String,
@@ -77,6 +83,7 @@ impl App {
         db.warm_up().await;
         Ok(Self {
             account_sid: config.account_sid,
+            phone_numbers: config.phone_numbers,
             db,
             publisher: Publisher::new(config.publisher),
             inbound_queue_url: config.inbound_queue_url,
@@ -177,6 +184,13 @@ async fn settle(app: &App, stored: &[StoredInbound], of: &[NewInbound]) {
 fn report(stored: &[StoredInbound], of: &[NewInbound]) {
     telemetry::count(Metric::MessagesStored, stored.len());
     telemetry::count(Metric::Duplicates, of.len() - stored.len());
+    let is_stored =
+        |message: &&NewInbound| stored.iter().any(|stored| stored.twilio_sid == message.twilio_sid);
+    let results = |result: OptOut| {
+        of.iter().filter(is_stored).filter(|message| message.opt_out_result == result.as_str()).count()
+    };
+    telemetry::count(Metric::OptOuts, results(OptOut::OptOut));
+    telemetry::count(Metric::OptOutsUnsure, results(OptOut::Unsure));
     for message in stored {
         let came_as = of.iter().find(|came| came.twilio_sid == message.twilio_sid);
         let _request = telemetry::request(came_as.map_or("", |came| &came.request_id)).entered();

@@ -2,7 +2,7 @@
 
 use common::clock;
 use common::db::inbound::{NewInbound, OptOutChange};
-use common::domain::keywords::{self, Keyword, StopKind};
+use common::domain::keywords::{self, Keyword, OptOut, StopKind};
 use common::domain::language;
 use common::domain::phone::Sender;
 use common::twilio::{InboundSms, OptOutType};
@@ -28,6 +28,7 @@ pub fn new_inbound(
     let is_a_command = keyword.as_ref().is_some_and(Keyword::is_a_command);
     let confidence =
         if is_a_command { detected.confidence.min(COMMAND_CONFIDENCE) } else { detected.confidence };
+    let result = opt_out_result(&sms, keyword.as_ref());
     let opt_out = opt_out_change(&sms, keyword);
     let media = sms.media.iter().map(|media| json!({"url": media.url, "content_type": media.content_type}));
     NewInbound {
@@ -46,9 +47,19 @@ pub fn new_inbound(
         language: detected.language.as_str(),
         // Hundredths, written as such: 0.99 rather than the nearest f32.
         language_confidence: (f64::from(confidence) * 100.0).round() / 100.0,
+        opt_out_result: result.as_str(),
         opt_out,
         request_id: request_id.to_owned(),
         received_at,
+    }
+}
+
+/// Tells whether a message refuses messages: Twilio's own word for it first, then the text.
+fn opt_out_result(sms: &InboundSms, keyword: Option<&Keyword>) -> OptOut {
+    match sms.opt_out_type {
+        Some(OptOutType::Stop) => OptOut::OptOut,
+        Some(OptOutType::Start | OptOutType::Help) => OptOut::None,
+        None => OptOut::of(keyword),
     }
 }
 
@@ -67,6 +78,6 @@ fn opt_out_change(sms: &InboundSms, keyword: Option<Keyword>) -> Option<OptOutCh
         Keyword::Stop { words, kind: StopKind::Word } => change("opt_out", "keyword", &words),
         Keyword::Stop { words, kind: StopKind::FreeText } => change("opt_out", "free_text", &words),
         Keyword::Start { word } => change("opt_in", "keyword", word),
-        Keyword::Help => None,
+        Keyword::Help | Keyword::Unsure => None,
     }
 }

@@ -22,10 +22,11 @@ impl World {
                 language_detected, language_confidence, created_at) \
              values ('{CONVERSATION}', 'AC1', '{TENANT}', '(203) 555-0123', 'es', 0.75, '2026-11-01T12:00:00Z'); \
              insert into sms_messages (id, conversation_id, direction, from_number, to_number, twilio_sid, \
-                message_content, delivery_status, language, language_confidence, created_at) \
+                message_content, delivery_status, language, language_confidence, opt_out, created_at) \
              select lpad(n::text, 32, '0')::uuid, '{CONVERSATION}', \
                 case when n % 3 = 0 then 'inbound' else 'outbound' end, '{TENANT}', '+18605550100', 'SM' || n, \
                 'text ' || n, case when n % 3 = 0 then 'received' else 'sent' end, 'es', 0.5, \
+                case when n % 3 = 0 then 'unsure' end, \
                 '2026-11-01T12:00:00Z'::timestamptz + n * interval '1 second' \
              from generate_series(1, {count}) n"
         );
@@ -70,7 +71,9 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
             "id": format!("00000000-0000-0000-0000-{n:012}"), "direction": direction, "from_number": TENANT,
             "to_number": "+18605550100", "message_content": format!("text {n}"), "content": format!("text {n}"),
             "media": [], "twilio_sid": format!("SM{n}"), "delivery_status": status, "error_code": null,
-            "language": "es", "language_confidence": 0.5, "created_at": format!("2026-11-01T12:00:0{n}Z"),
+            "language": "es", "language_confidence": 0.5,
+            "opt_out": if direction == "inbound" { json!("unsure") } else { Value::Null },
+            "created_at": format!("2026-11-01T12:00:0{n}Z"),
         })
     };
     assert_eq!(

@@ -58,6 +58,7 @@ impl World {
             nul_removed: false,
             language,
             language_confidence: confidence,
+            opt_out_result: "none",
             opt_out: None,
             request_id: "r-1".to_owned(),
             received_at: common::clock::now(),

@@ -145,6 +145,7 @@ pub fn text(from: &str, language: &'static str, confidence: f64) -> NewInbound {
         nul_removed: false,
         language,
         language_confidence: confidence,
+        opt_out_result: "none",
         opt_out: None,
         request_id: "r-1".to_owned(),
         received_at: common::clock::now(),

@@ -173,6 +173,51 @@ async fn automatic_replies_go_out_once_in_the_writers_language_and_never_to_mach
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reactions_and_our_own_numbers_get_no_automatic_reply() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    // A number of ours that the configuration does not name has sent messages.
+    database.client.batch_execute("insert into sms_senders (sender) values ('+15005550008')").await.unwrap();
+    let variables =
+        [("AUTO_REPLY_EN", "We are closed."), ("TWILIO_PHONE_NUMBER", "+15005550006,+15005550007")];
+    let mut function = start(&database, &sqs, &variables).await;
+    let event = batch(&[
+        "MessageSid=SM1&From=%2B18605550101&To=%2B15005550006&Body=Liked+%E2%80%9CWe+open+at+9%E2%80%9D",
+        "MessageSid=SM2&From=%2B18605550102&To=%2B15005550006&Body=%F0%9F%91%8D+to+%22We+open+at+9%22",
+        "MessageSid=SM3&From=%2B15005550007&To=%2B15005550006&Body=We+are+closed.",
+        "MessageSid=SM4&From=%2B15005550008&To=%2B15005550006&Body=We+are+closed.",
+        "MessageSid=SM5&From=%2B18605550103&To=%2B15005550006&Body=the+sink+leaks",
+    ]);
+    assert!(failed(&function.call(event).await).is_empty());
+    let replies = "select string_agg(to_number, ' ') from sms_messages where direction = 'outbound'";
+    assert_eq!(database.scalar(replies).await, "+18605550103");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_a_message_refuses_messages_is_stored_with_it_and_counted() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[]).await;
+    let event = batch(&[
+        "MessageSid=SM1&From=%2B18605550101&Body=My+60%22+tv+is+fine,+stop+texting+me",
+        "MessageSid=SM2&From=%2B18605550102&Body=wrong+number",
+        "MessageSid=SM3&From=%2B18605550103&Body=the+sink+leaks",
+        "MessageSid=SM4&From=%2B18605550104&Body=adios&OptOutType=STOP",
+        "MessageSid=SM5&From=%2B18605550105&Body=STOP&OptOutType=HELP",
+    ]);
+    assert!(failed(&function.call(event).await).is_empty());
+    let results = "select string_agg(opt_out, ' ' order by twilio_sid) from sms_messages";
+    assert_eq!(database.scalar(results).await, "opt_out unsure none opt_out none");
+    let stopped = "select string_agg(phone_number_canonical, ' ' order by phone_number_canonical) \
+                   from sms_conversations where opted_out_at is not null";
+    assert_eq!(database.scalar(stopped).await, "+18605550101 +18605550104", "doubt stops nothing");
+    let counted = testing::eventually("the metrics", async || {
+        let log = function.log().await;
+        log.into_iter().find(|line| line["messages_stored"] == 5.0)
+    })
+    .await;
+    assert_eq!((&counted["opt_outs"], &counted["opt_outs_unsure"]), (&json!(2.0), &json!(1.0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_automatic_reply_is_in_the_conversations_language_when_the_text_has_none() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let texts = [

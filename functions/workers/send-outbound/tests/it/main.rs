@@ -92,6 +92,7 @@ impl World {
             nul_removed: false,
             language: "unknown",
             language_confidence: 0.0,
+            opt_out_result: "none",
             opt_out: Some(opt_out),
             request_id: "r-stop".to_owned(),
             received_at: clock::now(),

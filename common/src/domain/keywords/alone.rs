@@ -1,0 +1,549 @@
+//! The exact layer: a message that is an opt-out, opt-in or help word and nothing else that counts.
+
+use std::borrow::Cow;
+
+use super::fold::{Kind, Token, fold, squeeze, tokens};
+
+/// Twilio's own opt-out words (TWILIO.md §8).
+pub(super) const TWILIO_STOP_WORDS: &[&str] =
+    &["stop", "stopall", "unsubscribe", "cancel", "end", "quit", "optout", "revoke"];
+
+/// Their Spanish and Portuguese counterparts (SPEC §6).
+pub(super) const OTHER_STOP_WORDS: &[&str] =
+    &["baja", "alto", "parar", "salir", "cancelar", "detener", "pare", "remover", "sair"];
+
+const START_WORDS: &[&str] = &["start", "yes", "unstop"];
+const HELP_WORDS: &[&str] = &["help", "info"];
+
+/// What may stand around an opt-out word: courtesies, greetings, and punctuation as dictation spells it.
+const COURTESIES: &[&str] = &[
+    "please",
+    "pls",
+    "plz",
+    "plse",
+    "pleas",
+    "kindly",
+    "thanks",
+    "thank",
+    "thx",
+    "thnx",
+    "tks",
+    "ty",
+    "you",
+    "very",
+    "much",
+    "so",
+    "many",
+    "in",
+    "advance",
+    "sir",
+    "madam",
+    "maam",
+    "hi",
+    "hello",
+    "hey",
+    "good",
+    "morning",
+    "afternoon",
+    "evening",
+    "day",
+    "have",
+    "a",
+    "nice",
+    "great",
+    "one",
+    "bye",
+    "regards",
+    "best",
+    "sincerely",
+    "god",
+    "bless",
+    "and",
+    "appreciate",
+    "appreciated",
+    "team",
+    "everyone",
+    "dear",
+    "greetings",
+    "cheers",
+    "respectfully",
+    "por",
+    "favor",
+    "porfavor",
+    "porfa",
+    "porfis",
+    "pf",
+    "pfv",
+    "pfvr",
+    "xfa",
+    "xfavor",
+    "plis",
+    "pliz",
+    "gracias",
+    "muchas",
+    "mil",
+    "hola",
+    "buenos",
+    "buenas",
+    "dias",
+    "tardes",
+    "noches",
+    "buen",
+    "dia",
+    "y",
+    "saludos",
+    "adios",
+    "senor",
+    "senora",
+    "senorita",
+    "amables",
+    "bendiciones",
+    "muy",
+    "amable",
+    "le",
+    "les",
+    "agradezco",
+    "se",
+    "lo",
+    "atentamente",
+    "obrigado",
+    "obrigada",
+    "obg",
+    "brigado",
+    "muito",
+    "oi",
+    "ola",
+    "bom",
+    "boa",
+    "tarde",
+    "noite",
+    "tchau",
+    "grato",
+    "grata",
+    "desde",
+    "ja",
+    "valeu",
+    "vlw",
+    "abraco",
+    "abracos",
+    "e",
+    "atenciosamente",
+    "agradeco",
+    "cordialmente",
+    "im",
+    "i",
+    "am",
+    "sorry",
+    "ok",
+    "okay",
+    "yall",
+    "guys",
+    "folks",
+    "friend",
+    "take",
+    "care",
+    "youre",
+    "welcome",
+    "god",
+    "blessings",
+    "disculpe",
+    "disculpa",
+    "perdon",
+    "amigo",
+    "amiga",
+    "joven",
+    "jovenes",
+    "mija",
+    "mijo",
+    "amablemente",
+    "ya",
+    "bonito",
+    "lindo",
+    "tenga",
+    "tengan",
+    "pase",
+    "pasen",
+    "bien",
+    "dios",
+    "bendiga",
+    "los",
+    "gentil",
+    "cordial",
+    "saludo",
+    "agradecido",
+    "agradecida",
+    "desculpa",
+    "desculpe",
+    "gentileza",
+    "fineza",
+    "querida",
+    "querido",
+    "pessoal",
+    "gente",
+    "moco",
+    "moca",
+    "ai",
+    "ta",
+    "certo",
+    "bem",
+    "tudo",
+    "deus",
+    "abencoe",
+    "pela",
+    "atencao",
+    "abs",
+    "bjs",
+    "beijos",
+    "semana",
+    "otimo",
+    "otima",
+    "tenham",
+    "period",
+    "punto",
+    "ponto",
+    "exclamation",
+    "point",
+    "mark",
+    "signo",
+    "de",
+    "exclamacion",
+    "final",
+];
+
+/// What a footer of ours says before or between its words, when it is copied: "Reply STOP to unsubscribe".
+const FOOTER: &[&str] = &[
+    "reply",
+    "text",
+    "send",
+    "respond",
+    "type",
+    "txt",
+    "to",
+    "with",
+    "word",
+    "responda",
+    "responder",
+    "respondo",
+    "envie",
+    "envia",
+    "enviar",
+    "mande",
+    "escriba",
+    "escribe",
+    "texto",
+    "para",
+    "con",
+    "com",
+    "digite",
+    "la",
+    "palabra",
+    "a",
+    "palavra",
+    "or",
+    "o",
+    "ou",
+];
+
+/// Words of a signature that are no names.
+const ADDRESS: &[&str] = &[
+    "apt",
+    "apto",
+    "apartment",
+    "apartamento",
+    "apartamiento",
+    "ap",
+    "unit",
+    "unidad",
+    "unidade",
+    "room",
+    "suite",
+    "ste",
+    "bldg",
+    "building",
+    "edificio",
+    "predio",
+    "bloco",
+    "torre",
+    "tower",
+    "piso",
+    "floor",
+    "andar",
+    "depto",
+    "dpto",
+    "departamento",
+    "casa",
+    "house",
+    "no",
+    "num",
+    "numero",
+    "number",
+    "de",
+    "da",
+    "do",
+    "del",
+    "la",
+    "in",
+    "of",
+    "from",
+    "en",
+    "el",
+    "the",
+    "at",
+    "family",
+    "familia",
+    "mr",
+    "mrs",
+    "ms",
+    "dr",
+    "sr",
+    "sra",
+    "dona",
+    "don",
+    "dna",
+    "here",
+];
+
+/// How the line begins that phones and mail programs add.
+const ADDED_BY_DEVICES: &[&str] =
+    &["sent from", "enviado desde", "enviado do", "enviado de", "get outlook", "sent via"];
+
+/// Words that look like a misspelt opt-out word and are none.
+const NOT_MISSPELT: &[&str] = &[
+    "shop",
+    "step",
+    "slop",
+    "strop",
+    "stow",
+    "stoop",
+    "atop",
+    "top",
+    "stops",
+    "cancer",
+    "cancels",
+    "pasar",
+    "pagar",
+    "parir",
+    "parra",
+    "sabir",
+    "evoke",
+    "removed",
+    "remove",
+    "removes",
+    "removed",
+    "canceled",
+    "cancela",
+    "cancele",
+    "cancelo",
+    "cancelan",
+    "cancelas",
+    "detenga",
+    "detenes",
+    "reserve",
+    "para",
+    "parei",
+    "parou",
+    "parado",
+    "parada",
+    "barrar",
+    "param",
+    "parara",
+    "unsubscribed",
+    "parer",
+    "salid",
+    "valer",
+    "saltar",
+    "lair",
+    "sais",
+];
+
+/// What a message is that is nothing but a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alone {
+    Stop(&'static str),
+    /// An opt-out word that is laughed at.
+    Joke,
+    Start(&'static str),
+    Help,
+}
+
+/// Recognises a message that is one of the words.
+pub(super) fn find(body: &str, tokens: &[Token<'_>]) -> Option<Alone> {
+    let is_text = |token: &&Token<'_>| matches!(token.kind, Kind::Word | Kind::Number);
+    let mut words = tokens.iter().filter(is_text).map(|token| token.text);
+    if let (Some(word), None) = (words.next(), words.next()) {
+        if let Some(word) = among(START_WORDS, word) {
+            return Some(Alone::Start(word));
+        }
+        if HELP_WORDS.contains(&word) {
+            return Some(Alone::Help);
+        }
+    }
+    if !may_begin(tokens) {
+        return None;
+    }
+    let word = stop_word(tokens).or_else(|| signed_stop_word(body))?;
+    let laughs = tokens.iter().any(|token| token.kind == Kind::Laugh);
+    Some(if laughs { Alone::Joke } else { Alone::Stop(word) })
+}
+
+fn among(list: &'static [&'static str], word: &str) -> Option<&'static str> {
+    list.iter().copied().find(|&known| known == word)
+}
+
+/// Tells whether the first word that is no courtesy may begin an opt-out word: nearly all texts end here.
+fn may_begin(tokens: &[Token<'_>]) -> bool {
+    let mut words = tokens.iter().filter(|token| token.kind == Kind::Word).map(|token| token.text);
+    words
+        .find(|word| word.len() == 1 || !COURTESIES.contains(word))
+        .is_some_and(|word| word.len() < 4 || FOOTER.contains(&word) || known(word, true).is_some())
+}
+
+/// Looks for an opt-out word above or before a signature.
+fn signed_stop_word(body: &str) -> Option<&'static str> {
+    let body = body.trim();
+    let breaks = body
+        .char_indices()
+        .filter(|(_, c)| matches!(c, '\n' | '-' | '–' | '—' | ',' | '.' | '(' | '~' | '/' | '|'));
+    for (at, _) in breaks.take(6) {
+        let (above, below) = body.split_at(at);
+        if above.len() > 60 {
+            return None;
+        }
+        if is_signature(below) {
+            let folded = fold(above);
+            return stop_word(&tokens(&folded));
+        }
+    }
+    None
+}
+
+/// Tells whether a text is a name, a unit or what a device adds: at most eight words with capitals, and numbers.
+fn is_signature(text: &str) -> bool {
+    let shouted = !text.contains(char::is_lowercase);
+    let on_own_line = text.starts_with(['\n', '-', '–', '—', '~', '(']);
+    let mut lines = text.lines().filter(|line| line.contains(char::is_alphanumeric));
+    let is_line = |line: &str| {
+        let folded = fold(line);
+        let folded = folded.trim_start_matches(|c: char| !c.is_alphanumeric());
+        if ADDED_BY_DEVICES.iter().any(|beginning| folded.starts_with(beginning)) {
+            return true;
+        }
+        let words = line
+            .split(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’')))
+            .filter(|word| !word.is_empty());
+        let mut count = 0;
+        let all = words.into_iter().all(|word| {
+            count += 1;
+            let folded = fold(word);
+            let unit = folded.len() < 6 && folded.contains(|c: char| c.is_ascii_digit());
+            let known = ADDRESS.contains(&folded.as_str()) || COURTESIES.contains(&folded.as_str());
+            let name = word.starts_with(char::is_uppercase)
+                && (!shouted || on_own_line)
+                && !super::features::is_known(&folded);
+            unit || known || name || folded.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        all && (1..=8).contains(&count)
+    };
+    let some = text.contains(char::is_alphanumeric);
+    some && lines.all(is_line)
+}
+
+/// Returns the opt-out word that tokens are, whatever courtesy is around it.
+fn stop_word(tokens: &[Token<'_>]) -> Option<&'static str> {
+    let words = without_spaces(tokens);
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    if words.is_empty() || words.len() > 14 {
+        return None;
+    }
+    let start = words.iter().position(|word| !COURTESIES.contains(word))?;
+    // "that you have a nice day" follows a word, and does not begin it: "que pare" is something else.
+    let ends = |word: &&str| COURTESIES.contains(word) || *word == "que";
+    let end = words.iter().rposition(|word| !ends(word))? + 1;
+    let kept = words.get(start..end)?;
+    let joined = kept.concat();
+    if let Some(word) = known(&joined, kept.len() == 1) {
+        return Some(word);
+    }
+    // "stop all", whose "all" is a courtesy of its own ("thank you all"), and words that are repeated or listed.
+    let mut first = None;
+    let mut rest = kept;
+    while let Some((word, after)) = rest.split_first() {
+        let pair = after.first().map(|next| [*word, *next].concat());
+        if let Some(found) = pair.as_deref().and_then(|pair| known(pair, false)) {
+            first = first.or(Some(found));
+            rest = after.get(1..)?;
+            continue;
+        }
+        match known(word, false) {
+            Some(found) => first = first.or(Some(found)),
+            None if FOOTER.contains(word) || COURTESIES.contains(word) => {}
+            None => return None,
+        }
+        rest = after;
+    }
+    first
+}
+
+/// Returns the words of a text; of letters that stand alone, as in "S T O P", three or more are one word.
+fn without_spaces<'a>(tokens: &[Token<'a>]) -> Vec<Cow<'a, str>> {
+    let words = tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Number));
+    let words: Vec<&'a str> = words.map(|token| token.text).collect();
+    let runs = words.chunk_by(|a, b| a.len() == 1 && b.len() == 1);
+    let joined = runs.flat_map(|run| match run {
+        [_, _, _, ..] => vec![Cow::Owned(run.concat())],
+        _ => run.iter().map(|word| Cow::Borrowed(*word)).collect(),
+    });
+    joined.collect()
+}
+
+/// Returns the opt-out word that a word is, exactly, with a letter held down, or (if it stands alone) misspelt.
+fn known(word: &str, may_be_misspelt: bool) -> Option<&'static str> {
+    let exact = |word: &str| among(TWILIO_STOP_WORDS, word).or_else(|| among(OTHER_STOP_WORDS, word));
+    let squeezed = squeeze(word);
+    if let Some(found) = exact(word).or_else(|| exact(&squeezed)) {
+        return Some(found);
+    }
+    // Said over and over: "stopstopstop".
+    let all = TWILIO_STOP_WORDS.iter().chain(OTHER_STOP_WORDS);
+    if let Some(found) =
+        all.clone().find(|known| word.len() > known.len() && word.replace(**known, "").is_empty())
+    {
+        return Some(found);
+    }
+    if !may_be_misspelt || !squeezed.is_ascii() || NOT_MISSPELT.contains(&squeezed.as_ref()) {
+        return None;
+    }
+    all.copied().find(|known| {
+        let allowed = match known.len() {
+            0..=3 => 0,
+            4 if *known != "stop" => 0,
+            4..=7 => 1,
+            _ => 2,
+        };
+        allowed > 0 && differs_by(squeezed.as_bytes(), known.as_bytes(), allowed)
+    })
+}
+
+/// Tells whether two words are at most so many typing errors apart: a letter more, less, another, or two swapped.
+fn differs_by(word: &[u8], known: &[u8], allowed: usize) -> bool {
+    if word.len().abs_diff(known.len()) > allowed {
+        return false;
+    }
+    let (Some((a, word_rest)), Some((b, known_rest))) = (word.split_first(), known.split_first()) else {
+        return true;
+    };
+    if a == b && differs_by(word_rest, known_rest, allowed) {
+        return true;
+    }
+    let Some(left) = allowed.checked_sub(1) else { return false };
+    let swapped = match (word_rest.split_first(), known_rest.split_first()) {
+        (Some((c, word_rest)), Some((d, known_rest))) => {
+            a == d && b == c && differs_by(word_rest, known_rest, left)
+        }
+        _ => false,
+    };
+    swapped
+        || differs_by(word_rest, known_rest, left)
+        || differs_by(word_rest, known, left)
+        || differs_by(word, known_rest, left)
+}
