@@ -26,7 +26,7 @@ async fn poison_ends_among_the_dead_letters_as_it_came_and_harms_no_neighbour() 
     let digits: String = (0..300).map(|_| fresh_sid()).collect();
     let poison = [
         "not ours".to_owned(),
-        r#"{"version":"2","something":"new"}"#.to_owned(),
+        r#"{"version":"1","something":"else"}"#.to_owned(),
         json!({ "version": "1", "received_at": "2026-11-23T10:00:00Z", "form": "Body=no+sid" }).to_string(),
         message(&stack, &handset, &digits),
     ];
