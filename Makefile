@@ -44,7 +44,9 @@ chaos: toolchain ## Sends thousands of messages while everything breaks, then as
 		cargo test --package local --test flow -- chaos:: --nocapture
 
 cases: toolchain ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
-	@cargo run --quiet --package common --example cases
+	@local/get-programs.sh $(PROGRAMS) initdb
+	@cargo build --quiet --package cases --package local --bins
+	@$(TARGET)/debug/local with-postgres $(TARGET)/debug/cases
 
 lint: tools ## Checks formatting, clippy, the documentation and the template, warnings denied
 	cargo fmt --all --check

@@ -86,7 +86,8 @@ pub async fn run(
     runtime::run(async move |event| Ok::<_, Infallible>(serve(event.payload, &handler).await)).await
 }
 
-async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply, ApiError>) -> Reply {
+/// Returns the response to one event; an error becomes its response.
+pub async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply, ApiError>) -> Reply {
     let request_id = event.request_id();
     let is_head = event.is_head();
     let span = telemetry::request(&request_id);

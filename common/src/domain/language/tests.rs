@@ -1,5 +1,5 @@
 //! The detector against texts that it has not learnt from, and its edges. The case file that others wrote is run by
-//! `examples/cases`.
+//! `local/cases`.
 
 use super::*;
 

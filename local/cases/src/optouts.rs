@@ -35,7 +35,7 @@ pub fn run(file: &Path) -> Result<Tally, Error> {
     let (found, missed) = (count("opt_out", Some("opt_out")), count("opt_out", Some("none")));
     let (mistaken, doubted) = (count("none", Some("opt_out")), count("unsure", Some("unsure")));
     tally.summary = Some(format!(
-        "opt_out={found}/{refusals} missed={missed} false={mistaken}/{others} unsure={doubted}/{}",
+        "opt_out={found}/{refusals} missed={missed}/{refusals} false={mistaken}/{others} unsure={doubted}/{}",
         count("unsure", None)
     ));
     // The targets, with what is chance in a hundred texts.

@@ -1,13 +1,16 @@
 //! Measures the service on cases that it did not make, and names each one that it decides otherwise.
 //!
 //! Reads `common/cases`, or the folder named by `SMS_CASES_DIR`. Prints a line per file, such as
-//! `cases phones agree=1997 total=1997`, and fails when less agrees than a file requires.
+//! `cases phones agree=1997 total=1997`, and fails when less agrees than a file requires. `reports` has a line for each kind
+//! of report; some need a PostgreSQL server, at `TEST_DATABASE_URL`.
 
 mod language;
 mod optouts;
 mod phones;
+mod reports;
 mod segments;
 mod signatures;
+mod world;
 
 use std::fmt::Debug;
 use std::io::{self, Write};
@@ -39,13 +42,22 @@ struct Tally {
     disagreements: Vec<String>,
     /// What no share of agreement excuses, such as a message sent to a stranger.
     unmet: Vec<String>,
+    /// Cases that agree for a reason that the reader should know.
+    notes: Vec<String>,
     /// Figures in place of how many agree.
     summary: Option<String>,
 }
 
 impl Tally {
     const fn requiring(required: f64) -> Self {
-        Self { required, total: 0, disagreements: Vec::new(), unmet: Vec::new(), summary: None }
+        Self {
+            required,
+            total: 0,
+            disagreements: Vec::new(),
+            unmet: Vec::new(),
+            notes: Vec::new(),
+            summary: None,
+        }
     }
 
     const fn agree(&mut self) {
@@ -91,34 +103,51 @@ fn read<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, Error> {
         .collect()
 }
 
+impl Tally {
+    /// Prints the line of a file or kind, with each disagreement, and returns whether enough agrees.
+    fn print(&self, name: &str, out: &mut impl Write) -> io::Result<bool> {
+        let agreement = format!("agree={} total={}", self.agreeing(), self.total);
+        writeln!(out, "cases {name} {}", self.summary.as_ref().unwrap_or(&agreement))?;
+        for line in self.disagreements.iter().chain(&self.notes) {
+            writeln!(out, "  {line}")?;
+        }
+        let shortcomings = self.shortcomings();
+        for shortcoming in &shortcomings {
+            writeln!(out, "  not good enough: {shortcoming}")?;
+        }
+        Ok(shortcomings.is_empty())
+    }
+}
+
 /// Runs every file of the folder and returns whether all of them agree as much as they must.
 ///
 /// A file that is not there is reported and costs nothing, as long as one is there.
 fn run(folder: &Path, out: &mut impl Write) -> Result<bool, Error> {
     let (mut all_met, mut any) = (true, false);
-    for (name, suite) in SUITES {
+    let mut existing = |name: &str, out: &mut dyn Write| -> io::Result<Option<PathBuf>> {
         let file = folder.join(name).with_extension("jsonl");
         if !file.exists() {
             writeln!(out, "cases {name} absent")?;
-            continue;
+            return Ok(None);
         }
         any = true;
-        let tally = suite(&file)?;
-        let agreement = format!("agree={} total={}", tally.agreeing(), tally.total);
-        writeln!(out, "cases {name} {}", tally.summary.as_ref().unwrap_or(&agreement))?;
-        for disagreement in &tally.disagreements {
-            writeln!(out, "  {disagreement}")?;
+        Ok(Some(file))
+    };
+    for (name, suite) in SUITES {
+        if let Some(file) = existing(name, out)? {
+            all_met &= suite(&file)?.print(name, out)?;
         }
-        for shortcoming in tally.shortcomings() {
-            writeln!(out, "  not good enough: {shortcoming}")?;
-            all_met = false;
+    }
+    if let Some(file) = existing("reports", out)? {
+        for (kind, tally) in reports::run(&file)? {
+            all_met &= tally.print(&format!("reports/{kind}"), out)?;
         }
     }
     if any { Ok(all_met) } else { Err(format!("no case file in {}", folder.display()).into()) }
 }
 
 fn folder() -> PathBuf {
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/cases");
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../../common/cases");
     env::var_os("SMS_CASES_DIR").map_or_else(|| own.into(), PathBuf::from)
 }
 
