@@ -17,6 +17,7 @@ mod duplicates;
 mod foreign_sqs;
 mod gateway;
 mod happy_path;
+mod health_checks;
 mod misrouted;
 mod operator;
 mod opt_out;
