@@ -399,3 +399,14 @@ async fn a_row_that_a_constraint_refuses_is_logged_without_the_row() {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_no_numbering_plan_has_gets_an_automatic_reply() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;
+    let event = batch(&["MessageSid=SM1&From=%2B16875550144&To=%2B15005550006&Body=the+sink+leaks"]);
+    assert!(failed(&function.call(event).await).is_empty());
+    let replies = "select string_agg(to_number, ' ') from sms_messages where direction = 'outbound'";
+    assert_eq!(database.scalar(replies).await, "+16875550144");
+    assert_eq!(sqs.sent().len(), 1);
+}
