@@ -191,6 +191,24 @@ async fn statuses_that_never_came_are_filled_in_and_nothing_goes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_opt_out_that_is_found_counts_from_when_twilio_refused_the_message() {
+    for (opt_in_minutes_ago, opted_out) in [(30, "f"), (90, "t")] {
+        let world = World::start().await;
+        world.taken("SM1", "sent").await;
+        let opt_in = format!(
+            "insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+             select gen_random_uuid(), id, 'opt_in', 'keyword', 'SM2', now() - interval '{opt_in_minutes_ago} minutes'
+             from sms_conversations"
+        );
+        world.database.client.batch_execute(&opt_in).await.unwrap();
+        world.lists(&[vec![outbound("SM1", "undelivered", json!(21610))]]).await;
+        assert_eq!(world.function().await.call(event()).await["statuses_recovered"], 1);
+        let state = "select opted_out_at is not null from sms_conversations";
+        assert_eq!(world.database.scalar(state).await, opted_out, "{opt_in_minutes_ago}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_twilio_has_not_sent_is_asked_for_since_no_list_has_it() {
     let world = World::start().await;
     world.taken("SM1", "queued").await;
