@@ -23,7 +23,7 @@ create table twilio_awaiting_media (
     -- Twilio's description. Not jsonb, which takes no NUL.
     message     json not null,
     tries       int not null default 0,
-    tried_at    timestamptz not null
+    tried_at    timestamptz
 );
 
 -- Dates an opt-out that Twilio reported with code 21610. A callback or a reconciliation reports it late: an opt-in that was
