@@ -1,13 +1,42 @@
 //! Transactions that stay open while something else is done, for what they lock.
 
+use super::tls::Tls;
 use super::{CANCEL_BUDGET, Db, DbError, Object, Param, Row};
 use scopeguard::ScopeGuard;
+use std::ops::Deref;
+use std::time::Duration;
 
-type Busy = ScopeGuard<Object, fn(Object)>;
+/// How long a commit of a transaction that only holds locks may take: one round trip. Postgres also ends the transaction when
+/// the connection is closed.
+const RELEASE_BUDGET: Duration = Duration::from_secs(1);
 
-/// An open transaction. It ends when it is released; if it is dropped, its connection ends with it.
+/// A connection that waits for an answer. If that does not come, or if the caller drops this while it waits, the connection
+/// is closed: another statement must not get it.
+pub(super) struct Busy(ScopeGuard<Object, fn(Object)>);
+
+impl Busy {
+    pub(super) fn new(object: Object) -> Self {
+        Self(scopeguard::guard(object, |object| drop(Object::take(object))))
+    }
+
+    /// Returns the connection to the pool.
+    pub(super) fn reuse(self) {
+        drop(ScopeGuard::into_inner(self.0));
+    }
+}
+
+impl Deref for Busy {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        &self.0
+    }
+}
+
+/// An open transaction. It ends when it is released; if it is dropped, its connection is closed, which ends it too.
 pub struct Held {
     busy: Busy,
+    tls: Tls,
 }
 
 impl std::fmt::Debug for Held {
@@ -17,10 +46,19 @@ impl std::fmt::Debug for Held {
 }
 
 impl Held {
-    /// Ends the transaction. Where that fails, its connection is gone, and the transaction with it.
+    /// Ends the transaction. If Postgres does not confirm that in time, the connection is closed, and the transaction ends
+    /// with it.
     pub async fn release(self) {
-        if self.busy.batch_execute("commit").await.is_ok() {
-            drop(ScopeGuard::into_inner(self.busy));
+        match tokio::time::timeout(RELEASE_BUDGET, self.busy.batch_execute("commit")).await {
+            Ok(Ok(())) => self.busy.reuse(),
+            Ok(Err(error)) => {
+                let error = crate::error::chain(&DbError::query("end a transaction", error));
+                tracing::warn!(error, "closing the connection of a transaction");
+            }
+            Err(_) => {
+                self.tls.cancel(&self.busy.cancel_token(), CANCEL_BUDGET).await;
+                tracing::warn!("closing the connection of a transaction: its commit timed out");
+            }
         }
     }
 }
@@ -56,17 +94,10 @@ impl Db {
     ///
     /// As [`Db::query`]; no transaction is open then.
     pub(crate) async fn script_held(&self, operation: &'static str, sql: &str) -> Result<Held, DbError> {
-        let discard: fn(Object) = |object| drop(Object::take(object));
-        let busy = scopeguard::guard(self.object(operation).await?, discard);
+        let busy = Busy::new(self.object(operation).await?);
         let script = format!("begin isolation level read committed; {sql}");
-        match tokio::time::timeout(self.statement_timeout, busy.batch_execute(&script)).await {
-            Ok(Ok(())) => Ok(Held { busy }),
-            Ok(Err(source)) => Err(DbError::query(operation, source)),
-            Err(_) => {
-                self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
-                Err(DbError::TimedOut { operation, after: self.statement_timeout })
-            }
-        }
+        self.in_time(operation, &busy, busy.batch_execute(&script)).await?;
+        Ok(self.held(busy))
     }
 
     async fn begin(
@@ -75,8 +106,7 @@ impl Db {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<(Vec<Row>, Held), DbError> {
-        let discard: fn(Object) = |object| drop(Object::take(object));
-        let busy = scopeguard::guard(self.object(operation).await?, discard);
+        let busy = Busy::new(self.object(operation).await?);
         let transaction = async {
             // Both are written at once, in this order.
             let begin = busy.batch_execute("begin isolation level read committed");
@@ -84,13 +114,11 @@ impl Db {
             begun?;
             rows
         };
-        match tokio::time::timeout(self.statement_timeout, transaction).await {
-            Ok(Ok(rows)) => Ok((rows, Held { busy })),
-            Ok(Err(source)) => Err(DbError::query(operation, source)),
-            Err(_) => {
-                self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
-                Err(DbError::TimedOut { operation, after: self.statement_timeout })
-            }
-        }
+        let rows = self.in_time(operation, &busy, transaction).await?;
+        Ok((rows, self.held(busy)))
+    }
+
+    fn held(&self, busy: Busy) -> Held {
+        Held { busy, tls: self.tls.clone() }
     }
 }

@@ -28,6 +28,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0015_urgent_first", include_str!("../../../migrations/0015_urgent_first.sql")),
     ("0016_once_only", include_str!("../../../migrations/0016_once_only.sql")),
     ("0017_webhooks", include_str!("../../../migrations/0017_webhooks.sql")),
+    ("0018_reconciliation", include_str!("../../../migrations/0018_reconciliation.sql")),
     ("0019_opt_out_results", include_str!("../../../migrations/0019_opt_out_results.sql")),
     ("0020_health", include_str!("../../../migrations/0020_health.sql")),
 ];

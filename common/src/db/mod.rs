@@ -29,7 +29,7 @@ pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, ToSql, Type};
 
 use deadpool_postgres::{Object, Pool};
-use scopeguard::ScopeGuard;
+use held::Busy;
 use std::time::Duration;
 use tls::Tls;
 
@@ -129,7 +129,7 @@ impl Db {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, DbError> {
         // Whatever goes wrong, the open transaction ends with its connection.
-        let busy = scopeguard::guard(self.object(operation).await?, |object| drop(Object::take(object)));
+        let busy = Busy::new(self.object(operation).await?);
         let transaction = async {
             // Both are written at once, in this order.
             let (begun, rows) = tokio::join!(busy.batch_execute("begin"), busy.query_typed(sql, params));
@@ -138,17 +138,9 @@ impl Db {
             busy.batch_execute("commit").await?;
             Ok(rows)
         };
-        match tokio::time::timeout(self.statement_timeout, transaction).await {
-            Ok(Ok(rows)) => {
-                drop(ScopeGuard::into_inner(busy));
-                Ok(rows)
-            }
-            Ok(Err(source)) => Err(DbError::query(operation, source)),
-            Err(_) => {
-                self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
-                Err(DbError::TimedOut { operation, after: self.statement_timeout })
-            }
-        }
+        let rows = self.in_time(operation, &busy, transaction).await?;
+        busy.reuse();
+        Ok(rows)
     }
 
     /// Runs a statement that may be run twice without harm, and runs it again on a fresh connection when the first
@@ -183,26 +175,32 @@ impl Db {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, DbError> {
-        // Until it has answered, its connection must not serve another statement: not after the timeout, and not
-        // when the caller gives up and drops this future.
-        let busy = scopeguard::guard(object, |object| drop(Object::take(object)));
-        match tokio::time::timeout(self.statement_timeout, busy.query_typed(sql, params)).await {
-            Ok(Ok(rows)) => {
-                drop(ScopeGuard::into_inner(busy));
-                Ok(rows)
-            }
-            Ok(Err(source)) => {
-                let error = DbError::query(operation, source);
-                if !error.is_connection_lost() {
-                    drop(ScopeGuard::into_inner(busy));
-                }
-                // A connection that was lost goes with the guard: the pool may not have noticed yet, and would hand
-                // it out once more.
-                Err(error)
-            }
+        let busy = Busy::new(object);
+        let outcome = self.in_time(operation, &busy, busy.query_typed(sql, params)).await;
+        let is_usable = match &outcome {
+            Ok(_) => true,
+            // The pool may not have noticed yet that a connection was lost, and would hand it out once more.
+            Err(error) => matches!(error, DbError::Query { .. }) && !error.is_connection_lost(),
+        };
+        if is_usable {
+            busy.reuse();
+        }
+        outcome
+    }
+
+    /// Waits for the answer of one connection for at most the statement timeout.
+    ///
+    /// After that the statement may still be running, or wait for a lock. Postgres is asked to cancel it, so that it does not
+    /// take effect after its caller has timed out.
+    async fn in_time<T>(
+        &self,
+        operation: &'static str,
+        busy: &Busy,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DbError> {
+        match tokio::time::timeout(self.statement_timeout, answer).await {
+            Ok(answer) => answer.map_err(|source| DbError::query(operation, source)),
             Err(_) => {
-                // The statement may still be running, or wait for a lock: it must not have its effect when nobody
-                // waits for it any more, and its connection must not serve another one.
                 self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
                 Err(DbError::TimedOut { operation, after: self.statement_timeout })
             }
@@ -213,25 +211,22 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`DbError`]; nothing of the script has then been done.
+    /// [`DbError`]; nothing of the script has then been done, unless the connection broke, or timed out, within the commit.
     pub(crate) async fn script(&self, operation: &'static str, sql: &str) -> Result<(), DbError> {
-        let object = self.object(operation).await?;
-        let outcome = object.batch_execute(&format!("begin; {sql}; commit")).await;
-        if outcome.is_err() {
-            // The transaction is open and broken: it ends with its connection.
-            drop(Object::take(object));
-        }
-        outcome.map_err(|source| DbError::query(operation, source))
+        self.batch(operation, &format!("begin; {sql}; commit")).await
     }
 
-    /// Runs one statement that must not run within a transaction, for as long as it takes.
+    /// Runs one statement that must not run within a transaction.
     ///
     /// # Errors
     ///
     /// [`DbError`]; what the statement did until then may stay.
     pub(crate) async fn batch(&self, operation: &'static str, sql: &str) -> Result<(), DbError> {
-        let object = self.object(operation).await?;
-        object.batch_execute(sql).await.map_err(|source| DbError::query(operation, source))
+        // After a failure a transaction may be open: it ends with its connection.
+        let busy = Busy::new(self.object(operation).await?);
+        self.in_time(operation, &busy, busy.batch_execute(sql)).await?;
+        busy.reuse();
+        Ok(())
     }
 
     /// Tells whether Postgres answers.

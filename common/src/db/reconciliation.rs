@@ -1,7 +1,9 @@
-//! What a reconciliation with Twilio compares its lists with, and where it goes on when it ran out of time.
+//! What a reconciliation with Twilio compares its lists with, and where it continues after it ran out of time.
 
-use super::{Db, DbError, Row, Type};
+use super::{Db, DbError, Json, Row, Type};
 use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
 
 /// A span of time whose messages are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,60 +14,104 @@ pub struct Window {
     pub until: Timestamp,
 }
 
-/// A window that an earlier run did not get through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
-    /// The window.
-    pub window: Window,
-    /// Twilio's address of the next page.
-    pub next_page: String,
+/// A part of a reconciliation that works through windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Twilio's list, page by page.
+    List,
+    /// The messages that Twilio has not sent, one by one.
+    Unsent,
 }
 
-pub(crate) const UNFINISHED: &str =
-    "select since, until, next_page from twilio_reconciliations order by updated_at limit 1";
+impl Part {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Unsent => "unsent",
+        }
+    }
+}
 
-/// Returns the window that has waited longest to be gone on with.
+/// Where a part of a reconciliation continues with a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The part.
+    pub part: Part,
+    /// The window.
+    pub window: Window,
+    /// For the list, Twilio's address of the next page; for the unsent, the id of the last one that was fetched. `None` is
+    /// the beginning.
+    pub position: Option<String>,
+    /// How often Twilio failed to return what comes next.
+    pub failures: i32,
+}
+
+impl Cursor {
+    /// The beginning of a window.
+    #[must_use]
+    pub fn start(part: Part, window: Window) -> Self {
+        Self { part, window, position: None, failures: 0 }
+    }
+}
+
+pub(crate) const UNFINISHED: &str = "
+select since, until, position, failures from twilio_reconciliation_cursors
+where part = $1 and updated_at < $2 order by updated_at limit 1";
+
+/// Returns the cursor that has waited longest, of those that were saved before an instant.
 ///
 /// # Errors
 ///
 /// [`DbError`] when Postgres can't be read.
-pub async fn unfinished(db: &Db) -> Result<Option<Unfinished>, DbError> {
-    let rows = db.query_idempotent("look for an unfinished reconciliation", UNFINISHED, &[]).await?;
-    Ok(rows.first().map(|row| Unfinished {
+pub async fn unfinished(db: &Db, part: Part, before: Timestamp) -> Result<Option<Cursor>, DbError> {
+    let params = [(&part.as_str() as _, Type::TEXT), (&before as _, Type::TIMESTAMPTZ)];
+    let rows = db.query_idempotent("look for an unfinished reconciliation", UNFINISHED, &params).await?;
+    Ok(rows.first().map(|row| Cursor {
+        part,
         window: Window { since: row.get(0), until: row.get(1) },
-        next_page: row.get(2),
+        position: row.get(2),
+        failures: row.get(3),
     }))
 }
 
 pub(crate) const SAVE: &str = "
-insert into twilio_reconciliations (since, until, next_page, updated_at) values ($1, $2, $3, $4)
-on conflict (since, until) do update set next_page = excluded.next_page, updated_at = excluded.updated_at";
+insert into twilio_reconciliation_cursors (since, until, part, position, failures, updated_at)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (since, until, part) do update
+set position = excluded.position, failures = excluded.failures, updated_at = excluded.updated_at";
 
-/// Notes where a window is to be gone on with.
+/// Saves where a part continues with a window.
 ///
 /// # Errors
 ///
-/// [`DbError`]: a later window has its messages too, as windows overlap.
-pub async fn save(db: &Db, unfinished: &Unfinished, now: Timestamp) -> Result<(), DbError> {
+/// [`DbError`]: the part then continues where it was saved last.
+pub async fn save(db: &Db, cursor: &Cursor, now: Timestamp) -> Result<(), DbError> {
     let params = [
-        (&unfinished.window.since as _, Type::TIMESTAMPTZ),
-        (&unfinished.window.until as _, Type::TIMESTAMPTZ),
-        (&unfinished.next_page as _, Type::TEXT),
+        (&cursor.window.since as _, Type::TIMESTAMPTZ),
+        (&cursor.window.until as _, Type::TIMESTAMPTZ),
+        (&cursor.part.as_str() as _, Type::TEXT),
+        (&cursor.position as _, Type::TEXT),
+        (&cursor.failures as _, Type::INT4),
         (&now as _, Type::TIMESTAMPTZ),
     ];
-    db.query_idempotent("note how far a reconciliation came", SAVE, &params).await.map(drop)
+    db.query_idempotent("save how far a reconciliation came", SAVE, &params).await.map(drop)
 }
 
-pub(crate) const FINISHED: &str = "delete from twilio_reconciliations where since = $1 and until = $2";
+pub(crate) const FINISHED: &str =
+    "delete from twilio_reconciliation_cursors where since = $1 and until = $2 and part = $3";
 
-/// Forgets a window that was gone through, or can't be gone on with.
+/// Deletes the cursor of a window that a part has completed or given up.
 ///
 /// # Errors
 ///
-/// [`DbError`]: it is gone through once more, which does no harm.
-pub async fn finished(db: &Db, window: Window) -> Result<(), DbError> {
-    let params = [(&window.since as _, Type::TIMESTAMPTZ), (&window.until as _, Type::TIMESTAMPTZ)];
-    db.query_idempotent("forget a reconciliation", FINISHED, &params).await.map(drop)
+/// [`DbError`]: the window is done once more, which does no harm.
+pub async fn finished(db: &Db, cursor: &Cursor) -> Result<(), DbError> {
+    let params = [
+        (&cursor.window.since as _, Type::TIMESTAMPTZ),
+        (&cursor.window.until as _, Type::TIMESTAMPTZ),
+        (&cursor.part.as_str() as _, Type::TEXT),
+    ];
+    db.query_idempotent("end a reconciliation", FINISHED, &params).await.map(drop)
 }
 
 pub(crate) const ON_THEIR_WAY: &str = "
@@ -84,23 +130,106 @@ pub async fn on_their_way(db: &Db, sids: &[&str]) -> Result<Vec<(String, String)
 }
 
 pub(crate) const NOT_SENT_YET: &str = "
-select m.twilio_sid from sms_messages m
+select m.id, m.twilio_sid from sms_messages m
 where m.direction = 'outbound' and m.delivery_status in ('queued', 'sending') and m.twilio_sid is not null
-  and m.created_at >= $1 and m.created_at < $2
-order by m.created_at limit $3";
+  and m.created_at >= $1 and m.created_at < $2 and ($3::uuid is null or m.id > $3)
+order by m.id limit $4";
 
-/// Returns Twilio's ids of messages which, as far as we know, Twilio has not sent yet: its list by time of sending
-/// leaves them out.
+/// Returns, by id, our ids and Twilio's of messages which, as far as we know, Twilio has not sent yet: its list by time of
+/// sending leaves them out.
 ///
 /// # Errors
 ///
 /// [`DbError`] when Postgres can't be read.
-pub async fn not_sent_yet(db: &Db, window: Window, limit: i64) -> Result<Vec<String>, DbError> {
+pub async fn not_sent_yet(
+    db: &Db,
+    window: Window,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<(Uuid, String)>, DbError> {
     let params = [
         (&window.since as _, Type::TIMESTAMPTZ),
         (&window.until as _, Type::TIMESTAMPTZ),
+        (&after as _, Type::UUID),
         (&limit as _, Type::INT8),
     ];
     let rows = db.query_idempotent("find messages not sent yet", NOT_SENT_YET, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+pub(crate) const AWAIT_MEDIA: &str = "
+insert into twilio_awaiting_media (twilio_sid, message)
+select * from unnest($1::text[], $2::json[]) on conflict do nothing";
+
+/// Keeps Twilio's descriptions of inbound messages, by SID, until their media are known.
+///
+/// # Errors
+///
+/// [`DbError`]; none of them is then kept.
+pub async fn await_media(db: &Db, messages: &[(&str, &Value)]) -> Result<(), DbError> {
+    let (sids, messages): (Vec<&str>, Vec<_>) =
+        messages.iter().map(|(sid, message)| (*sid, Json(*message))).unzip();
+    let params = [(&sids as _, Type::TEXT_ARRAY), (&messages as _, Type::JSON_ARRAY)];
+    db.query_idempotent("keep messages with media", AWAIT_MEDIA, &params).await.map(drop)
+}
+
+/// An inbound message that is stored once its media are known.
+#[derive(Clone, PartialEq)]
+pub struct AwaitingMedia {
+    /// Twilio's id.
+    pub twilio_sid: String,
+    /// Twilio's description.
+    pub message: Value,
+    /// How often its media could not be listed.
+    pub tries: i32,
+}
+
+/// Shows no number and no text.
+impl std::fmt::Debug for AwaitingMedia {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AwaitingMedia")
+            .field("twilio_sid", &self.twilio_sid)
+            .field("tries", &self.tries)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The try counts before it is made, so that a message on which a run fails does not come first again.
+pub(crate) const TAKE_AWAITING_MEDIA: &str = "
+update twilio_awaiting_media a set tries = a.tries + 1, tried_at = $2
+where a.twilio_sid in (select t.twilio_sid from twilio_awaiting_media t
+                       where t.tried_at is null or t.tried_at < $1
+                       order by t.tried_at nulls first, t.twilio_sid limit $3
+                       for update skip locked)
+returning a.twilio_sid, a.message, a.tries";
+
+/// Takes messages whose media are to be listed, of those that were not tried since an instant, and counts the try.
+///
+/// # Errors
+///
+/// [`DbError`] when Postgres can't be written.
+pub async fn take_awaiting_media(
+    db: &Db,
+    before: Timestamp,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<AwaitingMedia>, DbError> {
+    let params =
+        [(&before as _, Type::TIMESTAMPTZ), (&now as _, Type::TIMESTAMPTZ), (&limit as _, Type::INT8)];
+    let rows = db.query_idempotent("take messages with media", TAKE_AWAITING_MEDIA, &params).await?;
+    let awaiting =
+        |row: &Row| AwaitingMedia { twilio_sid: row.get(0), message: row.get(1), tries: row.get(2) };
+    Ok(rows.iter().map(awaiting).collect())
+}
+
+pub(crate) const MEDIA_SETTLED: &str = "delete from twilio_awaiting_media where twilio_sid = any($1)";
+
+/// Forgets messages that are stored, or can't be.
+///
+/// # Errors
+///
+/// [`DbError`]: their media are listed once more, which does no harm.
+pub async fn media_settled(db: &Db, twilio_sids: &[&str]) -> Result<(), DbError> {
+    let params = [(&twilio_sids as _, Type::TEXT_ARRAY)];
+    db.query_idempotent("forget messages with media", MEDIA_SETTLED, &params).await.map(drop)
 }

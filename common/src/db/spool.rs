@@ -33,6 +33,8 @@ pub struct Spooled {
     pub message: Value,
     /// The request that brought it.
     pub request_id: String,
+    /// When it was spooled.
+    pub created_at: Timestamp,
 }
 
 const ADD: &str = "
@@ -68,10 +70,12 @@ pub async fn add(
 }
 
 const OLDEST: &str = "
-select id, message, request_id from webhook_spool
-where queue = $3 and created_at < $1 order by created_at, id limit $2";
+select id, message, request_id, created_at from webhook_spool
+where queue = $3 and created_at < $1 and ($4::timestamptz is null or (created_at, id) > ($4, $5))
+order by created_at, id limit $2";
 
-/// Returns the oldest webhooks of the spool that are bound for a queue and older than `min_age`.
+/// Returns the oldest webhooks of the spool that are bound for a queue and older than `min_age`, of those that come after
+/// `after`.
 ///
 /// They stay until [`remove`]: two sweeps side by side put a webhook on its queue twice, which consumers take as the
 /// duplicate that it is; one that dies in between loses nothing.
@@ -84,13 +88,25 @@ pub async fn oldest(
     queue: SpoolQueue,
     now: Timestamp,
     min_age: Duration,
+    after: Option<&Spooled>,
     limit: i64,
 ) -> Result<Vec<Spooled>, DbError> {
     let before = now - min_age;
-    let params =
-        [(&before as _, Type::TIMESTAMPTZ), (&limit as _, Type::INT8), (&queue.as_str() as _, Type::TEXT)];
+    let (after, after_id) = after.map(|last| (last.created_at, last.id)).unzip();
+    let params = [
+        (&before as _, Type::TIMESTAMPTZ),
+        (&limit as _, Type::INT8),
+        (&queue.as_str() as _, Type::TEXT),
+        (&after as _, Type::TIMESTAMPTZ),
+        (&after_id as _, Type::UUID),
+    ];
     let rows = db.query_idempotent("read the spool", OLDEST, &params).await?;
-    let spooled = |row: &super::Row| Spooled { id: row.get(0), message: row.get(1), request_id: row.get(2) };
+    let spooled = |row: &super::Row| Spooled {
+        id: row.get(0),
+        message: row.get(1),
+        request_id: row.get(2),
+        created_at: row.get(3),
+    };
     Ok(rows.iter().map(spooled).collect())
 }
 

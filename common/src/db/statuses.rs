@@ -27,7 +27,7 @@ pub struct NewStatus {
     pub raw_webhook_data: Value,
     /// Whether NULs had to be removed from it.
     pub nul_removed: bool,
-    /// When the webhook received it.
+    /// When the webhook received it, or when it happened at Twilio if it was found there.
     pub received_at: Timestamp,
 }
 

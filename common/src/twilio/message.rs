@@ -31,13 +31,16 @@ pub struct Message {
     pub created_at: Option<Timestamp>,
     /// When Twilio sent it.
     pub sent_at: Option<Timestamp>,
+    /// When its status changed last, as far as Twilio shows: a redaction counts too.
+    pub updated_at: Option<Timestamp>,
     /// All that Twilio said of it.
     pub json: Value,
 }
 
 impl Message {
     /// Reads Twilio's JSON; `None` if it has no SID.
-    pub(super) fn from_json(json: &Value) -> Option<Self> {
+    #[must_use]
+    pub fn from_json(json: &Value) -> Option<Self> {
         let text = |key: &str| json.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let instant = |key: &str| Some(jiff::fmt::rfc2822::parse(&text(key)?).ok()?.timestamp());
         Some(Self {
@@ -53,6 +56,7 @@ impl Message {
             error_code: number(json, "error_code"),
             created_at: instant("date_created"),
             sent_at: instant("date_sent"),
+            updated_at: instant("date_updated"),
             json: json.clone(),
         })
     }

@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 /// How long a function waits for others unless a test says how long. Nobody waits for that long: the defaults are short
 /// enough for a busy machine to turn an answer into an outage. All of it is less than what a test waits for the function.
 /// With an empty value a test has the default.
-const PATIENT: [(&str, &str); 10] = [
+const PATIENT: [(&str, &str); 11] = [
     ("DATABASE_BUDGET_MS", "60000"),
     ("DATABASE_CONNECT_TIMEOUT_MS", "60000"),
     ("DATABASE_STATEMENT_TIMEOUT_MS", "60000"),
@@ -28,6 +28,7 @@ const PATIENT: [(&str, &str); 10] = [
     ("MONITOR_TIMEOUT_MS", "30000"),
     ("SPOOL_WRITE_BUDGET_MS", "10000"),
     ("SQS_SEND_BUDGET_MS", "30000"),
+    ("SWEEP_BUDGET_SECONDS", "110"),
     ("TENANT_PROFILE_TIMEOUT_MS", "30000"),
     ("TWILIO_TIMEOUT_MS", "60000"),
 ];

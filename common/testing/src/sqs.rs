@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// How the server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Behaviour {
     Refuses,
     /// Never answers.
     Hangs,
+    /// Takes everything, each call after a third of a second.
+    Slow,
 }
 
 /// A message that was taken.
@@ -37,6 +40,7 @@ pub struct Sent {
 struct Shared {
     behaviour: Mutex<Behaviour>,
     refused_queues: Mutex<Vec<String>>,
+    refused_text: Mutex<Option<String>>,
     sent: Mutex<Vec<Sent>>,
     handed_out_again: Mutex<Vec<String>>,
 }
@@ -58,6 +62,7 @@ impl Sqs {
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(Behaviour::Takes),
             refused_queues: Mutex::default(),
+            refused_text: Mutex::default(),
             sent: Mutex::default(),
             handed_out_again: Mutex::default(),
         });
@@ -99,6 +104,15 @@ impl Sqs {
         self.shared.refused_queues.lock().unwrap().push(url);
     }
 
+    /// Refuses the messages of a batch that contain this text, from now on.
+    ///
+    /// # Panics
+    ///
+    /// When another thread panicked while holding the lock.
+    pub fn refuse_text(&self, text: &str) {
+        *self.shared.refused_text.lock().unwrap() = Some(text.to_owned());
+    }
+
     /// Returns what was taken so far.
     ///
     /// # Panics
@@ -126,6 +140,7 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
         Behaviour::Takes => {}
         Behaviour::Refuses => return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response(),
         Behaviour::Hangs => return std::future::pending().await,
+        Behaviour::Slow => tokio::time::sleep(Duration::from_millis(333)).await,
     }
     let target =
         headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
@@ -145,9 +160,18 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
         }
         "AmazonSQS.SendMessageBatch" => {
             let entries = body["Entries"].as_array().unwrap();
-            shared.sent.lock().unwrap().extend(entries.iter().map(|entry| sent(&queue_url, entry)));
-            let taken = |entry: &Value| json!({"Id": entry["Id"], "MessageId": common::clock::new_id(), "MD5OfMessageBody": ""});
-            json!({"Successful": entries.iter().map(taken).collect::<Vec<_>>(), "Failed": []})
+            let text = shared.refused_text.lock().unwrap().clone();
+            let is_refused = |entry: &&Value| {
+                text.as_ref().is_some_and(|text| entry["MessageBody"].as_str().unwrap().contains(text))
+            };
+            let (refused, accepted): (Vec<_>, Vec<_>) = entries.iter().partition(is_refused);
+            shared.sent.lock().unwrap().extend(accepted.iter().map(|entry| sent(&queue_url, entry)));
+            let taken = |entry: &&Value| json!({"Id": entry["Id"], "MessageId": common::clock::new_id(), "MD5OfMessageBody": ""});
+            let failed = |entry: &&Value| json!({"Id": entry["Id"], "SenderFault": true, "Code": "InvalidMessageContents"});
+            json!({
+                "Successful": accepted.iter().map(taken).collect::<Vec<_>>(),
+                "Failed": refused.iter().map(failed).collect::<Vec<_>>(),
+            })
         }
         "AmazonSQS.ChangeMessageVisibilityBatch" => {
             let entries = body["Entries"].as_array().unwrap();

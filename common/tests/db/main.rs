@@ -12,6 +12,7 @@ mod sends;
 mod statements;
 mod statuses;
 mod tenants;
+mod timeouts;
 
 use common::db::inbound::NewInbound;
 use serde_json::json;

@@ -204,6 +204,48 @@ async fn twilios_word_that_a_handset_opted_out_enters_the_ledger_once() {
     assert_eq!(database.scalar("select opted_out_at is not null from sms_conversations").await, "t");
 }
 
+/// Records an opt-in of the only conversation.
+async fn opted_in(database: &Database, at: Timestamp) {
+    let event = format!(
+        "insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+         select gen_random_uuid(), id, 'opt_in', 'keyword', 'SM-start', '{at}' from sms_conversations"
+    );
+    database.client.batch_execute(&event).await.unwrap();
+}
+
+const OPTED_OUT: &str = "select opted_out_at is not null from sms_conversations";
+
+#[tokio::test]
+async fn an_opt_out_that_is_reported_late_counts_from_its_create() {
+    let hours = jiff::SignedDuration::from_hours;
+    for (opt_in_at, opted_out) in [(now() + hours(1), "f"), (now() - hours(1), "t")] {
+        let database = Database::create().await;
+        accepted(&database).await;
+        opted_in(&database, opt_in_at).await;
+        let refused = NewStatus {
+            error_code: Some("21610".to_owned()),
+            received_at: now() + hours(2),
+            ..callback("SM1", "failed", None)
+        };
+        record(&database.db(), &[refused], now() + hours(2)).await.unwrap();
+        assert_eq!(database.scalar(OPTED_OUT).await, opted_out, "{opt_in_at}");
+        let history = "select extract(hour from created_at)::int from sms_message_status_events";
+        assert_eq!(database.scalar(history).await, "14", "the history shows when it was reported");
+    }
+}
+
+#[tokio::test]
+async fn an_opt_out_in_an_answer_that_is_recorded_late_counts_from_its_create() {
+    let database = Database::create().await;
+    let claim = claimed(&database.db(), new_send("+1860")).await;
+    opted_in(&database, now() + jiff::SignedDuration::from_secs(5)).await;
+    let refused = Outcome::Failed { by_twilio: true, error_code: "21610".to_owned(), detail: String::new() };
+    let late = now() + jiff::SignedDuration::from_secs(10);
+    sends::finish(&database.db(), &[(&claim, &refused)], late).await.unwrap();
+    assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "2");
+    assert_eq!(database.scalar(OPTED_OUT).await, "f");
+}
+
 fn failure(sid: &str, status: &str, code: Option<&str>) -> NewStatus {
     NewStatus { error_code: code.map(str::to_owned), ..callback(sid, status, None) }
 }

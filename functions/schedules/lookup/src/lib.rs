@@ -170,7 +170,8 @@ fn is_contested(missing: &Missing, unowned: &[&Message], rivals: &[Rival]) -> bo
     !others.is_empty() && same.len() < identical.len() + others.len()
 }
 
-/// What a message of Twilio's list says of its status, in the form of a callback.
+/// What a message of Twilio's list says of its status, in the form of a callback. It counts from when it happened: what was
+/// recorded since then is newer, above all an opt-in.
 fn status_of(message: &Message, message_id: Option<Uuid>, now: Timestamp) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
@@ -181,7 +182,7 @@ fn status_of(message: &Message, message_id: Option<Uuid>, now: Timestamp) -> New
         error_code: message.error_code.filter(|&code| code != 0).map(|code| code.to_string()),
         raw_webhook_data: marked(&message.json),
         nul_removed: false,
-        received_at: now,
+        received_at: message.updated_at.or(message.sent_at).or(message.created_at).unwrap_or(now).min(now),
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::{App, Reconciled};
 use common::clock;
 use common::db::inbound::{self, NewInbound};
+use common::db::statuses::RecordedStatus;
 use common::db::{DbError, reconciliation, sends};
 use common::domain::message::Status;
-use common::twilio::{InboundSms, Message};
+use common::twilio::{InboundSms, Media, Message};
 use lookup::Lookup;
 use record_inbound::new_inbound;
 
@@ -36,14 +37,25 @@ pub(crate) async fn compare(
 async fn recover_inbound(app: &App, listed: &[&Message]) -> Result<usize, DbError> {
     let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
     let known = sends::claimed_sids(&app.db, &sids).await?;
-    let mut missing = Vec::new();
-    for message in listed.iter().filter(|message| !known.contains(&message.sid)) {
-        if let Some(new) = read(app, message).await {
-            missing.push(new);
-        }
+    let missing = listed.iter().filter(|message| !known.contains(&message.sid));
+    let (texts, with_media): (Vec<&Message>, Vec<&Message>) =
+        missing.partition(|message| message.num_media == 0);
+    let with_media: Vec<_> = with_media.iter().map(|message| (message.sid.as_str(), &message.json)).collect();
+    if !with_media.is_empty() {
+        reconciliation::await_media(&app.db, &with_media).await?;
     }
+    let texts: Vec<NewInbound> = texts.into_iter().map(|message| new(message, Vec::new())).collect();
+    store(app, &texts).await
+}
+
+/// Stores inbound messages, and returns how many were not stored before.
+///
+/// # Errors
+///
+/// [`DbError`]; what was stored by then stays so.
+pub(crate) async fn store(app: &App, messages: &[NewInbound]) -> Result<usize, DbError> {
     let mut recovered = 0;
-    for batch in missing.chunks(BATCH) {
+    for batch in messages.chunks(BATCH) {
         recovered += match inbound::store(&app.db, batch).await {
             Ok(stored) => report(&stored.iter().map(|s| s.twilio_sid.as_str()).collect::<Vec<_>>()),
             Err(error) if error.is_about_the_data() => store_one_by_one(app, batch).await?,
@@ -78,24 +90,13 @@ fn report(stored: &[&str]) -> usize {
     stored.len()
 }
 
-/// Makes a message to be stored. One whose files can't be listed now is left to the next run.
-async fn read(app: &App, message: &Message) -> Option<NewInbound> {
-    let media = match message.num_media {
-        0 => Vec::new(),
-        _ => match app.twilio.media_of(&message.sid).await {
-            Ok(media) => media,
-            Err(error) => {
-                let error = common::error::chain(&error);
-                tracing::warn!(twilio_sid = message.sid, error, "the files of a message can't be listed");
-                return None;
-            }
-        },
-    };
+/// Makes a message to be stored.
+pub(crate) fn new(message: &Message, media: Vec<Media>) -> NewInbound {
     // A wish to opt out counts from when it was written, not from when it was found.
     let received_at = message.created_at.or(message.sent_at).unwrap_or_else(clock::now);
     let sms = InboundSms::from_list(message, media);
     let nul_removed = message.json.to_string().contains("\\u0000");
-    Some(new_inbound(sms, lookup::marked(&message.json), nul_removed, REQUEST_ID, received_at))
+    new_inbound(sms, lookup::marked(&message.json), nul_removed, REQUEST_ID, received_at)
 }
 
 /// Only what moves a message forward is recorded: the rest its callbacks have told.
@@ -117,10 +118,31 @@ async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbErr
     let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
     let mut recovered = 0;
     for batch in moved.chunks(BATCH) {
-        for status in lookup.record(batch, clock::now()).await? {
+        let outcome = lookup.record(batch, clock::now()).await;
+        let recorded = match outcome {
+            Err(error) if error.is_about_the_data() => record_one_by_one(&lookup, batch).await?,
+            outcome => outcome?,
+        };
+        for status in recorded {
             recovered += 1;
             tracing::info!(twilio_sid = status.twilio_sid, "filled in a status whose callback never came");
         }
     }
     Ok(recovered)
+}
+
+/// A status that Postgres refuses because of its data does not keep others from being recorded.
+async fn record_one_by_one(lookup: &Lookup<'_>, batch: &[&Message]) -> Result<Vec<RecordedStatus>, DbError> {
+    let mut recorded = Vec::new();
+    for message in batch {
+        match lookup.record(&[message], clock::now()).await {
+            Ok(status) => recorded.extend(status),
+            Err(error) if error.is_about_the_data() => {
+                let error = common::error::chain(&error);
+                tracing::error!(twilio_sid = message.sid, error, "a status can't be recorded");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(recorded)
 }

@@ -8,6 +8,8 @@ use testing::{Database, Function, Outcome};
 use wiremock::matchers::{method, path, query_param, query_param_is_missing};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+mod blocked;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_reconcile-twilio");
 const TENANT: &str = "+12025550143";
 const OURS: &str = "+15005550006";
@@ -24,14 +26,19 @@ impl World {
     }
 
     async fn function(&self) -> Function {
+        self.function_with(&[]).await
+    }
+
+    async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
         let (url, twilio) = (self.database.url(), self.twilio.uri());
-        let variables = [
+        let mut variables = vec![
             ("DATABASE_URL", url.as_str()),
             ("TWILIO_ACCOUNT_SID", "AC1"),
             ("TWILIO_AUTH_TOKEN", "token"),
             ("TWILIO_API_BASE_URL", &twilio),
             ("RECONCILE_GRACE_SECONDS", "0"),
         ];
+        variables.extend(changes);
         Function::start(BINARY, &variables).await
     }
 
@@ -66,6 +73,10 @@ impl World {
              select gen_random_uuid(), id, 1, 'accepted', twilio_sid, now(), now() from sms_messages where twilio_sid = '{sid}'"
         );
         self.database.client.batch_execute(&sql).await.unwrap();
+    }
+
+    async fn cursors(&self) -> String {
+        self.database.scalar("select count(*) from twilio_reconciliation_cursors").await
     }
 
     async fn messages(&self) -> String {
@@ -191,6 +202,24 @@ async fn statuses_that_never_came_are_filled_in_and_nothing_goes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_opt_out_that_is_found_counts_from_when_twilio_refused_the_message() {
+    for (opt_in_minutes_ago, opted_out) in [(30, "f"), (90, "t")] {
+        let world = World::start().await;
+        world.taken("SM1", "sent").await;
+        let opt_in = format!(
+            "insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+             select gen_random_uuid(), id, 'opt_in', 'keyword', 'SM2', now() - interval '{opt_in_minutes_ago} minutes'
+             from sms_conversations"
+        );
+        world.database.client.batch_execute(&opt_in).await.unwrap();
+        world.lists(&[vec![outbound("SM1", "undelivered", json!(21610))]]).await;
+        assert_eq!(world.function().await.call(event()).await["statuses_recovered"], 1);
+        let state = "select opted_out_at is not null from sms_conversations";
+        assert_eq!(world.database.scalar(state).await, opted_out, "{opt_in_minutes_ago}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_twilio_has_not_sent_is_asked_for_since_no_list_has_it() {
     let world = World::start().await;
     world.taken("SM1", "queued").await;
@@ -208,20 +237,15 @@ async fn a_run_goes_on_where_an_earlier_one_ended() {
     let world = World::start().await;
     world.lists(&[vec![], vec![inbound("SM1", "hello", HOUR)]]).await;
     let left_over = format!(
-        "insert into twilio_reconciliations values (now() - interval '1 day', now(), '{LIST}?Page=1', now());
-         insert into twilio_reconciliations values (now() - interval '2 days', now(), '{LIST}?Page=7', now())"
+        "insert into twilio_reconciliation_cursors (since, until, part, position, updated_at)
+         values (now() - interval '1 day', now(), 'list', '{LIST}?Page=1', now())"
     );
     world.database.client.batch_execute(&left_over).await.unwrap();
-    // Twilio no longer knows page 7: that window is given up, and the own one serves.
-    Mock::given(query_param("Page", "7"))
-        .respond_with(
-            ResponseTemplate::new(400).set_body_json(json!({"code": 20001, "message": "no", "status": 400})),
-        )
-        .mount(&world.twilio)
-        .await;
     let answer = world.function().await.call(event()).await;
     assert_eq!((&answer["inbound_recovered"], &answer["unfinished"]), (&json!(1), &json!(false)));
-    assert_eq!(world.database.scalar("select count(*) from twilio_reconciliations").await, "0");
+    assert_eq!(world.cursors().await, "0");
+    let asked = world.twilio.received_requests().await.unwrap();
+    assert!(asked[0].url.query().unwrap().contains("Page=1"), "{}", asked[0].url);
 }
 
 #[tokio::test(flavor = "multi_thread")]

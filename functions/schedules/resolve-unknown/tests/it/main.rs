@@ -151,6 +151,25 @@ async fn what_twilio_has_gets_its_sid_and_status_with_the_callbacks_that_wait_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_opt_in_is_newer_than_an_opt_out_that_is_found_later() {
+    let world = World::start().await;
+    let id = world.unknown("rent", HOUR).await;
+    // Our attempt is younger than the opt-in: only Twilio's time tells that its failure is older.
+    let opt_in = "update sms_send_attempts set started_at = now(), finished_at = now();
+        insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+        select gen_random_uuid(), id, 'opt_in', 'keyword', 'SM2', now() - interval '30 seconds' from sms_conversations";
+    world.database.client.batch_execute(opt_in).await.unwrap();
+    let mut refused = listed("SM1", "rent", "failed", SignedDuration::from_secs(45));
+    refused["error_code"] = 21610.into();
+    refused["date_updated"] = refused["date_created"].clone();
+    world.lists(&[refused]).await;
+    assert_eq!(world.function().await.call(event()).await["found"], 1);
+    assert_eq!(world.state(id).await, "failed SM1 21610");
+    assert_eq!(world.database.scalar("select count(*) from sms_opt_out_events").await, "2");
+    assert_eq!(world.database.scalar("select opted_out_at is null from sms_conversations").await, "t");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_neither_of_two_lists_is_sent_again_and_not_before() {
     let world = World::start().await;
     let (young, old) = (world.unknown("young", MINUTE).await, world.unknown("old", HOUR).await);

@@ -139,6 +139,16 @@ async fn a_spool_of_many_and_of_large_webhooks_is_emptied_in_one_run() {
     assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "0");
 }
 
+/// Waits until the last backlog that was reported is this one, which an alarm watches.
+async fn backlog(function: &Function, expected: f64) {
+    eventually("the backlog is reported", async || {
+        let log = function.log().await;
+        let last = log.iter().rev().find_map(|line| line["spool_backlog"].as_f64());
+        (last == Some(expected)).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn while_sqs_refuses_or_hangs_everything_waits_where_it_is() {
     for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
@@ -150,11 +160,10 @@ async fn while_sqs_refuses_or_hangs_everything_waits_where_it_is() {
         fails(&mut function).await;
         assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "1");
         assert_eq!(world.database.scalar("select wake_at is null from sms_senders").await, "t");
-        let backlog = |log: Vec<Value>| log.iter().rev().find_map(|line| line["spool_backlog"].as_f64());
-        assert_eq!(backlog(function.log().await), Some(1.0), "an alarm watches it");
+        backlog(&function, 1.0).await;
         world.sqs.behave(Behaviour::Takes);
         let swept = function.call(event()).await;
-        assert_eq!(backlog(function.log().await), Some(0.0));
+        backlog(&function, 0.0).await;
         assert_eq!((&swept["spool_drained"], &swept["senders_woken"]), (&json!(1), &json!(1)));
         assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
     }
@@ -362,9 +371,97 @@ async fn a_part_that_fails_stops_no_other_and_fails_the_run() {
         function.log().await.into_iter().find(|line| line["message"] == "a part of the sweep failed")
     })
     .await;
-    assert_eq!(part["part"], "spool");
+    assert_eq!(part["part"], "inbound spool");
     world.database.client.batch_execute("alter table away rename to webhook_spool").await.unwrap();
     function.call(event()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_takes_long_leaves_the_other_parts_their_time() {
+    let world = World::start().await;
+    world.pending("req-1").await;
+    // 333 ms for each ten: 13 s for each queue, in which it has a bit less than five.
+    world
+        .run(
+            "insert into webhook_spool (id, queue, message, request_id, created_at)
+             select gen_random_uuid(), queue, jsonb_build_object('form', queue || n), 'r', now() - interval '1 minute'
+             from generate_series(1, 400) n, unnest(array['inbound', 'status']) queue",
+        )
+        .await;
+    world.sqs.behave(Behaviour::Slow);
+    let mut function = world.function_with(&[("SWEEP_BUDGET_SECONDS", "20")]).await;
+    let swept = function.call(event()).await;
+    assert_eq!(swept["senders_woken"], 1, "{swept}");
+    let left: u64 = world.database.scalar("select count(*) from webhook_spool").await.parse().unwrap();
+    assert!(left > 0, "there was no time for all of them");
+    assert_eq!(swept["spool_drained"], 800 - left);
+    for queue in ["inbound", "status"] {
+        let of_queue = format!("select count(*) < 400 from webhook_spool where queue = '{queue}'");
+        assert_eq!(world.database.scalar(&of_queue).await, "t", "{queue}");
+    }
+    world.sqs.behave(Behaviour::Takes);
+    assert_eq!(function.call(event()).await["spool_drained"], left, "the next run goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_does_not_end_is_stopped_and_the_others_run() {
+    let world = World::start().await;
+    let id = world.pending("req-1").await;
+    world.pending("req-2").await;
+    world.run(&format!("update sms_messages set send_before = now() where id = '{id}'")).await;
+    let locker = testing::connect(&world.database.url()).await;
+    locker.batch_execute("begin; lock table webhook_spool").await.unwrap();
+    // The statements would wait for a minute each.
+    let mut function = world.function_with(&[("SWEEP_BUDGET_SECONDS", "25")]).await;
+    let begun = std::time::Instant::now();
+    fails(&mut function).await;
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+    assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
+    let failed = "select request_id from sms_messages where delivery_status = 'failed'";
+    assert_eq!(world.database.scalar(failed).await, "req-1");
+    let parts = eventually("the failures are logged", async || {
+        let log = function.log().await;
+        let failed = log.iter().filter(|line| line["message"] == "a part of the sweep failed");
+        let parts: Vec<_> = failed.map(|line| line["part"].as_str().unwrap().to_owned()).collect();
+        (parts.len() == 3).then_some(parts)
+    })
+    .await;
+    assert_eq!(parts, ["inbound spool", "status spool", "spool backlog"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spooled_webhooks_that_sqs_refuses_do_not_block_younger_ones() {
+    let world = World::start().await;
+    world
+        .run(
+            "insert into webhook_spool (id, queue, message, request_id, created_at)
+             select gen_random_uuid(), 'inbound', '{\"form\": \"refused\"}', 'r', now() - interval '2 minutes'
+             from generate_series(1, 120)",
+        )
+        .await;
+    world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
+    world.sqs.refuse_text("refused");
+    assert_eq!(world.function().await.call(event()).await["spool_drained"], 1);
+    assert_eq!(world.sqs.sent()[0].request_id.as_deref(), Some("req-1"));
+    assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "120");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spooled_webhook_that_fails_its_whole_call_does_not_block_others() {
+    let world = World::start().await;
+    // More than SQS takes: it answers 400 to the call.
+    let large = json!({"form": "x".repeat(1_100_000)});
+    world.spooled(SpoolQueue::Inbound, &large, "req-large").await;
+    for number in 1..=3 {
+        world
+            .spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), &format!("req-{number}"))
+            .await;
+    }
+    fails(&mut world.function().await).await;
+    assert_eq!(
+        world.database.scalar("select string_agg(request_id, ',') from webhook_spool").await,
+        "req-large"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -315,6 +315,22 @@ async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_opt_in_after_the_refused_create_is_newer_than_its_late_callback() {
+    let database = Database::create().await;
+    accepted(&database, "SM1").await;
+    let opt_in = "update sms_send_attempts set started_at = '2026-11-01T10:00:00Z';
+        insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+        select gen_random_uuid(), id, 'opt_in', 'keyword', 'SM2', '2026-11-01T11:00:00Z' from sms_conversations";
+    database.client.batch_execute(opt_in).await.unwrap();
+    let mut function = start(&database).await;
+    record(&mut function, forms(&["MessageSid=SM1&MessageStatus=undelivered&ErrorCode=21610"])).await;
+    assert_eq!(messages(&database).await, "SM1 undelivered 21610");
+    assert_eq!(database.scalar("select opted_out_at is null from sms_conversations").await, "t");
+    let ledger = "select extract(hour from created_at)::int from sms_opt_out_events where action = 'opt_out'";
+    assert_eq!(database.scalar(ledger).await, "10");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;

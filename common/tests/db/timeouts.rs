@@ -1,0 +1,87 @@
+//! What happens when Postgres does not answer.
+
+use common::config::Env;
+use common::db::migrations::{self, LockWaits};
+use common::db::{DatabaseConfig, Db, DbError, Type};
+use std::time::Duration;
+use testing::{Database, eventually};
+
+/// Longer than anything here may take, and far less than a statement that waits for the test's lock.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A table whose inserts wait for the test's lock when they are committed.
+const SLOW_COMMIT: &str = "
+create table t (a int);
+create function wait() returns trigger language plpgsql as
+    $$ begin perform pg_advisory_xact_lock(1); return null; end $$;
+create constraint trigger wait after insert on t deferrable initially deferred for each row execute function wait();
+select pg_advisory_lock(1)";
+
+/// How many statements besides the test's own are running.
+const OTHERS: &str =
+    "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+    and backend_type = 'client backend' and state = 'active'";
+
+fn impatient(database: &Database) -> Db {
+    let url = database.url();
+    let lookup = |name: &str| match name {
+        "DATABASE_URL" => Some(url.clone()),
+        "DATABASE_CONNECT_TIMEOUT_MS" => Some("60000".to_owned()),
+        "DATABASE_STATEMENT_TIMEOUT_MS" => Some("2000".to_owned()),
+        _ => None,
+    };
+    Db::new(&DatabaseConfig::from_env(&mut Env::new(&lookup)).unwrap()).unwrap()
+}
+
+async fn backend(db: &Db) -> i32 {
+    db.query("tell its process", "select pg_backend_pid()", &[]).await.unwrap()[0].get(0)
+}
+
+#[tokio::test]
+async fn a_transaction_whose_commit_hangs_is_released_and_its_connection_closed() {
+    let database = Database::create().await;
+    database.client.batch_execute(SLOW_COMMIT).await.unwrap();
+    let db = impatient(&database);
+    let insert = "insert into t values ($1) returning pg_backend_pid()";
+    let (rows, held) = db.query_held("hold a transaction", insert, &[(&1_i32, Type::INT4)]).await.unwrap();
+    tokio::time::timeout(DEADLINE, held.release()).await.expect("a release does not wait for ever");
+    assert_ne!(backend(&db).await, rows[0].get::<_, i32>(0), "a connection that hangs serves nothing else");
+    eventually("the transaction has ended", async || (database.scalar(OTHERS).await == "0").then_some(()))
+        .await;
+    assert_eq!(database.scalar("select count(*) from t").await, "0");
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_released_returns_its_connection() {
+    let database = Database::create().await;
+    let db = impatient(&database);
+    let (rows, held) = db.query_held("hold a transaction", "select pg_backend_pid()", &[]).await.unwrap();
+    held.release().await;
+    assert_eq!(backend(&db).await, rows[0].get::<_, i32>(0));
+}
+
+#[tokio::test]
+async fn a_migration_that_hangs_fails_after_the_statement_timeout() {
+    let database = Database::create().await;
+    database.client.batch_execute("create table t (a int); select pg_advisory_lock(1)").await.unwrap();
+    let locker = testing::connect(&database.url()).await;
+    locker.batch_execute("begin; lock table t").await.unwrap();
+    let db = impatient(&database);
+    for sql in [
+        "create table u (a int); select pg_advisory_xact_lock(1);\n",
+        "-- transaction: none\nselect pg_advisory_xact_lock(1);\n",
+        "-- transaction: none\ncreate index concurrently if not exists t_a on t (a);\n",
+    ] {
+        let waits = LockWaits { lock_timeout: Duration::from_secs(120), ..LockWaits::default() };
+        let migration = [("9999_hangs", sql)];
+        let migrated = tokio::time::timeout(DEADLINE, migrations::apply(&db, &migration, waits)).await;
+        let error = migrated.expect("a migration does not wait for ever").unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().downcast_ref::<DbError>();
+        assert!(matches!(source, Some(DbError::TimedOut { .. })), "{error:?}");
+        eventually("its statement is cancelled", async || {
+            (database.scalar(OTHERS).await == "0").then_some(())
+        })
+        .await;
+    }
+    assert_eq!(database.scalar("select to_regclass('u') is null").await, "t");
+}
