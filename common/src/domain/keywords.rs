@@ -2,13 +2,13 @@
 //!
 //! Three layers, from certain to judged:
 //!
-//! 1. **Words** ([`alone`]): the message is one of the words that Twilio acts on (TWILIO.md §8,
+//! 1. **Words** (`alone`): the message is one of the words that Twilio acts on (TWILIO.md §8,
 //!    <https://help.twilio.com/articles/223134027>), or one of their Spanish and Portuguese counterparts: alone, with a
 //!    courtesy, a greeting or a signature, misspelt, or spaced out.
 //! 2. **Reactions** ([`is_reaction`]): `Liked “Reply STOP to opt out”` quotes a text of ours and asks for nothing.
-//! 3. **A learned model** ([`model`]) for all other texts: regulators ask for any reasonable means (47 CFR
+//! 3. **A learned model** (`model`) for all other texts: regulators ask for any reasonable means (47 CFR
 //!    64.1200(a)(10)), so a sentence that refuses messages opts out as well. It gives the probabilities of *refusal*,
-//!    *doubt* and *neither*. It is learned from the labelled texts in `material/`; among its features are [`signs`] of a
+//!    *doubt* and *neither*. It is learned from the labelled texts in `material/`; among its features are `signs` of a
 //!    text that speaks about opting out ("don't unsubscribe me").
 //!
 //! A false opt-out does harm as well, so where the model isn't sure, the result is [`OptOut::Unsure`], which stops
