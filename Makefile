@@ -1,64 +1,66 @@
 .DEFAULT_GOAL := help
 .PHONY: bench chaos help run clean-data key test cases lint tools toolchain
 
-# RELEASE=1 builds and runs what a deployment would.
+# RELEASE=1 uses release builds.
 PROFILE := $(if $(RELEASE),release,debug)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 LOCAL := $(TARGET)/$(PROFILE)/local
-# Where local/get-programs.sh unpacks PostgreSQL and pgbouncer for a user who may not install them.
+# local/get-programs.sh unpacks PostgreSQL and pgbouncer here for users other than root.
 PROGRAMS := $(abspath $(TARGET))/programs
 export PATH := $(PATH):$(PROGRAMS)/bin
 
 toolchain:
-	@command -v cargo >/dev/null || { echo "This needs Rust 1.95 or later: https://rustup.rs" >&2; exit 1; }
-	@command -v cc >/dev/null || { echo "This needs a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev;" \
+	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "A C compiler is missing (Debian, Ubuntu: apt-get install gcc libc6-dev;" \
 		"macOS: xcode-select --install)" >&2; exit 1; }
 
 help: ## Lists the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-run: toolchain ## Runs the whole service on this machine: no account, no Docker, no configuration
+run: toolchain ## Starts the whole service on this machine
 	@local/get-programs.sh $(PROGRAMS) initdb
 	cargo build --workspace --bins $(if $(RELEASE),--release)
 	@exec $(LOCAL) run
 
-key: ## Prints a new API key of the running service: make key SCOPES=messages:send,messages:read
+key: ## Creates an API key for the running service: make key SCOPES=messages:send,messages:read
 	@$(LOCAL) key --scopes "$(SCOPES)"
 
-clean-data: ## Removes everything that `make run` keeps between runs
+clean-data: ## Deletes the data that `make run` keeps between runs
 	@if [ -x $(LOCAL) ]; then $(LOCAL) clean-data; else rm -rf target/local; fi
 
-# Peers that the tests start, in a Python environment of their own.
+# Python packages that some tests start, in their own environment.
 PYTHON_TESTS := $(abspath $(TARGET))/python-tests
-test: toolchain ## Runs every test: units, SQL, each binary through the Runtime API, the flow through the whole stack
+test: toolchain ## Runs every test: units, SQL, binaries through the Runtime API, the whole stack
 	@local/get-programs.sh $(PROGRAMS) initdb pgbouncer
-	@local/get-python.sh $(PYTHON_TESTS) local/requirements-tests.txt || echo "The tests that need Python will be skipped"
-	@# All that is tested in one build: that of the binaries alone has fewer features, and would make most crates twice.
+	@local/get-python.sh $(PYTHON_TESTS) local/requirements-tests.txt || echo "Tests that need Python will be skipped"
+	@# One build for all tests: building the binaries alone selects fewer features and would compile most crates twice.
 	cargo test --workspace --no-run
 	TEST_PYTHON=$(PYTHON_TESTS)/bin/python $(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
-chaos: toolchain ## Sends thousands of messages while everything breaks, then asks the oracle: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
+chaos: toolchain ## Checks the promises while all parts fail: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	cargo build --workspace --bins
 	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
 		cargo test --package local --test flow -- chaos:: --nocapture
 
-cases: toolchain ## Checks the case files, the project's own or those in SMS_CASES_DIR, and prints a line for each
+cases: toolchain ## Runs the conformance cases, or those in SMS_CASES_DIR
 	@local/get-programs.sh $(PROGRAMS) initdb
 	@cargo build --quiet --package cases --package local --bins
 	@$(TARGET)/debug/local with-postgres $(TARGET)/debug/cases
 
-lint: tools ## Checks formatting, clippy, the documentation and the template, warnings denied
+lint: tools ## Checks formatting, code, documentation, template, migrations and workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	PATH="$(PYTHON)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam validate --lint
 	$(PYTHON)/bin/cfn-lint template.yaml
 	$(PYTHON)/bin/python local/check_template.py template.yaml
-	@# It reports that its vendor's site can't be reached; the checks don't need it.
+	$(PYTHON)/bin/squawk migrations/*.sql
+	$(PYTHON)/bin/zizmor --offline --quiet .github
+	@# checkov logs a warning if its vendor's site is unreachable; the checks do not need it.
 	LOG_LEVEL=ERROR $(CHECKOV)/bin/checkov --file template.yaml --framework cloudformation --compact --quiet
 
-# The template's linters, in folders of their own.
+# Linters from PyPI, in two environments because their dependencies conflict.
 PYTHON := $(TARGET)/python
 CHECKOV := $(TARGET)/checkov
 tools: $(PYTHON)/.installed $(CHECKOV)/.installed
@@ -69,7 +71,7 @@ $(PYTHON)/.installed $(CHECKOV)/.installed:
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: toolchain ## Measures the release binaries: make bench, or make bench BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain
+bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
 	cargo build --package bench --package local
