@@ -1,6 +1,6 @@
-"""Checks the template as SAM expands it: what it writes for us can't be seen in template.yaml.
+"""Checks the template after SAM has expanded it, including the resources that SAM generates.
 
-- No role reads or writes queues but those that the template names.
+- Roles have access only to queues that the template names.
 - No resource has a fixed name, so that two stacks fit into one account.
 """
 
@@ -16,11 +16,11 @@ NAMES = ("Name", "QueueName", "FunctionName", "AlarmName", "RoleName", "LogGroup
 """Properties that name a resource."""
 
 REFERRING = ("AWS::Lambda::", "AWS::ApiGatewayV2::Stage")
-"""Types whose FunctionName is another resource's."""
+"""Types whose FunctionName refers to another resource."""
 
 
 class NoManagedPolicies:
-    """Stands for the list of AWS's managed policies, which only an account can give; the template uses none by name."""
+    """Replaces the list of managed policies, which needs an AWS account. The template uses none by name."""
 
     def load(self):
         return {}
@@ -31,13 +31,13 @@ def expanded(path):
         template = yaml_parse(file.read())
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
-            # SAM wants the place of a built package.
+            # SAM needs the location of a built package.
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
     return transform(template, {}, NoManagedPolicies())["Resources"]
 
 
 def strings(value):
-    """Every text in a value, those in intrinsic functions among them."""
+    """Yields all strings in a value, including those in intrinsic functions."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -56,7 +56,7 @@ def role_problems(name, role):
     properties = role["Properties"]
     for arn in properties.get("ManagedPolicyArns", []):
         if any("SQS" in text or "Administrator" in text for text in strings(arn)):
-            yield f"{name}: the managed policy {arn} is for every queue of the account"
+            yield f"{name}: the managed policy {arn} grants access to every queue of the account"
     for policy in properties.get("Policies", []):
         for statement in as_list(policy["PolicyDocument"]["Statement"]):
             actions = [action for action in as_list(statement.get("Action", [])) if isinstance(action, str)]
@@ -72,7 +72,7 @@ def name_problems(name, resource):
         return
     for key, value in resource.get("Properties", {}).items():
         if key in NAMES and isinstance(value, str) and "AWS::StackName" not in value:
-            yield f"{name}: {key} is {value} in every stack"
+            yield f"{name}: {key} is {value} in all stacks"
 
 
 def main():

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Installs the programs that the local stack and the tests run, where they are missing:
+# Installs missing programs that the local stack and the tests need:
 #
 #   local/get-programs.sh FOLDER initdb [pgbouncer]
 #
-# On Debian and Ubuntu it installs their packages as root; for any other user it unpacks the same packages in FOLDER,
-# with a wrapper for each program in FOLDER/bin. Elsewhere it prints the command that installs them.
+# On Debian and Ubuntu it installs packages as root. For other users it unpacks the same packages in FOLDER, with a
+# wrapper for each program in FOLDER/bin. On other systems it prints the command to install them.
 set -eu
 
 folder=$1
@@ -22,7 +22,7 @@ packages=
 for program in "$@"; do
     is_installed "$program" && continue
     case $program in
-    # Not needed when another server is used.
+    # Not needed with an external server.
     initdb) [ -n "${DATABASE_URL:-}" ] || packages="$packages postgresql" ;;
     *) packages="$packages $program" ;;
     esac
@@ -30,9 +30,9 @@ done
 [ -n "$packages" ] || exit 0
 
 install_as_root() {
-    echo "Installing$packages with apt-get; no server of the system is set up or started"
+    echo "Installing$packages with apt-get, without creating or starting a system-wide server"
     export DEBIAN_FRONTEND=noninteractive
-    # A package asks this before it starts a service; 101 means no.
+    # Packages run this script before they start a service. Exit code 101 denies it.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
         trap 'rm -f "$policy"' EXIT
@@ -40,7 +40,7 @@ install_as_root() {
         chmod +x "$policy"
     fi
     apt-get update -q
-    # It reads this before it creates a cluster.
+    # Keeps the package from creating a cluster.
     mkdir -p /etc/postgresql-common/createcluster.d
     printf 'create_main_cluster = false\n' >/etc/postgresql-common/createcluster.d/sms-local.conf
     # shellcheck disable=SC2086 # a list of names
@@ -53,7 +53,7 @@ unpack() {
     folder=$(cd "$folder" && pwd)
     echo "Unpacking$packages in $folder: you are not root, so nothing is installed on the system"
     mkdir -p "$folder/apt/lists/partial" "$folder/apt/archives/partial"
-    # apt's own folders belong to root; the system's list of installed packages decides what else is needed.
+    # apt's default folders belong to root. The system's list of installed packages determines the dependencies.
     apt() {
         apt-get -q -y -o Debug::NoLocking=true -o "Dir::State::Lists=$folder/apt/lists" \
             -o "Dir::Cache=$folder/apt" -o "Dir::Cache::Archives=$folder/apt/archives" "$@"

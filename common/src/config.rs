@@ -1,7 +1,6 @@
-//! Configuration from the environment, validated at start with every problem named at once.
+//! Configuration from environment variables, validated at cold start. An error lists all problems at once.
 //!
-//! A function's `Config` is a [`Configuration`]: it reads what it needs through an [`Env`], everything before it gives up
-//! over anything.
+//! A function's `Config` implements [`Configuration`]. It reads all its variables from an [`Env`] before it returns.
 //!
 //! ```
 //! use common::config::{Configuration, Env};
@@ -18,7 +17,7 @@
 //! }
 //!
 //! let error = Config::from_lookup(&|_| None).err().unwrap();
-//! assert_eq!(error.to_string(), "the environment is not usable: INBOUND_QUEUE_URL is missing");
+//! assert_eq!(error.to_string(), "invalid configuration: INBOUND_QUEUE_URL is missing");
 //! ```
 
 use std::fmt::{self, Display};
@@ -27,18 +26,18 @@ use std::str::FromStr;
 use std::time::Duration;
 use url::Url;
 
-/// A value that no log may show: it has no `Display`, and its `Debug` is redacted.
+/// A secret value. It has no `Display`, and its `Debug` output is redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a value that must not be shown.
+    /// Wraps a secret value.
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// Returns the value, for the one call that needs it.
+    /// Returns the value. Do not log it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -51,40 +50,40 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why a function can't start: each variable at fault with the reason, all at once.
+/// An invalid configuration: all invalid variables with their reasons.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the environment is not usable: {}", problems.join("; "))]
+#[error("invalid configuration: {}", problems.join("; "))]
 pub struct ConfigError {
     problems: Vec<String>,
 }
 
 impl ConfigError {
-    /// Returns a sentence per variable that is missing or wrong. Values are not repeated: they may be secrets.
+    /// Returns one sentence per missing or invalid variable, without the values, which can be secrets.
     #[must_use]
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
 }
 
-/// What a function is told by its environment.
+/// A configuration that is read from environment variables.
 pub trait Configuration: Sized {
-    /// Reads it. `None` is for what `env` has noted a problem of.
+    /// Reads the configuration. Returns `None` if `env` recorded a problem.
     fn read(env: &mut Env<'_>) -> Option<Self>;
 
-    /// Reads the process's environment.
+    /// Reads the configuration from the environment of the process.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], naming every variable at fault.
+    /// [`ConfigError`] with all missing and invalid variables. The function should not start.
     fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(&process)
     }
 
-    /// Reads what `lookup` knows.
+    /// Reads the configuration from `lookup`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], naming every variable at fault.
+    /// [`ConfigError`] with all missing and invalid variables.
     fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut env = Env::new(lookup);
         let config = Self::read(&mut env);
@@ -92,36 +91,37 @@ pub trait Configuration: Sized {
     }
 }
 
-/// Reads variables, and remembers which were asked for and what was wrong with them.
+/// Reads variables and collects problems.
 ///
-/// Every reader returns `None` for a variable that is missing or wrong; [`Env::finish`] turns the problems gathered
-/// on the way into one error. An empty value counts as missing, since that is how a template leaves one out.
+/// Each method returns `None` for a missing or invalid variable and records the problem. [`Env::finish`] returns all
+/// problems in one error. An empty value counts as missing, because CloudFormation templates use it for an unset
+/// parameter.
 pub struct Env<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
-    asked: Vec<&'static str>,
+    names: Vec<&'static str>,
     problems: Vec<String>,
 }
 
 impl<'a> Env<'a> {
-    /// Reads through `lookup`: the process environment in `main`, a table in tests.
+    /// Creates a reader of `lookup`: the process environment in `main`, a table in tests.
     #[must_use]
     pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, asked: Vec::new(), problems: Vec::new() }
+        Self { lookup, names: Vec::new(), problems: Vec::new() }
     }
 
-    /// Returns the names asked for so far, so that a test can compare them with `template.yaml`.
+    /// Returns the names of all variables that were read. A test compares them with `template.yaml`.
     #[must_use]
-    pub fn asked(&self) -> &[&'static str] {
-        &self.asked
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
     }
 
-    /// Records a problem that no single reader can see, such as two variables that exclude each other.
+    /// Records a problem that concerns several variables, such as two that exclude each other.
     pub fn problem(&mut self, sentence: impl Into<String>) {
         self.problems.push(sentence.into());
     }
 
     fn get(&mut self, name: &'static str) -> Option<String> {
-        self.asked.push(name);
+        self.names.push(name);
         (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
@@ -133,17 +133,17 @@ impl<'a> Env<'a> {
         value
     }
 
-    /// Reads a required text.
+    /// Reads a required string.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         self.require(name)
     }
 
-    /// Reads a text that may be left out. The outer `Option` is there so that all readers compose alike.
+    /// Reads an optional string. The outer `Option` is always `Some`, for the same return type as other methods.
     pub fn optional_text(&mut self, name: &'static str) -> Option<Option<String>> {
         Some(self.get(name))
     }
 
-    /// Reads a secret that may be left out; the outer `Option` is as in [`Env::optional_text`].
+    /// Reads an optional secret. For the outer `Option` see [`Env::optional_text`].
     pub fn optional_secret(&mut self, name: &'static str) -> Option<Option<Secret>> {
         Some(self.get(name).map(Secret))
     }
@@ -158,19 +158,19 @@ impl<'a> Env<'a> {
         Some(self.list(name)?.into_iter().map(Secret).collect())
     }
 
-    /// Reads a required comma-separated list of texts with at least one entry.
+    /// Reads a required comma-separated list of strings with at least one entry.
     pub fn list(&mut self, name: &'static str) -> Option<Vec<String>> {
         let value = self.require(name)?;
         let entries: Vec<String> =
             value.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect();
         if entries.is_empty() {
-            self.problems.push(format!("{name} has no entry between its commas"));
+            self.problems.push(format!("{name} has no entries"));
             return None;
         }
         Some(entries)
     }
 
-    /// Reads a comma-separated list of texts that may be left out.
+    /// Reads an optional comma-separated list of strings.
     pub fn optional_list(&mut self, name: &'static str) -> Option<Vec<String>> {
         let value = self.get(name).unwrap_or_default();
         Some(value.split(',').map(str::trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect())
@@ -182,14 +182,13 @@ impl<'a> Env<'a> {
         self.parse_url(name, &value)
     }
 
-    /// Reads an absolute `http` or `https` URL that defaults to `default`.
+    /// Reads an absolute `http` or `https` URL, or returns `default`.
     pub fn url_or(&mut self, name: &'static str, default: &'static str) -> Option<Url> {
         let value = self.get(name).unwrap_or_else(|| default.to_owned());
         self.parse_url(name, &value)
     }
 
-    /// Reads an absolute `http` or `https` URL that may be left out; the outer `Option` is as in
-    /// [`Env::optional_text`].
+    /// Reads an optional absolute `http` or `https` URL. The outer `Option` is `None` if the URL is invalid.
     pub fn optional_url(&mut self, name: &'static str) -> Option<Option<Url>> {
         match self.get(name) {
             None => Some(None),
@@ -197,10 +196,10 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// Reads a required comma-separated list of absolute `http` or `https` URLs, as written, without their final
-    /// slashes. `paths` are appended to them later: an entry that ends in one already is a problem.
+    /// Reads a required comma-separated list of absolute `http` or `https` URLs, without trailing slashes. The caller
+    /// appends `paths` to them, so an entry that already ends with one of these is a problem.
     ///
-    /// They stay strings because signatures are computed over the exact text, which a parser would normalise.
+    /// Returns strings, because signatures are computed over the exact text, which a URL parser would normalize.
     pub fn base_urls(&mut self, name: &'static str, paths: &[&str]) -> Option<Vec<String>> {
         let entries = self.list(name)?;
         let mut is_valid = true;
@@ -211,7 +210,7 @@ impl<'a> Env<'a> {
             };
             let path = url.path().trim_end_matches('/').to_ascii_lowercase();
             if let Some(ending) = paths.iter().find(|ending| path.ends_with(**ending)) {
-                self.problems.push(format!("{name} must hold base URLs, without {ending}"));
+                self.problems.push(format!("{name} must contain base URLs without {ending}"));
                 is_valid = false;
             }
         }
@@ -232,7 +231,7 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// Reads a value of any type that parses from text, or `default`.
+    /// Reads a value of a type with [`FromStr`], or returns `default`.
     pub fn parse_or<T>(&mut self, name: &'static str, default: T) -> Option<T>
     where
         T: FromStr,
@@ -243,24 +242,24 @@ impl<'a> Env<'a> {
             Some(value) => match value.parse() {
                 Ok(parsed) => Some(parsed),
                 Err(error) => {
-                    self.problems.push(format!("{name} is not usable ({error})"));
+                    self.problems.push(format!("{name} is invalid ({error})"));
                     None
                 }
             },
         }
     }
 
-    /// Reads a whole number within `range`, or `default`.
+    /// Reads an integer within `range`, or returns `default`.
     pub fn number(&mut self, name: &'static str, range: RangeInclusive<u64>, default: u64) -> Option<u64> {
         let number = self.parse_or(name, default)?;
         if range.contains(&number) {
             return Some(number);
         }
-        self.problems.push(format!("{name} must lie between {} and {}", range.start(), range.end()));
+        self.problems.push(format!("{name} must be between {} and {}", range.start(), range.end()));
         None
     }
 
-    /// Reads a number of milliseconds within `range`, or `default`.
+    /// Reads a duration in milliseconds within `range`, or returns `default`.
     pub fn millis(
         &mut self,
         name: &'static str,
@@ -270,7 +269,7 @@ impl<'a> Env<'a> {
         self.number(name, range, default).map(Duration::from_millis)
     }
 
-    /// Reads a number of seconds within `range`, or `default`.
+    /// Reads a duration in seconds within `range`, or returns `default`.
     pub fn seconds(
         &mut self,
         name: &'static str,
@@ -280,7 +279,7 @@ impl<'a> Env<'a> {
         self.number(name, range, default).map(Duration::from_secs)
     }
 
-    /// Reads a comma-separated list of seconds, or `default`.
+    /// Reads a comma-separated list of durations in seconds, or returns `default`.
     pub fn seconds_list(&mut self, name: &'static str, default: &[u64]) -> Option<Vec<Duration>> {
         let Some(value) = self.get(name) else {
             return Some(default.iter().copied().map(Duration::from_secs).collect());
@@ -295,11 +294,11 @@ impl<'a> Env<'a> {
         }
     }
 
-    /// Builds the configuration, or reports everything that was wrong.
+    /// Returns the result of `build`, or all recorded problems.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with a sentence per problem. The function must not start: log it and exit.
+    /// [`ConfigError`] with all problems. The function should log it and exit.
     pub fn finish<T>(self, build: impl FnOnce() -> Option<T>) -> Result<T, ConfigError> {
         match build() {
             Some(config) if self.problems.is_empty() => Ok(config),
@@ -308,7 +307,7 @@ impl<'a> Env<'a> {
     }
 }
 
-/// Looks a variable up in the process environment.
+/// Returns a variable of the process environment.
 #[must_use]
 pub fn process(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_named_at_once_and_no_value_is_shown() {
+    fn an_error_lists_all_problems_without_values() {
         let error = sample(&[
             ("ACCOUNT", " "),
             ("TOKENS", ","),
@@ -353,8 +352,8 @@ mod tests {
             error.problems(),
             [
                 "ACCOUNT is missing",
-                "TOKENS has no entry between its commas",
-                "BUDGET_MS must lie between 1 and 100",
+                "TOKENS has no entries",
+                "BUDGET_MS must be between 1 and 100",
                 "DELAYS_SECONDS is not a comma-separated list of seconds (invalid digit found in string)",
                 "BASES is not an http or https URL",
             ]
@@ -362,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_trimmed_and_defaults_stand_in() {
+    fn list_entries_are_trimmed_and_missing_variables_have_defaults() {
         let config =
             sample(&[("ACCOUNT", "AC1"), ("TOKENS", "a, b,"), ("BASES", "https://a.example/")]).unwrap();
         assert_eq!(config.account, "AC1");
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn base_urls_keep_their_spelling_without_the_final_slash() {
+    fn base_urls_are_unchanged_except_for_the_trailing_slash() {
         let lookup = |_: &str| Some("HTTPS://A.example:443/x/, http://127.0.0.1:9000".to_owned());
         let mut env = Env::new(&lookup);
         let bases = env.base_urls("X", &["/y"]);
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_that_ends_in_a_path_to_be_appended_is_rejected() {
+    fn a_base_url_that_ends_with_an_appended_path_is_rejected() {
         let pasted = [
             "https://a.example/webhook/sms",
             "https://a.example/webhook/sms/",
@@ -393,7 +392,7 @@ mod tests {
             let mut env = Env::new(&lookup);
             assert_eq!(env.base_urls("BASES", &["/webhook/sms"]), None, "{pasted}");
             let error = env.finish(|| Some(())).unwrap_err();
-            assert_eq!(error.problems(), ["BASES must hold base URLs, without /webhook/sms"], "{pasted}");
+            assert_eq!(error.problems(), ["BASES must contain base URLs without /webhook/sms"], "{pasted}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! How an error and its causes are written, once, for logs.
+//! Error chains for logs, and the trait of errors that can be retried.
 
 use std::error::Error;
 use std::fmt::Write;
 
-/// Writes an error with all its causes on one line, outermost first.
+/// Returns an error with all its causes on one line, outermost first.
 ///
-/// Displays alone are not enough: `tokio_postgres::Error` prints "db error" and hides what Postgres said in its
-/// source. A cause whose text already stands in the line (some libraries repeat their source) is not repeated.
+/// `Display` alone is not enough: `tokio_postgres::Error` prints only "db error", and the message of Postgres is in its
+/// source. Omits a cause whose text is already in the line, because some libraries repeat their source.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
@@ -14,7 +14,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     while let Some(error) = cause {
         let text = error.to_string();
         if !line.contains(&text) {
-            // Writing to a String can't fail.
+            // Writing to a String cannot fail.
             let _ = write!(line, ": {text}");
         }
         cause = error.source();
@@ -22,12 +22,12 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
-/// A failure of something that we need, which knows whether it may be gone in a moment.
+/// An error that knows whether a retry can succeed.
 ///
-/// Adapters' errors implement it, so that [`crate::http::ApiError`] can be made of them without knowing any.
-pub trait MayPass: Error + Send + Sync + 'static {
-    /// Tells whether the caller does well to try again: 503 rather than 500.
-    fn may_pass(&self) -> bool;
+/// Errors of adapters implement it, so that [`crate::http::ApiError`] can be created from them without importing them.
+pub trait Retryable: Error + Send + Sync + 'static {
+    /// Returns whether a retry can succeed: the response is 503 instead of 500.
+    fn is_retryable(&self) -> bool;
 }
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ mod tests {
     struct Inner;
 
     #[test]
-    fn every_cause_is_written_once_outermost_first() {
+    fn a_chain_has_each_cause_once_outermost_first() {
         assert_eq!(chain(&Outer(Inner)), "storing the message: connection refused");
     }
 }

@@ -1,5 +1,4 @@
-//! Functions that are invoked directly, by a person, a schedule or the gateway's authorizer: a payload in, a value
-//! or a function error out.
+//! Functions that are invoked directly: by an operator, by a schedule, or by the gateway as its authorizer.
 
 use crate::error::chain;
 use crate::runtime;
@@ -8,13 +7,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error;
 
-/// Serves invocations until the process is ended.
+/// Handles invocations until the process ends.
 ///
-/// A failure becomes a function error whose type is `name` and whose message names the causes, and is logged once.
+/// A failure is logged once and becomes a function error with the type `name` and all causes in its message.
 ///
 /// # Errors
 ///
-/// Only what ends the runtime itself, such as a Runtime API that went away.
+/// When the runtime itself fails, such as when the Runtime API is unavailable.
 pub async fn run<I, O, E>(
     name: &'static str,
     handler: impl AsyncFn(I) -> Result<O, E> + 'static,
@@ -27,7 +26,7 @@ where
     runtime::run(async move |event| {
         handler(event.payload).await.map_err(|error| {
             let error_message = chain(&error);
-            tracing::error!(error = error_message, "the invocation failed");
+            tracing::error!(error = error_message, "invocation failed");
             Diagnostic { error_type: name.to_owned(), error_message }
         })
     })

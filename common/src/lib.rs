@@ -1,7 +1,7 @@
-//! What every function of the SMS service shares: the [`domain`], which does no I/O, and the adapters to
-//! Twilio, SQS, Postgres, HTTP and the Monitor around it.
+//! Code that the functions of the SMS service share: the [`service`] layer, the adapters to Twilio, SQS, Postgres, HTTP
+//! and the Monitor, and the [`domain`], which does no I/O.
 //!
-//! Imports only go down: functions use adapters, adapters use the domain, no adapter uses another.
+//! Imports only go down: functions, services, adapters, domain. `common/tests/layers.rs` checks this.
 
 pub mod clock;
 pub mod config;
@@ -13,10 +13,11 @@ pub mod invoke;
 pub mod monitor;
 pub mod queue;
 pub mod runtime;
+pub mod service;
 pub mod telemetry;
 pub mod tls;
 pub mod twilio;
 
-/// Every function allocates with it (`common/docs/decisions/0013-what-a-webhook-costs.md`).
+/// The allocator of all functions (`common/docs/decisions/0013-what-a-webhook-costs.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,29 +1,31 @@
-//! TLS for the HTTP clients, with the machine's own certificate authorities.
+//! TLS for HTTP clients, with the system's root certificates.
 //!
-//! The SQS client carries Amazon's few roots instead, but whom the certificates of Twilio and of other peers come from
-//! is theirs to change at any time, and none of these clients is in a webhook.
+//! The SQS client has only Amazon's roots, for faster cold starts of the webhooks. The clients here are not part of a
+//! webhook, and Twilio and other services can change their certificate authority at any time.
 
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use url::Url;
 
-/// Why TLS can't be set up.
+/// An error while configuring TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The machine has no usable certificate authorities.
-    #[error("no certificate authority was found on this machine")]
+    /// The system has no usable root certificates.
+    #[error("the system has no usable root certificates")]
     NoRoots,
-    /// rustls refuses its own defaults.
-    #[error("setting up TLS")]
+    /// rustls rejected the configuration.
+    #[error("configuring TLS")]
     Setup(#[from] rustls::Error),
 }
 
-/// Returns TLS for calls to `base_url`, whose certificate authorities are read only if that is an `https` address:
-/// reading them costs some 3 ms of a cold start (`common/docs/decisions/0003-tls-roots.md`).
+/// Returns the TLS configuration for requests to `base_url`.
+///
+/// Reads the root certificates only for `https`, because this takes about 3 ms of a cold start
+/// (`common/docs/decisions/0003-tls-roots.md`).
 ///
 /// # Errors
 ///
-/// [`TlsError`]: the function can't start.
+/// [`TlsError`]. The function should not start.
 pub fn client_config(base_url: &Url) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     if base_url.scheme() == "https" {

@@ -1,4 +1,4 @@
-//! A function for the stack's own tests: it does what its event, or the body of its first record, tells it to.
+//! A function for the tests of the local stack. Its event, or the body of the first record, selects what it does.
 
 use std::time::Duration;
 
@@ -17,27 +17,27 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let (payload, context) = event.into_parts();
     let from_record = payload.pointer("/Records/0/body").and_then(Value::as_str);
     let from_http = payload.get("body").and_then(Value::as_str);
-    let order = payload.get("do").and_then(Value::as_str).or(from_record).or(from_http).unwrap_or_default();
-    match order {
+    let action = payload.get("do").and_then(Value::as_str).or(from_record).or(from_http).unwrap_or_default();
+    match action {
         "crash" => std::process::exit(1),
         "abort" => std::process::abort(),
         "hang" => std::future::pending().await,
         "sleep" => tokio::time::sleep(Duration::from_millis(300)).await,
-        "error" => return Err("ordered to fail".into()),
+        "error" => return Err("requested error".into()),
         "fail" => return Ok(failures(&payload)),
-        "garbage" => return Ok(json!({ "statusCode": "no number" })),
+        "garbage" => return Ok(json!({ "statusCode": "not a number" })),
         "large" => return Ok(json!("x".repeat(7 * 1024 * 1024))),
         "metric" => emit(),
         _ => {}
     }
-    Ok(answer(&payload, &context))
+    Ok(respond(&payload, &context))
 }
 
-/// Authorizes the key `right`; answers HTTP with the event itself; else tells what the runtime told it.
-fn answer(payload: &Value, context: &lambda_runtime::Context) -> Value {
+/// Authorizes the key `right`, returns HTTP events in the body, and otherwise returns what the runtime provided.
+fn respond(payload: &Value, context: &lambda_runtime::Context) -> Value {
     if payload.get("type").is_some_and(|kind| kind == "REQUEST") {
         let right = payload.pointer("/identitySource/0").is_some_and(|key| key == "Bearer right");
-        return json!({ "isAuthorized": right, "context": { "key_id": "7", "asked": context.request_id } });
+        return json!({ "isAuthorized": right, "context": { "key_id": "7", "authorizer_request_id": context.request_id } });
     }
     if payload.get("routeKey").is_some() {
         let headers = json!({ "content-type": "application/json" });
@@ -53,14 +53,14 @@ fn answer(payload: &Value, context: &lambda_runtime::Context) -> Value {
     })
 }
 
-/// Names every record whose body is `fail`.
+/// Reports the records whose body is `fail` as failed.
 fn failures(payload: &Value) -> Value {
     let records = payload["Records"].as_array().into_iter().flatten();
     let failed = records.filter(|record| record["body"] == "fail");
     json!({ "batchItemFailures": failed.map(|record| json!({ "itemIdentifier": record["messageId"] })).collect::<Vec<_>>() })
 }
 
-#[expect(clippy::print_stdout, reason = "a metric is a line on standard output")]
+#[expect(clippy::print_stdout, reason = "metrics are written to standard output")]
 fn emit() {
     println!(
         "{}",
@@ -68,10 +68,10 @@ fn emit() {
             "_aws": { "Timestamp": 0, "CloudWatchMetrics": [{
                 "Namespace": "Fixture",
                 "Dimensions": [["service"]],
-                "Metrics": [{ "Name": "OrdersTaken", "Unit": "Count" }, { "Name": "Wait", "Unit": "Milliseconds" }],
+                "Metrics": [{ "Name": "JobsDone", "Unit": "Count" }, { "Name": "Wait", "Unit": "Milliseconds" }],
             }] },
             "service": "echo",
-            "OrdersTaken": 2,
+            "JobsDone": 2,
             "Wait": [1.5, 2.5],
         })
     );

@@ -1,23 +1,22 @@
-//! Child processes that never outlive the stack.
+//! Child processes that end with the stack.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
 
-/// What a child gets when the stack is gone, even by `kill -9`.
+/// The signal that a child receives when the stack ends, even by `kill -9`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnOrphaned {
     /// `SIGKILL`.
     Kill,
-    /// `SIGINT`: for Postgres a fast and clean shutdown.
+    /// `SIGINT`, on which Postgres shuts down fast and cleanly.
     Interrupt,
 }
 
-/// Puts the child in a process group of its own (a Ctrl-C in the terminal is the stack's to handle), and ties its
-/// life to the stack's.
+/// Configures a child to run in its own process group and to end with the stack.
 ///
-/// On Linux the kernel sends the signal when the thread that started the child ends, so a child must be started
-/// from a thread that lives as long as the stack: the runtime's own workers do. Elsewhere a function ends by
-/// itself when its Runtime API is gone.
+/// The group keeps a Ctrl-C in the terminal from reaching the child: the stack stops its children itself. On Linux the
+/// kernel sends the signal when the thread that started the child ends, so start children only from Tokio's worker
+/// threads, which live as long as the stack. On other systems a function exits when its Runtime API closes.
 pub(crate) fn tie(command: &mut Command, orphaned: OnOrphaned) {
     command.process_group(0).kill_on_drop(true);
     #[cfg(target_os = "linux")]
@@ -26,7 +25,7 @@ pub(crate) fn tie(command: &mut Command, orphaned: OnOrphaned) {
             OnOrphaned::Kill => Signal::KILL,
             OnOrphaned::Interrupt => Signal::INT,
         };
-        // After `uid`, which would clear it: std runs these closures last.
+        // std runs these closures after `setuid`, which would clear the setting.
         #[expect(
             unsafe_code,
             reason = "`pre_exec` is unsafe; the closure is one async-signal-safe system call"
@@ -39,15 +38,15 @@ pub(crate) fn tie(command: &mut Command, orphaned: OnOrphaned) {
     let _ = orphaned;
 }
 
-/// Kills the group that [`tie`] made; nothing happens if it is gone.
+/// Kills a process group that [`tie`] created. Does nothing if it has ended.
 pub(crate) fn kill_group(pid: u32) {
     signal_group(pid, Signal::KILL);
 }
 
-/// Sends a signal to the group that [`tie`] made.
+/// Sends a signal to a process group that [`tie`] created.
 pub(crate) fn signal_group(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // An error means that it is gone.
+        // An error means that the group has already ended.
         let _ = kill_process_group(pid, signal);
     }
 }

@@ -1,4 +1,7 @@
-//! The one-machine stack: what AWS does around the functions, done by one process from the same template.
+//! The local stack: runs the functions of `template.yaml` on one machine.
+//!
+//! One process emulates API Gateway, Lambda, SQS and EventBridge Scheduler. Twilio and the Collections Monitor are
+//! simulated.
 
 mod children;
 mod clock;
@@ -13,4 +16,3 @@ pub mod settings;
 pub mod sqs;
 pub mod stack;
 pub mod template;
-pub mod twilio;

@@ -1,8 +1,9 @@
-//! The one-machine stack's command.
+//! The command line of the local stack.
 //!
-//! `local run` starts the stack, `local key --scopes a,b` prints a new API key of the running one, `local clean-data`
-//! removes what it keeps. `local with-postgres COMMAND …` runs a command, the tests' above all, with a server of its own
-//! in `TEST_DATABASE_URL`.
+//! - `local run` starts the stack.
+//! - `local key --scopes a,b` creates an API key in the running stack and prints it.
+//! - `local clean-data` removes all stored data.
+//! - `local with-postgres COMMAND …` runs a command with a temporary PostgreSQL server in `TEST_DATABASE_URL`.
 
 use std::error::Error;
 use std::io::Write;
@@ -40,7 +41,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs a command with a fresh server, which goes with it, and passes its exit code on.
+/// Runs a command with a temporary PostgreSQL server and returns its exit code. The server's data is removed
+/// afterwards.
 async fn with_postgres(program: &str, arguments: &[&str]) -> Result<ExitCode, Box<dyn Error>> {
     let folder = settings()?.data.with_file_name(format!("test-postgres-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
@@ -60,7 +62,7 @@ async fn with_postgres(program: &str, arguments: &[&str]) -> Result<ExitCode, Bo
 }
 
 fn settings() -> Result<Settings, Box<dyn Error>> {
-    // One cargo build puts the functions beside this binary.
+    // Cargo puts the functions' binaries into the same folder as this one.
     let binary = std::env::current_exe()?;
     let binaries = binary.parent().map(PathBuf::from).unwrap_or_default();
     Ok(Settings::from_env(std::env::current_dir()?, binaries)?)
@@ -69,7 +71,7 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
 async fn run() -> Result<(), Box<dyn Error>> {
     let settings = settings()?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // Dropping a start that is not through takes its children with it.
+    // Dropping an unfinished start kills the child processes that it has started.
     let stack = tokio::select! {
         stack = Stack::start(&settings) => stack?,
         _ = interrupt.recv() => return Ok(()),
@@ -85,7 +87,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints the addresses and three commands to paste.
+/// Prints the addresses and three example commands.
 fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let (api, simulator) = (&info.api_url, &info.twilio_api_url);
@@ -98,8 +100,11 @@ fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
     writeln!(out, "  Metrics   {api}/metrics")?;
     writeln!(out, "  AWS       {}   (SQS, Lambda's Invoke)", info.aws_endpoint_url)?;
     writeln!(out, "  Database  {}", info.database_url)?;
-    writeln!(out, "  Logs      tail -F {files}/logs/*.log   (all of this is in {files}/stack.json)\n")?;
-    writeln!(out, "Text the service from a handset:")?;
+    writeln!(
+        out,
+        "  Logs      tail -F {files}/logs/*.log   (all addresses are also in {files}/stack.json)\n"
+    )?;
+    writeln!(out, "Send a text message to the service from a simulated handset:")?;
     writeln!(
         out,
         "  curl -sX POST {simulator}/simulator/handsets/+12025550123/messages -H 'content-type: application/json' \
@@ -107,18 +112,18 @@ fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
     )?;
     writeln!(out, "Read the conversation:")?;
     writeln!(out, "  curl -s {api}/conversations/+12025550123 -H 'authorization: Bearer {key}'")?;
-    writeln!(out, "Answer:")?;
+    writeln!(out, "Reply:")?;
     writeln!(
         out,
         "  curl -sX POST {api}/sms/send -H 'authorization: Bearer {key}' -H 'content-type: application/json' \
          -d '{{\"to\":\"+12025550123\",\"body\":\"We are on our way\"}}'\n"
     )?;
-    writeln!(out, "Ctrl-C stops everything; the data stay until `make clean-data`.\n")
+    writeln!(out, "Ctrl-C stops everything. The data is kept until `make clean-data`.\n")
 }
 
 async fn key(scopes: &str) -> Result<(), Box<dyn Error>> {
     let info = StackInfo::read(&settings()?.data)
-        .map_err(|error| format!("no running stack is known ({error}): `make run` starts one"))?;
+        .map_err(|error| format!("no running stack found ({error}): start one with `make run`"))?;
     let scopes: Vec<&str> = scopes.split(',').map(str::trim).filter(|scope| !scope.is_empty()).collect();
     let key = local::stack::create_key(&info.aws_endpoint_url, &scopes).await?;
     writeln!(std::io::stdout(), "{key}")?;

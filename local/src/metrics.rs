@@ -1,4 +1,4 @@
-//! The functions' metrics, gathered from their CloudWatch EMF lines, as Prometheus text.
+//! Collects the functions' metrics from their CloudWatch EMF log lines and serves them in Prometheus format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Everything counted since the stack started.
+/// All metrics since the start of the stack.
 #[derive(Debug, Default)]
 pub struct Metrics {
     families: Mutex<BTreeMap<String, Family>>,
@@ -16,7 +16,7 @@ pub struct Metrics {
 #[derive(Debug)]
 struct Family {
     kind: Kind,
-    /// By label set, as it is printed.
+    /// Keyed by the formatted label set.
     series: BTreeMap<String, Series>,
 }
 
@@ -33,7 +33,7 @@ struct Series {
 }
 
 impl Metrics {
-    /// Adds the values of one EMF object; false if it is none.
+    /// Adds the values of an EMF object. Returns false if `object` is not one.
     pub fn record(&self, object: &Value) -> bool {
         let Some(directives) = object.pointer("/_aws/CloudWatchMetrics").and_then(Value::as_array) else {
             return false;
@@ -77,12 +77,12 @@ impl Metrics {
         }
     }
 
-    /// The text that Prometheus scrapes.
+    /// Returns the metrics in Prometheus text format.
     #[must_use]
     pub fn prometheus(&self) -> String {
         let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text =
-            String::from("# Gathered by the local stack; a deployment has these metrics in CloudWatch.\n");
+            String::from("# Collected by the local stack. A deployment has these metrics in CloudWatch.\n");
         for (name, family) in families.iter() {
             let kind = if family.kind == Kind::Counter { "counter" } else { "summary" };
             // Writing to a String cannot fail.
@@ -105,7 +105,7 @@ impl Metrics {
     }
 }
 
-/// The dimensions of the most detailed set: the coarser ones are sums of it.
+/// Returns the labels of the most detailed dimension set. The other sets are sums of it.
 fn labels(object: &Value, directive: &Value) -> String {
     let sets = directive.get("Dimensions").and_then(Value::as_array);
     let detailed = sets.into_iter().flatten().filter_map(Value::as_array).max_by_key(|set| set.len());
@@ -139,7 +139,7 @@ fn metric_name(namespace: &str, name: &str, unit: &str) -> String {
     full
 }
 
-/// `SmsService/InboundReceived` as `sms_service_inbound_received`.
+/// Converts `SmsService/InboundReceived` to `sms_service_inbound_received`.
 fn snake_case(name: &str) -> String {
     let mut snake = String::new();
     for character in name.chars() {

@@ -1,7 +1,8 @@
-//! Event source mappings: what Lambda's pollers do between a queue and a function.
+//! Event source mappings: polls SQS queues and invokes functions with batches, as Lambda's pollers do.
 //!
-//! They speak to SQS over the wire, whichever server that is, and treat failures as Lambda does: a failed
-//! invocation deletes nothing, a partial failure leaves its records to the visibility timeout.
+//! The pollers use SQS's wire protocol and work with any SQS server. They handle failures like Lambda: if an invocation
+//! fails, no message is deleted; after a partial failure, the failed records become visible again after the visibility
+//! timeout.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
@@ -20,34 +21,34 @@ use crate::lambda::{Functions, MAX_PAYLOAD_BYTES, WhenBusy};
 use crate::stack::queues;
 use crate::template::{ACCOUNT_ID, MappingSpec, QueueSpec};
 
-/// SQS's longest long poll.
+/// SQS's maximum wait time for a long poll.
 const LONG_POLL_SECONDS: i32 = 20;
-/// SQS's most messages of one receive, and of one delete.
+/// SQS's maximum number of messages per receive and per delete.
 const SQS_BATCH: usize = 10;
-/// Invocations at once of a mapping without `MaximumConcurrency`; Lambda would begin with five pollers and grow.
+/// Concurrent invocations of a mapping without `MaximumConcurrency`. Lambda starts with five pollers and scales up.
 const DEFAULT_CONCURRENCY: usize = 10;
-/// The pause while the queue's server is away.
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
-/// How often a delete is tried: what stays undeleted is delivered again.
-const DELETE_TRIES: u32 = 3;
-/// What a record costs in an event beside its body, at most: keeps an event under the payload limit.
+/// The delay between attempts while the SQS server is unavailable.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The number of attempts to delete messages. Messages that are not deleted are delivered again.
+const DELETE_ATTEMPTS: u32 = 3;
+/// Upper bound of a record's size in an event without its body. Keeps events below the payload limit.
 const RECORD_OVERHEAD_BYTES: usize = 4096;
 
-/// How servers spell that there is no such queue: in SQS's JSON protocol, and as its older query protocol had it.
-const LOST_QUEUE: [&str; 2] = ["QueueDoesNotExist", "NonExistentQueue"];
+/// The error codes for a missing queue: in SQS's JSON protocol, and in the older query protocol.
+const MISSING_QUEUE_CODES: [&str; 2] = ["QueueDoesNotExist", "NonExistentQueue"];
 
-/// Why nothing was received.
+/// A failed receive.
 struct ReceiveError {
-    is_lost_queue: bool,
+    is_missing_queue: bool,
     text: String,
 }
 
-/// One running mapping.
+/// A running event source mapping.
 #[derive(Debug)]
 pub(crate) struct Poller {
     pub spec: MappingSpec,
     pub queue_url: String,
-    /// All queues of the template, to make them again on a server that has lost them.
+    /// All queues of the template, to create them again on a server that has lost them.
     pub queues: Arc<[QueueSpec]>,
     pub client: Client,
     pub functions: Arc<Functions>,
@@ -55,20 +56,20 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    /// Polls until it is dropped.
+    /// Polls until the task is dropped.
     pub(crate) async fn run(self) {
         let poller = Arc::new(self);
         let slots = Arc::new(Semaphore::new(poller.spec.concurrency.unwrap_or(DEFAULT_CONCURRENCY)));
-        let mut is_away = false;
-        // Only one batch is gathered at a time; as many are worked on as the mapping allows.
+        let mut is_unavailable = false;
+        // Collects one batch at a time and processes as many concurrently as the mapping allows.
         while let Ok(slot) = slots.clone().acquire_owned().await {
             match poller.gather().await {
                 Ok(batch) => {
-                    is_away = false;
+                    is_unavailable = false;
                     tokio::spawn({
                         let poller = poller.clone();
                         async move {
-                            for batch in poller.sized(batch) {
+                            for batch in poller.split_by_size(batch) {
                                 poller.deliver(batch).await;
                             }
                             drop(slot);
@@ -76,25 +77,25 @@ impl Poller {
                     });
                 }
                 Err(error) => {
-                    if !is_away {
-                        poller.note(&format!("cannot receive, trying on: {}", error.text));
+                    if !is_unavailable {
+                        poller.log(&format!("receive failed, retrying: {}", error.text));
                     }
-                    is_away = true;
-                    tokio::time::sleep(AWAY_PAUSE).await;
-                    if error.is_lost_queue {
-                        poller.make_queues_again().await;
+                    is_unavailable = true;
+                    tokio::time::sleep(RETRY_DELAY).await;
+                    if error.is_missing_queue {
+                        poller.recreate_queues().await;
                     }
                 }
             }
         }
     }
 
-    /// Receives at least one message, then more until the batch is full or the window over.
+    /// Receives messages until the batch is full or the batching window has ended.
     async fn gather(&self) -> Result<Vec<Message>, ReceiveError> {
         let mut batch = self.receive(LONG_POLL_SECONDS, self.spec.batch_size).await?;
         let until = Instant::now() + self.spec.window;
         while !batch.is_empty() && batch.len() < self.spec.batch_size {
-            // SQS waits in whole seconds: a shorter rest of the window is not waited for.
+            // SQS waits in whole seconds. The rest of the window is slept below.
             let wait = until.saturating_duration_since(Instant::now()).as_secs();
             if self.spec.window.is_zero() || (wait == 0 && Instant::now() >= until) {
                 break;
@@ -109,11 +110,11 @@ impl Poller {
         Ok(batch)
     }
 
-    /// A server that keeps its queues in memory, as emulators do, comes back without them.
-    async fn make_queues_again(&self) {
+    /// Creates the queues again. An SQS server that keeps its queues in memory loses them when it restarts.
+    async fn recreate_queues(&self) {
         match queues::create(&self.client, &self.queues).await {
-            Ok(_) => self.note("the server had lost its queues: they are made again"),
-            Err(error) => self.note(&error.to_string()),
+            Ok(_) => self.log("the SQS server had lost its queues; created them again"),
+            Err(error) => self.log(&error.to_string()),
         }
     }
 
@@ -129,20 +130,20 @@ impl Poller {
             .send()
             .await
             .map_err(|error| ReceiveError {
-                is_lost_queue: error
+                is_missing_queue: error
                     .code()
-                    .is_some_and(|code| LOST_QUEUE.iter().any(|lost| code.ends_with(lost))),
+                    .is_some_and(|code| MISSING_QUEUE_CODES.iter().any(|missing| code.ends_with(missing))),
                 text: DisplayErrorContext(error).to_string(),
             })?;
         Ok(received.messages.unwrap_or_default())
     }
 
-    /// Splits a batch whose event would be over Lambda's payload limit.
-    fn sized(&self, batch: Vec<Message>) -> Vec<Vec<Message>> {
+    /// Splits a batch whose event would exceed Lambda's payload limit.
+    fn split_by_size(&self, batch: Vec<Message>) -> Vec<Vec<Message>> {
         let mut batches: Vec<Vec<Message>> = Vec::new();
         let mut size = usize::MAX;
         for message in batch {
-            // Escaping may make a body longer, at most to twice its size for what functions send: JSON.
+            // Escaping at most doubles the size of the JSON bodies that the functions send.
             let own = message.body().unwrap_or_default().len() * 2 + RECORD_OVERHEAD_BYTES;
             size = size.saturating_add(own);
             match batches.last_mut() {
@@ -160,7 +161,7 @@ impl Poller {
         let records: Vec<Value> = batch.iter().map(|message| self.record(message)).collect();
         let event = json!({ "Records": records }).to_string();
         let done = match self.functions.invoke(&self.spec.function, event.into(), WhenBusy::Wait).await {
-            Ok(answer) => successes(&batch, &answer, self.spec.reports_failures),
+            Ok(response) => successes(&batch, &response, self.spec.reports_failures),
             Err(_) => Vec::new(),
         };
         for chunk in done.chunks(SQS_BATCH) {
@@ -174,20 +175,20 @@ impl Poller {
             entry.receipt_handle(message.receipt_handle()?).build().ok()
         });
         let entries: Vec<_> = entries.collect();
-        for attempt in 1..=DELETE_TRIES {
+        for attempt in 1..=DELETE_ATTEMPTS {
             let request = self.client.delete_message_batch().queue_url(&self.queue_url);
             match request.set_entries(Some(entries.clone())).send().await {
                 Ok(output) if output.failed().is_empty() => return,
-                Ok(output) => self.note(&format!("{} messages could not be deleted", output.failed().len())),
-                Err(error) => self.note(&format!("cannot delete: {}", DisplayErrorContext(error))),
+                Ok(output) => self.log(&format!("{} messages could not be deleted", output.failed().len())),
+                Err(error) => self.log(&format!("delete failed: {}", DisplayErrorContext(error))),
             }
-            if attempt < DELETE_TRIES {
-                tokio::time::sleep(AWAY_PAUSE).await;
+            if attempt < DELETE_ATTEMPTS {
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
     }
 
-    /// A record as Lambda gives it to a function.
+    /// Converts a message to a record of Lambda's SQS event.
     fn record(&self, message: &Message) -> Value {
         let attributes = message.attributes().into_iter().flatten();
         let attributes: BTreeMap<&str, &String> =
@@ -217,24 +218,23 @@ impl Poller {
         })
     }
 
-    fn note(&self, text: &str) {
-        // Nothing is to be done where there is no standard error.
+    fn log(&self, text: &str) {
+        // A failed write to stderr cannot be reported anywhere.
         let _ = writeln!(std::io::stderr(), "[{} → {}] {text}", self.spec.queue, self.spec.function);
     }
 }
 
-/// Which messages of an invocation that did not fail are done with.
+/// Returns the messages that a successful invocation has processed.
 ///
-/// After "Handling errors for an SQS event source in Lambda": an empty or null answer or list is a success, an
-/// answer that cannot be read, or an entry whose `itemIdentifier` is empty, null, misspelt or unknown, a failure
-/// of the whole batch.
-fn successes<'m>(batch: &'m [Message], answer: &[u8], reports_failures: bool) -> Vec<&'m Message> {
+/// According to "Handling errors for an SQS event source in Lambda", an empty or null response or list means success.
+/// If the response is invalid, or an `itemIdentifier` is empty, null, misspelt or unknown, the whole batch has failed.
+fn successes<'m>(batch: &'m [Message], response: &[u8], reports_failures: bool) -> Vec<&'m Message> {
     let all = || batch.iter().collect();
-    if !reports_failures || answer.is_empty() {
+    if !reports_failures || response.is_empty() {
         return all();
     }
-    let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return Vec::new() };
-    let failures = match answer.get("batchItemFailures") {
+    let Ok(response) = serde_json::from_slice::<Value>(response) else { return Vec::new() };
+    let failures = match response.get("batchItemFailures") {
         None | Some(Value::Null) => return all(),
         Some(Value::Array(failures)) => failures,
         Some(_) => return Vec::new(),
@@ -254,14 +254,14 @@ fn successes<'m>(batch: &'m [Message], answer: &[u8], reports_failures: bool) ->
 mod tests {
     use super::*;
 
-    fn done(answer: &str, reports_failures: bool) -> Vec<String> {
+    fn done(response: &str, reports_failures: bool) -> Vec<String> {
         let batch: Vec<Message> = ["a", "b"].map(|id| Message::builder().message_id(id).build()).into();
-        let done = successes(&batch, answer.as_bytes(), reports_failures);
+        let done = successes(&batch, response.as_bytes(), reports_failures);
         done.into_iter().filter_map(Message::message_id).map(str::to_owned).collect()
     }
 
     #[test]
-    fn a_partial_batch_response_is_read_as_lambda_reads_it() {
+    fn partial_batch_responses_are_interpreted_like_lambda_does() {
         let all = vec!["a", "b"];
         let cases: [(&str, Vec<&str>); 12] = [
             ("", all.clone()),
@@ -274,16 +274,16 @@ mod tests {
             (r#"{"batchItemFailures":[{"itemIdentifier":""}]}"#, vec![]),
             (r#"{"batchItemFailures":[{"itemIdentifier":null}]}"#, vec![]),
             (r#"{"batchItemFailures":[{"id":"a"}]}"#, vec![]),
-            (r#"{"batchItemFailures":[{"itemIdentifier":"of another batch"}]}"#, vec![]),
+            (r#"{"batchItemFailures":[{"itemIdentifier":"unknown"}]}"#, vec![]),
             ("not JSON", vec![]),
         ];
-        for (answer, expected) in cases {
-            assert_eq!(done(answer, true), expected, "{answer}");
+        for (response, expected) in cases {
+            assert_eq!(done(response, true), expected, "{response}");
         }
     }
 
     #[test]
-    fn without_partial_batch_responses_any_answer_is_a_success() {
+    fn any_response_is_a_success_if_the_mapping_does_not_report_batch_item_failures() {
         assert_eq!(done(r#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#, false), ["a", "b"]);
     }
 }

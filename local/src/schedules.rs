@@ -1,4 +1,4 @@
-//! EventBridge Scheduler, and EventBridge's scheduled rules: functions invoked by the clock.
+//! Emulates EventBridge Scheduler and EventBridge's scheduled rules.
 
 use std::io::Write;
 use std::str::FromStr;
@@ -15,15 +15,17 @@ use crate::clock;
 use crate::lambda::{Functions, InvokeError, WhenBusy};
 use crate::template::{ACCOUNT_ID, FunctionSpec, ScheduleSpec};
 
-/// The first pause before an invocation is tried again; it doubles, as the next tick is never far.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The delay before the first retry of a failed invocation. It doubles with each retry.
+///
+/// Much shorter than Lambda's delays, so that a developer sees the retries.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A schedule that was read.
+/// A parsed schedule.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     spec: ScheduleSpec,
     every: Every,
-    /// How often Lambda tries an asynchronous invocation again after an error, and after how long it gives up.
+    /// Lambda's limits for retries of a failed asynchronous invocation.
     async_retries: u32,
     async_max_age: Duration,
     region: String,
@@ -35,9 +37,9 @@ enum Every {
     Cron(Box<Cron>, TimeZone),
 }
 
-/// An expression that is none of EventBridge's.
+/// An invalid schedule expression.
 #[derive(Debug, thiserror::Error)]
-#[error("schedule {name}: {expression} is not understood: {reason}")]
+#[error("schedule {name}: invalid expression {expression}: {reason}")]
 pub struct ScheduleError {
     name: String,
     expression: String,
@@ -45,18 +47,18 @@ pub struct ScheduleError {
 }
 
 impl Schedule {
-    /// Reads a schedule. `tick` replaces its expression.
+    /// Parses a schedule. `tick` replaces its expression.
     ///
     /// # Errors
     ///
-    /// When the expression or its time zone is not understood.
+    /// If the expression or its time zone is invalid; correct it in the template.
     pub(crate) fn new(
         spec: ScheduleSpec,
         tick: Option<Duration>,
         function: Option<&FunctionSpec>,
         region: &str,
     ) -> Result<Self, ScheduleError> {
-        let every = read(&spec.expression, &spec.timezone).map_err(|reason| ScheduleError {
+        let every = parse(&spec.expression, &spec.timezone).map_err(|reason| ScheduleError {
             name: spec.name.clone(),
             expression: spec.expression.clone(),
             reason,
@@ -70,14 +72,14 @@ impl Schedule {
         })
     }
 
-    /// Ticks until it is dropped. A tick does not wait for the one before, as in AWS.
+    /// Invokes the function on schedule until the task is dropped. As in AWS, invocations may overlap.
     pub(crate) async fn run(self, functions: Arc<Functions>) {
         let schedule = Arc::new(self);
         let mut last = clock::now();
         while let Some(next) = schedule.every.after(last) {
             let wait = Duration::try_from(next.duration_since(clock::now())).unwrap_or_default();
             tokio::time::sleep(wait).await;
-            // A machine that slept through ticks gets one, not all of them.
+            // After the machine was suspended, invoke once instead of once for each missed time.
             last = next.max(clock::now());
             tokio::spawn(schedule.clone().fire(functions.clone(), next));
         }
@@ -85,22 +87,23 @@ impl Schedule {
 
     async fn fire(self: Arc<Self>, functions: Arc<Functions>, at: Timestamp) {
         let begun = Instant::now();
-        let (mut errors, mut attempt, mut pause) = (0, 1, RETRY_PAUSE);
+        let (mut errors, mut attempt, mut pause) = (0, 1, RETRY_DELAY);
         loop {
             let event = self.event(at, attempt);
             let outcome = functions.invoke(&self.spec.function, event.into(), WhenBusy::Throttle).await;
-            let again = match outcome {
+            let is_retried = match outcome {
                 Ok(_) | Err(InvokeError::NotFound(_)) => return,
                 // Lambda's own retries of an asynchronous invocation.
                 Err(InvokeError::Function(_)) => {
                     errors += 1;
                     errors <= self.async_retries
                 }
-                // EventBridge Scheduler has handed the event over by then: its own RetryPolicy is over.
+                // Lambda retries throttled asynchronous invocations. EventBridge Scheduler's RetryPolicy does not
+                // apply.
                 Err(InvokeError::Throttled) => true,
             };
-            if !again || begun.elapsed() > self.async_max_age {
-                let _ = writeln!(std::io::stderr(), "[{}] given up after {attempt} attempts", self.spec.name);
+            if !is_retried || begun.elapsed() > self.async_max_age {
+                let _ = writeln!(std::io::stderr(), "[{}] failed after {attempt} attempts", self.spec.name);
                 return;
             }
             attempt += 1;
@@ -152,28 +155,28 @@ impl Every {
     }
 }
 
-/// Reads `rate(5 minutes)` or `cron(0 12 * * ? *)`.
-fn read(expression: &str, timezone: &str) -> Result<Every, String> {
+/// Parses `rate(5 minutes)` or `cron(0 12 * * ? *)`.
+fn parse(expression: &str, timezone: &str) -> Result<Every, String> {
     let inner = |kind: &str| expression.strip_prefix(kind)?.strip_prefix('(')?.strip_suffix(')');
     if let Some(rate) = inner("rate") {
-        let (count, unit) = rate.trim().split_once(' ').ok_or("rate() wants a number and a unit")?;
+        let (count, unit) = rate.trim().split_once(' ').ok_or("rate() needs a number and a unit")?;
         let count =
-            u64::from_str(count).ok().filter(|count| *count > 0).ok_or("the number is no positive one")?;
+            u64::from_str(count).ok().filter(|count| *count > 0).ok_or("the number must be positive")?;
         let seconds = match unit.trim().trim_end_matches('s') {
             "minute" => 60,
             "hour" => 3600,
             "day" => 86_400,
-            _ => return Err("the unit is minutes, hours or days".to_owned()),
+            _ => return Err("the unit must be minutes, hours or days".to_owned()),
         };
         return Ok(Every::Period(Duration::from_secs(count.saturating_mul(seconds))));
     }
-    let cron = inner("cron").ok_or("the local stack knows rate() and cron()")?;
+    let cron = inner("cron").ok_or("only rate() and cron() are supported")?;
     let fields: Vec<String> =
-        cron.split_whitespace().zip(LAST).map(|(field, last)| stepped(field, last)).collect();
-    if cron.split_whitespace().count() != LAST.len() {
+        cron.split_whitespace().zip(MAX_VALUES).map(|(field, max)| step_range(field, max)).collect();
+    if cron.split_whitespace().count() != MAX_VALUES.len() {
         return Err("cron() has six fields: minutes hours day-of-month month day-of-week year".to_owned());
     }
-    // AWS counts weekdays as Quartz does, from Sunday = 1, and has no seconds.
+    // AWS expressions have no seconds and number weekdays from Sunday = 1, as Quartz does.
     let parser =
         CronParser::builder().seconds(Seconds::Required).year(Year::Required).alternative_weekdays(true);
     let cron = parser.build().parse(&format!("0 {}", fields.join(" "))).map_err(|error| error.to_string())?;
@@ -181,13 +184,13 @@ fn read(expression: &str, timezone: &str) -> Result<Every, String> {
     Ok(Every::Cron(Box::new(cron), zone))
 }
 
-/// The last value of each of the six fields.
-const LAST: [u16; 6] = [59, 23, 31, 12, 7, 2199];
+/// The maximum value of each of the six fields.
+const MAX_VALUES: [u16; 6] = [59, 23, 31, 12, 7, 2199];
 
-/// AWS's `5/15` (from 5, every 15) as the library takes it: `5-59/15`.
-fn stepped(field: &str, last: u16) -> String {
+/// Converts AWS's `5/15` (from 5, every 15) to the library's `5-59/15`.
+fn step_range(field: &str, max: u16) -> String {
     let parts = field.split(',').map(|part| match part.split_once('/') {
-        Some((from, step)) if from.parse::<u16>().is_ok() => format!("{from}-{last}/{step}"),
+        Some((from, step)) if from.parse::<u16>().is_ok() => format!("{from}-{max}/{step}"),
         _ => part.to_owned(),
     });
     parts.collect::<Vec<_>>().join(",")
@@ -198,12 +201,12 @@ mod tests {
     use super::*;
 
     fn next(expression: &str, timezone: &str, after: &str) -> String {
-        let every = read(expression, timezone).unwrap();
+        let every = parse(expression, timezone).unwrap();
         every.after(after.parse().unwrap()).unwrap().to_string()
     }
 
     #[test]
-    fn expressions_tick_when_eventbridge_says() {
+    fn schedules_run_at_the_times_that_eventbridge_documents() {
         let cases = [
             ("rate(1 minute)", "UTC", "2026-11-23T13:00:30Z", "2026-11-23T13:01:30Z"),
             ("rate(2 hours)", "UTC", "2026-11-23T13:00:30Z", "2026-11-23T15:00:30Z"),
@@ -220,12 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_expression_is_refused_with_its_reason() {
+    fn an_invalid_expression_or_time_zone_is_rejected() {
         for expression in
             ["rate(0 minutes)", "rate(5 parsecs)", "cron(* * * * *)", "every day", "cron(61 * * * ? *)"]
         {
-            assert!(read(expression, "UTC").is_err(), "{expression}");
+            assert!(parse(expression, "UTC").is_err(), "{expression}");
         }
-        assert!(read("cron(0 9 * * ? *)", "Mars/Olympus").is_err());
+        assert!(parse("cron(0 9 * * ? *)", "Mars/Olympus").is_err());
     }
 }

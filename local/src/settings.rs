@@ -1,60 +1,60 @@
-//! What can be set about the stack itself, from the environment.
+//! Settings of the local stack, read from the environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::twilio::SenderQueue;
+use twilio_simulator::SenderQueue;
 
-/// Where the stack is, and what it is told.
+/// Settings of the local stack.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The folder that holds `template.yaml`.
     pub root: PathBuf,
-    /// The folder of the stack's own files.
+    /// The folder for data, logs and `stack.json`.
     pub data: PathBuf,
     /// The folder that holds the functions' binaries.
     pub binaries: PathBuf,
-    /// The front door's port; 0 takes a free one.
+    /// The port of the HTTP gateway; 0 selects a free port.
     pub port: u16,
-    /// The Twilio simulator's port; 0 takes a free one.
+    /// The port of the Twilio simulator; 0 selects a free port.
     pub twilio_port: u16,
-    /// How fast the Twilio simulator's numbers send, and how much waits for them; none for everything at once.
+    /// Sending rate and queue length of each number in the Twilio simulator. `None` sends without a limit.
     pub twilio_queue: Option<SenderQueue>,
-    /// Whether the Twilio simulator has Smart Encoding on.
+    /// Whether Smart Encoding is on in the Twilio simulator.
     pub twilio_smart_encoding: bool,
-    /// The port of what stands for the Monitor, if one is asked for; 0 takes a free one.
+    /// The port of the Monitor stand-in, if configured; 0 selects a free port.
     pub monitor_port: Option<u16>,
-    /// Replaces every schedule's expression.
+    /// An interval that replaces the expression of every schedule.
     pub schedule_tick: Option<Duration>,
-    /// The most processes of one function.
+    /// Maximum number of processes per function.
     pub max_processes: usize,
-    /// The region in ARNs and events.
+    /// The AWS region in ARNs and events.
     pub region: String,
-    /// What replaces embedded defaults and template values, by variable name.
+    /// Looks up an environment variable that overrides a built-in default or a template value.
     pub overrides: fn(&str) -> Option<String>,
 }
 
-/// A variable with a value that it cannot have.
+/// An environment variable with an invalid value.
 #[derive(Debug, thiserror::Error)]
-#[error("{name}={value} is not {wanted}")]
+#[error("{name}={value}: expected {expected}")]
 pub struct SettingError {
     name: &'static str,
     value: String,
-    wanted: &'static str,
+    expected: &'static str,
 }
 
 impl Settings {
-    /// Reads the process's environment.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
     ///
-    /// When a variable holds what it cannot.
+    /// If a variable has an invalid value; the message names the variable.
     pub fn from_env(root: PathBuf, binaries: PathBuf) -> Result<Self, SettingError> {
         let number = |name: &'static str| match variable(name) {
             None => Ok(None),
             Some(value) => match value.parse::<u32>() {
                 Ok(number) => Ok(Some(number)),
-                Err(_) => Err(SettingError { name, value, wanted: "a whole number" }),
+                Err(_) => Err(SettingError { name, value, expected: "a whole number" }),
             },
         };
         let port = |name: &'static str| match number(name)? {
@@ -62,7 +62,7 @@ impl Settings {
             Some(port) => u16::try_from(port).map(Some).map_err(|_| SettingError {
                 name,
                 value: port.to_string(),
-                wanted: "a port",
+                expected: "a port number",
             }),
         };
         let segments = number("SMS_TWILIO_QUEUE_SEGMENTS")?;
@@ -82,7 +82,7 @@ impl Settings {
                 Some("on") => true,
                 Some(other) => {
                     let name = "SMS_TWILIO_SMART_ENCODING";
-                    return Err(SettingError { name, value: other.to_owned(), wanted: "on or off" });
+                    return Err(SettingError { name, value: other.to_owned(), expected: "on or off" });
                 }
             },
             schedule_tick: number("SMS_SCHEDULE_SECONDS")?
@@ -94,7 +94,7 @@ impl Settings {
     }
 }
 
-/// A variable of the process's environment; an empty one is as if it were not set.
+/// Reads an environment variable. An empty value counts as not set.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,52 +1,86 @@
-//! What `template.yaml` declares for each function is what that function reads: no variable is missing, and none is there
-//! for nobody.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+//! Compares the environment variables in `template.yaml` with the configuration that each function reads.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use common::config::{ConfigError, Configuration};
-use local::template::Template;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A table of variables.
+use common::config::{ConfigError, Configuration};
+use local::template::Template;
+
+/// Looks up an environment variable.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A function's `Config::from_lookup`.
-type Read = fn(Lookup<'_>) -> Result<(), ConfigError>;
+/// A function of the template.
+struct Function {
+    name: String,
+    read: fn(Lookup<'_>) -> Result<(), ConfigError>,
+    /// How long the function starts new work, in milliseconds.
+    starts_work_for_ms: u64,
+    waits: &'static [Wait],
+}
 
-macro_rules! readers {
-    ($($function:ident),* $(,)?) => {
-        [$((stringify!($function), (|lookup| $function::Config::from_lookup(lookup).map(drop)) as Read)),*]
+/// A timeout variable, and how many times in a row the function may wait for that long.
+type Wait = (&'static str, u64);
+
+macro_rules! functions {
+    ($($function:ident: $starts_work_for_ms:expr, $waits:expr;)*) => {
+        [$(Function {
+            name: stringify!($function).replace('_', "-"),
+            read: |lookup| $function::Config::from_lookup(lookup).map(drop),
+            starts_work_for_ms: $starts_work_for_ms,
+            waits: $waits,
+        }),*]
     };
 }
 
-/// Every function that reads its environment; `openapi` reads nothing.
-fn functions() -> BTreeMap<String, Option<Read>> {
-    let readers = readers![
-        authorize,
-        cancel_message,
-        delivery_status,
-        get_conversation,
-        get_message,
-        health,
-        identify_tenant,
-        inbound_sms,
-        manage_keys,
-        manage_sends,
-        migrate,
-        reconcile_twilio,
-        record_inbound,
-        reconcile_tenants,
-        record_status,
-        resolve_unknown,
-        retry_sends,
-        send_outbound,
-        send_sms,
-        update_conversation,
-    ];
-    let mut functions: BTreeMap<String, Option<Read>> =
-        readers.into_iter().map(|(name, read)| (name.replace('_', "-"), Some(read))).collect();
-    functions.insert("openapi".to_owned(), None);
-    functions
+const CONNECT: Wait = ("DATABASE_CONNECT_TIMEOUT_MS", 1);
+const STATEMENT: Wait = ("DATABASE_STATEMENT_TIMEOUT_MS", 1);
+/// An API request: connecting, the rest of the handshake, and a statement.
+const API: &[Wait] = &[CONNECT, ("DATABASE_STATEMENT_TIMEOUT_MS", 2)];
+const WEBHOOK: &[Wait] = &[("SQS_SEND_BUDGET_MS", 1), ("SPOOL_WRITE_BUDGET_MS", 1)];
+
+/// The functions without a configuration of their own.
+const WITHOUT_CONFIG: [&str; 1] = ["openapi"];
+
+/// All functions with a configuration: how long each starts new work, and the longest waits that follow.
+///
+/// A variable `…_BUDGET_MS` bounds all attempts together, so its function needs no further time for the same service.
+fn functions() -> impl IntoIterator<Item = Function> {
+    functions! {
+        authorize: 0, &[("DATABASE_BUDGET_MS", 1)];
+        cancel_message: 0, API;
+        delivery_status: 0, WEBHOOK;
+        get_conversation: 0, API;
+        get_message: 0, API;
+        health: 0, &[("HEALTH_CHECK_TIMEOUT_MS", 1)];
+        identify_tenant: 0, &[
+            ("DATABASE_CONNECT_TIMEOUT_MS", 2),
+            ("DATABASE_STATEMENT_TIMEOUT_MS", 2),
+            ("MONITOR_BUDGET_MS", 1),
+            ("TENANT_PROFILE_TIMEOUT_MS", 1),
+        ];
+        inbound_sms: 0, WEBHOOK;
+        manage_keys: 0, &[CONNECT, STATEMENT];
+        manage_sends: 0, &[CONNECT, STATEMENT];
+        migrate: 0, &[CONNECT];
+        // The tenants of a page are looked up in two rounds.
+        reconcile_tenants: 20_000, &[CONNECT, STATEMENT, ("MONITOR_BUDGET_MS", 2), ("TENANT_PROFILE_TIMEOUT_MS", 1)];
+        reconcile_twilio: 80_000, &[CONNECT, STATEMENT, ("TWILIO_TIMEOUT_MS", 1)];
+        // Publishes replies and identification requests, and makes poison messages visible again.
+        record_inbound: 0, &[CONNECT, STATEMENT, ("SQS_SEND_BUDGET_MS", 3)];
+        // Makes poison messages visible again.
+        record_status: 0, &[CONNECT, STATEMENT, ("SQS_SEND_BUDGET_MS", 1)];
+        resolve_unknown: 30_000, &[CONNECT, STATEMENT, ("TWILIO_TIMEOUT_MS", 1)];
+        retry_sends: 0, &[CONNECT, STATEMENT, ("SQS_SEND_BUDGET_MS", 1)];
+        // The claim, up to three attempts, and the record of the outcome.
+        send_outbound: 0, &[
+            ("DATABASE_CONNECT_TIMEOUT_MS", 2),
+            ("DATABASE_STATEMENT_TIMEOUT_MS", 2),
+            ("TWILIO_TIMEOUT_MS", 3),
+        ];
+        send_sms: 0, &[("DATABASE_BUDGET_MS", 1), ("SQS_SEND_BUDGET_MS", 1)];
+        update_conversation: 0, API;
+    }
 }
 
 fn template() -> Template {
@@ -54,138 +88,76 @@ fn template() -> Template {
     Template::parse(&std::fs::read_to_string(path).unwrap(), "us-east-1").unwrap()
 }
 
-/// The variables of all functions that no configuration reads: telemetry reads the stack's name, and the version of the
-/// secrets is only there to change.
-const OF_ALL: [&str; 2] = ["SECRETS_VERSION", "STACK_NAME"];
+/// Variables of all functions that no configuration reads: telemetry reads the stack's name, and a new version of the
+/// secrets only forces a deployment.
+const COMMON_VARIABLES: [&str; 2] = ["SECRETS_VERSION", "STACK_NAME"];
 
-/// The names that a function asks for.
-fn asked(read: Option<Read>) -> BTreeSet<String> {
-    let asked = RefCell::new(BTreeSet::new());
-    if let Some(read) = read {
-        // What is missing or wrong does not matter: a configuration reads all before it judges.
-        let _ = read(&|name| {
-            asked.borrow_mut().insert(name.to_owned());
-            None
-        });
-    }
-    asked.borrow_mut().extend(OF_ALL.map(str::to_owned));
-    asked.into_inner()
+/// Returns the names of the variables that a function reads.
+fn read_by(function: &Function) -> BTreeSet<String> {
+    let names = RefCell::new(BTreeSet::from(COMMON_VARIABLES.map(str::to_owned)));
+    // The result does not matter: a configuration reads all variables before it reports errors.
+    let _ = (function.read)(&|name| {
+        names.borrow_mut().insert(name.to_owned());
+        None
+    });
+    names.into_inner()
 }
 
-fn declared(template: &Template, name: &str) -> BTreeSet<String> {
+/// Returns the names of the variables that the template declares for a function.
+fn declared_for(template: &Template, name: &str) -> BTreeSet<String> {
     let none = BTreeMap::new();
-    let function = template.function(name).unwrap();
     let any = |_: &str| Some("x".to_owned());
-    template.environment(function, any, &none, &none).unwrap().into_keys().collect()
+    template.environment(template.function(name).unwrap(), any, &none, &none).unwrap().into_keys().collect()
 }
 
-/// A number that the template gives a function; 0 for a variable that it does not get.
-fn given(template: &Template, name: &str, variable: &str) -> u64 {
+/// Returns the template's value of a numeric variable, or 0 if the function does not have the variable.
+fn value(template: &Template, name: &str, variable: &str) -> u64 {
     let none = BTreeMap::new();
-    let function = template.function(name).unwrap();
-    // What the template refers to is known in a deployment only, and is no time.
+    // Other variables may refer to values that only a deployment knows.
     let others = |name: &str| (name != variable).then(|| "x".to_owned());
-    let given = template.environment(function, others, &none, &none).unwrap();
-    given.get(variable).map_or(0, |value| value.parse().unwrap())
+    let environment = template.environment(template.function(name).unwrap(), others, &none, &none).unwrap();
+    environment.get(variable).map_or(0, |value| value.parse().unwrap())
 }
 
 #[test]
-fn the_template_declares_for_each_function_exactly_what_it_reads() {
+fn each_function_has_exactly_the_variables_that_it_reads() {
     let template = template();
-    let functions = functions();
-    let known: BTreeSet<&String> = functions.keys().collect();
-    let deployed: BTreeSet<&String> = template.functions.iter().map(|function| &function.name).collect();
-    assert_eq!(known, deployed, "the list above and the template name other functions");
-    let mut wrong = Vec::new();
-    for (name, read) in &functions {
-        let (asked, declared) = (asked(*read), declared(&template, name));
-        wrong.extend(
-            asked
-                .difference(&declared)
-                .map(|variable| format!("{name} reads {variable}, which it does not get")),
+    let mut errors = Vec::new();
+    let mut tested: BTreeSet<String> = WITHOUT_CONFIG.map(str::to_owned).into();
+    for function in functions() {
+        let (read, declared) = (read_by(&function), declared_for(&template, &function.name));
+        let name = &function.name;
+        let missing = read.difference(&declared);
+        errors.extend(
+            missing.map(|variable| format!("{name} reads {variable}, which the template does not declare")),
         );
-        wrong.extend(
-            declared
-                .difference(&asked)
-                .map(|variable| format!("{name} gets {variable}, which it does not read")),
+        let unused = declared.difference(&read);
+        errors.extend(
+            unused.map(|variable| format!("the template declares {variable}, which {name} does not read")),
         );
+        tested.insert(function.name);
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let deployed: BTreeSet<String> =
+        template.functions.iter().map(|function| function.name.clone()).collect();
+    assert_eq!(tested, deployed, "update the list of functions in this file");
+    assert!(errors.is_empty(), "{}", errors.join("\n"));
 }
 
-/// Variables that hold times, and how often each may pass.
-type Waits = &'static [(&'static str, u64)];
-
-/// How long a function takes when each of its peers takes all the time that it is given: for how long it begins anything,
-/// in milliseconds, and how many of these times one after the other follow on that. What has a budget of its own for
-/// Postgres needs no other time for it.
-const AT_WORST: &[(&str, u64, Waits)] = &[
-    ("inbound-sms", 0, &[("SQS_SEND_BUDGET_MS", 1), ("SPOOL_WRITE_BUDGET_MS", 1)]),
-    ("delivery-status", 0, &[("SQS_SEND_BUDGET_MS", 1), ("SPOOL_WRITE_BUDGET_MS", 1)]),
-    ("authorize", 0, &[("DATABASE_BUDGET_MS", 1)]),
-    ("send-sms", 0, &[("DATABASE_BUDGET_MS", 1), ("SQS_SEND_BUDGET_MS", 1)]),
-    ("get-conversation", 0, ANSWERS),
-    ("update-conversation", 0, ANSWERS),
-    ("get-message", 0, ANSWERS),
-    ("cancel-message", 0, ANSWERS),
-    ("manage-keys", 0, &[POSTGRES[0], POSTGRES[1]]),
-    ("manage-sends", 0, &[POSTGRES[0], POSTGRES[1]]),
-    ("health", 0, &[("HEALTH_CHECK_TIMEOUT_MS", 1)]),
-    // What is owed to others, and what is handed out again.
-    ("record-inbound", 0, &[POSTGRES[0], POSTGRES[1], ("SQS_SEND_BUDGET_MS", 3)]),
-    ("record-status", 0, &[POSTGRES[0], POSTGRES[1], ("SQS_SEND_BUDGET_MS", 1)]),
-    // The claim, three tries, the record.
-    (
-        "send-outbound",
-        0,
-        &[("DATABASE_CONNECT_TIMEOUT_MS", 2), ("DATABASE_STATEMENT_TIMEOUT_MS", 2), ("TWILIO_TIMEOUT_MS", 3)],
-    ),
-    (
-        "identify-tenant",
-        0,
-        &[
-            ("DATABASE_CONNECT_TIMEOUT_MS", 2),
-            ("DATABASE_STATEMENT_TIMEOUT_MS", 2),
-            ("MONITOR_BUDGET_MS", 1),
-            ("TENANT_PROFILE_TIMEOUT_MS", 1),
-        ],
-    ),
-    // A page is looked up in two rounds.
-    (
-        "reconcile-tenants",
-        20_000,
-        &[POSTGRES[0], POSTGRES[1], ("MONITOR_BUDGET_MS", 2), ("TENANT_PROFILE_TIMEOUT_MS", 1)],
-    ),
-    ("retry-sends", 0, &[POSTGRES[0], POSTGRES[1], ("SQS_SEND_BUDGET_MS", 1)]),
-    ("resolve-unknown", 30_000, &[POSTGRES[0], POSTGRES[1], ("TWILIO_TIMEOUT_MS", 1)]),
-    ("reconcile-twilio", 80_000, &[POSTGRES[0], POSTGRES[1], ("TWILIO_TIMEOUT_MS", 1)]),
-    ("migrate", 0, &[POSTGRES[0]]),
-    ("openapi", 0, &[]),
-];
-
-/// A TCP connection, the rest of its handshake, and a statement.
-const ANSWERS: Waits = &[("DATABASE_CONNECT_TIMEOUT_MS", 1), ("DATABASE_STATEMENT_TIMEOUT_MS", 2)];
-
-/// A connection and a statement.
-const POSTGRES: [(&str, u64); 2] = [("DATABASE_CONNECT_TIMEOUT_MS", 1), ("DATABASE_STATEMENT_TIMEOUT_MS", 1)];
-
 #[test]
-fn no_function_is_ended_while_it_waits_for_a_peer_as_long_as_it_may() {
+fn each_function_timeout_exceeds_the_longest_possible_run() {
     let template = template();
-    let listed: BTreeSet<&str> = AT_WORST.iter().map(|(name, ..)| *name).collect();
-    let deployed: BTreeSet<&str> = template.functions.iter().map(|function| function.name.as_str()).collect();
-    assert_eq!(listed, deployed, "the list above and the template name other functions");
-    for (name, begins_for, waits) in AT_WORST {
-        let waits: u64 = waits.iter().map(|(variable, times)| given(&template, name, variable) * times).sum();
-        let timeout = template.function(name).unwrap().timeout.as_millis();
-        let longest = u128::from(begins_for + waits);
-        assert!(longest < timeout, "{name} may take {longest} ms, and is ended after {timeout} ms");
+    for Function { name, starts_work_for_ms, waits, .. } in functions() {
+        let waits: u64 =
+            waits.iter().map(|(variable, times)| value(&template, &name, variable) * times).sum();
+        let timeout = template.function(&name).unwrap().timeout.as_millis();
+        let longest = u128::from(starts_work_for_ms + waits);
+        assert!(longest < timeout, "{name} may run for {longest} ms, but its timeout is {timeout} ms");
     }
 }
 
 #[test]
-fn no_claim_is_given_up_while_its_function_may_still_run() {
+fn a_send_claim_lasts_longer_than_the_timeout_of_send_outbound() {
     let template = template();
-    let claims_last = given(&template, "retry-sends", "SEND_CLAIM_TIMEOUT_SECONDS");
-    assert!(claims_last > template.function("send-outbound").unwrap().timeout.as_secs());
+    let claim_timeout = value(&template, "retry-sends", "SEND_CLAIM_TIMEOUT_SECONDS");
+    assert!(claim_timeout > template.function("send-outbound").unwrap().timeout.as_secs());
 }

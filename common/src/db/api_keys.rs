@@ -1,4 +1,4 @@
-//! Keys of the API: made, listed, revoked, and looked up by their hash.
+//! API keys: create, list, revoke, and find by hash.
 
 use super::{Db, DbError, Row, Type};
 use crate::clock;
@@ -6,21 +6,21 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// What every key begins with, so that scanners of repositories and logs can find one.
+/// The prefix of every key, so that secret scanners can find leaked keys.
 const PREFIX: &str = "smsk_";
 
-/// 43 characters of 62 hold 256 bits.
+/// 43 characters of an alphabet of 62 hold 256 bits.
 const LENGTH: usize = 43;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Makes a new key: 256 random bits, written in letters and digits.
+/// Creates a key: 256 random bits as letters and digits.
 #[must_use]
 pub fn generate() -> String {
     let mut key = PREFIX.to_owned();
     while key.len() < PREFIX.len() + LENGTH {
-        // Bytes from 248 on are left out: 248 is the largest multiple of 62 in a byte, so that all letters are
-        // equally likely.
+        // Bytes from 248 on are skipped: 248 is the largest multiple of 62 in a byte, so all letters are equally
+        // likely.
         let usable = clock::random_bytes::<64>().into_iter().filter(|byte| *byte < 248);
         let missing = PREFIX.len() + LENGTH - key.len();
         key.extend(usable.take(missing).map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
@@ -28,13 +28,13 @@ pub fn generate() -> String {
     key
 }
 
-/// Returns what is stored of a key. A fast hash is enough: there is nothing to guess in 256 random bits.
+/// Returns the hash that is stored. A fast hash is enough for 256 random bits.
 #[must_use]
 pub fn hash(key: &str) -> Vec<u8> {
     Sha256::digest(key).to_vec()
 }
 
-/// Returns the key in an `Authorization` header's value, if that holds something that may be one.
+/// Returns the key in the value of an `Authorization` header, if it has the format of a key.
 #[must_use]
 pub fn in_header(authorization: &str) -> Option<&str> {
     let (scheme, key) = authorization.trim().split_once(' ')?;
@@ -42,27 +42,27 @@ pub fn in_header(authorization: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && is_well_formed(key)).then_some(key)
 }
 
-/// Tells whether a text has the form of a key, so that anything else is refused without asking Postgres.
+/// Tells whether a text has the format of a key. Anything else is rejected without a query.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
     text.strip_prefix(PREFIX)
         .is_some_and(|rest| rest.len() == LENGTH && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// A key, without the key.
+/// The description of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
     /// Its id.
     pub id: Uuid,
-    /// Who holds it.
+    /// Its holder.
     pub name: String,
-    /// What it allows, joined by spaces.
+    /// Its scopes, separated by spaces.
     pub scopes: String,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
@@ -84,7 +84,7 @@ insert into api_keys (id, name, key_hash, scopes, expires_at, created_at) values
 ///
 /// # Errors
 ///
-/// [`DbError`]; the key must then not be given out.
+/// [`DbError`]: the key is not valid and must not be returned.
 pub async fn create(db: &Db, key: &ApiKey, key_hash: &[u8]) -> Result<(), DbError> {
     db.query(
         "store a key",
@@ -105,11 +105,11 @@ pub async fn create(db: &Db, key: &ApiKey, key_hash: &[u8]) -> Result<(), DbErro
 const LIST: &str =
     "select id, name, scopes, expires_at, revoked_at, created_at from api_keys order by created_at, id";
 
-/// Lists all keys, the revoked ones too.
+/// Lists all keys, including revoked ones.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn list(db: &Db) -> Result<Vec<ApiKey>, DbError> {
     Ok(db.query_idempotent("list the keys", LIST, &[]).await?.iter().map(api_key).collect())
 }
@@ -118,11 +118,11 @@ const REVOKE: &str = "
 update api_keys set revoked_at = coalesce(revoked_at, $2) where id = $1
 returning id, name, scopes, expires_at, revoked_at, created_at";
 
-/// Revokes a key, and returns it if there is one. The gateway may go on trusting it until its cache forgets.
+/// Revokes a key and returns it, if it exists. The gateway may accept it until its cache expires.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the key may still be valid.
+/// [`DbError`]: the key may still be valid.
 pub async fn revoke(db: &Db, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, DbError> {
     let rows =
         db.query_idempotent("revoke a key", REVOKE, &[(&id, Type::UUID), (&now, Type::TIMESTAMPTZ)]).await?;
@@ -133,11 +133,11 @@ const VALID: &str = "
 select id, name, scopes, expires_at, revoked_at, created_at from api_keys
 where key_hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)";
 
-/// Finds the key that has this hash, unless it was revoked or has expired.
+/// Finds a valid key by its hash.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn find_valid(db: &Db, key_hash: &[u8], now: Timestamp) -> Result<Option<ApiKey>, DbError> {
     let rows = db
         .query_idempotent("look a key up", VALID, &[(&key_hash, Type::BYTEA), (&now, Type::TIMESTAMPTZ)])

@@ -1,4 +1,4 @@
-//! How to reach Postgres: the URL, TLS, and how long to wait.
+//! Configuration of the connection to Postgres: URL, TLS and timeouts.
 
 use super::DbError;
 use super::tls::{Tls, Wanted};
@@ -9,34 +9,34 @@ use tokio_postgres::NoTls;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How to reach Postgres.
+/// Configuration of the connection to Postgres.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     url: Secret,
     ca_pem: Option<String>,
-    /// How long a TCP connection may take.
+    /// The timeout of the TCP connection.
     connect_timeout: Duration,
-    /// How long a connection may take until it is ready, TLS and authentication included.
+    /// The timeout of the whole connection, with TLS and authentication.
     pub(super) open_timeout: Duration,
     pub(super) statement_timeout: Duration,
     pool_size: usize,
 }
 
 impl DatabaseConfig {
-    /// Reads `DATABASE_URL`, `DATABASE_CA_PEM` (optional: the roots to trust instead of the URL's or the machine's),
+    /// Reads `DATABASE_URL`, `DATABASE_CA_PEM` (optional: root certificates instead of the URL's or the system's),
     /// `DATABASE_CONNECT_TIMEOUT_MS` (1000) and `DATABASE_STATEMENT_TIMEOUT_MS` (10 000).
     ///
-    /// One connection serves one event at a time, which is all that a Lambda function has; two let a function that
-    /// sends several messages at once keep their records moving.
+    /// A Lambda function handles one event at a time, so one connection is enough. A second one lets a function that
+    /// sends several messages record outcomes at the same time.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         Self::read(env, 10_000)
     }
 
-    /// Reads the same for a function that a caller waits for: `DATABASE_STATEMENT_TIMEOUT_MS` defaults to 12 000.
+    /// Reads the same for API functions: `DATABASE_STATEMENT_TIMEOUT_MS` defaults to 12 000.
     ///
-    /// A Postgres that refuses connections or cannot be reached is down, and the caller is told within
-    /// `DATABASE_CONNECT_TIMEOUT_MS`. One that has accepted the TCP connection may just be slow: the rest of the
-    /// handshake has as long as a statement. A frozen Postgres looks the same as a slow one, and is waited for too.
+    /// If Postgres refuses connections or cannot be reached, the request fails within `DATABASE_CONNECT_TIMEOUT_MS`.
+    /// After the TCP connection, Postgres may only be slow, so the rest of the handshake may take as long as a
+    /// statement. A frozen Postgres looks like a slow one.
     pub fn for_answers(env: &mut Env<'_>) -> Option<Self> {
         let config = Self::read(env, 12_000)?;
         Some(Self { open_timeout: config.connect_timeout + config.statement_timeout, ..config })
@@ -57,14 +57,14 @@ impl DatabaseConfig {
             pool_size: 2,
         };
         if let Err(error) = config.postgres() {
-            // The parser's messages name the part at fault; none of them quotes the password.
-            env.problem(format!("DATABASE_URL is not usable ({})", crate::error::chain(&error)));
+            // The parser's messages name the invalid part and never contain the password.
+            env.problem(format!("DATABASE_URL is invalid ({})", crate::error::chain(&error)));
             return None;
         }
         Some(config)
     }
 
-    /// Makes a configuration for a URL, with the defaults for everything else.
+    /// Creates a configuration for a URL, with defaults for everything else.
     #[must_use]
     pub fn for_url(url: &str) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl DatabaseConfig {
         config
             .ssl_mode(wanted.mode(is_this_machine(&config)))
             .connect_timeout(self.connect_timeout)
-            // The host of a connection that is open already may have gone: its kernel acknowledges nothing any more.
+            // Detects that the host of an open connection is gone.
             .tcp_user_timeout(self.connect_timeout)
             .keepalives_idle(Duration::from_secs(30))
             .application_name("sms-foundation");
@@ -152,6 +152,6 @@ mod tests {
         let config = DatabaseConfig::from_env(&mut env);
         assert!(config.is_none());
         let error = env.finish(|| config).unwrap_err().to_string();
-        assert!(error.contains("DATABASE_URL is not usable") && !error.contains("hunter2"), "{error}");
+        assert!(error.contains("DATABASE_URL is invalid") && !error.contains("hunter2"), "{error}");
     }
 }

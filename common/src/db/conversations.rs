@@ -1,4 +1,4 @@
-//! Reading conversations, and what routers set on them.
+//! Reads conversations and updates the fields that routers set.
 
 mod update;
 
@@ -9,42 +9,42 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// A conversation as it is kept.
+/// A stored conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
     /// Its id.
     pub id: Uuid,
-    /// The number it is with: E.164, or a short code or alphanumeric sender as it is.
+    /// The other party: an E.164 number, a short code or an alphanumeric sender.
     pub phone_number_canonical: String,
-    /// The number as it was first written.
+    /// The first received spelling of the number.
     pub phone_number_original: String,
-    /// The tenant, once known.
+    /// The tenant, if known.
     pub tenant_id: Option<String>,
-    /// The tenants that claim the number, when there are several.
+    /// The tenants of the number, if there are several.
     pub tenant_candidates: Option<Value>,
     /// The workflow that a router set.
     pub workflow_type: Option<String>,
-    /// That workflow's instance.
+    /// The instance of the workflow.
     pub workflow_id: Option<String>,
-    /// Where it stands, in a word of the routers' own.
+    /// The status that a router set.
     pub conversation_status: String,
-    /// Where the recipient's clock is, when a router knows that better than the number tells.
+    /// The recipient's time zone, if a router set it.
     pub time_zone: Option<String>,
     /// `en`, `es`, `pt` or `unknown`.
     pub language_detected: String,
-    /// How sure that is, 0 to 1.
+    /// The confidence, 0 to 1.
     pub language_confidence: f64,
-    /// Since when the number refuses messages, if it does.
+    /// When the number opted out, if it did.
     pub opted_out_at: Option<Timestamp>,
-    /// Since when the carrier blocks messages to the number, if it does.
+    /// Since when the carrier blocks the number, if it does.
     pub carrier_blocked_at: Option<Timestamp>,
-    /// When its latest message came or was asked for.
+    /// When its latest message was received or requested.
     pub last_message_at: Option<Timestamp>,
-    /// How many messages it holds.
+    /// The number of messages.
     pub message_count: i64,
 }
 
-/// A message as a conversation's page shows it.
+/// A message on a page of a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageMessage {
     /// Its id.
@@ -59,40 +59,40 @@ pub struct PageMessage {
     pub message_content: String,
     /// References to its media: `[{url, content_type}]`.
     pub media: Value,
-    /// Twilio's id, once there is one.
+    /// Twilio's message SID, once it is known.
     pub twilio_sid: Option<String>,
-    /// Where it stands.
+    /// Its status.
     pub delivery_status: String,
-    /// Why it failed.
+    /// The error code.
     pub error_code: Option<String>,
     /// `en`, `es`, `pt` or `unknown`.
     pub language: String,
-    /// How sure that is, 0 to 1.
+    /// The confidence, 0 to 1.
     pub language_confidence: f64,
-    /// `opt_out`, `unsure` or `none`, of what came in.
+    /// `opt_out`, `unsure` or `none` for inbound messages.
     pub opt_out: Option<String>,
-    /// When it came or was asked for.
+    /// When it was received or requested.
     pub created_at: Timestamp,
 }
 
-/// Where a page begins: after a message, by time and id, or after a number of messages.
+/// The start of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageStart {
-    /// Skips so many messages: costs more the further it goes.
+    /// After this number of messages. The cost grows with it.
     Offset(i64),
-    /// Begins below a message: costs the same everywhere.
+    /// After a message. The cost is constant.
     After(Timestamp, Uuid),
 }
 
-/// Runs the function that `migrations/0019_opt_out_results.sql` holds, and 0010 explains. One round trip for both: the conversation stands in every
-/// row, which costs less than asking twice.
+/// Runs the function that `migrations/0019_opt_out_results.sql` holds, and 0010 explains. One round trip for both: the
+/// conversation stands in every row, which costs less than asking twice.
 pub(crate) const PAGE: &str = "select * from sms_conversation_page_3($1, $2, $3, $4, $5, $6)";
 
-/// Reads a conversation by the first variant of its number that is known, with a page of its messages, newest first.
+/// Finds a conversation by the first known variant of its number, with a page of messages, newest first.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn page(
     db: &Db,
     account_sid: &str,
@@ -136,7 +136,7 @@ pub async fn page(
         last_message_at: first.get(9),
         message_count: first.get(10),
     };
-    // A conversation without a message on this page comes with one row whose message is null.
+    // A conversation without messages on this page has one row with a null message.
     let messages = rows.iter().filter(|row| row.get::<_, Option<Uuid>>(11).is_some()).map(message);
     Ok(Some((conversation, messages.collect())))
 }
@@ -162,11 +162,11 @@ fn message(row: &Row) -> PageMessage {
 const NUMBER: &str =
     "select phone_number_canonical from sms_conversations where id = $1 and account_sid = $2";
 
-/// Returns the number that a conversation is with.
+/// Returns the number of a conversation.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn number(db: &Db, account_sid: &str, id: Uuid) -> Result<Option<String>, DbError> {
     let rows = db
         .query_idempotent("look a conversation up", NUMBER, &[(&id, Type::UUID), (&account_sid, Type::TEXT)])
@@ -179,11 +179,11 @@ select exists (
     select from sms_conversations c join sms_messages m on m.conversation_id = c.id
     where c.account_sid = $1 and c.phone_number_canonical = $2 and m.direction = 'inbound')";
 
-/// Returns whether a number has ever written to us.
+/// Tells whether a number has sent us a message.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn has_written(db: &Db, account_sid: &str, number: &str) -> Result<bool, DbError> {
     let params = [(&account_sid as _, Type::TEXT), (&number as _, Type::TEXT)];
     let rows = db.query_idempotent("look up whether a number has written", HAS_WRITTEN, &params).await?;

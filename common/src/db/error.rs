@@ -1,15 +1,15 @@
-//! What can go wrong with Postgres, and what to do about it.
+//! Errors of Postgres, and how to handle them.
 
-use crate::error::{MayPass, chain};
+use crate::error::{Retryable, chain};
 use deadpool_postgres::{HookError, PoolError};
 use std::fmt;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
-/// An error of the driver or of the pool, written for logs: code, constraint and message.
+/// An error of the driver or the pool, formatted for logs: code, constraint and message.
 ///
-/// Postgres's DETAIL, HINT and CONTEXT quote rows, and with them numbers and texts. They are in neither `Display` nor
-/// `Debug` (the Lambda runtime logs the latter), and there is no `source()` that has them.
+/// Postgres's DETAIL, HINT and CONTEXT may contain phone numbers and texts. `Display`, `Debug` (which the Lambda runtime
+/// logs) and `source()` do not contain them.
 pub struct PostgresError(Inner);
 
 enum Inner {
@@ -18,7 +18,7 @@ enum Inner {
 }
 
 impl PostgresError {
-    /// Returns the driver's error, unless the pool itself failed.
+    /// Returns the driver's error, if there is one.
     fn driver(&self) -> Option<&tokio_postgres::Error> {
         match &self.0 {
             Inner::Driver(error)
@@ -37,12 +37,12 @@ impl PostgresError {
         self.driver().is_some_and(tokio_postgres::Error::is_closed)
     }
 
-    /// Tells whether a value has no form on the wire: the statement was not sent.
+    /// Tells whether a value could not be encoded. The statement was not sent.
     fn is_about_a_parameter(&self) -> bool {
         self.driver().is_some_and(|error| error.to_string().starts_with("error serializing parameter"))
     }
 
-    /// Tells whether Postgres answers, but has no connection to spare.
+    /// Tells whether Postgres is available but has no free connection.
     pub(super) fn is_out_of_connections(&self) -> bool {
         self.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
     }
@@ -85,8 +85,8 @@ impl fmt::Debug for PostgresError {
 
 impl std::error::Error for PostgresError {}
 
-/// Returns the part of a message that quotes no value. Those of class 22 (data exception) do, such as
-/// `invalid input syntax for type uuid: "…"`; all others name tables, columns and constraints.
+/// Removes values from a message. Messages of class 22 (data exception) contain them, such as `invalid input syntax for
+/// type uuid: "…"`; others name only tables, columns and constraints.
 fn loggable<'a>(code: &SqlState, message: &'a str) -> &'a str {
     if !code.code().starts_with("22") {
         return message;
@@ -94,44 +94,44 @@ fn loggable<'a>(code: &SqlState, message: &'a str) -> &'a str {
     message.split([':', '"']).next().unwrap_or_default().trim_end()
 }
 
-/// A statement that has no result. Each variant names the operation, in words that a log reader knows.
+/// A statement failed. Each variant names the operation.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     /// The connection could not be prepared.
     #[error("preparing the database connection")]
     Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No connection could be had: the statement did not run.
+    /// There was no connection. The statement did not run.
     #[error("connecting to Postgres to {operation}")]
     Connect {
-        /// What was to be done.
+        /// The operation.
         operation: &'static str,
-        /// What the pool or Postgres says.
+        /// The error of the pool or of Postgres.
         #[source]
         source: PostgresError,
     },
-    /// Postgres refused the statement, or the connection broke.
+    /// Postgres rejected the statement, or the connection failed.
     #[error("could not {operation}")]
     Query {
-        /// What was to be done.
+        /// The operation.
         operation: &'static str,
-        /// What Postgres says.
+        /// The error of Postgres.
         #[source]
         source: PostgresError,
     },
-    /// The answer did not come in time: the statement may have run.
+    /// The statement timed out. It may have run.
     #[error("could not {operation} within {} ms", after.as_millis())]
     TimedOut {
-        /// What was to be done.
+        /// The operation.
         operation: &'static str,
-        /// The time that was allowed.
+        /// The timeout.
         after: Duration,
     },
-    /// A row does not have the form that the code expects.
+    /// A row has an unexpected form.
     #[error("could not read what Postgres returned to {operation}")]
     Decode {
-        /// What was to be done.
+        /// The operation.
         operation: &'static str,
-        /// What is wrong with the row.
+        /// The problem.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -149,8 +149,7 @@ impl DbError {
         }
     }
 
-    /// Tells whether the data itself is what Postgres refuses: trying the same again is of no use, and in a batch
-    /// the other rows deserve to be tried without it.
+    /// Tells whether Postgres rejected the data: a retry fails again. In a batch, store the other rows without it.
     ///
     /// These are the SQLSTATE classes 22 (data exception), 23 (constraint) and 54 (limit exceeded).
     #[must_use]
@@ -164,13 +163,13 @@ impl DbError {
         }
     }
 
-    /// Tells whether the same statement may succeed later.
+    /// Tells whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         !self.is_about_the_data() && !matches!(self, Self::Setup(_) | Self::Decode { .. })
     }
 
-    /// Tells whether Postgres is away, overloaded or starting, and the statement itself is not at fault.
+    /// Tells whether Postgres is unavailable, overloaded or starting.
     ///
     /// These are the SQLSTATE classes 08 (connection), 25006 (a standby that takes no writes), 40 (rollback),
     /// 53 (resources), 55P03 and 57 (intervention).
@@ -183,14 +182,14 @@ impl DbError {
                     matches!(state.code().get(..2), Some("08" | "40" | "53" | "57"))
                         || matches!(state.code(), "25006" | "55P03")
                 }
-                // Without a word from Postgres it was the connection, or a value that has no form on the wire.
+                // Without a database error, the connection failed or a value could not be encoded.
                 None => !self.is_about_the_data(),
             },
             Self::Setup(_) | Self::Decode { .. } => false,
         }
     }
 
-    /// Tells whether the connection was dead, so that a fresh one may do.
+    /// Tells whether the connection was dead. A retry on a new connection may succeed.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         match self {
@@ -199,21 +198,21 @@ impl DbError {
         }
     }
 
-    /// Tells whether Postgres ended the statement because it and another one waited for each other.
+    /// Tells whether Postgres canceled the statement because of a deadlock.
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         self.state() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
     }
 
-    /// Tells whether Postgres ended the statement because it waited for a lock for longer than its `lock_timeout`.
+    /// Tells whether the statement exceeded its `lock_timeout`.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {
         self.state() == Some(&SqlState::LOCK_NOT_AVAILABLE)
     }
 }
 
-impl MayPass for DbError {
-    fn may_pass(&self) -> bool {
+impl Retryable for DbError {
+    fn is_retryable(&self) -> bool {
         self.is_unavailable()
     }
 }

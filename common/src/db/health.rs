@@ -1,37 +1,37 @@
-//! The result of the deep health check, shared by all instances of the function that runs it.
+//! The result of the deep health check, shared by all instances of the function.
 
 use super::{Db, DbError, Json, Type};
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// What there is to do for a caller of the deep check.
+/// The next step of an instance that needs a result.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Turn {
-    /// Use the result of an instance that checked recently.
+    /// Use a recent result.
     Recent {
-        /// When that instance had checked.
+        /// The time of the check.
         checked_at: Timestamp,
-        /// What it found.
+        /// The result.
         result: Value,
     },
     /// Check, and [`store`] the result.
     Check,
-    /// Another instance is checking; ask again in a moment.
+    /// Another instance is checking. Try again soon.
     Wait,
 }
 
-/// The instants by which [`turn`] decides.
+/// The times for [`turn`].
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// Now.
     pub now: Timestamp,
-    /// A result of before this is too old.
+    /// Older results are expired.
     pub fresh_from: Timestamp,
-    /// A check that was begun before this was abandoned.
+    /// Checks that started before this were abandoned.
     pub claimed_from: Timestamp,
 }
 
-/// One statement, so that of several instances one gets the claim: the others wait for its row lock and then see its claim.
+/// A single statement, so that only one instance gets the claim: the others wait for the row lock and then see it.
 pub(crate) const TURN: &str = "
 with claim as (
     update sms_health set claimed_at = $1
@@ -42,11 +42,11 @@ from (select) one left join sms_health recent on recent.checked_at >= $2";
 
 pub(crate) const STORE: &str = "update sms_health set checked_at = $1, claimed_at = null, result = $2";
 
-/// Returns a recent result, or who is to make one.
+/// Returns a recent result, or which instance must check.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres does not answer: the caller must check for itself.
+/// [`DbError`] when the query fails. The caller must check without sharing.
 pub async fn turn(db: &Db, times: Times) -> Result<Turn, DbError> {
     let params = [
         (&times.now as _, Type::TIMESTAMPTZ),
@@ -62,11 +62,11 @@ pub async fn turn(db: &Db, times: Times) -> Result<Turn, DbError> {
     })
 }
 
-/// Stores a result for the others.
+/// Stores a result for all instances.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres does not answer: the others check for themselves later.
+/// [`DbError`] when the statement fails. Other instances then check again.
 pub async fn store(db: &Db, now: Timestamp, result: &Value) -> Result<(), DbError> {
     let params = [(&now as _, Type::TIMESTAMPTZ), (&Json(result) as _, Type::JSONB)];
     db.query_idempotent("store a health check", STORE, &params).await.map(drop)

@@ -1,4 +1,4 @@
-//! Transactions that stay open while something else is done, for what they lock.
+//! Transactions that stay open to hold locks during other work.
 
 use super::tls::Tls;
 use super::{CANCEL_BUDGET, Db, DbError, Object, Param, Row};
@@ -6,12 +6,11 @@ use scopeguard::ScopeGuard;
 use std::ops::Deref;
 use std::time::Duration;
 
-/// How long a commit of a transaction that only holds locks may take: one round trip. Postgres also ends the transaction when
-/// the connection is closed.
+/// The timeout of a commit that only releases locks: one round trip. Closing the connection also ends the transaction.
 const RELEASE_BUDGET: Duration = Duration::from_secs(1);
 
-/// A connection that waits for an answer. If that does not come, or if the caller drops this while it waits, the connection
-/// is closed: another statement must not get it.
+/// A connection with a statement in progress. If there is no response, or if this is dropped, the connection is closed,
+/// so that no other statement uses it.
 pub(super) struct Busy(ScopeGuard<Object, fn(Object)>);
 
 impl Busy {
@@ -33,7 +32,7 @@ impl Deref for Busy {
     }
 }
 
-/// An open transaction. It ends when it is released; if it is dropped, its connection is closed, which ends it too.
+/// An open transaction. Releasing it ends it. Dropping it closes the connection, which ends it too.
 pub struct Held {
     busy: Busy,
     tls: Tls,
@@ -46,8 +45,7 @@ impl std::fmt::Debug for Held {
 }
 
 impl Held {
-    /// Ends the transaction. If Postgres does not confirm that in time, the connection is closed, and the transaction ends
-    /// with it.
+    /// Ends the transaction. If Postgres does not confirm in time, the connection is closed.
     pub async fn release(self) {
         match tokio::time::timeout(RELEASE_BUDGET, self.busy.batch_execute("commit")).await {
             Ok(Ok(())) => self.busy.reuse(),
@@ -64,12 +62,12 @@ impl Held {
 }
 
 impl Db {
-    /// Runs a statement in a transaction that stays open, in one round trip; once more on a fresh connection when the first
-    /// one turns out to be dead.
+    /// Runs a statement in a transaction that stays open, in one round trip. Retries once on a new connection if the
+    /// first one is dead.
     ///
     /// # Errors
     ///
-    /// As [`Db::query`]; no transaction is open then.
+    /// See [`Db::query`]. No transaction is open then.
     pub async fn query_held(
         &self,
         operation: &'static str,
@@ -87,12 +85,12 @@ impl Db {
 
     /// Runs a script in a transaction that stays open.
     ///
-    /// By the simple protocol: after [`Db::query_held`] the transaction keeps the snapshot of its statement, for which
-    /// `create index concurrently` would wait.
+    /// Uses the simple protocol: after [`Db::query_held`], the transaction keeps the snapshot of its statement, and
+    /// `create index concurrently` would wait for it.
     ///
     /// # Errors
     ///
-    /// As [`Db::query`]; no transaction is open then.
+    /// See [`Db::query`]. No transaction is open then.
     pub(crate) async fn script_held(&self, operation: &'static str, sql: &str) -> Result<Held, DbError> {
         let busy = Busy::new(self.object(operation).await?);
         let script = format!("begin isolation level read committed; {sql}");
@@ -108,7 +106,7 @@ impl Db {
     ) -> Result<(Vec<Row>, Held), DbError> {
         let busy = Busy::new(self.object(operation).await?);
         let transaction = async {
-            // Both are written at once, in this order.
+            // Both are sent at once, in this order.
             let begin = busy.batch_execute("begin isolation level read committed");
             let (begun, rows) = tokio::join!(begin, busy.query_typed(sql, params));
             begun?;

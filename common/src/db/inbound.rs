@@ -1,4 +1,4 @@
-//! Storing inbound messages: a whole batch in one statement.
+//! Stores a batch of inbound messages in one statement.
 
 use super::{Db, DbError, Json, Type};
 use crate::domain::language::{Language, Strength};
@@ -6,31 +6,31 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// How a handset's wish to opt out or in was recognised.
+/// A detected opt-out or opt-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptOutChange {
     /// `opt_out` or `opt_in`.
     pub action: &'static str,
     /// `keyword`, `free_text`, `opt_out_type` or `twilio_error`.
     pub source: &'static str,
-    /// The words that said so.
+    /// The text of the opt-out or opt-in.
     pub words: Option<String>,
 }
 
-/// An inbound message to be stored.
+/// An inbound message to store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewInbound {
-    /// The id it will have, unless it is stored already.
+    /// Its id, if it is not stored yet.
     pub id: Uuid,
-    /// The id that its conversation will have, unless there is one.
+    /// The id of its conversation, if there is none yet.
     pub conversation_id: Uuid,
     /// The Twilio account that received it.
     pub account_sid: String,
-    /// The sender as conversations are keyed: E.164, or a short code or alphanumeric sender as it is.
+    /// The key of the conversation: an E.164 number, a short code or an alphanumeric sender.
     pub phone_number_canonical: String,
-    /// Twilio's `MessageSid`: unique for ever.
+    /// Twilio's `MessageSid`, unique forever.
     pub twilio_sid: String,
-    /// The sender as Twilio wrote it.
+    /// The sender as received.
     pub from_number: String,
     /// Our number.
     pub to_number: String,
@@ -42,63 +42,61 @@ pub struct NewInbound {
     pub media: Value,
     /// The whole form.
     pub raw_webhook_data: Value,
-    /// Whether NULs had to be removed from it.
+    /// Whether NUL characters were removed from it.
     pub nul_removed: bool,
     /// `en`, `es`, `pt` or `unknown`.
     pub language: &'static str,
-    /// How sure that is, 0 to 1.
+    /// The confidence, 0 to 1.
     pub language_confidence: f64,
-    /// `opt_out`, `unsure` or `none`: whether it refuses messages.
+    /// `opt_out`, `unsure` or `none`.
     pub opt_out_result: &'static str,
-    /// The handset's wish to opt out or in, if it is one.
+    /// The opt-out or opt-in, if it is one.
     pub opt_out: Option<OptOutChange>,
-    /// The request that brought it.
+    /// The id of the request.
     pub request_id: String,
     /// When the webhook received it.
     pub received_at: Timestamp,
 }
 
 impl NewInbound {
-    /// Weighs what the text says about its writer's language, 0 for nothing.
+    /// Returns the strength of the language evidence, 0 for none.
     fn language_strength(&self) -> i16 {
         let says_nothing = self.language == Language::Unknown.as_str();
         if says_nothing { 0 } else { Strength::of(self.language_confidence as f32) as i16 }
     }
 }
 
-/// A message that was stored for the first time.
+/// A newly stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredInbound {
-    /// Its row.
+    /// Its id.
     pub message_id: Uuid,
     /// Its conversation.
     pub conversation_id: Uuid,
-    /// Twilio's id.
+    /// Twilio's message SID.
     pub twilio_sid: String,
-    /// The language that its conversation held before the batch.
+    /// The conversation's language before the batch.
     pub previous_language: String,
-    /// The language that its conversation holds now.
+    /// The conversation's language now.
     pub chosen_language: String,
 }
 
-/// Runs the function that `migrations/0019_opt_out_results.sql` holds; `0009_tenants.sql` and `0005_store_inbound.sql` explain
-/// it step by step.
+/// Calls the function in `migrations/0019_opt_out_results.sql`, which `0005_store_inbound.sql` and `0009_tenants.sql`
+/// explain.
 ///
-/// It is kept in Postgres because a connection then plans it once; sent as text, it would be planned for every batch,
-/// which takes longer than storing ten messages (`common/docs/decisions/0008-hot-statements-are-functions.md`).
+/// It is a SQL function because a connection plans it once. As text, it would be planned for every batch, which takes
+/// longer than storing ten messages (`common/docs/decisions/0008-hot-statements-are-functions.md`).
 pub const STORE: &str = "
 select message_id, conversation_id, twilio_sid, previous_language, chosen_language
 from sms_store_inbound_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
 
-/// Stores messages with their conversations and what these say about their language, and returns those that were not
-/// stored before.
+/// Stores messages with their conversations and language evidence. Returns the newly stored ones.
 ///
-/// Free of effect for a message that is stored already, however often and however concurrently it is repeated.
+/// Idempotent: a message that is stored already has no effect, also if the calls are concurrent.
 ///
 /// # Errors
 ///
-/// [`DbError`]; none of the messages is then stored. When it [is about the data](DbError::is_about_the_data), store
-/// them one by one to find the one at fault.
+/// [`DbError`]: none is stored. If it [is about the data](DbError::is_about_the_data), store them one by one.
 pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound>, DbError> {
     let column = |of: fn(&NewInbound) -> &str| messages.iter().map(of).collect::<Vec<_>>();
     let opt = |of: fn(&OptOutChange) -> Option<&str>| {

@@ -1,4 +1,4 @@
-//! What schedules clear away.
+//! Cleanup by schedules.
 
 use super::sends::IDEMPOTENCY_TTL;
 use super::{Db, DbError, Type};
@@ -12,11 +12,11 @@ with old as (
 delete from idempotency_keys k using old
 where k.api_key_id = old.api_key_id and k.idempotency_key = old.idempotency_key";
 
-/// Forgets idempotency keys that are past their time, at most `limit` of them.
+/// Deletes expired idempotency keys, at most `limit`.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the next sweep goes on.
+/// [`DbError`]: the next run continues.
 pub async fn forget_idempotency_keys(db: &Db, now: Timestamp, limit: i64) -> Result<(), DbError> {
     let before = now - IDEMPOTENCY_TTL;
     db.query_idempotent(

@@ -1,4 +1,4 @@
-//! Reading single messages with all that is known of them.
+//! Reads single messages with all details.
 
 use super::{Db, DbError, Json, Type};
 use crate::domain::metadata::Metadata;
@@ -19,54 +19,54 @@ pub struct Message {
     pub from_number: Option<String>,
     /// Its recipient.
     pub to_number: String,
-    /// The messaging service it goes through.
+    /// The messaging service.
     pub messaging_service_sid: Option<String>,
     /// Its text.
     pub message_content: String,
     /// References to its media.
     pub media: Value,
-    /// Twilio's id of its latest create, once there is one.
+    /// The message SID of its latest create, if there is one.
     pub twilio_sid: Option<String>,
-    /// Where it stands.
+    /// Its status.
     pub delivery_status: String,
     /// Why it failed, or why it is still pending.
     pub error_code: Option<String>,
-    /// `GSM-7` or `UCS-2`, of what we send.
+    /// `GSM-7` or `UCS-2` for outbound messages.
     pub encoding: Option<String>,
-    /// How many segments it costs, of what we send.
+    /// The number of segments of outbound messages.
     pub segments: Option<i32>,
     /// `en`, `es`, `pt` or `unknown`.
     pub language: String,
-    /// How sure that is, 0 to 1.
+    /// The confidence, 0 to 1.
     pub language_confidence: f64,
-    /// `opt_out`, `unsure` or `none`, of what came in.
+    /// `opt_out`, `unsure` or `none` for inbound messages.
     pub opt_out: Option<String>,
     /// `urgent`, `normal` or `bulk`.
     pub priority: String,
-    /// The workflow that asked for it.
+    /// The workflow that requested it.
     pub workflow_type: Option<String>,
-    /// That workflow's instance.
+    /// The instance of the workflow.
     pub workflow_id: Option<String>,
-    /// Whatever the caller wanted kept with it.
+    /// The caller's metadata.
     pub metadata: Option<Metadata>,
-    /// Not before.
+    /// The earliest time to send.
     pub send_at: Option<Timestamp>,
-    /// Not after.
+    /// The latest time to send.
     pub send_before: Option<Timestamp>,
-    /// When it is tried next, while it is pending.
+    /// The time of the next attempt, while it is pending.
     pub next_attempt_at: Option<Timestamp>,
-    /// Since when it is left to a person to say what became of it.
+    /// When it was parked for an operator.
     pub parked_at: Option<Timestamp>,
-    /// When it came or was asked for.
+    /// When it was received or requested.
     pub created_at: Timestamp,
-    /// The tries to hand it to Twilio, first one first: `[{number, outcome, …}]`.
+    /// The attempts, oldest first: `[{number, outcome, …}]`.
     pub attempts: Value,
-    /// What Twilio said of it, in the order of arrival: `[{status, error_code, …}]`.
+    /// The status callbacks in the order of arrival: `[{status, error_code, …}]`.
     pub history: Value,
 }
 
-/// Attempts and history come as JSON that Postgres builds: one round trip, and one row. What waits for another create shows
-/// the latest id that Twilio gave it.
+/// Postgres returns attempts and history as JSON: one round trip and one row. A message that waits for another create
+/// shows its latest SID.
 pub(crate) const FIND: &str = "
 select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messaging_service_sid, m.message_content,
     m.media,
@@ -90,7 +90,7 @@ from sms_messages m where m.id = $1";
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn find(db: &Db, id: Uuid) -> Result<Option<Message>, DbError> {
     let rows = db.query_idempotent("read a message", FIND, &[(&id, Type::UUID)]).await?;
     Ok(rows.first().map(|row| Message {

@@ -1,4 +1,4 @@
-//! Applies `migrations/`, which is embedded here.
+//! Applies the migrations, which are embedded.
 
 use super::{Db, DbError, Type};
 use crate::clock;
@@ -6,7 +6,7 @@ use crate::error::chain;
 use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
 
-/// Every migration, in order. A test compares this with the folder.
+/// All migrations in order. A test compares this with the folder.
 const MIGRATIONS: &[(&str, &str)] = &[
     (
         "0001_conversations_and_messages",
@@ -33,24 +33,23 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0020_health", include_str!("../../../migrations/0020_health.sql")),
 ];
 
-/// The advisory lock under which migrations run: any number does, as long as it is always the same. It belongs to a
-/// transaction, since a transaction pooler gives each transaction another session. It is always waited for with a
-/// `lock_timeout`: a statement that waits holds a snapshot, and `create index concurrently` of the run that has the lock waits
-/// for every snapshot.
+/// The key of the advisory lock for migrations: an arbitrary constant. The lock is transaction-level, because a
+/// transaction pooler changes sessions. Waiting for it has a `lock_timeout`: a waiting statement holds a snapshot, and
+/// `create index concurrently` of the run with the lock waits for all snapshots.
 const LOCK: &str = "select pg_advisory_xact_lock(7673797)";
 
-/// The first line of a file whose statements run one by one.
+/// The first line of a file that runs without a transaction.
 const NO_TRANSACTION: &str = "-- transaction: none";
 
-/// How long migrations wait for locks.
+/// Timeouts of migrations.
 #[derive(Debug, Clone, Copy)]
 pub struct LockWaits {
-    /// How long a statement waits for a lock. While it waits, every later statement on that table waits behind it, so this
-    /// must be less than callers of the API wait for Postgres.
+    /// The `lock_timeout` of a statement. While it waits, later statements on the table wait too, so it must be shorter
+    /// than the database timeouts of the API.
     pub lock_timeout: Duration,
-    /// The pause before a migration that did not get its lock is tried again, in which the others go on.
+    /// The pause before a retry, in which other statements continue.
     pub pause: Duration,
-    /// How long it is tried again before the run fails.
+    /// The total time for retries.
     pub retry_for: Duration,
 }
 
@@ -64,15 +63,15 @@ impl Default for LockWaits {
     }
 }
 
-/// Why the database is not migrated.
+/// The migrations failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// A statement failed; its migration was not applied.
+    /// A statement failed. Its migration was not applied.
     #[error("applying migration {name}")]
     Apply {
         /// The migration.
         name: &'static str,
-        /// What Postgres says.
+        /// The error of Postgres.
         #[source]
         source: DbError,
     },
@@ -84,31 +83,31 @@ pub enum MigrateError {
     Changed(&'static str),
 }
 
-/// Applies what is missing, and returns the names of what was applied.
+/// Applies pending migrations and returns their names.
 ///
-/// Safe to run twice and side by side: each migration runs under an advisory lock.
+/// Concurrent runs are safe: each migration runs under an advisory lock.
 ///
 /// # Errors
 ///
-/// [`MigrateError`]; what was applied before the failure stays.
+/// [`MigrateError`]. Migrations before the failed one stay applied.
 pub async fn migrate(db: &Db) -> Result<Vec<&'static str>, MigrateError> {
     apply(db, MIGRATIONS, LockWaits::default()).await
 }
 
-/// Does the same with other times to wait.
+/// Like [`migrate`], with other timeouts.
 ///
 /// # Errors
 ///
-/// As [`migrate`].
+/// See [`migrate`].
 pub async fn migrate_with(db: &Db, waits: LockWaits) -> Result<Vec<&'static str>, MigrateError> {
     apply(db, MIGRATIONS, waits).await
 }
 
-/// Applies those of `migrations`, pairs of a name and SQL, that are missing.
+/// Applies pending ones of `migrations`, given as pairs of name and SQL.
 ///
 /// # Errors
 ///
-/// As [`migrate`].
+/// See [`migrate`].
 pub async fn apply(
     db: &Db,
     migrations: &[(&'static str, &'static str)],
@@ -142,8 +141,8 @@ struct Migration {
 }
 
 impl Migration {
-    /// Runs the file in one transaction. It records itself first, so that the second of two runs side by side fails on the
-    /// primary key. Returns whether it was this run that applied it.
+    /// Runs the file in one transaction. It is recorded first, so that the second of two concurrent runs fails on the
+    /// primary key. Returns whether this run applied it.
     async fn apply_at_once(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
         let script = format!("{}; {LOCK}; {}; {}", set_lock_timeout(waits), self.record(), self.sql);
         match Patience::new(self.name, waits).script(db, "apply a migration", &script).await {
@@ -153,10 +152,10 @@ impl Migration {
         }
     }
 
-    /// Runs the file's statements one by one, and records it after the last one: if one fails, the next run begins with the
-    /// first one again. Returns whether it was this run that applied it.
+    /// Runs the statements one by one and records the file after the last one. If one fails, the next run starts with
+    /// the first one. Returns whether this run applied it.
     async fn apply_by_statement(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
-        // On a connection of its own, since a statement with `concurrently` can't be in its transaction.
+        // On its own connection, because `concurrently` does not work in a transaction.
         let lock = format!("{}; {LOCK}", set_lock_timeout(waits));
         let patience = Patience::new(self.name, waits);
         let held = loop {
@@ -186,7 +185,7 @@ impl Migration {
             let patience = Patience::new(self.name, waits);
             return patience.script(db, "run a statement of a migration", &script).await;
         }
-        // These block nobody while they wait, so there is no lock_timeout, which would leave an invalid index behind.
+        // These block no writers. A lock_timeout would leave an invalid index.
         if let Some(index) = created_index(statement)
             && is_invalid(db, index).await?
         {
@@ -197,7 +196,7 @@ impl Migration {
         db.batch("run a statement of a migration", statement).await
     }
 
-    /// Names and checksums are ours, with nothing in them to escape.
+    /// Names and checksums need no escaping.
     fn record(&self) -> String {
         format!(
             "insert into schema_migrations (name, checksum) values ('{}', '{}')",
@@ -229,7 +228,7 @@ fn set_lock_timeout(waits: LockWaits) -> String {
     format!("set local lock_timeout = {}", waits.lock_timeout.as_millis())
 }
 
-/// Retries of a transaction that does not get its locks.
+/// Retries of a transaction that did not get its locks.
 struct Patience {
     migration: &'static str,
     waits: LockWaits,
@@ -248,20 +247,20 @@ impl Patience {
         Ok(())
     }
 
-    /// Waits before the next try, or returns the error when it is not about a lock or the time is over.
+    /// Waits before the next attempt. Returns the error if it is not a lock timeout or the time is over.
     async fn pause(&self, error: DbError) -> Result<(), DbError> {
         let is_about_a_lock = error.is_lock_timeout() || error.is_deadlock();
         if !is_about_a_lock || self.begun.elapsed() >= self.waits.retry_for {
             return Err(error);
         }
         tracing::warn!(migration = self.migration, error = chain(&error), "no lock yet; retrying");
-        // With jitter, so that it does not keep meeting what comes at the same interval.
+        // With jitter, to avoid meeting the same periodic statement again.
         tokio::time::sleep(self.waits.pause.mul_f64(0.5 + clock::random_fraction())).await;
         Ok(())
     }
 }
 
-/// Returns the statements of a file that has no function bodies: each ends with a semicolon at the end of a line.
+/// Splits a file without function bodies into statements, which end with a semicolon at the end of a line.
 fn statements(sql: &str) -> impl Iterator<Item = &str> {
     let is_code = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with("--");
     sql.split(";\n").map(str::trim).filter(move |statement| statement.lines().any(is_code))
@@ -291,7 +290,7 @@ async fn is_invalid(db: &Db, index: &str) -> Result<bool, DbError> {
     Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
-/// Returns a short name for this very set of migrations.
+/// Returns a hash of all migrations.
 #[must_use]
 pub fn fingerprint() -> String {
     let mut hasher = Sha256::new();
@@ -319,7 +318,7 @@ mod tests {
         let listed: Vec<_> = MIGRATIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(files, listed);
     }
-    /// What `migrations/README.md` asks of a file without a transaction.
+    /// The rules of `migrations/README.md` for files without a transaction.
     fn is_sound(sql: &str) -> bool {
         let is_repeatable = |statement: &str| {
             let text = words(statement).collect::<Vec<_>>().join(" ").to_lowercase();

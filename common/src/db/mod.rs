@@ -1,8 +1,8 @@
-//! Postgres: one module per aggregate, SQL beside the function that runs it.
+//! Postgres: one module per aggregate, with the SQL next to the function that runs it.
 //!
-//! Every statement goes through [`Db::query`] with the types of its parameters, in one round trip: a transaction
-//! pooler (Supabase's, RDS Proxy, pgbouncer) breaks named prepared statements. For the same reason no result column
-//! has an enum or domain type, which would need a catalogue query first.
+//! Every statement uses [`Db::query`] with typed parameters, in one round trip, because transaction poolers (Supabase,
+//! RDS Proxy, pgbouncer) break named prepared statements. No result column has an enum or domain type, which would need
+//! another query.
 
 pub mod api_keys;
 mod connect;
@@ -36,45 +36,45 @@ use tls::Tls;
 /// A parameter with its Postgres type.
 pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// A connection that lay unused for longer is closed rather than used: a frozen function may thaw with a socket that
-/// the other side has long forgotten, and finding that out costs a whole timeout. Poolers close idle clients after
-/// minutes; a new connection costs milliseconds.
+/// The maximum idle time of a connection. After a thaw, a function may have a socket that the other side closed long
+/// ago, and detecting that costs a whole timeout. Poolers close idle clients after minutes; a new connection costs
+/// milliseconds.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// How long a function waits for Postgres before its first event. Lambda ends an initialization after 10 s.
+/// The timeout of the connection at cold start. Lambda limits initialization to 10 s.
 const WARM_UP_BUDGET: Duration = Duration::from_secs(5);
 
-/// The pause before the next try when Postgres has no connection to spare.
+/// The pause before a retry if Postgres has no free connection.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long telling Postgres to give a statement up may take: it is a courtesy that the caller waits for.
+/// The timeout of a cancel request, for which the caller waits.
 const CANCEL_BUDGET: Duration = Duration::from_millis(250);
 
-/// The database: a small pool that connects when it is first used.
+/// The database: a small pool that connects on first use.
 #[derive(Debug, Clone)]
 pub struct Db {
     pool: Pool,
     tls: Tls,
-    /// How long one connection may take, in all.
+    /// The timeout of a connection attempt.
     open_timeout: Duration,
     statement_timeout: Duration,
 }
 
 impl Db {
-    /// Prepares the pool; nothing is connected yet.
+    /// Creates the pool without connecting.
     ///
     /// # Errors
     ///
-    /// [`DbError::Setup`] when the TLS configuration can't be made: the function must not start.
+    /// [`DbError::Setup`] when the TLS configuration is invalid. The function must not start.
     pub fn new(config: &DatabaseConfig) -> Result<Self, DbError> {
         let tls = config.tls()?;
         let (open_timeout, statement_timeout) = (config.open_timeout, config.statement_timeout);
         Ok(Self { pool: config.pool(&tls)?, tls, open_timeout, statement_timeout })
     }
 
-    /// Opens a connection ahead of its use, so that the first event does not wait for it.
+    /// Connects during the cold start, so that the first event does not wait.
     ///
-    /// A failure is logged and no more: Postgres may be back when the first event comes.
+    /// A failure is only logged: Postgres may be available for the first event.
     pub async fn warm_up(&self) {
         let late = |_| DbError::TimedOut { operation: "connect", after: WARM_UP_BUDGET };
         let opened = tokio::time::timeout(WARM_UP_BUDGET, self.object("connect")).await;
@@ -83,7 +83,7 @@ impl Db {
         }
     }
 
-    /// Returns a connection. A Postgres that answers but has none to spare is slow, not down: it is asked again.
+    /// Returns a connection. Retries if Postgres has no free connection: it is slow, not down.
     async fn object(&self, operation: &'static str) -> Result<Object, DbError> {
         let _ = self.pool.retain(|_, metrics| metrics.last_used() < MAX_IDLE);
         let opened = async {
@@ -94,17 +94,17 @@ impl Db {
                 }
             }
         };
-        // A connection that is in use is waited for as long as its statement may take.
+        // Waits for a used connection as long as its statement may take.
         let after = self.open_timeout + self.statement_timeout;
         let late = |_| DbError::TimedOut { operation, after };
         tokio::time::timeout(after, opened).await.map_err(late)?
     }
 
-    /// Runs one statement and returns its rows. It is run once: a failure may have come after its effect.
+    /// Runs a statement and returns its rows. There is no retry, because a failed statement may have taken effect.
     ///
     /// # Errors
     ///
-    /// [`DbError`], naming `operation`; [`DbError::is_transient`] tells whether the same may succeed later.
+    /// [`DbError`] with `operation`. [`DbError::is_transient`] tells whether a retry may succeed.
     pub async fn query(
         &self,
         operation: &'static str,
@@ -115,23 +115,24 @@ impl Db {
         self.run(object, operation, sql, params).await
     }
 
-    /// Runs a statement whose effect must not outlive its caller's patience: it is committed only once its answer has
-    /// come, by a second round trip. A server that falls silent and later goes on with what it was sent then finds the
-    /// connection gone, and rolls back; a statement of its own it would still commit, for nobody.
+    /// Runs a statement that must not take effect after its caller has timed out. It is committed in a second round
+    /// trip, after its response. If the server stalls and continues later, the connection is closed and the statement
+    /// is rolled back.
     ///
     /// # Errors
     ///
-    /// As [`Db::query`]; only when the connection broke, or timed out, within the commit may it be done all the same.
+    /// See [`Db::query`]. The statement may have taken effect only if the connection failed or timed out during the
+    /// commit.
     pub async fn query_confirmed(
         &self,
         operation: &'static str,
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, DbError> {
-        // Whatever goes wrong, the open transaction ends with its connection.
+        // After an error, closing the connection ends the transaction.
         let busy = Busy::new(self.object(operation).await?);
         let transaction = async {
-            // Both are written at once, in this order.
+            // Both are sent at once, in this order.
             let (begun, rows) = tokio::join!(busy.batch_execute("begin"), busy.query_typed(sql, params));
             begun?;
             let rows = rows?;
@@ -143,12 +144,12 @@ impl Db {
         Ok(rows)
     }
 
-    /// Runs a statement that may be run twice without harm, and runs it again on a fresh connection when the first
-    /// one turns out to be dead, as one of a thawed function may be.
+    /// Runs an idempotent statement. Retries once on a new connection if the first one is dead, for example after a
+    /// thaw.
     ///
     /// # Errors
     ///
-    /// As [`Db::query`].
+    /// See [`Db::query`].
     pub async fn query_idempotent(
         &self,
         operation: &'static str,
@@ -159,7 +160,7 @@ impl Db {
             Err(error) if error.is_connection_lost() || error.is_deadlock() => {
                 tracing::info!(operation, error = crate::error::chain(&error), "once more");
                 if error.is_connection_lost() {
-                    // What one of a thawed function's connections suffered, the others have suffered too.
+                    // After a thaw, the other connections are dead too.
                     let _ = self.pool.retain(|_, _| false);
                 }
                 self.query(operation, sql, params).await
@@ -179,7 +180,7 @@ impl Db {
         let outcome = self.in_time(operation, &busy, busy.query_typed(sql, params)).await;
         let is_usable = match &outcome {
             Ok(_) => true,
-            // The pool may not have noticed yet that a connection was lost, and would hand it out once more.
+            // The pool may not have detected the lost connection yet.
             Err(error) => matches!(error, DbError::Query { .. }) && !error.is_connection_lost(),
         };
         if is_usable {
@@ -188,10 +189,9 @@ impl Db {
         outcome
     }
 
-    /// Waits for the answer of one connection for at most the statement timeout.
+    /// Waits for a response for at most the statement timeout.
     ///
-    /// After that the statement may still be running, or wait for a lock. Postgres is asked to cancel it, so that it does not
-    /// take effect after its caller has timed out.
+    /// After the timeout, sends a cancel request, so that the statement does not take effect later.
     async fn in_time<T>(
         &self,
         operation: &'static str,
@@ -207,33 +207,33 @@ impl Db {
         }
     }
 
-    /// Runs a script of several statements, as a migration is, within one transaction.
+    /// Runs a script of several statements, such as a migration, in one transaction.
     ///
     /// # Errors
     ///
-    /// [`DbError`]; nothing of the script has then been done, unless the connection broke, or timed out, within the commit.
+    /// [`DbError`]. The script had no effect, unless the connection failed or timed out during the commit.
     pub(crate) async fn script(&self, operation: &'static str, sql: &str) -> Result<(), DbError> {
         self.batch(operation, &format!("begin; {sql}; commit")).await
     }
 
-    /// Runs one statement that must not run within a transaction.
+    /// Runs a statement outside a transaction.
     ///
     /// # Errors
     ///
-    /// [`DbError`]; what the statement did until then may stay.
+    /// [`DbError`]. Partial effects of the statement may remain.
     pub(crate) async fn batch(&self, operation: &'static str, sql: &str) -> Result<(), DbError> {
-        // After a failure a transaction may be open: it ends with its connection.
+        // After an error, closing the connection ends an open transaction.
         let busy = Busy::new(self.object(operation).await?);
         self.in_time(operation, &busy, busy.batch_execute(sql)).await?;
         busy.reuse();
         Ok(())
     }
 
-    /// Tells whether Postgres answers.
+    /// Checks that Postgres responds.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when it does not.
+    /// [`DbError`] if it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         self.query_idempotent("ping", "select 1", &[]).await.map(drop)
     }

@@ -1,25 +1,25 @@
-//! What a reconciliation with Twilio compares its lists with, and where it continues after it ran out of time.
+//! Data for the reconciliation with Twilio, and its cursors.
 
 use super::{Db, DbError, Json, Row, Type};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// A span of time whose messages are compared.
+/// A period whose messages are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// From here on.
+    /// The start.
     pub since: Timestamp,
-    /// Up to here.
+    /// The end.
     pub until: Timestamp,
 }
 
-/// A part of a reconciliation that works through windows.
+/// A part of the reconciliation with its own windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Twilio's list, page by page.
     List,
-    /// The messages that Twilio has not sent, one by one.
+    /// The messages that Twilio has not sent yet, one by one.
     Unsent,
 }
 
@@ -32,22 +32,21 @@ impl Part {
     }
 }
 
-/// Where a part of a reconciliation continues with a window.
+/// The cursor of a part in a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// The part.
     pub part: Part,
     /// The window.
     pub window: Window,
-    /// For the list, Twilio's address of the next page; for the unsent, the id of the last one that was fetched. `None` is
-    /// the beginning.
+    /// For the list, the URL of the next page. For unsent messages, the id of the last fetched one. `None` at the start.
     pub position: Option<String>,
-    /// How often Twilio failed to return what comes next.
+    /// How often the next request has failed.
     pub failures: i32,
 }
 
 impl Cursor {
-    /// The beginning of a window.
+    /// Returns the cursor at the start of a window.
     #[must_use]
     pub fn start(part: Part, window: Window) -> Self {
         Self { part, window, position: None, failures: 0 }
@@ -58,11 +57,11 @@ pub(crate) const UNFINISHED: &str = "
 select since, until, position, failures from twilio_reconciliation_cursors
 where part = $1 and updated_at < $2 order by updated_at limit 1";
 
-/// Returns the cursor that has waited longest, of those that were saved before an instant.
+/// Returns the oldest cursor that was saved before a time.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn unfinished(db: &Db, part: Part, before: Timestamp) -> Result<Option<Cursor>, DbError> {
     let params = [(&part.as_str() as _, Type::TEXT), (&before as _, Type::TIMESTAMPTZ)];
     let rows = db.query_idempotent("look for an unfinished reconciliation", UNFINISHED, &params).await?;
@@ -80,11 +79,11 @@ values ($1, $2, $3, $4, $5, $6)
 on conflict (since, until, part) do update
 set position = excluded.position, failures = excluded.failures, updated_at = excluded.updated_at";
 
-/// Saves where a part continues with a window.
+/// Saves a cursor.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the part then continues where it was saved last.
+/// [`DbError`]: the part continues at the last saved cursor.
 pub async fn save(db: &Db, cursor: &Cursor, now: Timestamp) -> Result<(), DbError> {
     let params = [
         (&cursor.window.since as _, Type::TIMESTAMPTZ),
@@ -100,11 +99,11 @@ pub async fn save(db: &Db, cursor: &Cursor, now: Timestamp) -> Result<(), DbErro
 pub(crate) const FINISHED: &str =
     "delete from twilio_reconciliation_cursors where since = $1 and until = $2 and part = $3";
 
-/// Deletes the cursor of a window that a part has completed or given up.
+/// Deletes the cursor of a completed or abandoned window.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the window is done once more, which does no harm.
+/// [`DbError`]: the window is processed again, which is harmless.
 pub async fn finished(db: &Db, cursor: &Cursor) -> Result<(), DbError> {
     let params = [
         (&cursor.window.since as _, Type::TIMESTAMPTZ),
@@ -118,11 +117,11 @@ pub(crate) const ON_THEIR_WAY: &str = "
 select m.twilio_sid, m.delivery_status from sms_messages m
 where m.twilio_sid = any($1) and m.direction = 'outbound' and m.delivery_status in ('queued', 'sending', 'sent')";
 
-/// Returns those of Twilio's ids that are outbound messages which have not ended, each with its status.
+/// Returns those SIDs that are outbound messages without a final status, with their statuses.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn on_their_way(db: &Db, sids: &[&str]) -> Result<Vec<(String, String)>, DbError> {
     let rows =
         db.query_idempotent("find messages on their way", ON_THEIR_WAY, &[(&sids, Type::TEXT_ARRAY)]).await?;
@@ -135,12 +134,11 @@ where m.direction = 'outbound' and m.delivery_status in ('queued', 'sending') an
   and m.created_at >= $1 and m.created_at < $2 and ($3::uuid is null or m.id > $3)
 order by m.id limit $4";
 
-/// Returns, by id, our ids and Twilio's of messages which, as far as we know, Twilio has not sent yet: its list by time of
-/// sending leaves them out.
+/// Returns ids and SIDs of messages that Twilio has not sent yet, as far as we know. Its list by send time lacks them.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn not_sent_yet(
     db: &Db,
     window: Window,
@@ -161,11 +159,11 @@ pub(crate) const AWAIT_MEDIA: &str = "
 insert into twilio_awaiting_media (twilio_sid, message)
 select * from unnest($1::text[], $2::json[]) on conflict do nothing";
 
-/// Keeps Twilio's descriptions of inbound messages, by SID, until their media are known.
+/// Stores Twilio's Message resources of inbound messages until their media are listed.
 ///
 /// # Errors
 ///
-/// [`DbError`]; none of them is then kept.
+/// [`DbError`]: none of them is stored.
 pub async fn await_media(db: &Db, messages: &[(&str, &Value)]) -> Result<(), DbError> {
     let (sids, messages): (Vec<&str>, Vec<_>) =
         messages.iter().map(|(sid, message)| (*sid, Json(*message))).unzip();
@@ -173,18 +171,18 @@ pub async fn await_media(db: &Db, messages: &[(&str, &Value)]) -> Result<(), DbE
     db.query_idempotent("keep messages with media", AWAIT_MEDIA, &params).await.map(drop)
 }
 
-/// An inbound message that is stored once its media are known.
+/// An inbound message whose media are not listed yet.
 #[derive(Clone, PartialEq)]
 pub struct AwaitingMedia {
-    /// Twilio's id.
+    /// Twilio's message SID.
     pub twilio_sid: String,
-    /// Twilio's description.
+    /// Twilio's Message resource.
     pub message: Value,
-    /// How often its media could not be listed.
+    /// How often listing its media has failed.
     pub tries: i32,
 }
 
-/// Shows no number and no text.
+/// Contains no phone number and no text.
 impl std::fmt::Debug for AwaitingMedia {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AwaitingMedia")
@@ -194,7 +192,7 @@ impl std::fmt::Debug for AwaitingMedia {
     }
 }
 
-/// The try counts before it is made, so that a message on which a run fails does not come first again.
+/// The attempt is counted before it is made, so that a message that ends a run does not come first again.
 pub(crate) const TAKE_AWAITING_MEDIA: &str = "
 update twilio_awaiting_media a set tries = a.tries + 1, tried_at = $2
 where a.twilio_sid in (select t.twilio_sid from twilio_awaiting_media t
@@ -203,11 +201,11 @@ where a.twilio_sid in (select t.twilio_sid from twilio_awaiting_media t
                        for update skip locked)
 returning a.twilio_sid, a.message, a.tries";
 
-/// Takes messages whose media are to be listed, of those that were not tried since an instant, and counts the try.
+/// Returns messages whose media must be listed and were not attempted since a time, and counts the attempt.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be written.
+/// [`DbError`] when the statement fails.
 pub async fn take_awaiting_media(
     db: &Db,
     before: Timestamp,
@@ -224,11 +222,11 @@ pub async fn take_awaiting_media(
 
 pub(crate) const MEDIA_SETTLED: &str = "delete from twilio_awaiting_media where twilio_sid = any($1)";
 
-/// Forgets messages that are stored, or can't be.
+/// Deletes messages that are stored or can never be.
 ///
 /// # Errors
 ///
-/// [`DbError`]: their media are listed once more, which does no harm.
+/// [`DbError`]: their media are listed again, which is harmless.
 pub async fn media_settled(db: &Db, twilio_sids: &[&str]) -> Result<(), DbError> {
     let params = [(&twilio_sids as _, Type::TEXT_ARRAY)];
     db.query_idempotent("forget messages with media", MEDIA_SETTLED, &params).await.map(drop)

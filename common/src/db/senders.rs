@@ -1,27 +1,27 @@
-//! Our senders: holds, and the wake-ups by which a sender with something to do is looked at again.
+//! Senders: holds and wake-ups.
 
 use super::sends::HORIZON;
 use super::{Db, DbError, Type};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// What asks, on the queue, for a sender's messages to be looked at.
+/// A wake-up on the queue: a request to process a sender's messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WakeUp {
-    /// Our number, or the messaging service.
+    /// The number or the messaging service.
     pub sender: String,
-    /// When it is due: by this the sender's row knows it again, so that one at a time is on its way.
+    /// When it is due. The sender's row stores it too, so that there is one wake-up at a time.
     pub due_at: Timestamp,
 }
 
-/// Why a sender is held.
+/// The reason of a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldReason {
-    /// Twilio's queue of it is full.
+    /// Twilio's queue of the sender is full.
     QueueFull,
-    /// Twilio asked us to pause.
+    /// Twilio requested a pause.
     Limited,
-    /// Our account, number or credentials are refused: somebody must act.
+    /// Twilio rejects the account, number or credentials. An operator must act.
     Configuration,
 }
 
@@ -35,8 +35,8 @@ impl HoldReason {
     }
 }
 
-/// A hold that begins while another lasts prolongs it, and never shortens it, unless it is what the one message met that
-/// went ahead: the hold that it went under was there only until its outcome.
+/// A new hold extends an existing one and never shortens it, except for the outcome of a probe: its hold only lasts
+/// until that outcome.
 const HOLD: &str = "
 insert into sms_senders as s (sender, held_until, held_reason, held_code) values ($1, $2, $3, $4)
 on conflict (sender) do update
@@ -46,13 +46,13 @@ set held_until = case when $5 then excluded.held_until else greatest(s.held_unti
 /// A sender's hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Nothing is handed over before, and then one message alone.
+    /// The end of the hold. After it, one message is sent as a probe.
     pub until: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: HoldReason,
     /// Twilio's error code, if it gave one.
     pub code: Option<String>,
-    /// Whether this is what the one message met that went ahead.
+    /// Whether this is the outcome of a probe.
     pub by_probe: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct Hold {
 ///
 /// # Errors
 ///
-/// [`DbError`]; the next message of the sender then finds out for itself.
+/// [`DbError`]: the next message gets the same error.
 pub async fn hold(db: &Db, sender: &str, hold: &Hold) -> Result<(), DbError> {
     let params = [
         (&sender as _, Type::TEXT),
@@ -75,21 +75,20 @@ pub async fn hold(db: &Db, sender: &str, hold: &Hold) -> Result<(), DbError> {
 const RELEASE: &str = "
 update sms_senders set held_until = null, held_reason = null, held_code = null where sender = $1";
 
-/// Ends a sender's hold, after the one message that went ahead got through.
+/// Ends a sender's hold after a successful probe.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the hold then ends by its time, with another message alone.
+/// [`DbError`]: the hold ends at its time, with another probe.
 pub async fn release(db: &Db, sender: &str) -> Result<(), DbError> {
     db.query_idempotent("end a sender's hold", RELEASE, &[(&sender as _, Type::TEXT)]).await.map(drop)
 }
 
 /// The steps of the statement:
-/// - `sender`: every sender with pending messages, by skipping through the index from one to the next, however many
-///   messages each has;
-/// - `waiting`: when the first message of each is due, and its hold over;
-/// - `woken`: those for which nothing is on its way by then. A second counts as the same time: of two runs side by side, the
-///   one whose clock is a little behind may come second, and must not wake everybody again.
+/// - `sender`: every sender with pending messages, found by skipping through the index;
+/// - `waiting`: when the first message of each is due and its hold is over;
+/// - `woken`: those without a wake-up by then. Times within a second are equal: of two concurrent runs, the one with
+///   the slower clock must not wake all senders again.
 const WAKE: &str = "
 with recursive sender as (
     (select coalesce(m.from_number, m.messaging_service_sid, '') as name from sms_messages m
@@ -126,12 +125,11 @@ with recursive sender as (
 select w.sender, w.wake_at, extract(epoch from waiting.due_at - $1)::float8
 from woken w join waiting on waiting.name = w.sender";
 
-/// Finds the senders that have something to do within the next minute and no wake-up on its way, and returns one for each,
-/// with the delay after which it is due.
+/// Returns a wake-up with its delay for each sender that has due messages within the next minute and no wake-up yet.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the next sweep finds them.
+/// [`DbError`]: the next run finds them.
 pub async fn wake(db: &Db, now: Timestamp) -> Result<Vec<(WakeUp, Duration)>, DbError> {
     let params = [(&now as _, Type::TIMESTAMPTZ), (&HORIZON.as_secs_f64() as _, Type::FLOAT8)];
     let rows = db.query("find senders to wake", WAKE, &params).await?;
@@ -144,11 +142,11 @@ pub async fn wake(db: &Db, now: Timestamp) -> Result<Vec<(WakeUp, Duration)>, Db
 
 const NOT_WOKEN: &str = "update sms_senders set wake_at = null where sender = any($1)";
 
-/// Notes that wake-ups could not be put on their queue, so that the next claim or sweep makes others.
+/// Clears wake-ups that could not be queued, so that the next claim or run creates new ones.
 ///
 /// # Errors
 ///
-/// [`DbError`]; others are then made once these would have been due.
+/// [`DbError`]: new ones are created after these would have been due.
 pub async fn not_woken(db: &Db, senders: &[&str]) -> Result<(), DbError> {
     let params = [(&senders as _, Type::TEXT_ARRAY)];
     db.query_idempotent("note senders as not woken", NOT_WOKEN, &params).await.map(drop)

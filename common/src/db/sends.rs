@@ -1,4 +1,4 @@
-//! Sends: rows first, then a claim before each call to Twilio, then its outcome. One statement per change of state.
+//! Sends: a row, then a claim before each call to Twilio, then its outcome. One statement per state change.
 
 mod cancel;
 mod claim;
@@ -25,7 +25,7 @@ pub use reply::{NewReply, create_replies};
 pub use sweep::{Abandoned, abandon_claims};
 pub use unknown::{Absence, Rival, Search, Unresolved, absent, claimed_sids, park, rivals, take_unresolved};
 
-/// The error code of a message that was not sent because its recipient had opted out.
+/// The error code of a message whose recipient opted out before it was sent.
 pub const OPTED_OUT: &str = "opted_out";
-/// The error code of a message whose `send_before` passed, or that waited for the longest time allowed.
+/// The error code of a message that expired.
 pub const RETRIES_EXHAUSTED: &str = "retries_exhausted";

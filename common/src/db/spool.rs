@@ -1,4 +1,4 @@
-//! The spool: webhooks that SQS did not take in time wait here until a schedule puts them on their queue.
+//! The spool: webhooks that SQS did not accept wait here until a schedule moves them to their queue.
 
 use super::{Db, DbError, Json, Type};
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The queue that a spooled webhook is bound for.
+/// The queue of a spooled webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpoolQueue {
     /// `[inbound]`.
@@ -24,14 +24,14 @@ impl SpoolQueue {
     }
 }
 
-/// A webhook taken from the spool.
+/// A spooled webhook.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spooled {
-    /// Its row, to be removed once the message is on its queue.
+    /// Its id. Delete it once the message is on its queue.
     pub id: Uuid,
-    /// The message as it would have been put on the queue.
+    /// The queue message.
     pub message: Value,
-    /// The request that brought it.
+    /// The id of the request.
     pub request_id: String,
     /// When it was spooled.
     pub created_at: Timestamp,
@@ -41,11 +41,11 @@ const ADD: &str = "
 insert into webhook_spool (id, queue, message, request_id, created_at) values ($1, $2, $3, $4, $5)
 on conflict (id) do nothing";
 
-/// Keeps a webhook that SQS did not take.
+/// Stores a webhook that SQS did not accept.
 ///
 /// # Errors
 ///
-/// [`DbError`] when the row was not written for sure: the webhook must be refused, so that Twilio tries again.
+/// [`DbError`] when the row may not be stored. The webhook must fail, so that Twilio retries.
 pub async fn add(
     db: &Db,
     id: Uuid,
@@ -74,15 +74,14 @@ select id, message, request_id, created_at from webhook_spool
 where queue = $3 and created_at < $1 and ($4::timestamptz is null or (created_at, id) > ($4, $5))
 order by created_at, id limit $2";
 
-/// Returns the oldest webhooks of the spool that are bound for a queue and older than `min_age`, of those that come after
-/// `after`.
+/// Returns the oldest webhooks for a queue that are older than `min_age` and follow `after`.
 ///
-/// They stay until [`remove`]: two sweeps side by side put a webhook on its queue twice, which consumers take as the
-/// duplicate that it is; one that dies in between loses nothing.
+/// They stay until [`remove`]. Two concurrent runs queue a webhook twice, which consumers recognize as a duplicate. A
+/// run that crashes in between loses nothing.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn oldest(
     db: &Db,
     queue: SpoolQueue,
@@ -112,11 +111,11 @@ pub async fn oldest(
 
 const BACKLOG: &str = "select count(*) from webhook_spool";
 
-/// Returns how many webhooks wait in the spool.
+/// Returns the number of spooled webhooks.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn backlog(db: &Db) -> Result<i64, DbError> {
     let rows = db.query_idempotent("count the spool", BACKLOG, &[]).await?;
     Ok(rows.first().map_or(0, |row| row.get(0)))
@@ -124,11 +123,11 @@ pub async fn backlog(db: &Db) -> Result<i64, DbError> {
 
 const REMOVE: &str = "delete from webhook_spool where id = any($1)";
 
-/// Removes webhooks that are on their queue.
+/// Deletes webhooks that are queued.
 ///
 /// # Errors
 ///
-/// [`DbError`]; they will then be put on their queue again.
+/// [`DbError`]: they are queued again.
 pub async fn remove(db: &Db, ids: &[Uuid]) -> Result<(), DbError> {
     db.query_idempotent("empty the spool", REMOVE, &[(&ids, Type::UUID_ARRAY)]).await.map(drop)
 }

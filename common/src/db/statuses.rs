@@ -1,4 +1,4 @@
-//! Recording status callbacks: a whole batch in one statement.
+//! Records a batch of status callbacks in one statement.
 
 use super::{Db, DbError, Json, Row, Type};
 use crate::domain::message::Status;
@@ -8,50 +8,50 @@ use serde_json::Value;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// A status callback to be recorded.
+/// A status callback to record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewStatus {
-    /// The id that its entry in the history will have.
+    /// The id of its entry in the history.
     pub id: Uuid,
-    /// The message that Twilio speaks of.
+    /// The message SID.
     pub twilio_sid: String,
     /// Our own id, from the callback URL.
     pub message_id: Option<Uuid>,
-    /// The status as Twilio wrote it.
+    /// The status as received.
     pub event_status: String,
-    /// What that means for the message: `None` for what changes nothing.
+    /// The status of the message, or `None` if the callback changes nothing.
     pub status: Option<Status>,
     /// Twilio's error code.
     pub error_code: Option<String>,
     /// The whole form.
     pub raw_webhook_data: Value,
-    /// Whether NULs had to be removed from it.
+    /// Whether NUL characters were removed from it.
     pub nul_removed: bool,
-    /// When the webhook received it, or when it happened at Twilio if it was found there.
+    /// When the webhook received it, or Twilio's time if it was found by reconciliation.
     pub received_at: Timestamp,
 }
 
-/// What became of a callback that was not known before.
+/// The effect of a new callback.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedStatus {
-    /// Twilio's id of the message.
+    /// The message SID.
     pub twilio_sid: String,
     /// The message, if it is known.
     pub message_id: Option<Uuid>,
-    /// Our id in the callback URL, when the SID belongs to another message: the SID wins.
+    /// Our id in the callback URL, if the SID belongs to another message. The SID wins.
     pub disagreeing_id: Option<Uuid>,
     /// Whether it contradicts a final status.
     pub contradicts: bool,
-    /// When the message is created anew, if what was reported is a failure that may pass.
+    /// When the message is created again, after a transient failure.
     pub renewed_at: Option<Timestamp>,
 }
 
-/// Runs the function that `migrations/0017_webhooks.sql` explains step by step.
+/// Calls the function in `migrations/0017_webhooks.sql`.
 pub(crate) const RECORD: &str = "
 select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
 from sms_record_statuses($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
-/// What the callbacks of one SID in a batch amount to.
+/// The combined effect of all callbacks of one SID in a batch.
 #[derive(Debug, Clone, Default)]
 struct Effect {
     hint: Option<Uuid>,
@@ -60,7 +60,7 @@ struct Effect {
 }
 
 impl Effect {
-    /// Takes one more callback, and tells whether it contradicts an earlier one of the batch.
+    /// Adds a callback. Returns whether it contradicts an earlier one of the batch.
     fn fold(&mut self, callback: &NewStatus) -> bool {
         self.hint = self.hint.or(callback.message_id);
         let Some(next) = callback.status else { return false };
@@ -76,13 +76,13 @@ impl Effect {
         }
     }
 
-    /// The first error code that a callback brought. What has arrived has none, whatever was said before or after.
+    /// The first error code of the callbacks. A delivered message has none.
     fn error_code(&self) -> Option<&str> {
         let arrived = matches!(self.status, Some(Status::Delivered | Status::Read));
         self.error_code.as_deref().filter(|_| !arrived)
     }
 
-    /// The seconds after which a message that failed like this is created anew, each time in turn, comma-separated.
+    /// The delays in seconds before each further create after such a failure, comma-separated.
     fn renewed_after(&self, renewals: &dyn Renewals) -> String {
         let failed = matches!(self.status, Some(Status::Failed | Status::Undelivered));
         let Some(code) = self.error_code().filter(|_| failed) else { return String::new() };
@@ -92,25 +92,24 @@ impl Effect {
     }
 }
 
-/// Joins the statuses for which `holds` into the form in which the statement takes a set.
+/// Joins the statuses for which `holds`, in the format of the statement.
 fn joined(holds: impl Fn(Status) -> bool) -> String {
     let words: Vec<_> = Status::ALL.into_iter().filter(|status| holds(*status)).map(Status::as_str).collect();
     words.join(",")
 }
 
-/// Joins the statuses that a message may leave for `next`.
+/// Joins the statuses from which a message may change to `next`.
 pub(in crate::db) fn replaced_by(next: Status) -> String {
     joined(|held| held.may_become(next))
 }
 
-/// Appends callbacks to the history, and moves their messages forward, or back to their next create.
+/// Appends callbacks to the history and moves their messages forward, or back to pending for another create.
 ///
-/// Free of effect for a callback that is recorded already. Callbacks of a message that is not known are kept.
+/// Idempotent. Callbacks of unknown messages are stored.
 ///
 /// # Errors
 ///
-/// [`DbError`]; none of the callbacks is then recorded. When it [is about the data](DbError::is_about_the_data),
-/// record them one by one to find the one at fault.
+/// [`DbError`]: none is recorded. If it [is about the data](DbError::is_about_the_data), record them one by one.
 pub async fn record(
     db: &Db,
     callbacks: &[NewStatus],
@@ -176,7 +175,7 @@ pub async fn record(
     Ok(rows.iter().map(recorded).collect())
 }
 
-/// The callbacks that were stored before their message was known, and whose message or attempt is known now.
+/// Callbacks that arrived before their message or attempt was known, which is known now.
 pub(crate) const ORPHANS: &str = "
 select e.twilio_sid, e.event_status, e.error_code, e.raw_webhook_data, e.nul_removed, e.created_at
 from sms_message_status_events e
@@ -185,15 +184,14 @@ where e.message_id is null and ($1::text is null or e.twilio_sid = $1)
        or exists (select from sms_send_attempts a where a.twilio_sid = e.twilio_sid))
 order by e.twilio_sid, e.created_at, e.id limit 500";
 
-/// Joins callbacks that came before their message was known to the message of their SID, and moves it forward, by
-/// recording them once more.
+/// Applies callbacks that arrived before their message was known, by recording them again.
 ///
-/// With a `twilio_sid` it looks for that one's only; without, for all, as a sweep does after a function died between
-/// storing an SID and this. Returns how many callbacks were joined.
+/// With a `twilio_sid` only those of this SID. Without, all of them, for functions that crashed after storing a SID.
+/// Returns the number of applied callbacks.
 ///
 /// # Errors
 ///
-/// [`DbError`]; what was not joined is found by the next sweep.
+/// [`DbError`]: the next run applies the rest.
 pub async fn join_orphans(
     db: &Db,
     twilio_sid: Option<&str>,

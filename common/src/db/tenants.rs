@@ -1,6 +1,6 @@
-//! Whose number a conversation is with, when to ask again, and what a tenant's language is.
+//! Tenants of conversations, their lookups and their language.
 //!
-//! Decided in `common/docs/decisions/0011-whose-number-it-is.md`.
+//! See `common/docs/decisions/0011-whose-number-it-is.md`.
 
 mod checks;
 mod languages;
@@ -14,5 +14,5 @@ pub use record::{CheckedNumber, Finding, Pace, Recorded, record};
 
 use std::time::Duration;
 
-/// The longest wait after failures.
+/// The maximum backoff.
 const MAX_BACKOFF: Duration = Duration::from_secs(3_600);

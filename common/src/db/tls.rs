@@ -1,4 +1,4 @@
-//! How connections to Postgres are protected, in libpq's words: `sslmode` and `sslrootcert`.
+//! TLS of connections to Postgres, with libpq's parameters `sslmode` and `sslrootcert`.
 
 use super::DbError;
 use percent_encoding::percent_decode_str;
@@ -13,18 +13,17 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{CancelToken, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How connections are protected.
+/// The protection of connections.
 #[derive(Clone)]
 pub(super) enum Tls {
-    /// Not at all: on this machine, or because the URL says so.
+    /// None: on the same machine, or because of the URL.
     None,
-    /// With rustls.
+    /// TLS by rustls.
     Rustls(MakeRustlsConnect),
 }
 
 impl Tls {
-    /// Asks Postgres to give up what a connection is busy with. That it can't be asked is no error: the statement's
-    /// failure is reported as it is.
+    /// Sends a cancel request for a connection. Its failure is ignored, because the statement's error is reported.
     pub(super) async fn cancel(&self, token: &CancelToken, budget: Duration) {
         let asked = async {
             match self {
@@ -45,7 +44,7 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// What a URL says about TLS.
+/// The TLS parameters of a URL.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     mode: Option<String>,
@@ -53,7 +52,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Takes libpq's TLS parameters out of a URL, since the driver knows few of them.
+    /// Removes libpq's TLS parameters from a URL, because the driver supports few of them.
     pub(super) fn take(url: &str) -> (String, Self) {
         let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), Self::default()) };
         let mut wanted = Self::default();
@@ -74,18 +73,18 @@ impl Wanted {
         (url, wanted)
     }
 
-    /// Returns the driver's mode. Every mode that asks for TLS also verifies the server, whatever its name, except for
-    /// `require` on this machine.
+    /// Returns the driver's mode. Every TLS mode verifies the server, except for `require` on the same machine.
     pub(super) fn mode(&self, is_this_machine: bool) -> SslMode {
         match self.mode.as_deref() {
             Some("disable") => SslMode::Disable,
-            // `prefer` and `allow` would let whoever stands in between choose plain text.
+            // With `prefer` and `allow`, an attacker in between could choose plain text.
             None | Some("prefer" | "allow") if is_this_machine => SslMode::Disable,
             _ => SslMode::Require,
         }
     }
 
-    /// Makes the client's side of TLS, with the roots in `pem`, in the URL's `sslrootcert`, or in the machine's store.
+    /// Creates the TLS client, with the root certificates in `pem`, in the URL's `sslrootcert`, or in the system's
+    /// store.
     pub(super) fn rustls(&self, pem: Option<&str>, is_this_machine: bool) -> Result<ClientConfig, DbError> {
         let from_file = match self.root_file.as_deref().filter(|file| *file != "system") {
             Some(file) if pem.is_none() => Some(std::fs::read_to_string(file).map_err(setup)?),
@@ -119,8 +118,8 @@ fn setup(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DbError 
     DbError::Setup(cause.into())
 }
 
-/// Takes whatever certificate a server on this machine shows, as `sslmode=require` means it: there is nobody in between,
-/// and such servers sign their certificates themselves.
+/// Accepts any certificate of a server on the same machine, as in libpq's `sslmode=require`. Such servers have
+/// self-signed certificates.
 #[derive(Debug)]
 struct OfThisMachine(Arc<CryptoProvider>);
 

@@ -1,11 +1,10 @@
-//! Whether this service may answer a message by itself (SPEC §1): never an opt-out word, never a short code, never
-//! another machine.
+//! Decides whether an inbound message may get an automatic reply. Opt-out keywords, short codes and automated messages
+//! never do.
 
 use super::keywords::{self, Keyword};
 use super::phone::Sender;
 
-/// What machines say when they answer by themselves, in lower case. Phones while driving, offices while closed,
-/// services that take no replies.
+/// Lower-case phrases of automated messages: driving mode, out of office, unmonitored numbers.
 const MACHINE_PHRASES: &[&str] = &[
     "auto-reply",
     "auto reply",
@@ -41,16 +40,16 @@ const MACHINE_PHRASES: &[&str] = &[
     "estou dirigindo",
 ];
 
-/// Tells whether a text reads like a machine's own answer.
+/// Returns whether a text looks like an automated message.
 #[must_use]
 pub fn looks_automatic(body: &str) -> bool {
     let body = body.to_lowercase();
     MACHINE_PHRASES.iter().any(|phrase| body.contains(phrase))
 }
 
-/// Tells whether an inbound message may be answered automatically.
+/// Returns whether an inbound message may get an automatic reply.
 ///
-/// Opt-out and opt-in words are Twilio's to confirm; HELP is answered, since that is what such a text is for.
+/// Twilio confirms opt-out and opt-in keywords itself. The help keyword gets a reply.
 #[must_use]
 pub fn may_be_answered(sender: &Sender, body: &str) -> bool {
     matches!(sender, Sender::Number(_))
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_answered_and_machines_short_codes_and_opt_out_words_are_not() {
+    fn only_messages_from_people_that_are_not_keywords_get_an_automatic_reply() {
         let cases = [
             ("+18605550123", "the sink leaks again", true),
             ("+18605550123", "HELP", true),

@@ -1,4 +1,4 @@
-//! An instant as RFC 3339 writes it, with the suffix that RFC 9557 allows.
+//! Parses RFC 3339 timestamps with optional RFC 9557 suffixes.
 //!
 //! Stricter than jiff's own parser, which accepts offsets of a day and more, offsets with seconds and a second 60, and
 //! ignores a time zone that contradicts the offset.
@@ -8,37 +8,37 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use jiff::{Timestamp, Unit};
 
-/// Why a text is not an instant. Each reads as the end of a sentence that begins with the field.
+/// Why a timestamp is invalid. Each text completes a sentence that starts with the field name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InstantError {
-    /// It is not written as RFC 3339 says, or there is no such date or time.
+    /// The text is not RFC 3339, or the date or time does not exist.
     #[error("is not an instant with its offset, such as 2026-11-23T10:00:00Z")]
     Format,
-    /// Leap seconds have no place in the time that Postgres and we count.
+    /// Postgres does not store leap seconds.
     #[error("has the second 60, and leap seconds are not supported")]
     LeapSecond,
-    /// There is no such offset.
+    /// The UTC offset is outside -23:59 to +23:59.
     #[error("has an offset that is not between -23:59 and +23:59")]
     Offset,
-    /// It is too far away.
+    /// The instant is outside the supported range.
     #[error("is not between the years 0000 and 9999; the latest supported instant is 9999-12-30T22:00:00Z")]
     OutOfRange,
-    /// Its suffix names a time zone that does not exist.
+    /// The suffix names an unknown time zone.
     #[error("names a time zone that is not known")]
     Zone,
-    /// Its suffix contradicts the offset.
+    /// The time zone in the suffix contradicts the offset.
     #[error("has an offset that its time zone does not have at that time")]
     Contradiction,
-    /// Its suffix must not be ignored, and is not understood.
+    /// A suffix is marked critical and is not supported.
     #[error("has a critical suffix that is not supported")]
     Critical,
 }
 
-/// Reads an instant, rounded to the microseconds that Postgres keeps.
+/// Parses a timestamp and rounds it to microseconds, the precision of Postgres.
 ///
 /// # Errors
 ///
-/// [`InstantError`], to be shown to the caller.
+/// Returns [`InstantError`]; show it to the API client.
 pub fn parse(text: &str) -> Result<Timestamp, InstantError> {
     let (instant, suffix) = text.split_at(text.find('[').unwrap_or(text.len()));
     let (local, written) = match instant.strip_suffix(['Z', 'z']) {
@@ -52,7 +52,7 @@ pub fn parse(text: &str) -> Result<Timestamp, InstantError> {
     let local = local_time(local)?;
     let offset = written.map_or(Ok(Offset::UTC), offset)?;
     let at = offset.to_timestamp(local).map_err(|_| InstantError::OutOfRange)?;
-    // Both say that the local offset is not known (RFC 9557 §2.2, RFC 3339 §4.3).
+    // `Z` and `-00:00` both mean that the local offset is unknown (RFC 9557 §2.2, RFC 3339 §4.3).
     let known = written.filter(|written| *written != "-00:00").map(|_| offset);
     check_suffix(suffix, at, known)?;
     at.round(Unit::Microsecond).map_err(|_| InstantError::OutOfRange)
@@ -61,7 +61,7 @@ pub fn parse(text: &str) -> Result<Timestamp, InstantError> {
 /// Reads `2026-11-23T10:00:00.123`. RFC 3339 §5.6 lets a space stand for the `T`.
 fn local_time(text: &str) -> Result<DateTime, InstantError> {
     const SHAPE: &[u8] = b"0000-00-00T00:00:00";
-    /// jiff's precision; the rest is cut off.
+    /// Digits of a fraction that jiff parses; further digits are dropped.
     const NANOSECONDS: usize = 9;
     let (main, fraction) = text.split_at_checked(SHAPE.len()).ok_or(InstantError::Format)?;
     let has_shape = main.bytes().zip(SHAPE).all(|(byte, shape)| match shape {
@@ -102,7 +102,7 @@ fn offset(text: &str) -> Result<Offset, InstantError> {
     Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).map_err(|_| InstantError::Offset)
 }
 
-/// Checks what RFC 9557 lets follow: a time zone in brackets, then tags in brackets, such as `[u-ca=gregory]`.
+/// Validates the RFC 9557 suffix: an optional time zone, then tags such as `[u-ca=gregory]`.
 fn check_suffix(suffix: &str, at: Timestamp, known: Option<Offset>) -> Result<(), InstantError> {
     let mut rest = suffix;
     while !rest.is_empty() {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rfc_3339_and_rfc_9557_allow_is_read() {
+    fn valid_rfc_3339_and_rfc_9557_timestamps_are_parsed() {
         for (text, instant) in [
             ("2027-06-01T12:00:00Z", "2027-06-01T12:00:00Z"),
             ("2027-06-01t12:00:00z", "2027-06-01T12:00:00Z"),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_they_do_not_allow_is_refused_with_the_reason() {
+    fn invalid_timestamps_are_rejected_with_the_reason() {
         for (text, reason) in [
             ("", "Format"),
             ("Z", "Format"),

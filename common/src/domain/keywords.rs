@@ -1,28 +1,26 @@
-//! Whether a text opts out of messages, in again, or asks for help.
+//! Classifies inbound texts: opt-out, opt-in, help.
 //!
-//! Three layers, from certain to judged:
+//! Three layers, from exact to learned:
 //!
-//! 1. **Words** (`alone`): the message is one of the words that Twilio acts on (TWILIO.md §8,
-//!    <https://help.twilio.com/articles/223134027>), or one of their Spanish and Portuguese counterparts: alone, with a
-//!    courtesy, a greeting or a signature, misspelt, or spaced out.
-//! 2. **Reactions** ([`is_reaction`]): `Liked “Reply STOP to opt out”` quotes a text of ours and asks for nothing.
+//! 1. **Words** (`alone`): the message is one of the words that Twilio acts on
+//!    (<https://help.twilio.com/articles/223134027>), or one of their Spanish and Portuguese counterparts: alone, with
+//!    a courtesy, a greeting or a signature, misspelled, or with spaces between the letters.
+//! 2. **Reactions** ([`is_reaction`]): `Liked “Reply STOP to opt out”` quotes one of our texts and is not a request.
 //! 3. **A learned model** (`model`) for all other texts: regulators ask for any reasonable means (47 CFR
 //!    64.1200(a)(10)), so a sentence that refuses messages opts out as well. It gives the probabilities of *refusal*,
 //!    *doubt* and *neither*. It is learned from the labelled texts in `material/`; among its features are `signs` of a
 //!    text that speaks about opting out ("don't unsubscribe me").
 //!
-//! A false opt-out does harm as well, so where the model isn't sure, the result is [`OptOut::Unsure`], which stops
-//! nothing. Method, data and figures: `docs/decisions/0014-opt-out-classifier.md`.
+//! A false opt-out does harm too, so a doubtful text is [`OptOut::Unsure`], which stops nothing. Method, data and
+//! figures: `docs/decisions/0014-opt-out-classifier.md`.
 //!
-//! What the ledger makes of it:
+//! Special cases in the opt-out ledger:
 //!
-//! - `YES` is a word that opts in, since Twilio unblocks the handset on it. From somebody who is not opted out it
-//!   changes nothing, so the ledger records no entry and no event for it.
-//! - On a **toll-free** number Twilio acts on STOP, START and UNSTOP only. A refusal in other words counts in our
-//!   ledger all the same: that errs towards silence. `YES` does not opt in there, since Twilio would go on
-//!   blocking: see [`Keyword::on_toll_free`].
-//! - There are no opt-in words but Twilio's. A message sent against somebody's will can't be taken back; one that
-//!   is held back can.
+//! - `YES` opts in, because Twilio unblocks the handset. From a handset that is not opted out it changes nothing, so
+//!   the ledger gets no entry.
+//! - On a **toll-free** number, Twilio acts on STOP, START and UNSTOP only. Other opt-outs count in our ledger anyway.
+//!   `YES` does not opt in, because Twilio would continue to block: see [`Keyword::on_toll_free`].
+//! - Only Twilio's words opt in: an unwanted message cannot be undone.
 
 use std::borrow::Cow;
 
@@ -43,40 +41,40 @@ mod tests;
 
 pub use reaction::is_reaction;
 
-/// What a message asks of the opt-out ledger.
+/// The meaning of a text for the opt-out ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keyword {
-    /// The writer wants no more messages.
+    /// The sender refuses further messages.
     Stop {
-        /// The words that said so, in lower case and without accents: evidence for the ledger.
+        /// The text of the refusal, in lower case without accents: evidence for the ledger.
         words: Cow<'static, str>,
-        /// How they said it.
+        /// Whether it is a keyword or free text.
         kind: StopKind,
     },
-    /// The writer wants messages again.
+    /// The sender wants messages again.
     Start {
         /// The opt-in word, in lower case.
         word: &'static str,
     },
-    /// The writer may want no more messages; a person would ask.
+    /// The sender may refuse further messages.
     Unsure,
-    /// The writer asks who this is.
+    /// The sender asks for help.
     Help,
 }
 
 /// Whether a text refuses messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OptOut {
-    /// It refuses them.
+    /// It does.
     OptOut,
-    /// It may refuse them. Messages continue.
+    /// Perhaps. Messages continue.
     Unsure,
-    /// It doesn't.
+    /// It does not.
     None,
 }
 
 impl OptOut {
-    /// Returns the result for a text that was read by [`classify`].
+    /// Returns the result for the keyword that [`classify`] found.
     #[must_use]
     pub const fn of(keyword: Option<&Keyword>) -> Self {
         match keyword {
@@ -86,7 +84,7 @@ impl OptOut {
         }
     }
 
-    /// Returns the result's name in the API and the database.
+    /// Returns the name in the API and the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,17 +95,17 @@ impl OptOut {
     }
 }
 
-/// How a refusal was said.
+/// The kind of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopKind {
-    /// The whole message is an opt-out word.
+    /// The whole message is an opt-out keyword.
     Word,
-    /// A sentence refuses messages. Twilio knows nothing of it, so nothing has confirmed it to the writer.
+    /// A sentence refuses messages. Twilio does not react to it, so the sender got no confirmation.
     FreeText,
 }
 
 impl StopKind {
-    /// Returns the kind's name in the ledger.
+    /// Returns the name in the ledger.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -118,7 +116,7 @@ impl StopKind {
 }
 
 impl Keyword {
-    /// Returns what the keyword means when it was sent to a toll-free number, where Twilio's opt-in words are fewer.
+    /// Returns the meaning on a toll-free number, where Twilio knows fewer opt-in keywords.
     #[must_use]
     pub fn on_toll_free(self) -> Option<Self> {
         match self {
@@ -127,8 +125,8 @@ impl Keyword {
         }
     }
 
-    /// Tells whether it is a word that our texts and Twilio's tell everybody to use ("Reply STOP"), whatever they speak.
-    /// YES is said by itself as well.
+    /// Tells whether it is a keyword that our texts and Twilio's tell everyone to send ("Reply STOP"), in any language.
+    /// YES is also a common answer.
     #[must_use]
     pub fn is_a_command(&self) -> bool {
         match self {
@@ -142,25 +140,24 @@ impl Keyword {
 
 const TOLL_FREE_START_WORDS: &[&str] = &["start", "unstop"];
 
-/// A refusal is at least this probable. Chosen by cross-validation over the material, so that of the texts that are
-/// neither about 1 % count as refusals.
+/// The lowest probability of a refusal. Chosen by cross-validation, so that about 1 % of other texts count as refusals.
 const REFUSAL_FROM: f32 = 0.65;
-/// In a long text, a sentence that is a refusal with this probability makes the text one in doubt.
+/// The lowest probability of a refusal with which one sentence makes a long text `Unsure`.
 const SENTENCE_FROM: f32 = 0.5;
-/// A text that is neither is at least this probable; otherwise it is in doubt.
+/// The lowest probability of an unrelated text; below it, the text is `Unsure`.
 const NEITHER_FROM: f32 = 0.8;
 
 /// The North American toll-free area codes (Somos, in service in 2025).
 const TOLL_FREE_AREA_CODES: &[&str] = &["800", "833", "844", "855", "866", "877", "888"];
 
-/// Tells whether an E.164 number is a North American toll-free one.
+/// Tells whether an E.164 number is a North American toll-free number.
 #[must_use]
 pub fn is_toll_free(e164: &str) -> bool {
     e164.strip_prefix("+1")
         .is_some_and(|national| TOLL_FREE_AREA_CODES.iter().any(|code| national.starts_with(code)))
 }
 
-/// Reads what a message asks of the opt-out ledger; `None` for nearly every message.
+/// Classifies a text; `None` for nearly every one.
 #[must_use]
 pub fn classify(body: &str) -> Option<Keyword> {
     read_with(model::MODEL, body)
@@ -190,7 +187,7 @@ fn read_with(table: &[u8], body: &str) -> Option<Keyword> {
     in_doubt.then_some(Keyword::Unsure)
 }
 
-/// Tells whether a sentence of a long text refuses by itself: the rest may hide it from the model.
+/// Tells whether one sentence of a long text refuses messages. The rest of the text may hide it from the model.
 fn has_refusing_sentence(table: &[u8], folded: &str) -> bool {
     sentences(folded).any(|sentence| {
         let [refusal, ..] = model::probabilities(table, &tokens(sentence));
@@ -198,20 +195,20 @@ fn has_refusing_sentence(table: &[u8], folded: &str) -> bool {
     })
 }
 
-/// Cuts a folded text into sentences.
+/// Splits a folded text into sentences.
 fn sentences(folded: &str) -> impl Iterator<Item = &str> {
     folded.split(['.', '!', '?', '\n', ';']).map(str::trim).filter(|sentence| !sentence.is_empty())
 }
 
-/// Returns the sentence of a folded text that refuses most clearly, as evidence for the ledger.
+/// Returns the sentence with the highest probability of a refusal, as evidence for the ledger.
 fn refusing_words(table: &[u8], folded: &str) -> String {
     let rated = sentences(folded).map(|sentence| (model::probabilities(table, &tokens(sentence)), sentence));
     let best = rated.max_by(|([a, ..], _), ([b, ..], _)| a.total_cmp(b));
     best.map_or(folded, |(_, sentence)| sentence).chars().take(MOST_EVIDENCE).collect()
 }
 
-/// A text of more words and marks is long.
+/// A text with more tokens is long.
 const LONG: usize = 20;
 
-/// The ledger keeps so many characters of a refusal in free text.
+/// The ledger stores this many characters of a free-text refusal.
 const MOST_EVIDENCE: usize = 160;

@@ -1,12 +1,12 @@
-//! Which language a text is written in, and how sure that is.
+//! Detects the language of a text.
 //!
-//! Tenants write "si", "ok gracias", "yes the sink again": too little for a general language detector. This one
-//! knows the words tenants use in English, Spanish and Portuguese (and names, streets and other languages, which
-//! count for none), judges a word it doesn't know by its letter sequences, and adds up the evidence. Its table is
-//! learnt from the material in `language/material/` and compiled in: nothing is built at run time or allocated.
+//! Texts such as "si", "ok gracias" or "yes the sink again" are too short for general language detectors. This one
+//! knows the words that tenants use in English, Spanish and Portuguese, and names, streets and words of other
+//! languages, which count for none. It scores unknown words by their letter sequences and sums the evidence. Its table
+//! is trained on `language/material/` and compiled in; nothing is allocated at run time.
 //!
-//! The confidence is the probability that the answer is right, for [`Language::Unknown`] as well: of messages given
-//! 0.9, about nine in ten are. What becomes of an answer in a conversation is [`decide`]'s rule.
+//! The confidence is the probability that the result is right, also for [`Language::Unknown`]: of results with 0.9,
+//! about nine in ten are right. [`decide`] updates a conversation's language.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ mod words;
 
 pub use decision::{Evidence, PUSH_CONFIDENCE, Source, Strength, decide};
 
-/// A language that tenants are answered in.
+/// A supported language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
@@ -33,12 +33,12 @@ pub enum Language {
     Es,
     /// Portuguese.
     Pt,
-    /// None of the three, or not to be told: emoji, numbers, addresses, names, "ok".
+    /// Another language, or not detectable: emoji, numbers, addresses, names, "ok".
     Unknown,
 }
 
 impl Language {
-    /// Returns the name that the API and the database use: an ISO 639-1 code, or `unknown`.
+    /// Returns the name in the API and the database: an ISO 639-1 code or `unknown`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ impl fmt::Display for Language {
     }
 }
 
-/// The text names no language of ours.
+/// The text is not the name of a supported language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the language is none of en, es, pt and unknown")]
 pub struct UnknownLanguageName;
@@ -72,23 +72,23 @@ impl FromStr for Language {
     }
 }
 
-/// What one text says about its writer's language.
+/// The detected language of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Detection {
-    /// The language that the text is most probably written in.
+    /// The most probable language.
     pub language: Language,
-    /// The probability that this is right, 0 to 1, in hundredths and never quite 1.
+    /// The probability that this is right, 0 to 0.99, rounded to hundredths.
     pub confidence: f32,
 }
 
-/// Below this probability no language is named: another answer is about as likely, or more so all together.
+/// Below this probability the result is `Unknown`, because the other results together are at least as likely.
 const NAMED_FROM: f32 = 0.5;
-/// No evidence is more than this.
+/// The highest confidence.
 const MOST_SURE: f32 = 0.99;
-/// A text without a single word that says anything: digits, emoji, links, names.
+/// The confidence for a text without any word that counts: digits, emoji, links, names.
 const NO_WORDS: f32 = 0.98;
 
-/// How the line begins that phones and mail programs add below a text, in the language of their menus.
+/// Beginnings of the line that phones and mail programs add to a text, in the language of their menus.
 const ADDED_BY_DEVICES: [&str; 4] =
     ["sent from my ", "enviado desde mi ", "enviado do meu ", "get outlook for "];
 
@@ -98,7 +98,7 @@ pub fn detect(text: &str) -> Detection {
     weigh(written(text), model::Evidence::new())
 }
 
-/// Leaves out a last line that a device added.
+/// Removes a last line that a device added.
 fn written(text: &str) -> &str {
     let Some((above, last)) = text.trim_end().rsplit_once('\n') else { return text };
     let begins_with = |beginning: &str| {
@@ -107,7 +107,7 @@ fn written(text: &str) -> &str {
     if ADDED_BY_DEVICES.into_iter().any(begins_with) { above } else { text }
 }
 
-/// Adds up what the words of a text say, and gives the verdict.
+/// Sums the evidence of all words.
 fn weigh(text: &str, mut evidence: model::Evidence<'_>) -> Detection {
     for word in words::Words::of(text) {
         evidence.add(&word);

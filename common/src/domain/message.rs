@@ -1,36 +1,36 @@
-//! A message, its states and the order in which they may follow each other.
+//! The statuses of a message, their order, and message priorities.
 
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 use utoipa::ToSchema;
 
-/// Where a message stands.
+/// The status of a message.
 ///
-/// Twilio's words, with three of ours: `received` for what came in, `pending` for what Twilio has not been asked to
-/// send yet, and `unknown` when it can't be told whether Twilio took it.
+/// Twilio's statuses and three more: `received` for inbound messages, `pending` for messages that were not handed to
+/// Twilio yet, and `unknown` if it is not known whether Twilio accepted the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// An inbound message.
     Received,
-    /// Stored, and not handed to Twilio.
+    /// Stored, not handed to Twilio yet.
     Pending,
-    /// Handed over with an unknown outcome.
+    /// Handed to Twilio with an unknown outcome.
     Unknown,
-    /// Taken by Twilio.
+    /// Accepted by Twilio.
     Queued,
-    /// On its way from Twilio to the carrier.
+    /// Being sent from Twilio to the carrier.
     Sending,
-    /// Taken by the carrier.
+    /// Accepted by the carrier.
     Sent,
-    /// On the handset.
+    /// Delivered to the handset.
     Delivered,
-    /// Seen by its reader (channels that tell).
+    /// Read by the recipient (only on channels that report it).
     Read,
     /// Not sent.
     Failed,
-    /// Sent, and not delivered.
+    /// Sent but not delivered.
     Undelivered,
     /// Canceled before it was sent.
     Canceled,
@@ -52,7 +52,7 @@ impl Status {
         Self::Canceled,
     ];
 
-    /// Returns the status as columns and the API write it.
+    /// Returns the name in the database and the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,8 +70,8 @@ impl Status {
         }
     }
 
-    /// Reads a status of Twilio's: `accepted` and `scheduled` rank as queued; those that say nothing about an
-    /// outbound message's way (`partially_delivered`, words of the future) are `None`, and change nothing.
+    /// Parses a status of Twilio. `accepted` and `scheduled` count as queued. Statuses without a meaning for an
+    /// outbound SMS (`partially_delivered`, future ones) are `None` and change nothing.
     #[must_use]
     pub fn from_twilio(word: &str) -> Option<Self> {
         match word {
@@ -87,13 +87,13 @@ impl Status {
         }
     }
 
-    /// Tells whether nothing but `read` after `delivered` may follow.
+    /// Tells whether the status is final. Only `read` may follow `delivered`.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Delivered | Self::Read | Self::Failed | Self::Undelivered | Self::Canceled)
     }
 
-    /// Returns how far a message has come; `unknown` lies below all that Twilio says, which settles it.
+    /// Returns the position in the order of statuses. `unknown` is below all of Twilio's, because these resolve it.
     fn rank(self) -> u8 {
         match self {
             Self::Pending => 0,
@@ -103,13 +103,13 @@ impl Status {
             Self::Sent => 4,
             Self::Delivered | Self::Failed | Self::Undelivered | Self::Canceled => 5,
             Self::Read => 6,
-            // Inbound messages have arrived: no callback changes them.
+            // Callbacks never change inbound messages.
             Self::Received => u8::MAX,
         }
     }
 
-    /// Tells whether a message in this status moves on to `next`: forward only, and the first final status stays,
-    /// except that `read` may follow `delivered`.
+    /// Tells whether a message may change to `next`: only forward. The first final status stays, except that `read` may
+    /// follow `delivered`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         if self == Self::Delivered {
@@ -118,7 +118,7 @@ impl Status {
         !self.is_final() && self.rank() < next.rank() && next != Self::Received
     }
 
-    /// Tells whether a callback that says `next` contradicts what is known: two different ends of one message.
+    /// Tells whether `next` contradicts this status: both are final and different.
     #[must_use]
     pub fn is_contradicted_by(self, next: Self) -> bool {
         let same_end = matches!((self, next), (Self::Delivered, Self::Read) | (Self::Read, Self::Delivered));
@@ -132,7 +132,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A word that is no status.
+/// The text is not a message status.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a message status")]
 pub struct UnknownStatus(String);
@@ -146,16 +146,16 @@ impl FromStr for Status {
     }
 }
 
-/// How urgent a message is.
+/// The priority of a message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Before everything else, and in quiet hours too.
+    /// Sent before all others, and during quiet hours.
     Urgent,
-    /// In its turn.
+    /// The default.
     #[default]
     Normal,
-    /// When nothing else waits.
+    /// Sent when nothing else is due.
     Bulk,
 }
 
@@ -163,7 +163,7 @@ impl Priority {
     /// Every priority, the most urgent first.
     pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Bulk];
 
-    /// Returns the priority as columns and the API write it.
+    /// Returns the name in the database and the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -180,7 +180,7 @@ mod tests {
     use Status::*;
 
     #[test]
-    fn every_status_is_read_as_it_is_written() {
+    fn every_status_is_parsed_from_its_name() {
         for status in Status::ALL {
             assert_eq!(status.as_str().parse::<Status>().unwrap(), status);
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn inbound_messages_have_arrived() {
+    fn the_status_of_inbound_messages_never_changes() {
         for status in Status::ALL {
             assert!(!Received.may_become(status));
             assert!(!status.may_become(Received));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn two_different_ends_contradict_each_other() {
+    fn two_different_final_statuses_contradict_each_other() {
         assert!(Delivered.is_contradicted_by(Failed));
         assert!(Undelivered.is_contradicted_by(Delivered));
         assert!(Failed.is_contradicted_by(Read));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn twilios_words_are_ranked_or_ignored() {
+    fn twilio_statuses_are_mapped_or_ignored() {
         assert_eq!(Status::from_twilio("accepted"), Some(Queued));
         assert_eq!(Status::from_twilio("scheduled"), Some(Queued));
         assert_eq!(Status::from_twilio("partially_delivered"), None);

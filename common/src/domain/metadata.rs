@@ -1,13 +1,14 @@
-//! The caller's own JSON object, kept with a message and returned with every number as it was written.
+//! A JSON object that the API client stores with a message. Numbers are returned exactly as written.
 //!
 //! Postgres stores it as `jsonb`, which keeps the digits of a decimal number but expands exponents and drops the sign
-//! of a negative zero. Numbers that `jsonb` would respell are refused, so that what is accepted is preserved exactly.
+//! of a negative zero. Numbers that `jsonb` would change are rejected.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
-/// The longest number that is accepted, in characters. `jsonb` holds 16,383 digits behind the point, and far more before it.
+/// The longest number that is accepted, in characters. `jsonb` holds 16,383 digits behind the point, and far more
+/// before it.
 const MAX_NUMBER: usize = 100;
 
 /// How much of a number an error quotes.
@@ -18,13 +19,13 @@ const MAX_QUOTED: usize = 40;
 #[serde(transparent)]
 pub struct Metadata(Box<RawValue>);
 
-/// Why an object can't be kept as it is.
+/// Why an object cannot be stored unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// Postgres can't hold a NUL.
+    /// Postgres cannot store a NUL character.
     #[error("contains a NUL character")]
     Nul,
-    /// `jsonb` would respell a number.
+    /// `jsonb` would expand the exponent of a number.
     #[error(
         "holds the number {0}, which can't be kept exactly; write it without an exponent, or as a string"
     )]
@@ -35,7 +36,7 @@ pub enum MetadataError {
     /// A number is too long.
     #[error("holds a number of more than {MAX_NUMBER} characters; write it as a string")]
     LongNumber,
-    /// Of fields with the same name only one would be kept.
+    /// `jsonb` keeps only one of several fields with the same name.
     #[error("has an object in which a field is given more than once")]
     Repeated,
     /// A string or the nesting is not valid.
@@ -76,7 +77,7 @@ impl PartialEq for Metadata {
     }
 }
 
-/// What can only be seen in the text of an object.
+/// Properties that are lost when the object is parsed.
 struct Scanned {
     /// The same text with numbers that [`Number`] would change as strings.
     exact: String,
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_kept_as_they_are_written_or_refused() {
+    fn numbers_are_stored_as_written_or_rejected() {
         for kept in [
             r#"{"a":123456789012345678901234567890}"#,
             r#"{"a":18446744073709551616,"b":[-9223372036854775809]}"#,
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_given_twice_is_refused_however_deep_it_lies() {
+    fn duplicate_fields_are_rejected_at_any_depth() {
         for repeated in [r#"{"a":1,"a":1}"#, r#"{"a":[{"b":{"c":1,"d":2,"\u0063":3}}]}"#] {
             assert_eq!(metadata(repeated), Err(MetadataError::Repeated), "{repeated}");
         }
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_postgres_cannot_hold_is_refused() {
+    fn nul_characters_and_invalid_json_are_rejected() {
         for nul in [r#"{"a":[{"b":"\u0000"}]}"#, r#"{"a":{"\u0000":1}}"#] {
             assert_eq!(metadata(nul), Err(MetadataError::Nul));
         }

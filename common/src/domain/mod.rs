@@ -1,4 +1,4 @@
-//! The rules, as pure functions and types: no I/O, no HTTP, no SQL, and nothing of ours below it.
+//! Business rules as pure functions and types: no I/O, HTTP or SQL. This layer imports no other layer.
 
 pub mod auto_reply;
 pub mod instant;

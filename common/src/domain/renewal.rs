@@ -1,13 +1,12 @@
-//! Failures that may pass: what Twilio took and could not deliver is created anew, a few times.
+//! Retries after transient delivery failures: the message is created again at Twilio, a few times.
 
 use std::time::Duration;
 
-/// Says which failures may pass. Codes are the provider's, so it is the provider's room that knows.
+/// Decides which delivery failures are transient. Implemented by the provider's adapter, which knows its error codes.
 pub trait Renewals: Sync {
-    /// Returns how long after its failure a message is created anew, for the first time, the second and so on; empty
-    /// for a code that ends the message.
+    /// Returns the delays before each further create after a failure with this code. Empty if the failure is permanent.
     fn after(&self, error_code: &str) -> Vec<Duration>;
 
-    /// Returns how long a message without an end of its own is tried, from when it was to be sent first.
+    /// Returns how long a message without an expiry of its own is retried, counted from its first due time.
     fn max_age(&self) -> Duration;
 }

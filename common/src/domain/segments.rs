@@ -1,7 +1,7 @@
-//! How many SMS segments a text costs, and in which alphabet.
+//! Counts SMS segments and selects the encoding.
 //!
-//! A text whose every character is in the GSM 03.38 default alphabet (or its extension table) travels as GSM-7;
-//! one character outside makes all of it UCS-2, at less than half the room. The rules are those of
+//! A text is sent as GSM-7 if all its characters are in the GSM 03.38 default alphabet or its extension table. One
+//! other character makes the whole text UCS-2, with less than half the characters per segment. Rules:
 //! <https://www.twilio.com/docs/glossary/what-sms-character-limit>.
 
 use std::fmt;
@@ -9,28 +9,28 @@ use std::fmt;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Septets in a message of one segment: 140 bytes of user data hold 160 times 7 bits.
+/// Septets in a single segment: 140 bytes hold 160 times 7 bits.
 const GSM7_SINGLE: usize = 160;
-/// Septets in each of several segments: the 6-byte concatenation header takes the room of 7.
+/// Septets in each of several segments: the 6-byte concatenation header takes 7 septets.
 const GSM7_CONCATENATED: usize = 153;
-/// UTF-16 units in a message of one segment: half of 140 bytes.
+/// UTF-16 code units in a single segment: half of 140 bytes.
 const UCS2_SINGLE: usize = 70;
-/// UTF-16 units in each of several segments: 134 bytes are left beside the header.
+/// UTF-16 code units in each of several segments: half of the 134 bytes after the concatenation header.
 const UCS2_CONCATENATED: usize = 67;
 
-/// The alphabet a text is sent in.
+/// The encoding of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 pub enum Encoding {
-    /// The GSM 03.38 default alphabet with its extension table, 7 bits a unit.
+    /// The GSM 03.38 default alphabet with its extension table, 7 bits per unit.
     #[serde(rename = "GSM-7")]
     Gsm7,
-    /// UTF-16, 16 bits a unit.
+    /// UTF-16, 16 bits per unit.
     #[serde(rename = "UCS-2")]
     Ucs2,
 }
 
 impl Encoding {
-    /// Returns the name that the API shows: `GSM-7` or `UCS-2`.
+    /// Returns the name in the API: `GSM-7` or `UCS-2`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -58,25 +58,24 @@ struct Limits {
     concatenated: usize,
 }
 
-/// What a text costs to send.
+/// The number of segments of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Segments {
-    /// The alphabet the whole text is sent in.
+    /// The encoding of the whole text.
     pub encoding: Encoding,
-    /// How many segments are billed: at least one, an empty text is a message too.
+    /// The number of billed segments, at least one, also for an empty text.
     pub segments: usize,
-    /// Septets in GSM-7 (two for a character of the extension table), UTF-16 units in UCS-2.
+    /// Septets in GSM-7 (two for a character of the extension table), UTF-16 code units in UCS-2.
     pub units: usize,
 }
 
-/// Counts the segments of a text as it stands: nothing is trimmed, no curly quote is straightened.
+/// Counts the segments of a text without changing it.
 ///
-/// A character that takes two units is never split over two segments, so a segment may end one unit early.
-/// Grapheme clusters are split where the units run out; Twilio's web calculator keeps them whole and so shows
-/// a segment more for some long rows of emoji, the handset does not need it to.
+/// A character of two units is never split between segments, so a segment may have one unit less. Grapheme clusters may
+/// be split. Twilio's web calculator does not split them and shows one segment more for some long rows of emoji.
 #[must_use]
 pub fn count(body: &str) -> Segments {
-    // Both alphabets in one pass: whether the text is GSM-7 is known only at its end.
+    // Counts both encodings in one pass, because only the end of the text shows whether it is GSM-7.
     let mut gsm7 = Some(Packer::new(Encoding::Gsm7.limits()));
     let mut ucs2 = Packer::new(Encoding::Ucs2.limits());
     for character in body.chars() {
@@ -92,7 +91,7 @@ pub fn count(body: &str) -> Segments {
     }
 }
 
-/// Fills segments one character at a time.
+/// Fills segments character by character.
 struct Packer {
     limits: Limits,
     units: usize,
@@ -120,11 +119,11 @@ impl Packer {
     }
 }
 
-/// Returns how many septets a character takes in GSM-7, or nothing when the alphabet lacks it.
+/// Returns the number of septets of a character in GSM-7, or `None` if the alphabet lacks it.
 const fn septets(character: char) -> Option<usize> {
     match character {
         '^' | '{' | '}' | '\\' | '[' | '~' | ']' | '|' | '€' | '\u{c}' => Some(2),
-        // What is left of ASCII, without the backtick and the control characters.
+        // The rest of ASCII, without the backtick and control characters.
         '\n' | '\r' | ' '..='_' | 'a'..='z' => Some(1),
         '¡' | '£' | '¤' | '¥' | '§' | '¿' | 'Ä' | 'Å' | 'Æ' | 'Ç' | 'É' | 'Ñ' | 'Ö' | 'Ø' | 'Ü' | 'ß'
         | 'à' | 'ä' | 'å' | 'æ' | 'è' | 'é' | 'ì' | 'ñ' | 'ò' | 'ö' | 'ø' | 'ù' | 'ü' => Some(1),
@@ -150,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn the_default_alphabet_is_the_one_of_gsm_03_38() {
-        // Table 6.2.1 in its own order, without the escape at 0x1B.
+    fn the_default_alphabet_is_that_of_gsm_03_38() {
+        // Table 6.2.1 in order, without the escape at 0x1B.
         let basic = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?\
                      ¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
         assert_eq!(basic.chars().count(), 127);
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn one_character_outside_turns_the_whole_text_to_ucs2() {
+    fn one_character_outside_the_alphabet_makes_the_text_ucs2() {
         assert_eq!(cost("señor, ¿qué?"), ("GSM-7", 1, 12));
         for outside in ["á", "í", "ó", "ú", "ã", "õ", "ç", "“", "’", "`", "\t", "\0", "\u{1b}"] {
             assert_eq!(cost(&format!("ok {outside}")), ("UCS-2", 1, 4), "{outside:?}");
@@ -201,14 +200,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_units_of_ucs2_are_those_of_utf16(body in "\\PC{0,200}á") {
+        fn ucs2_units_are_utf16_code_units(body in "\\PC{0,200}á") {
             let counted = count(&body);
             prop_assert_eq!(counted.encoding, Encoding::Ucs2);
             prop_assert_eq!(counted.units, body.encode_utf16().count());
         }
 
         #[test]
-        fn segments_hold_the_units_and_waste_at_most_one_each(body in "[a-z€\\[ ]{0,700}|\\PC{0,300}") {
+        fn each_segment_wastes_at_most_one_unit(body in "[a-z€\\[ ]{0,700}|\\PC{0,300}") {
             let Segments { encoding, segments, units } = count(&body);
             let Limits { single, concatenated } = encoding.limits();
             if units <= single {

@@ -1,10 +1,10 @@
-//! Replaces characters that alone would make a text UCS-2, at less than half the room: typographic quotes, dashes and
-//! spaces, and, only when asked for, letters with accents that GSM-7 lacks.
+//! Replaces characters that would make a text UCS-2: typographic quotes, dashes and spaces, and, if requested, accented
+//! letters that GSM-7 lacks.
 //!
-//! Follows Twilio's Smart Encoding as its own segment calculator has it (`smart_encoding/twilio_map.rs` names the source),
-//! and adds a few characters that the map lacks. A letter and a combining accent are composed first, whatever the choice: the
-//! text costs less and looks the same. So `n` and U+0303 are `ñ`, where the map would make them `n~`. A text that would be
-//! UCS-2 all the same, for an emoji, keeps its characters.
+//! Follows the map of Twilio's Smart Encoding (source: `smart_encoding/twilio_map.rs`) and adds a few characters.
+//! Letters and combining accents are composed first, with every setting: the text looks the same and costs less. So `n`
+//! and U+0303 become `ñ`, where the map would produce `n~`. A text that stays UCS-2, for example because of an emoji,
+//! is not changed.
 
 use super::segments::{self, Encoding};
 use serde::{Deserialize, Serialize};
@@ -12,24 +12,24 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use utoipa::ToSchema;
 
-/// Which characters may be replaced.
+/// The characters that may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SmartEncoding {
-    /// None: the text is sent as it is.
+    /// None.
     #[default]
     None,
-    /// Quotes, dashes, ellipses, bullets, spaces and the like.
+    /// Quotes, dashes, ellipses, bullets, spaces and similar ones.
     Punctuation,
-    /// These, and letters with accents that GSM-7 lacks: á becomes a, ç becomes c.
+    /// These, and accented letters that GSM-7 lacks: á becomes a, ç becomes c.
     All,
 }
 
 impl SmartEncoding {
-    /// Every choice.
+    /// All settings.
     pub const ALL: [Self; 3] = [Self::None, Self::Punctuation, Self::All];
 
-    /// Returns the word that the API knows it by.
+    /// Returns the name in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,8 +39,8 @@ impl SmartEncoding {
         }
     }
 
-    /// Returns the text as it is to be sent: with its accents composed, and with its characters replaced if that makes it
-    /// GSM-7 and leaves something to read.
+    /// Returns the text to send: with composed accents, and with replaced characters if that makes it GSM-7 and not
+    /// blank.
     #[must_use]
     pub fn apply(self, text: &str) -> Cow<'_, str> {
         let composed = compose(text);
@@ -52,8 +52,8 @@ impl SmartEncoding {
         if is_better { Cow::Owned(replaced) } else { composed }
     }
 
-    /// Returns the text with all that may be replaced, whatever that makes of it: the same for two texts of which one may have
-    /// gone through an encoding like this.
+    /// Returns the text with all replacements. Two texts have the same result if Smart Encoding is their only
+    /// difference.
     #[must_use]
     pub fn plainest(text: &str) -> String {
         Self::All.replaced(&compose(text))
@@ -68,7 +68,7 @@ impl SmartEncoding {
                 None => replaced.push(character),
             }
         }
-        // What stood between a letter and its accent may be gone.
+        // A character between a letter and its accent may have been removed.
         let replaced = compose(&replaced);
         if self != Self::All {
             return replaced.into_owned();
@@ -84,15 +84,15 @@ impl SmartEncoding {
     }
 }
 
-/// Composes each letter with the accents that follow it, where Unicode has one character for them. Nothing is decomposed, as
-/// NFC would: a text gets no longer, and no other character changes.
+/// Composes letters with the combining accents that follow, where Unicode has one character for both. Unlike NFC, it
+/// decomposes nothing, so no other character changes.
 fn compose(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
     let mut composed = String::with_capacity(text.len());
     for character in text.chars() {
-        // No ASCII character composes with the one before it.
+        // ASCII characters never compose with the previous one.
         let before = composed.chars().next_back().filter(|_| !character.is_ascii());
         match before.and_then(|before| unicode_normalization::char::compose(before, character)) {
             Some(one) => {
@@ -125,7 +125,7 @@ enum Replacement {
     Character(char),
 }
 
-/// Why a choice can't be read.
+/// The text is not a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be none, punctuation or all")]
 pub struct NotAChoice;
@@ -138,13 +138,13 @@ impl FromStr for SmartEncoding {
     }
 }
 
-/// How far the full-width forms of ASCII's characters are from these.
+/// The distance between ASCII characters and their full-width forms.
 const FULL_WIDTH: u32 = 0xfee0;
 
 /// Twilio's map, sorted by character.
 const TWILIO_MAP: [(char, &str); 271] = include!("smart_encoding/twilio_map.rs");
 
-/// What Twilio's map lacks: a prime, more dashes and a minus, a zero width joiner and a soft hyphen.
+/// Characters that Twilio's map lacks: a prime, more dashes and a minus, a zero-width joiner and a soft hyphen.
 const OUR_MAP: [(char, &str); 6] = [
     ('\u{ad}', ""),
     ('\u{200d}', ""),
@@ -154,7 +154,7 @@ const OUR_MAP: [(char, &str); 6] = [
     ('\u{2212}', "-"),
 ];
 
-/// Letters of Latin alphabets that GSM-7 lacks. What it has (é, ñ, ü, à, Ç and others) stays.
+/// Latin letters that GSM-7 lacks. It has é, ñ, ü, à, Ç and others.
 const LETTERS: &[(&str, &str)] = &[
     ("áâãāăą", "a"),
     ("ÁÀÂÃĀĂĄ", "A"),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn typographic_characters_become_plain_ones() {
+    fn typographic_characters_are_replaced() {
         let choice = SmartEncoding::Punctuation;
         check(choice, "“Don’t” – it’s\u{a0}due… – ‘now’", "\"Don't\" - it's  due... - 'now'");
         check(choice, "½\u{200b} hour — ＲＥＮＴ！ • now", "1/2 hour - RENT! - now");
@@ -219,7 +219,7 @@ mod tests {
     fn what_would_be_ucs_2_all_the_same_or_is_gsm_7_already_stays_as_it_is() {
         check(SmartEncoding::All, "“Olá” 🏠", "“Olá” 🏠");
         check(SmartEncoding::All, "Já vou – 好", "Já vou – 好");
-        // A back quote is no GSM-7, a plain quote is.
+        // A backtick is not in GSM-7, an apostrophe is.
         check(SmartEncoding::Punctuation, "`a`", "'a'");
         check(SmartEncoding::All, "é ñ ü à ¿ ¡ Ç Ñ €", "é ñ ü à ¿ ¡ Ç Ñ €");
         check(SmartEncoding::None, "“a”", "“a”");
@@ -240,11 +240,11 @@ mod tests {
     }
 
     #[test]
-    fn accents_are_composed_whatever_the_choice() {
+    fn accents_are_composed_with_every_setting() {
         for choice in SmartEncoding::ALL {
             check(choice, "Man\u{303}ana", "Mañana");
             check(choice, "Cafe\u{301}", "Café");
-            // U+2001 is left to the map: NFC would make it U+2003.
+            // U+2001 is not changed: NFC would make it U+2003.
             check(SmartEncoding::None, "e\u{323}\u{302}\u{2001}好", "ệ\u{2001}好");
         }
         check(SmartEncoding::All, "Ola\u{301} voce\u{302}", "Ola voce");
@@ -254,12 +254,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_does_not_become_blank() {
+    fn a_text_never_becomes_blank() {
         check(SmartEncoding::All, "\u{200b}", "\u{200b}");
     }
 
     #[test]
-    fn the_maps_are_sorted_and_apart() {
+    fn the_maps_are_sorted_and_disjoint() {
         assert!(TWILIO_MAP.is_sorted_by(|a, b| a.0 < b.0) && OUR_MAP.is_sorted_by(|a, b| a.0 < b.0));
         for (character, _) in OUR_MAP {
             assert!(TWILIO_MAP.iter().all(|(other, _)| *other != character), "{character:?}");

@@ -1,6 +1,4 @@
-//! Who calls, and what the caller's key allows.
-//!
-//! The gateway's authorizer looks the key up and hands the result on as its context; functions only read it.
+//! API keys: scopes, and the result of the gateway's authorizer.
 
 use super::ApiError;
 use serde::{Deserialize, Serialize};
@@ -8,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// What a key may be allowed to do.
+/// A permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Send and cancel messages.
@@ -17,32 +15,23 @@ pub enum Scope {
     MessagesRead,
     /// Read conversations.
     ConversationsRead,
-    /// Set a conversation's workflow.
+    /// Change conversations.
     ConversationsWrite,
-    /// Make, list, rotate and delete subscriptions.
-    SubscriptionsManage,
-    /// Read the event log.
-    EventsRead,
-    /// Read statistics.
-    StatsRead,
     /// Everything.
     Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 5] = [
         Self::MessagesSend,
         Self::MessagesRead,
         Self::ConversationsRead,
         Self::ConversationsWrite,
-        Self::SubscriptionsManage,
-        Self::EventsRead,
-        Self::StatsRead,
         Self::Admin,
     ];
 
-    /// Returns the scope as it is written in a key and in errors.
+    /// Returns the name of the scope.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,9 +39,6 @@ impl Scope {
             Self::MessagesRead => "messages:read",
             Self::ConversationsRead => "conversations:read",
             Self::ConversationsWrite => "conversations:write",
-            Self::SubscriptionsManage => "subscriptions:manage",
-            Self::EventsRead => "events:read",
-            Self::StatsRead => "stats:read",
             Self::Admin => "admin",
         }
     }
@@ -64,7 +50,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A word that is no scope.
+/// The name is not a scope.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a scope")]
 pub struct UnknownScope(String);
@@ -80,42 +66,42 @@ impl FromStr for Scope {
     }
 }
 
-/// The holder of a key, as the authorizer hands it on to the functions behind the gateway.
+/// A verified caller, as the authorizer passes it to the functions behind the gateway.
 ///
-/// API Gateway lets an authorizer's context hold strings, numbers and booleans only, hence the joined scopes.
+/// The scopes are joined because the context of an authorizer may only contain strings, numbers and booleans.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
-    /// The key's id, which idempotency is counted by.
+    /// The key's id. Idempotency keys are unique per API key.
     pub key_id: Uuid,
     /// The key's scopes, joined by spaces.
     pub scopes: String,
 }
 
-/// What an authorizer hands on: the holder of a key, or that it could not be asked whose the key is.
+/// The result of the authorizer, passed on as its context.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Caller {
-    /// The key is good.
+    /// The key is valid.
     Known(Principal),
-    /// The keys could not be read. Nobody is let in by this: who serves the request asks again, or turns it away.
+    /// The keys could not be read. The endpoint must verify the key itself.
     Unverified {
-        /// Always true; API Gateway wants a context to hold something.
+        /// Always true. The context must not be empty.
         unverified: bool,
     },
 }
 
 impl Principal {
-    /// Tells whether the key allows `scope`; `admin` allows everything.
+    /// Returns whether the key has `scope`; `admin` includes all scopes.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {
         self.scopes.split(' ').any(|held| held == scope.as_str() || held == Scope::Admin.as_str())
     }
 
-    /// Lets a holder of `scope` pass.
+    /// Checks that the key has `scope`.
     ///
     /// # Errors
     ///
-    /// [`ApiError::Forbidden`], naming the scope, when the key lacks it.
+    /// [`ApiError::Forbidden`] with the missing scope.
     pub fn may(&self, scope: Scope) -> Result<(), ApiError> {
         if self.has(scope) { Ok(()) } else { Err(ApiError::Forbidden { missing: scope }) }
     }
@@ -126,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_is_parsed_from_how_it_is_written() {
+    fn scopes_are_parsed_from_their_names() {
         for scope in Scope::ALL {
             assert_eq!(scope.as_str().parse::<Scope>().unwrap(), scope);
         }
@@ -134,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_allows_its_scopes_and_admin_allows_all() {
+    fn a_key_has_its_scopes_and_admin_has_all() {
         let key = |scopes: &str| Principal { key_id: Uuid::nil(), scopes: scopes.to_owned() };
         assert!(key("messages:read messages:send").has(Scope::MessagesSend));
         assert!(!key("messages:read").has(Scope::MessagesSend));

@@ -1,170 +1,196 @@
-//! A request as API Gateway's payload format 2.0 describes it; Lambda function URLs use the same format.
+//! Converts an event of API Gateway or of a function URL (both payload format 2.0) into a `lambda_http` request.
 //!
-//! Only what we read is declared: this is parsed for every webhook.
-//! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html>.
+//! `lambda_http` builds a URI from the path, the query and the `Host` header. That changes characters, and it panics if
+//! the result is not a valid URI. Twilio's signature covers the exact URL, and a request must not fail an invocation.
+//! So the path, the query, the headers and the body bypass that step; see
+//! `common/docs/decisions/0015-lambda-http-without-its-uri.md`.
 
 use super::payload::WHOLE;
 use super::{ApiError, Caller, MAX_BODY_BYTES, Principal, Scope, ValidationError};
 use crate::clock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::{HeaderName, Method};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Body, Request, RequestExt};
 use percent_encoding::percent_decode_str;
-use serde::{Deserialize, Deserializer};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::mem;
 
-/// The event of one HTTP request.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpEvent {
-    #[serde(default, deserialize_with = "null_as_default")]
-    raw_path: String,
-    #[serde(default, deserialize_with = "null_as_default")]
-    raw_query_string: String,
-    #[serde(default, deserialize_with = "null_as_default")]
-    headers: BTreeMap<String, String>,
-    body: Option<String>,
-    #[serde(default, deserialize_with = "null_as_default")]
-    is_base64_encoded: bool,
-    #[serde(default, deserialize_with = "null_as_default")]
-    path_parameters: BTreeMap<String, String>,
-    request_context: RequestContext,
-}
+/// The query string as the gateway received it.
+#[derive(Clone)]
+struct RawQuery(String);
 
-/// Reads `null` like an absent value: AWS leaves out what is empty, other gateways write `null`.
+/// The id that follows the request through logs and queues.
+#[derive(Clone)]
+struct RequestId(String);
+
+/// Reads an event. `null` counts as absent: AWS omits empty values, other gateways write `null`.
 ///
 /// # Errors
 ///
-/// When the value is neither null nor a `T`.
-pub fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+/// [`ApiError::Validation`] when it is not an event of payload format 2.0.
+pub(super) fn read(event: &str) -> Result<ApiGatewayV2httpRequest, ApiError> {
+    let repaired = || {
+        let mut event: Value = serde_json::from_str(event)?;
+        repair(&mut event);
+        serde_json::from_value(event)
+    };
+    serde_json::from_str(event).or_else(|_| repaired()).map_err(|error| {
+        // The message of a serde error may quote content. Its position does not.
+        tracing::info!(line = error.line(), column = error.column(), "malformed HTTP event");
+        ValidationError::field("event", "is not an HTTP request in payload format 2.0").into()
+    })
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RequestContext {
-    #[serde(default, deserialize_with = "null_as_default")]
-    request_id: String,
-    http: HttpDescription,
-    authorizer: Option<Authorizer>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct HttpDescription {
-    method: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Authorizer {
-    lambda: Option<Caller>,
-}
-
-impl HttpEvent {
-    /// Returns the caller's `x-request-id` if it is 1 to 128 letters, digits and `._-`, else the gateway's own id, else a
-    /// new one.
-    ///
-    /// Anything else could forge log lines or grow them without limit.
-    #[must_use]
-    pub fn request_id(&self) -> String {
-        let well_formed = |id: &&String| {
-            (1..=128).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-        };
-        let given = self.headers.get("x-request-id").filter(well_formed);
-        let own = Some(&self.request_context.request_id).filter(|id| !id.is_empty());
-        given.or(own).cloned().unwrap_or_else(|| clock::new_id().to_string())
+/// Removes what `lambda_http` does not accept: null values, and control characters in headers.
+fn repair(event: &mut Value) {
+    remove_nulls(event);
+    let Some(headers) = event.get_mut("headers").and_then(Value::as_object_mut) else { return };
+    headers.retain(|name, _| HeaderName::from_bytes(name.as_bytes()).is_ok());
+    for value in headers.values_mut() {
+        if let Value::String(text) = value {
+            // Replaced and not removed, so that a header with a wrong value is still refused where it is read.
+            *text = text.replace(|c: char| c.is_ascii_control() && c != '\t', "\u{fffd}");
+        }
     }
 }
 
-impl HttpEvent {
-    pub(super) fn is_head(&self) -> bool {
-        self.request_context.http.method == "HEAD"
+fn remove_nulls(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.retain(|_, value| !value.is_null());
+        fields.values_mut().for_each(remove_nulls);
     }
 }
 
-/// A request with its body decoded.
-#[derive(Debug, Clone)]
-pub struct Request {
-    method: String,
-    raw_path: String,
-    raw_query: String,
-    headers: BTreeMap<String, String>,
-    path_parameters: BTreeMap<String, String>,
-    body: Vec<u8>,
-    request_id: String,
-    caller: Option<Caller>,
+/// Returns the caller's `x-request-id` if it is 1 to 128 letters, digits and `._-`, else the gateway's id, else a new
+/// one. Other values could forge log lines or make them very long.
+pub(super) fn request_id(event: &ApiGatewayV2httpRequest) -> String {
+    let is_well_formed = |id: &&str| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    let given = event.headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(is_well_formed);
+    let gateway = event.request_context.request_id.as_deref().filter(|id| !id.is_empty());
+    given.or(gateway).map_or_else(|| clock::new_id().to_string(), str::to_owned)
 }
 
-impl Request {
-    /// Decodes an event.
-    ///
-    /// # Errors
-    ///
-    /// [`ApiError::Validation`] when the body isn't the base64 that the event says it is.
-    pub(super) fn from_event(event: HttpEvent, request_id: String) -> Result<Self, ApiError> {
-        let body = match event.body {
-            Some(text) if event.is_base64_encoded => STANDARD
+pub(super) fn is_head(event: &ApiGatewayV2httpRequest) -> bool {
+    event.request_context.http.method == Method::HEAD
+}
+
+/// Converts an event.
+///
+/// # Errors
+///
+/// [`ApiError::Validation`] when the body is not the base64 that the event announces.
+pub(super) fn into_request(
+    mut event: ApiGatewayV2httpRequest,
+    request_id: String,
+) -> Result<Request, ApiError> {
+    let body = match event.body.take() {
+        Some(text) if event.is_base64_encoded => Body::Binary(
+            STANDARD
                 .decode(text)
                 .map_err(|error| ValidationError::field("body", format!("is not base64: {error}")))?,
-            Some(text) => text.into_bytes(),
-            None => Vec::new(),
-        };
-        Ok(Self {
-            method: event.request_context.http.method,
-            raw_path: event.raw_path,
-            raw_query: event.raw_query_string,
-            headers: event.headers,
-            path_parameters: event.path_parameters,
-            body,
-            request_id,
-            caller: event.request_context.authorizer.and_then(|authorizer| authorizer.lambda),
-        })
-    }
+        ),
+        Some(text) => Body::Text(text),
+        None => Body::Empty,
+    };
+    let raw_path = event.raw_path.take().unwrap_or_default();
+    let raw_query = event.raw_query_string.take().unwrap_or_default();
+    let headers = mem::take(&mut event.headers);
+    event.request_context.domain_name = None;
+    event.request_context.stage = None;
+    let mut request = Request::from(LambdaRequest::ApiGatewayV2(event)).with_raw_http_path(raw_path);
+    *request.headers_mut() = headers;
+    *request.body_mut() = body;
+    request.extensions_mut().insert(RawQuery(raw_query));
+    request.extensions_mut().insert(RequestId(request_id));
+    Ok(request)
+}
 
-    /// Returns the method, in capitals.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// Returns the path exactly as the gateway received it.
-    #[must_use]
-    pub fn raw_path(&self) -> &str {
-        &self.raw_path
-    }
-
+/// Reads from a request what `lambda_http` does not offer, or offers only after a conversion.
+///
+/// `Request::uri` is always `/`: use `raw_http_path` and [`HttpRequestExt::raw_query`].
+pub trait HttpRequestExt {
     /// Returns the query string exactly as the gateway received it, without its `?`.
-    #[must_use]
-    pub fn raw_query(&self) -> &str {
-        &self.raw_query
-    }
+    fn raw_query(&self) -> &str;
 
-    /// Returns the value of a header, whose name must be given in lower case, as AWS hands them over.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
+    /// Returns the query parameters, decoded, in their order.
+    fn query(&self) -> impl Iterator<Item = (String, String)>;
+
+    /// Returns the value of a header if it is UTF-8.
+    fn header(&self, name: &str) -> Option<&str>;
 
     /// Returns a parameter of the route's path, decoded.
     ///
     /// # Errors
     ///
-    /// [`ApiError::Internal`] when the route has no such parameter: the template and the function disagree.
-    pub fn path_parameter(&self, name: &'static str) -> Result<&str, ApiError> {
-        self.path_parameters
-            .get(name)
-            .map(String::as_str)
-            .ok_or_else(|| ApiError::internal(std::io::Error::other(format!("no path parameter {name}"))))
-    }
+    /// [`ApiError::Internal`] when the route has no such parameter: template and function disagree.
+    fn path_parameter(&self, name: &'static str) -> Result<&str, ApiError>;
 
-    /// Returns the `phone_number` of the route's path. No number has a percent sign, so one that was encoded twice is
-    /// decoded twice.
+    /// Returns the `phone_number` of the route's path. Phone numbers contain no percent sign, so a number that was
+    /// encoded twice is decoded twice.
     ///
     /// # Errors
     ///
-    /// [`ApiError::Validation`] when it holds a NUL, which Postgres does not take.
-    pub fn phone_number(&self) -> Result<String, ApiError> {
+    /// [`ApiError::Validation`] when it contains a NUL character, which Postgres cannot store.
+    fn phone_number(&self) -> Result<String, ApiError>;
+
+    /// Returns the body if it is within the API's limit and not compressed.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::PayloadTooLarge`] or [`ApiError::Validation`] otherwise.
+    fn payload(&self) -> Result<&[u8], ApiError>;
+
+    /// Returns the id that follows this request through logs and queues.
+    fn request_id(&self) -> &str;
+
+    /// Returns what the authorizer passed on about the caller; `None` on a route without an authorizer.
+    fn caller(&self) -> Option<Caller>;
+
+    /// Returns whether the authorizer could not read the keys, so that the endpoint has to verify the key itself.
+    fn is_unverified(&self) -> bool {
+        matches!(self.caller(), Some(Caller::Unverified { .. }))
+    }
+
+    /// Returns the caller if its key has the scope.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Forbidden`] when the key lacks the scope; [`ApiError::Unavailable`] when the authorizer could not
+    /// read the keys; [`ApiError::Unauthorized`] on a route without an authorizer.
+    fn authorize(&self, scope: Scope) -> Result<Principal, ApiError> {
+        match self.caller().ok_or(ApiError::Unauthorized)? {
+            Caller::Known(principal) => principal.may(scope).map(|()| principal),
+            Caller::Unverified { .. } => Err(ApiError::unavailable("the authorizer could not read the keys")),
+        }
+    }
+}
+
+impl HttpRequestExt for Request {
+    fn raw_query(&self) -> &str {
+        self.extensions().get::<RawQuery>().map_or("", |RawQuery(query)| query)
+    }
+
+    fn query(&self) -> impl Iterator<Item = (String, String)> {
+        form_urlencoded::parse(self.raw_query().as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned()))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.headers().get(name)?.as_bytes()).ok()
+    }
+
+    fn path_parameter(&self, name: &'static str) -> Result<&str, ApiError> {
+        self.path_parameters_ref()
+            .and_then(|parameters| parameters.first(name))
+            .ok_or_else(|| ApiError::internal(format!("no path parameter {name}")))
+    }
+
+    fn phone_number(&self) -> Result<String, ApiError> {
         let given = self.path_parameter("phone_number")?;
         let number = percent_decode_str(given).decode_utf8_lossy().into_owned();
         if number.contains('\0') {
@@ -173,27 +199,11 @@ impl Request {
         Ok(number)
     }
 
-    /// Returns the first value of each query parameter, decoded, in order of appearance.
-    pub fn query(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        form_urlencoded::parse(self.raw_query.as_bytes()).map(|(k, v)| (k.into_owned(), v.into_owned()))
-    }
-
-    /// Returns the body's bytes.
-    #[must_use]
-    pub fn body(&self) -> &[u8] {
-        &self.body
-    }
-
-    /// Returns the body's bytes, if they are not more than the API takes and not compressed.
-    ///
-    /// # Errors
-    ///
-    /// [`ApiError::PayloadTooLarge`] or [`ApiError::Validation`] otherwise.
-    pub fn payload(&self) -> Result<&[u8], ApiError> {
-        if self.body.len() > MAX_BODY_BYTES {
+    fn payload(&self) -> Result<&[u8], ApiError> {
+        if self.body().len() > MAX_BODY_BYTES {
             return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES });
         }
-        // Other values, such as the wrong but common `utf-8`, change nothing.
+        // Other values are ignored, such as the wrong but common `utf-8`.
         let codings = self.header("content-encoding").unwrap_or_default().split(',');
         for coding in codings.map(|coding| coding.trim().to_ascii_lowercase()) {
             if ["gzip", "x-gzip", "deflate", "compress", "br", "zstd"].contains(&coding.as_str()) {
@@ -201,32 +211,56 @@ impl Request {
                 return Err(ValidationError::field(WHOLE, reason).into());
             }
         }
-        Ok(&self.body)
+        Ok(self.body())
     }
 
-    /// Returns the id that follows this request through logs and queues.
-    #[must_use]
-    pub fn request_id(&self) -> &str {
-        &self.request_id
+    fn request_id(&self) -> &str {
+        self.extensions().get::<RequestId>().map_or("", |RequestId(id)| id)
     }
 
-    /// Tells whether the authorizer could not read the keys, so that somebody else has to ask whose this caller's is.
-    #[must_use]
-    pub fn is_unverified(&self) -> bool {
-        matches!(self.caller, Some(Caller::Unverified { .. }))
+    fn caller(&self) -> Option<Caller> {
+        let fields = &self.request_context_ref()?.authorizer()?.fields;
+        let fields = fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        serde_json::from_value(Value::Object(fields)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn convert(raw_path: &str, raw_query: &str, host: &str) -> Request {
+        let event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": raw_path, "rawQueryString": raw_query,
+            "headers": {"host": host, "x-forwarded-proto": "https"}, "isBase64Encoded": false,
+            "requestContext": {
+                "requestId": "gw-1", "stage": "$default", "domainName": host,
+                "http": {"method": "POST", "path": raw_path},
+            },
+        });
+        into_request(read(&event.to_string()).unwrap(), "r-1".to_owned()).unwrap()
     }
 
-    /// Returns the caller, if its key carries the scope.
-    ///
-    /// # Errors
-    ///
-    /// [`ApiError::Forbidden`] when the key lacks the scope; [`ApiError::Unavailable`] when the authorizer could not
-    /// read the keys; [`ApiError::Unauthorized`] when no authorizer spoke for the caller, which only a route without
-    /// one can bring about.
-    pub fn authorize(&self, scope: Scope) -> Result<&Principal, ApiError> {
-        match self.caller.as_ref().ok_or(ApiError::Unauthorized)? {
-            Caller::Known(principal) => principal.may(scope).map(|()| principal),
-            Caller::Unverified { .. } => Err(ApiError::unavailable("the authorizer could not read the keys")),
+    #[test]
+    fn paths_and_queries_that_a_url_parser_would_change_stay_as_they_are() {
+        for path in
+            ["", "/", "//a", "/a/../b", "/./a", "/a b", "/%2e%2E/x", "/%zz", "/é", "/a\\b", "/a?b#c", "a"]
+        {
+            for query in ["", "&", "=", "a=b&a=c", "x=%20+%2B", "q=é#f", "a=1?b", "%", "a&&b=", "a b"] {
+                let request = convert(path, query, "sms.example.com");
+                assert_eq!((request.raw_http_path(), request.raw_query()), (path, query));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_character_of_a_url_changes(path in "(/|%|\\PC|[a-z.]){0,40}", query in ".{0,60}", host in "\\PC{0,20}") {
+            let request = convert(&path, &query, &host);
+            prop_assert_eq!(request.raw_http_path(), path);
+            prop_assert_eq!(request.raw_query(), query);
         }
     }
 }

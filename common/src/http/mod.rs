@@ -1,119 +1,83 @@
-//! HTTP in and out of a function: requests as API Gateway and function URLs hand them over, answers in one shape.
+//! HTTP requests and responses, on `lambda_http`, and the one shape of all errors.
 
 mod auth;
 mod error;
 mod event;
 mod payload;
+mod response;
+pub mod responses;
 
 pub use auth::{Caller, Principal, Scope};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError};
-pub use event::{HttpEvent, Request, null_as_default};
+pub use event::HttpRequestExt;
+pub use http::{HeaderValue, Method, StatusCode};
+pub use lambda_http::{Request, RequestExt};
 pub use payload::{Fields, MAX_BODY_BYTES};
+pub use response::{binary, empty, json, text};
 
 use crate::runtime;
 use crate::telemetry::{self, Metric};
-use serde::Serialize;
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use lambda_http::{Body, LambdaEvent};
+use serde_json::value::RawValue;
 use std::convert::Infallible;
 use tracing::Instrument;
 
-/// An answer, in API Gateway's payload format 2.0 (function URLs take the same).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Reply {
-    #[serde(rename = "statusCode")]
-    status: u16,
-    headers: BTreeMap<&'static str, Cow<'static, str>>,
-    body: Cow<'static, str>,
-    is_base64_encoded: bool,
-}
+/// A response with a text as its body.
+pub type Response = lambda_http::Response<Body>;
 
-impl Reply {
-    /// Answers with text of a given media type.
-    #[must_use]
-    pub fn new(status: u16, content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Self {
-        let headers = BTreeMap::from([("content-type", Cow::Borrowed(content_type))]);
-        Self { status, headers, body: body.into(), is_base64_encoded: false }
-    }
-
-    /// Answers with a value as JSON.
-    ///
-    /// # Errors
-    ///
-    /// [`ApiError::Internal`] when the value has no JSON form, such as a map with keys that aren't strings.
-    pub fn json(status: u16, value: &impl Serialize) -> Result<Self, ApiError> {
-        let body = serde_json::to_string(value).map_err(ApiError::internal)?;
-        Ok(Self::new(status, "application/json", body))
-    }
-
-    /// Answers with nothing but a status.
-    #[must_use]
-    pub fn empty(status: u16) -> Self {
-        Self { status, headers: BTreeMap::new(), body: Cow::Borrowed(""), is_base64_encoded: false }
-    }
-
-    /// Adds a header; its name must be in lower case.
-    #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
-        self.headers.insert(name, value.into());
-        self
-    }
-
-    /// Returns the status code.
-    #[must_use]
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// Returns the body.
-    #[must_use]
-    pub fn body(&self) -> &str {
-        &self.body
-    }
-}
-
-/// Serves HTTP events until the process is ended: each gets an answer that we chose, never a function error.
+/// Serves HTTP events until the process ends. Every event gets a response, never a function error.
 ///
-/// The handler runs within the invocation's and the request's span, so that every line it logs carries both ids.
+/// Not `lambda_http::run`: it requires futures that are `Send`, and some requests make its conversion panic.
 ///
 /// # Errors
 ///
-/// Only what ends the runtime itself, such as a Runtime API that went away.
+/// When the runtime itself fails, such as when the Runtime API is unavailable.
 pub async fn run(
-    handler: impl AsyncFn(&Request) -> Result<Reply, ApiError> + 'static,
+    handler: impl AsyncFn(&Request) -> Result<Response, ApiError> + 'static,
 ) -> Result<(), lambda_runtime::Error> {
-    runtime::run(async move |event| Ok::<_, Infallible>(serve(event.payload, &handler).await)).await
+    runtime::run(async move |event: LambdaEvent<Box<RawValue>>| {
+        let response = serve(event.payload.get(), &handler).await;
+        Ok::<_, Infallible>(response::encode(response))
+    })
+    .await
 }
 
-/// Returns the response to one event; an error becomes its response.
-pub async fn serve(event: HttpEvent, handler: impl AsyncFn(&Request) -> Result<Reply, ApiError>) -> Reply {
-    let request_id = event.request_id();
-    let is_head = event.is_head();
+/// Returns the response to one event, given as JSON. An error becomes its response, also that the event is malformed.
+///
+/// The handler runs in the span of its request, so that each of its log lines has the request's id.
+pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Response, ApiError>) -> Response {
+    let event = event::read(event);
+    let request_id = event.as_ref().map_or_else(|_| crate::clock::new_id().to_string(), event::request_id);
+    let is_head = event.as_ref().is_ok_and(event::is_head);
     let span = telemetry::request(&request_id);
     async {
-        let outcome = match Request::from_event(event, request_id.clone()) {
-            // Boxed: a whole handler's state by value is more nesting than a release build can lay out.
+        let request = event.and_then(|event| event::into_request(event, request_id.clone()));
+        let outcome = match request {
+            // Boxed: the state of a whole handler by value is too deeply nested for a release build.
             Ok(request) => Box::pin(handler(&request)).await,
             Err(error) => Err(error),
         };
-        let reply = match outcome {
-            Ok(reply) => {
-                // The line by which a request is found in the log of every function that it came through.
-                tracing::info!(name: telemetry::LAST_LINE, status = reply.status(), "answered");
-                reply
+        let mut response = match outcome {
+            Ok(response) => {
+                tracing::info!(name: telemetry::LAST_LINE, status = response.status().as_u16(), "answered");
+                response
             }
             Err(error) => {
-                if error.status() >= 500 {
+                if error.status().is_server_error() {
                     telemetry::count(Metric::ApiFailures, 1);
                 }
                 error.log();
-                error.reply(&request_id, crate::clock::now())
+                error.response(&request_id, crate::clock::now())
             }
         };
-        let reply = reply.with_header("x-request-id", request_id.clone());
-        // An answer to HEAD has no body (RFC 9110 §9.3.2), and the gateway does not remove it.
-        if is_head { Reply { body: Cow::Borrowed(""), ..reply } } else { reply }
+        if let Ok(request_id) = HeaderValue::try_from(&request_id) {
+            response.headers_mut().insert("x-request-id", request_id);
+        }
+        // A response to HEAD has no body (RFC 9110 §9.3.2), and the gateway does not remove it.
+        if is_head {
+            *response.body_mut() = Body::Text(String::new());
+        }
+        response
     }
     .instrument(span)
     .await
@@ -124,26 +88,34 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn event(extra: Value) -> HttpEvent {
+    fn event(extra: Value) -> String {
         let mut event = json!({
             "version": "2.0", "routeKey": "GET /messages/{id}", "rawPath": "/messages/1", "rawQueryString": "",
             "headers": {}, "isBase64Encoded": false,
             "requestContext": {"requestId": "gw-1", "http": {"method": "GET", "path": "/messages/1"}},
         });
         event.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        serde_json::from_value(event).unwrap()
+        event.to_string()
+    }
+
+    async fn ok(_: &Request) -> Result<Response, ApiError> {
+        Ok(empty(StatusCode::OK))
+    }
+
+    fn body(response: &Response) -> &str {
+        std::str::from_utf8(response.body()).unwrap()
     }
 
     #[tokio::test]
-    async fn every_answer_carries_the_gateways_request_id() {
-        let reply = serve(event(json!({})), async |_: &Request| Ok(Reply::empty(204))).await;
-        assert_eq!(reply.status(), 204);
-        assert_eq!(reply.headers["x-request-id"], "gw-1");
+    async fn every_response_has_the_gateways_request_id() {
+        let response = serve(&event(json!({})), async |_: &Request| Ok(empty(StatusCode::NO_CONTENT))).await;
+        assert_eq!(response.status(), 204);
+        assert_eq!(response.headers()["x-request-id"], "gw-1");
     }
 
     #[tokio::test]
-    async fn a_well_formed_request_id_of_the_caller_is_kept_and_another_is_not() {
-        for (given, kept) in [
+    async fn only_a_well_formed_request_id_of_the_caller_is_used() {
+        for (given, used) in [
             ("job-7.retry_1", "job-7.retry_1"),
             ("", "gw-1"),
             ("has space", "gw-1"),
@@ -151,8 +123,9 @@ mod tests {
             (&"x".repeat(129), "gw-1"),
         ] {
             let event = event(json!({"headers": {"x-request-id": given}}));
-            let reply = serve(event, async |_: &Request| Ok(Reply::empty(200))).await;
-            assert_eq!(reply.headers["x-request-id"], kept, "{given:?}");
+            let response = serve(&event, ok).await;
+            assert_eq!(response.status(), 200, "{given:?}");
+            assert_eq!(response.headers()["x-request-id"], used, "{given:?}");
         }
     }
 
@@ -161,45 +134,90 @@ mod tests {
         let nulls = json!({
             "rawPath": null, "rawQueryString": null, "headers": null, "body": null, "isBase64Encoded": null,
             "cookies": null, "pathParameters": null, "queryStringParameters": null, "stageVariables": null,
-            "requestContext": {"requestId": null, "authorizer": null, "http": {"method": "GET", "path": null}},
+            "requestContext": {"requestId": null, "authorizer": null, "timeEpoch": null,
+                "http": {"method": "GET", "path": null}},
         });
-        let reply = serve(event(nulls), async |request: &Request| {
-            assert_eq!((request.method(), request.raw_path(), request.raw_query()), ("GET", "", ""));
+        let event_of_nulls = event(nulls);
+        let response = serve(&event_of_nulls, async |request: &Request| {
+            assert_eq!(
+                (request.method(), request.raw_http_path(), request.raw_query()),
+                (&Method::GET, "", "")
+            );
             assert!(request.body().is_empty() && request.header("host").is_none());
             assert!(!request.request_id().is_empty());
-            Ok(Reply::empty(200))
+            Ok(empty(StatusCode::OK))
         });
-        assert_eq!(reply.await.status(), 200);
+        assert_eq!(response.await.status(), 200);
         let authorizer = json!({"requestContext": {
             "requestId": "gw-1", "authorizer": {"lambda": null}, "http": {"method": "GET"}}});
-        let reply = serve(event(authorizer), async |_: &Request| Ok(Reply::empty(200))).await;
-        assert_eq!(reply.status(), 200);
+        assert_eq!(serve(&event(authorizer), ok).await.status(), 200);
+        // The parts that `lambda_http` accepts need no second attempt.
+        assert_eq!(serve(&event(json!({"pathParameters": null, "headers": null})), ok).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_malformed_event_is_a_validation_error() {
+        let wrong_context = event(json!({"requestContext": null}));
+        for malformed in ["null", "{}", "[]", "1", r#"{"Records": []}"#, "not JSON", &wrong_context] {
+            let response = serve(malformed, ok).await;
+            assert_eq!(response.status(), 400, "{malformed}");
+            let id = response.headers()["x-request-id"].to_str().unwrap();
+            let body: Value = serde_json::from_str(body(&response)).unwrap();
+            assert_eq!(
+                (&body["error"]["code"], &body["error"]["request_id"]),
+                (&json!("sms.validation_error"), &json!(id))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn hosts_and_stages_that_make_no_url_are_accepted() {
+        for host in ["", " ", "a b", "[", "é", "host:99999", "@"] {
+            let event = event(json!({
+                "headers": {"host": host, "x-forwarded-proto": "no scheme"},
+                "requestContext": {"stage": host, "domainName": host, "http": {"method": "GET"}},
+            }));
+            assert_eq!(serve(&event, ok).await.status(), 200, "{host:?}");
+        }
     }
 
     #[tokio::test]
     async fn a_body_that_is_not_base64_as_announced_is_a_validation_error() {
         let event = event(json!({"body": "%%%", "isBase64Encoded": true}));
-        let reply = serve(event, async |_: &Request| Ok(Reply::empty(200))).await;
-        assert_eq!(reply.status(), 400);
+        assert_eq!(serve(&event, ok).await.status(), 400);
     }
 
     #[tokio::test]
-    async fn an_answer_to_head_has_the_status_and_headers_of_get_and_no_body() {
+    async fn a_response_to_head_has_the_status_and_headers_of_get_and_no_body() {
         let http = json!({"requestContext": {"requestId": "gw-1", "http": {"method": "HEAD"}}});
-        let reply = serve(event(http), async |_: &Request| Ok(Reply::new(200, "text/html", "<p>"))).await;
-        assert_eq!((reply.status(), reply.body(), &*reply.headers["content-type"]), (200, "", "text/html"));
+        let page = async |_: &Request| Ok(text(StatusCode::OK, "text/html", "<p>"));
+        let response = serve(&event(http), page).await;
+        assert_eq!((response.status(), body(&response)), (StatusCode::OK, ""));
+        assert_eq!(response.headers()["content-type"], "text/html");
     }
 
     #[tokio::test]
-    async fn an_internal_error_shows_nothing_of_its_cause() {
-        let reply = serve(event(json!({})), async |_: &Request| {
+    async fn an_internal_error_does_not_show_its_cause() {
+        let response = serve(&event(json!({})), async |_: &Request| {
             Err(ApiError::internal(std::io::Error::other("password=hunter2")))
         })
         .await;
-        assert_eq!(reply.status(), 500);
-        assert!(!reply.body().contains("hunter2"));
-        let body: Value = serde_json::from_str(reply.body()).unwrap();
+        assert_eq!(response.status(), 500);
+        assert!(!body(&response).contains("hunter2"));
+        let body: Value = serde_json::from_str(body(&response)).unwrap();
         assert_eq!(body["error"]["code"], "sms.internal");
         assert_eq!(body["error"]["request_id"], "gw-1");
+    }
+
+    #[test]
+    fn a_response_is_encoded_in_payload_format_2() {
+        let response = text(StatusCode::ACCEPTED, "text/plain", "hello");
+        let encoded = serde_json::to_value(response::encode(response)).unwrap();
+        assert_eq!(encoded["statusCode"], 202);
+        assert_eq!((&encoded["body"], &encoded["isBase64Encoded"]), (&json!("hello"), &json!(false)));
+        assert_eq!(encoded["headers"], json!({"content-type": "text/plain"}));
+        let response = binary(StatusCode::OK, "image/png", b"hello");
+        let encoded = serde_json::to_value(response::encode(response)).unwrap();
+        assert_eq!((&encoded["body"], &encoded["isBase64Encoded"]), (&json!("aGVsbG8="), &json!(true)));
     }
 }

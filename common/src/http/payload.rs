@@ -1,4 +1,4 @@
-//! A JSON object from a caller, read field by field so that everything wrong with it is told at once.
+//! Reads a JSON object field by field, so that all problems are reported at once.
 
 use super::ValidationError;
 use crate::domain::instant;
@@ -10,20 +10,20 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::fmt;
 use uuid::Uuid;
 
-/// The largest request that the API takes, in bytes (SPEC §6).
+/// The largest accepted request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// How many unknown fields are named, each; a request made of nothing else would grow its refusal without limit.
+/// How many unknown fields an error lists, so that its size is limited.
 const MAX_UNKNOWN: usize = 20;
 
-/// The field that stands for the whole request in an error.
+/// The field name that stands for the whole body in an error.
 pub(super) const WHOLE: &str = "request body";
 
-/// The fields of a JSON object, each to be taken once; what is left in the end nobody knows.
+/// The fields of a JSON object. Each is read once; fields that were not read are reported as unknown.
 ///
-/// A field that is `null` counts as left out, except where it is to be [changed](Fields::change); one that nobody knows is
-/// refused all the same. Every reader returns `None` for a field that is left out or of the wrong type; the latter is
-/// noted, and [`Fields::finish`] returns what was noted.
+/// A field that is `null` counts as absent, except for [`Fields::change`]. An unknown field is an error even if it is
+/// `null`. Every reader returns `None` for a field that is absent or has the wrong type. A wrong type is recorded, and
+/// [`Fields::finish`] returns all recorded problems.
 #[derive(Debug)]
 pub struct Fields {
     fields: Vec<(String, Box<RawValue>)>,
@@ -31,12 +31,12 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Reads a request's body.
+    /// Parses a request body.
     ///
     /// # Errors
     ///
-    /// [`ValidationError`] naming the line and column of what isn't JSON, or saying that it is no object. A field that
-    /// stands there twice is refused: readers disagree about which one counts, and a message goes to only one number.
+    /// [`ValidationError`] when it is not a JSON object, with the line and column of a syntax error. A duplicate field
+    /// is an error too, because parsers disagree about which one counts.
     pub fn from_slice(body: &[u8]) -> Result<Self, ValidationError> {
         if let Some(reason) = not_text(body) {
             return Err(ValidationError::field(WHOLE, reason));
@@ -47,7 +47,7 @@ impl Fields {
                 match error.classify() {
                     serde_json::error::Category::Data => "is not a JSON object".to_owned(),
                     _ if body.is_empty() => "is missing".to_owned(),
-                    // serde_json's messages name places and expectations, and quote nothing.
+                    // The messages of serde_json contain positions and expectations but no content.
                     _ => format!("is not JSON: {error}"),
                 },
             )
@@ -55,15 +55,14 @@ impl Fields {
         Ok(Self::new(object.0))
     }
 
-    /// Takes a value that was read already, such as the payload of an invocation.
+    /// Uses a parsed value, such as the payload of an invocation.
     ///
     /// # Errors
     ///
-    /// [`ValidationError`] when it is no object.
+    /// [`ValidationError`] when it is not an object.
     pub fn from_value(value: Value) -> Result<Self, ValidationError> {
         match value {
             Value::Object(map) => {
-                // A value that was read has a text.
                 let raw =
                     map.into_iter().filter_map(|(name, value)| Some((name, to_raw_value(&value).ok()?)));
                 Ok(Self::new(raw.collect()))
@@ -75,7 +74,7 @@ impl Fields {
     fn new(mut all: Vec<(String, Box<RawValue>)>) -> Self {
         let mut problems = ValidationError::default();
         let mut fields: Vec<(String, Box<RawValue>)> = Vec::with_capacity(all.len());
-        // Sorted, so that a request of 100,000 fields takes no time: equal names are neighbours.
+        // Sorted so that duplicates are neighbours: searching would be quadratic.
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (name, value) in all {
             match fields.last() {
@@ -90,12 +89,12 @@ impl Fields {
         Self { fields, problems }
     }
 
-    /// Notes a problem that only the caller of this reader can see.
+    /// Records a problem that only the caller can detect.
     pub fn problem(&mut self, field: impl Into<String>, reason: impl Into<String>) {
         self.problems.add(field, reason);
     }
 
-    /// Takes a field of any type.
+    /// Reads a field of any type.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         let raw = self.take_raw(name)?;
         match serde_json::from_str(raw.get()) {
@@ -116,7 +115,7 @@ impl Fields {
         Some(self.fields.swap_remove(position).1)
     }
 
-    /// Takes a field that is to be set to a text as [`Fields::text`] takes it, or to be cleared by `null`.
+    /// Reads a change: `Some(Some(text))` sets the field, `Some(None)` (null) clears it, `None` leaves it unchanged.
     pub fn change(&mut self, name: &str) -> Option<Option<String>> {
         let is_cleared = self.fields.iter().any(|(field, value)| field == name && is_null(value));
         if is_cleared {
@@ -126,7 +125,7 @@ impl Fields {
         self.text(name).map(Some)
     }
 
-    /// Takes a field that must be a text without a NUL, which Postgres can't hold.
+    /// Reads a string without NUL characters, which Postgres cannot store.
     pub fn text(&mut self, name: &str) -> Option<String> {
         match self.take(name)? {
             Value::String(text) if text.contains('\0') => {
@@ -141,14 +140,14 @@ impl Fields {
         }
     }
 
-    /// Notes that a field is missing, unless something else was noted about it.
+    /// Records that a field is missing, unless another problem was recorded for it.
     pub fn missing(&mut self, name: &str) {
         if !self.problems.fields().iter().any(|problem| problem.field.starts_with(name)) {
             self.problem(name, "is missing");
         }
     }
 
-    /// Takes a text as [`Fields::text`] does, and notes when it is missing.
+    /// Reads a string like [`Fields::text`], and records if it is missing.
     pub fn required_text(&mut self, name: &str) -> Option<String> {
         let text = self.text(name);
         if text.is_none() {
@@ -157,13 +156,13 @@ impl Fields {
         text
     }
 
-    /// Takes an instant as RFC 3339 writes it, rounded to the microseconds that Postgres keeps.
+    /// Reads an RFC 3339 timestamp, rounded to microseconds like those of Postgres.
     pub fn instant(&mut self, name: &str) -> Option<Timestamp> {
         let text = self.text(name)?;
         instant::parse(&text).map_err(|error| self.problem(name, error.to_string())).ok()
     }
 
-    /// Takes the id of something of ours.
+    /// Reads a UUID.
     pub fn id(&mut self, name: &str) -> Option<Uuid> {
         let id = self.text(name)?.parse().ok();
         if id.is_none() {
@@ -172,7 +171,7 @@ impl Fields {
         id
     }
 
-    /// Takes a list of texts; each is named by its position when it isn't one.
+    /// Reads a list of strings. Errors name the position of a wrong entry.
     pub fn texts(&mut self, name: &str) -> Option<Vec<String>> {
         let entries = match self.take(name)? {
             Value::Array(entries) => entries,
@@ -194,7 +193,7 @@ impl Fields {
         Some(texts)
     }
 
-    /// Takes an object that is kept as it is.
+    /// Reads an object that is stored unchanged.
     pub fn object(&mut self, name: &str) -> Option<Metadata> {
         let raw = self.take_raw(name)?;
         if !raw.get().starts_with('{') {
@@ -220,11 +219,11 @@ impl Fields {
         self.problem(name, format!("must be {expected}, not {given}"));
     }
 
-    /// Returns what was made of the fields, unless something is wrong with them.
+    /// Returns `made` if there are no problems.
     ///
     /// # Errors
     ///
-    /// [`ValidationError`] with everything that is wrong.
+    /// [`ValidationError`] with all problems.
     pub fn finish_with<T>(self, made: Option<T>) -> Result<T, ValidationError> {
         let problems = self.finish();
         match made {
@@ -233,7 +232,7 @@ impl Fields {
         }
     }
 
-    /// Returns everything that is wrong: what was noted, and each field that nobody took.
+    /// Returns all problems: the recorded ones and the unknown fields.
     #[must_use]
     pub fn finish(mut self) -> ValidationError {
         let mut unknown: Vec<String> = self.fields.into_iter().map(|(name, _)| name).collect();
@@ -253,18 +252,18 @@ fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
 }
 
-/// Says why a value that is well-formed JSON can't be read: a number too large for a double, half a surrogate pair, or
+/// Returns why a well-formed JSON value cannot be parsed: a number too large for a double, half a surrogate pair, or
 /// too many levels.
 fn unreadable(text: &str, error: &serde_json::Error) -> String {
     if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
         return "is a number that is out of range".to_owned();
     }
     let error = error.to_string();
-    // Its place is counted from the start of the value.
+    // The position is relative to the start of the value.
     format!("is not JSON: {}", error.split(" at line ").next().unwrap_or_default())
 }
 
-/// Says what a body is that is no UTF-8 text at all.
+/// Returns the reason why a body is not UTF-8 text, if it is in a known other format.
 fn not_text(body: &[u8]) -> Option<&'static str> {
     match body {
         [0xef, 0xbb, 0xbf, ..] => Some("begins with a byte order mark (BOM); send UTF-8 without it"),
@@ -276,7 +275,7 @@ fn not_text(body: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// An object's fields in their order, the repeated ones too.
+/// The fields of an object in their order, including duplicates.
 struct Object(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Object {
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_with_its_place() {
+    fn a_body_that_is_not_an_object_is_refused_with_its_position() {
         assert_eq!(whole(""), "request body is missing");
         assert_eq!(whole("[]"), "request body is not a JSON object");
         assert_eq!(whole("\"to\""), "request body is not a JSON object");
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_gathered() {
+    fn all_problems_are_reported() {
         let body = r#"{"to": 1, "body": "a\u0000b", "media_urls": ["x", 2], "metadata": [], "to": 2, "x": 1, "y": null,
             "from": null}"#;
         let mut fields = Fields::from_slice(body.as_bytes()).unwrap();
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_tells_what_is_left_out_from_what_is_cleared() {
+    fn a_change_distinguishes_absent_from_null() {
         let body = br#"{"set": "x", "cleared": null, "wrong": 1, "unknown": null}"#;
         let mut fields = Fields::from_slice(body).unwrap();
         assert_eq!(fields.change("set"), Some(Some("x".to_owned())));
@@ -374,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_named() {
+    fn a_body_that_is_not_utf_8_is_refused_with_its_format() {
         let refused = |body: &[u8]| listed(&Fields::from_slice(body).unwrap_err()).join("; ");
         assert_eq!(
             refused(b"\xef\xbb\xbf{}"),
@@ -387,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_read_is_named_by_its_field() {
+    fn a_value_that_cannot_be_parsed_is_reported_with_its_field() {
         let body =
             r#"{"to": 1e400, "from": "\ud800", "media_urls": [1e400], "metadata": -1e400, "x": 1e400}"#;
         let mut fields = Fields::from_slice(body.as_bytes()).unwrap();
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_unknown_fields_is_refused_in_few_words() {
+    fn an_error_lists_a_limited_number_of_unknown_fields() {
         let fields: serde_json::Map<_, _> = (0..1000).map(|n| (format!("f{n:04}"), json!(1))).collect();
         let problems = listed(&Fields::from_value(Value::Object(fields)).unwrap().finish());
         assert_eq!(problems.len(), 21);

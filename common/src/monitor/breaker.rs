@@ -1,12 +1,13 @@
-//! A breaker: after some failures in a row nobody is asked for a while, then one call finds out.
+//! A circuit breaker: blocks requests for a while after consecutive failures, then allows a single trial request.
 //!
-//! Its state is the process's own. A dead peer so costs each running function a few timeouts a period, and what was not
-//! asked is kept in Postgres for the schedule, which is all that has to outlive a process.
+//! The state is per process, so each running function has its own timeouts during an outage. Skipped lookups stay in
+//! Postgres for the schedule.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many failures in a row open it: more than the tries for one number, so that one alone can't.
+/// The number of consecutive failures that opens the breaker. Greater than the attempts for one number, so that a
+/// single number cannot open it.
 const FAILURES: u32 = 5;
 
 #[derive(Debug)]
@@ -30,13 +31,12 @@ impl Breaker {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells whether the peer may be called. Once its time is over, an open breaker lets one caller through, and the next
-    /// only when another such time has passed, or that call succeeded.
-    pub(super) fn admits(&self) -> bool {
-        self.admits_at(Instant::now())
+    /// Returns whether a request is allowed. An open breaker allows one trial request per period until one succeeds.
+    pub(super) fn allows(&self) -> bool {
+        self.allows_at(Instant::now())
     }
 
-    fn admits_at(&self, now: Instant) -> bool {
+    fn allows_at(&self, now: Instant) -> bool {
         self.with(|state| match state.opened_at {
             None => true,
             Some(opened_at) if now.saturating_duration_since(opened_at) >= self.open_for => {
@@ -74,36 +74,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_in_a_row_open_it_and_a_success_between_them_does_not() {
+    fn only_consecutive_failures_open_the_breaker() {
         let breaker = Breaker::new(Duration::from_secs(60));
         for _ in 0..3 {
             breaker.failed();
             breaker.failed();
             breaker.succeeded();
         }
-        assert!(breaker.admits() && breaker.is_closed());
+        assert!(breaker.allows() && breaker.is_closed());
         for _ in 0..FAILURES {
             breaker.failed();
         }
-        assert!(!breaker.admits() && !breaker.is_closed());
+        assert!(!breaker.allows() && !breaker.is_closed());
     }
 
     #[test]
-    fn one_call_finds_out_and_closes_it_by_its_success() {
+    fn one_trial_request_is_allowed_and_its_success_closes_the_breaker() {
         let minute = Duration::from_secs(60);
         let breaker = Breaker::new(minute);
-        let begun = Instant::now();
+        let opened = Instant::now();
         for _ in 0..FAILURES {
-            breaker.failed_at(begun);
+            breaker.failed_at(opened);
         }
-        assert!(!breaker.admits_at(begun + minute - Duration::from_millis(1)));
-        let later = begun + minute;
-        assert!(breaker.admits_at(later), "its time is over");
-        assert!(!breaker.admits_at(later), "one is enough");
+        assert!(!breaker.allows_at(opened + minute - Duration::from_millis(1)));
+        let later = opened + minute;
+        assert!(breaker.allows_at(later), "the period has ended");
+        assert!(!breaker.allows_at(later), "a second trial request is not allowed");
         breaker.failed_at(later + Duration::from_secs(1));
-        assert!(!breaker.admits_at(later + minute), "it counts from the failure");
-        assert!(breaker.admits_at(later + minute + Duration::from_secs(1)));
+        assert!(!breaker.allows_at(later + minute), "the period starts again with the failure");
+        assert!(breaker.allows_at(later + minute + Duration::from_secs(1)));
         breaker.succeeded();
-        assert!(breaker.admits() && breaker.admits() && breaker.is_closed());
+        assert!(breaker.allows() && breaker.allows() && breaker.is_closed());
     }
 }

@@ -1,23 +1,23 @@
-//! Asks the Monitor whose number it is.
+//! The Monitor's client: looks up the tenant of a phone number.
 
-use super::answer::{self, Answer, Match};
 use super::breaker::Breaker;
-use super::error::{PeerError, SetupError};
-use super::peer;
+use super::error::{RequestError, SetupError};
+use super::http;
+use super::response::{self, Match, TenantLookup};
 use crate::clock;
 use crate::config::Env;
 use reqwest::{Client, StatusCode};
 use std::time::{Duration, Instant};
 use url::Url;
 
-/// The first wait's upper bound; it doubles with each try.
+/// The base of the exponential backoff.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-/// No wait is longer.
+/// The maximum backoff.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// One spelling is asked for so often at most, however much of the budget is left.
-const TRIES: u32 = 3;
+/// The maximum number of attempts for one number format.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// Where the Monitor is, and how long it may take.
+/// The URL and the time limits of the Monitor.
 #[derive(Debug, Clone)]
 pub struct MonitorConfig {
     base_url: Url,
@@ -27,9 +27,12 @@ pub struct MonitorConfig {
 }
 
 impl MonitorConfig {
-    /// Reads `MONITOR_API_URL`, without which there is no Monitor, `MONITOR_TIMEOUT_MS` (3000): how long a call may take,
-    /// `MONITOR_BUDGET_MS` (10000): how long all calls about one number may take, and `MONITOR_BREAKER_SECONDS` (30): how
-    /// long nobody asks after five failures in a row.
+    /// Reads the configuration from the environment. Without `MONITOR_API_URL` the Monitor is disabled (`Some(None)`).
+    ///
+    /// - `MONITOR_TIMEOUT_MS` (default 3000): the time limit of one request
+    /// - `MONITOR_BUDGET_MS` (default 10000): the time limit of all requests for one number
+    /// - `MONITOR_BREAKER_SECONDS` (default 30): how long the circuit breaker stays open after five consecutive
+    ///   failures
     pub fn from_env(env: &mut Env<'_>) -> Option<Option<Self>> {
         let base_url = env.optional_url("MONITOR_API_URL");
         let timeout = env.millis("MONITOR_TIMEOUT_MS", 1..=30_000, 3_000);
@@ -40,25 +43,25 @@ impl MonitorConfig {
     }
 }
 
-/// How much is asked.
+/// Which formats of a number are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// Spelling by spelling until one matches: a number that nobody is known for is mostly found by the first.
-    UntilMatch,
-    /// Every spelling: what is known already is checked, and spellings that belong to different tenants are found out.
-    EverySpelling,
+pub enum LookupMode {
+    /// One after the other until one matches. For a number without a known tenant, usually the first one matches.
+    FirstMatch,
+    /// All formats. Verifies a known tenant, and detects formats that belong to different tenants.
+    AllFormats,
 }
 
-/// What was said about a number.
+/// The result of looking up the formats of a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// Whose it is, by all spellings that were asked for.
-    pub answer: Answer,
-    /// How many of the spellings were asked for.
-    pub asked: usize,
+pub struct Lookup {
+    /// The tenant according to all requested formats.
+    pub tenant: TenantLookup,
+    /// The number of requested formats.
+    pub requested: usize,
 }
 
-/// Calls the Monitor.
+/// A client for the Monitor.
 #[derive(Debug)]
 pub struct MonitorClient {
     http: Client,
@@ -67,83 +70,84 @@ pub struct MonitorClient {
 }
 
 impl MonitorClient {
-    /// Prepares a client; nothing is connected yet.
+    /// Creates a client. It connects on the first request.
     ///
     /// # Errors
     ///
-    /// [`SetupError`] when TLS can't be set up: the function can't start.
+    /// [`SetupError`] if TLS or the HTTP client cannot be configured. The function should not start.
     pub fn new(config: MonitorConfig) -> Result<Self, SetupError> {
-        let http = peer::client(&config.base_url, config.timeout)?;
+        let http = http::client(&config.base_url, config.timeout)?;
         Ok(Self { http, breaker: Breaker::new(config.breaker_open), config })
     }
 
-    /// Tells whether the Monitor is taken to be alive: its last calls did not all fail.
+    /// Returns whether the Monitor is considered available: the circuit breaker is closed.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub fn is_available(&self) -> bool {
         self.breaker.is_closed()
     }
 
-    /// Asks for a number by its spellings, in their order.
+    /// Looks up a number by its formats, in their order.
     ///
     /// # Errors
     ///
-    /// [`PeerError`] when one of the spellings got no answer within the budget: nothing is known then, since the next
-    /// spelling must not be taken for the better one.
-    pub async fn lookup(&self, spellings: &[String], ask: Ask) -> Result<Said, PeerError> {
-        let begun = Instant::now();
-        let (mut found, mut asked) = (Vec::new(), 0);
-        for spelling in spellings {
-            found.extend(self.persist(spelling, begun).await?);
-            asked += 1;
-            if ask == Ask::UntilMatch && !found.is_empty() {
+    /// [`RequestError`] if the lookup of one format failed. Then the tenant is unknown, because a later format must not
+    /// win over an earlier one. Retry later.
+    pub async fn lookup(&self, formats: &[String], mode: LookupMode) -> Result<Lookup, RequestError> {
+        let started = Instant::now();
+        let (mut found, mut requested) = (Vec::new(), 0);
+        for format in formats {
+            found.extend(self.request_with_retries(format, started).await?);
+            requested += 1;
+            if mode == LookupMode::FirstMatch && !found.is_empty() {
                 break;
             }
         }
-        Ok(Said { answer: Answer::of(found), asked })
+        Ok(Lookup { tenant: TenantLookup::of(found), requested })
     }
 
-    /// Asks for the spellings after the first `asked` ones, by which the number was found to be `tenant_id`'s.
+    /// Looks up the formats after the first `requested` ones, after these gave `tenant_id`.
     ///
-    /// If one of them is another tenant's, all are asked for: the number may have been passed on since.
+    /// If one of them belongs to another tenant, the first ones are requested again, because the number may have
+    /// changed hands in between.
     ///
     /// # Errors
     ///
-    /// As of [`Self::lookup`].
+    /// As for [`Self::lookup`].
     pub async fn confirm(
         &self,
-        spellings: &[String],
-        asked: usize,
+        formats: &[String],
+        requested: usize,
         tenant_id: &str,
-    ) -> Result<Answer, PeerError> {
-        let begun = Instant::now();
-        let (before, after) = spellings.split_at(asked.min(spellings.len()));
+    ) -> Result<TenantLookup, RequestError> {
+        let started = Instant::now();
+        let (before, after) = formats.split_at(requested.min(formats.len()));
         let mut found = vec![Match { tenant_id: tenant_id.to_owned(), preference: None }];
-        for spelling in after {
-            found.extend(self.persist(spelling, begun).await?);
+        for format in after {
+            found.extend(self.request_with_retries(format, started).await?);
         }
         if found.iter().any(|found| found.tenant_id != tenant_id) {
             found.remove(0);
-            for spelling in before.iter().rev() {
-                found.splice(0..0, self.persist(spelling, begun).await?);
+            for format in before.iter().rev() {
+                found.splice(0..0, self.request_with_retries(format, started).await?);
             }
         }
-        Ok(Answer::of(found))
+        Ok(TenantLookup::of(found))
     }
 
-    /// Asks for one spelling until there is an answer, with full jitter between the tries, while the budget lasts.
+    /// Looks up one format, with retries and full jitter within the budget.
     ///
-    /// If the breaker opens between two tries, the first one's failure is the answer: the number was asked about.
-    async fn persist(&self, spelling: &str, begun: Instant) -> Result<Vec<Match>, PeerError> {
-        let (mut tries, mut failure) = (0, None);
+    /// If the circuit breaker opens between two attempts, returns the error of the previous attempt.
+    async fn request_with_retries(&self, format: &str, started: Instant) -> Result<Vec<Match>, RequestError> {
+        let (mut attempts, mut last_error) = (0, None);
         loop {
-            let left = self.config.budget.saturating_sub(begun.elapsed());
+            let left = self.config.budget.saturating_sub(started.elapsed());
             if left.is_zero() {
-                return Err(PeerError::TimedOut(self.config.budget));
+                return Err(RequestError::TimedOut(self.config.budget));
             }
-            if !self.breaker.admits() {
-                return Err(failure.unwrap_or(PeerError::BreakerOpen));
+            if !self.breaker.allows() {
+                return Err(last_error.unwrap_or(RequestError::BreakerOpen));
             }
-            let error = match self.call(spelling, left.min(self.config.timeout)).await {
+            let error = match self.request(format, left.min(self.config.timeout)).await {
                 Ok(found) => {
                     self.breaker.succeeded();
                     return Ok(found);
@@ -151,24 +155,26 @@ impl MonitorClient {
                 Err(error) => error,
             };
             self.breaker.failed();
-            tries += 1;
-            let wait = MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(tries)).mul_f64(clock::random_fraction());
-            if tries >= TRIES || !error.may_pass_soon() || begun.elapsed() + wait >= self.config.budget {
+            attempts += 1;
+            let backoff =
+                MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(attempts)).mul_f64(clock::random_fraction());
+            let is_last = attempts >= MAX_ATTEMPTS || started.elapsed() + backoff >= self.config.budget;
+            if is_last || !error.is_retryable() {
                 return Err(error);
             }
-            tracing::info!(error = crate::error::chain(&error), tries, "the Monitor is asked again");
-            failure = Some(error);
-            tokio::time::sleep(wait).await;
+            tracing::info!(error = crate::error::chain(&error), attempts, "retrying tenant lookup");
+            last_error = Some(error);
+            tokio::time::sleep(backoff).await;
         }
     }
 
-    async fn call(&self, spelling: &str, timeout: Duration) -> Result<Vec<Match>, PeerError> {
-        let url = peer::resource(&self.config.base_url, ["tenants", "lookup"]);
-        let request = self.http.get(peer::with_parameter(url, "phone", spelling)).timeout(timeout);
-        match peer::exchange(request, timeout).await? {
-            (StatusCode::OK, body) => answer::read(&body),
+    async fn request(&self, format: &str, timeout: Duration) -> Result<Vec<Match>, RequestError> {
+        let url = http::resource(&self.config.base_url, ["tenants", "lookup"]);
+        let request = self.http.get(http::with_parameter(url, "phone", format)).timeout(timeout);
+        match http::send(request, timeout).await? {
+            (StatusCode::OK, body) => response::read(&body),
             (StatusCode::NO_CONTENT | StatusCode::NOT_FOUND, _) => Ok(Vec::new()),
-            (status, _) => Err(PeerError::of(status)),
+            (status, _) => Err(RequestError::of(status)),
         }
     }
 }

@@ -1,48 +1,48 @@
-//! Why a peer gave no answer, and what to do about it.
+//! Errors of the Monitor and the profile service.
 
 use crate::tls::TlsError;
 use reqwest::StatusCode;
 use std::time::Duration;
 
-/// Why a client can't be made: the function can't start.
+/// An error while creating a client.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// TLS can't be set up.
+    /// TLS could not be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// reqwest can't be set up.
-    #[error("setting up the HTTP client")]
+    /// The HTTP client could not be built.
+    #[error("building the HTTP client")]
     Http(#[source] reqwest::Error),
 }
 
-/// A call without a usable answer. None of these shows the address, which holds the number and may hold credentials.
+/// An error of a request. Contains no URL, because URLs contain phone numbers and can contain credentials.
 #[derive(Debug, thiserror::Error)]
-pub enum PeerError {
-    /// It was not called: it failed too often a moment ago.
-    #[error("it failed too often to be asked again so soon")]
+pub enum RequestError {
+    /// The circuit breaker is open after several failures. No request was sent.
+    #[error("the circuit breaker is open")]
     BreakerOpen,
-    /// It could not be reached, or broke off.
-    #[error("calling it")]
+    /// The connection failed or was closed.
+    #[error("sending the request")]
     Http(#[source] reqwest::Error),
-    /// It did not answer in time.
-    #[error("no answer within {} ms", .0.as_millis())]
+    /// The request timed out.
+    #[error("no response within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// It says that it is broken or overloaded.
-    #[error("it answered {0}")]
+    /// The service failed or is overloaded: a 5xx status or 429.
+    #[error("the service failed with {0}")]
     Failed(StatusCode),
-    /// It refuses us: credentials, address or version are wrong, and somebody must act.
-    #[error("it refused with {0}")]
+    /// Another status: the credentials, the URL or the API version are wrong. An operator must act.
+    #[error("the service rejected the request with {0}")]
     Refused(StatusCode),
-    /// It answered more than anything that could be meant for us.
-    #[error("its answer is longer than {0} bytes")]
+    /// The response body is too long.
+    #[error("the response is longer than {0} bytes")]
     TooLong(usize),
-    /// Its answer makes no sense.
-    #[error("its answer {0}")]
+    /// The response body is not valid.
+    #[error("the response {0}")]
     Unreadable(&'static str),
 }
 
-impl PeerError {
-    /// Sorts a status that is no answer.
+impl RequestError {
+    /// Returns the error for an unsuccessful status.
     pub(super) fn of(status: StatusCode) -> Self {
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
             Self::Failed(status)
@@ -51,8 +51,8 @@ impl PeerError {
         }
     }
 
-    /// Tells whether the next moment may bring another answer.
-    pub(super) fn may_pass_soon(&self) -> bool {
+    /// Returns whether an immediate retry can succeed.
+    pub(super) fn is_retryable(&self) -> bool {
         match self {
             Self::Http(_) | Self::TimedOut(_) | Self::Failed(_) | Self::TooLong(_) | Self::Unreadable(_) => {
                 true

@@ -1,17 +1,17 @@
-//! The Collections Monitor, which knows whose number it is, and the tenant profile service, which is told in which
-//! language a tenant writes.
+//! Clients for the Collections Monitor, which maps phone numbers to tenants, and for the tenant profile service, which
+//! stores a tenant's language.
 //!
-//! Both are other teams' services: what they answer is read with suspicion (a limit of size, a shape, no redirects), and
-//! neither can delay the storing of a message, which happened before either is asked.
+//! Both services belong to other teams. Their responses are not trusted: they have a size limit, are validated, and
+//! redirects are not followed. Messages are stored before these services are called, so an outage does not delay them.
 
-mod answer;
 mod breaker;
 mod client;
 mod error;
-mod peer;
+mod http;
 mod profile;
+mod response;
 
-pub use answer::{Answer, Match, PREFERENCE_CONFIDENCE};
-pub use client::{Ask, MonitorClient, MonitorConfig, Said};
-pub use error::{PeerError, SetupError};
-pub use profile::{ProfileClient, ProfileConfig, Told};
+pub use client::{Lookup, LookupMode, MonitorClient, MonitorConfig};
+pub use error::{RequestError, SetupError};
+pub use profile::{LanguageUpdate, ProfileClient, ProfileConfig};
+pub use response::{Match, PREFERENCE_CONFIDENCE, TenantLookup};

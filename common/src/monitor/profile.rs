@@ -1,7 +1,7 @@
-//! Tells the tenant profile service in which language a tenant writes.
+//! The client of the tenant profile service, which stores a tenant's language.
 
-use super::error::{PeerError, SetupError};
-use super::peer;
+use super::error::{RequestError, SetupError};
+use super::http;
 use crate::config::Env;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode};
@@ -9,7 +9,7 @@ use serde_json::json;
 use std::time::Duration;
 use url::Url;
 
-/// Where the profile service is, and how long it may take.
+/// The URL and the time limit of the profile service.
 #[derive(Debug, Clone)]
 pub struct ProfileConfig {
     base_url: Url,
@@ -17,8 +17,8 @@ pub struct ProfileConfig {
 }
 
 impl ProfileConfig {
-    /// Reads `TENANT_PROFILE_API_URL`, without which nobody is told, and `TENANT_PROFILE_TIMEOUT_MS` (3000): how long a
-    /// call may take.
+    /// Reads `TENANT_PROFILE_API_URL`, without which the service is disabled (`Some(None)`), and
+    /// `TENANT_PROFILE_TIMEOUT_MS` (default 3000), the time limit of one request.
     pub fn from_env(env: &mut Env<'_>) -> Option<Option<Self>> {
         let base_url = env.optional_url("TENANT_PROFILE_API_URL");
         let timeout = env.millis("TENANT_PROFILE_TIMEOUT_MS", 1..=30_000, 3_000);
@@ -27,16 +27,16 @@ impl ProfileConfig {
     }
 }
 
-/// What became of telling the service.
+/// The result of storing a language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// The profile has it now.
+pub enum LanguageUpdate {
+    /// The language is stored in the profile.
     Stored,
-    /// There is no such profile, and so nothing to do.
+    /// The tenant has no profile. There is nothing to do.
     NoProfile,
 }
 
-/// Calls the profile service.
+/// A client for the profile service.
 #[derive(Debug, Clone)]
 pub struct ProfileClient {
     http: Client,
@@ -44,29 +44,33 @@ pub struct ProfileClient {
 }
 
 impl ProfileClient {
-    /// Prepares a client; nothing is connected yet.
+    /// Creates a client. It connects on the first request.
     ///
     /// # Errors
     ///
-    /// [`SetupError`] when TLS can't be set up: the function can't start.
+    /// [`SetupError`] if TLS or the HTTP client cannot be configured. The function should not start.
     pub fn new(config: ProfileConfig) -> Result<Self, SetupError> {
-        let http = peer::client(&config.base_url, config.timeout)?;
+        let http = http::client(&config.base_url, config.timeout)?;
         Ok(Self { http, config })
     }
 
-    /// Sets a tenant's language, once; setting it again is safe.
+    /// Stores a tenant's language with one request. The request is idempotent.
     ///
     /// # Errors
     ///
-    /// [`PeerError`]; to be tried again later.
-    pub async fn set_language(&self, tenant_id: &str, language: &str) -> Result<Told, PeerError> {
-        let url = peer::resource(&self.config.base_url, ["tenants", tenant_id, "language"]);
+    /// [`RequestError`]. Retry later.
+    pub async fn set_language(
+        &self,
+        tenant_id: &str,
+        language: &str,
+    ) -> Result<LanguageUpdate, RequestError> {
+        let url = http::resource(&self.config.base_url, ["tenants", tenant_id, "language"]);
         let body = json!({ "language": language }).to_string();
         let request = self.http.put(url).header(CONTENT_TYPE, "application/json").body(body);
-        match peer::exchange(request, self.config.timeout).await? {
-            (status, _) if status.is_success() => Ok(Told::Stored),
-            (StatusCode::NOT_FOUND, _) => Ok(Told::NoProfile),
-            (status, _) => Err(PeerError::of(status)),
+        match http::send(request, self.config.timeout).await? {
+            (status, _) if status.is_success() => Ok(LanguageUpdate::Stored),
+            (StatusCode::NOT_FOUND, _) => Ok(LanguageUpdate::NoProfile),
+            (status, _) => Err(RequestError::of(status)),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! A batch as SQS hands it to a consumer: each record is decoded alone, so that one that can't be read harms none
-//! of its neighbours.
+//! A batch of SQS records. Each record is decoded separately, so that an unreadable one does not fail the others.
 
 use super::message::{ReadError, Versioned, read};
 use crate::runtime;
@@ -8,40 +7,40 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use std::collections::HashMap;
 use std::convert::Infallible;
 
-/// A record that could be read.
+/// A decoded record.
 #[derive(Debug)]
 pub struct Record<M> {
-    /// SQS's id of the message, to fail it by.
+    /// SQS's message id, for the partial batch response.
     pub sqs_message_id: String,
-    /// The id that came with it from the webhook or the API; SQS's own where none did.
+    /// The request id from the message attribute, or else SQS's message id.
     pub request_id: String,
-    /// What it says.
+    /// The message.
     pub message: M,
 }
 
-/// The records of one invocation, and those among them that failed.
+/// The records of one invocation and the failed ones among them.
 #[derive(Debug)]
 pub struct Batch<M> {
-    /// The records that could be read, in the order of their arrival.
+    /// The decoded records in the received order.
     pub records: Vec<Record<M>>,
-    /// By which SQS knows that we have the records, by their ids.
+    /// The receipt handles by SQS message id.
     receipt_handles: HashMap<String, String>,
     failures: Vec<String>,
-    hopeless: Vec<String>,
+    poison: Vec<String>,
 }
 
 impl<M: Versioned> Batch<M> {
-    /// Decodes a batch; what can't be read is logged and counted as failed already.
+    /// Decodes a batch. Logs unreadable records and marks them as failed.
     ///
-    /// A version that this build does not know comes back after the visibility timeout: during a deployment the writers may
-    /// be newer than the readers for some minutes.
+    /// A record with an unknown version becomes visible again after the visibility timeout: during a deployment,
+    /// producers can be newer than consumers for some minutes.
     #[must_use]
     pub fn decode(event: SqsEvent) -> Self {
         let mut batch = Self {
             records: Vec::with_capacity(event.records.len()),
             receipt_handles: HashMap::new(),
             failures: Vec::new(),
-            hopeless: Vec::new(),
+            poison: Vec::new(),
         };
         for mut record in event.records {
             let sqs_message_id = record.message_id.clone().unwrap_or_default();
@@ -54,7 +53,7 @@ impl<M: Versioned> Batch<M> {
                 Err(error @ ReadError::UnknownVersion) => {
                     batch.fail(&sqs_message_id, &request_id, &error);
                 }
-                Err(error) => batch.fail_for_good(&sqs_message_id, &request_id, &error),
+                Err(error) => batch.fail_permanently(&sqs_message_id, &request_id, &error),
             }
         }
         batch
@@ -62,8 +61,8 @@ impl<M: Versioned> Batch<M> {
 }
 
 impl<M> Batch<M> {
-    /// Marks a record as failed: it comes back after the visibility timeout, and ends in the dead-letter queue
-    /// when that has happened too often.
+    /// Marks a record as failed. It becomes visible again after the visibility timeout, and moves to the dead-letter
+    /// queue after the maximum receive count.
     pub fn fail(
         &mut self,
         sqs_message_id: &str,
@@ -71,29 +70,29 @@ impl<M> Batch<M> {
         error: &(dyn std::error::Error + 'static),
     ) {
         let error = crate::error::chain(error);
-        tracing::error!(request_id, sqs_message_id, error, "the record failed");
+        tracing::error!(request_id, sqs_message_id, error, "queue record failed");
         self.failures.push(sqs_message_id.to_owned());
     }
 
-    /// Marks a record as failed, and as one that fails however often it comes back.
-    pub fn fail_for_good(
+    /// Marks a record as a poison message, which fails on each attempt.
+    pub fn fail_permanently(
         &mut self,
         sqs_message_id: &str,
         request_id: &str,
         error: &(dyn std::error::Error + 'static),
     ) {
         self.fail(sqs_message_id, request_id, error);
-        self.hopeless.extend(self.receipt_handles.get(sqs_message_id).cloned());
+        self.poison.extend(self.receipt_handles.get(sqs_message_id).cloned());
     }
 
-    /// Returns the receipt handles of the records that fail however often they come back, for
-    /// [`Publisher::hand_out_again`](super::Publisher::hand_out_again).
+    /// Returns the receipt handles of the poison messages, for
+    /// [`Publisher::make_visible`](super::Publisher::make_visible).
     #[must_use]
-    pub fn hopeless(&self) -> &[String] {
-        &self.hopeless
+    pub fn poison(&self) -> &[String] {
+        &self.poison
     }
 
-    /// Returns the answer to SQS.
+    /// Returns the partial batch response.
     #[must_use]
     pub fn into_response(self) -> SqsBatchResponse {
         telemetry::count(Metric::RecordsFailed, self.failures.len());
@@ -113,13 +112,13 @@ fn request_id(record: &SqsMessage) -> Option<&str> {
     record.message_attributes.get(super::REQUEST_ID)?.string_value.as_deref()
 }
 
-/// Serves SQS batches until the process is ended.
+/// Processes SQS batches until the process ends.
 ///
-/// The handler takes the decoded batch and gives it back with its failures marked.
+/// The handler gets the decoded batch and returns it with the failed records marked.
 ///
 /// # Errors
 ///
-/// Only what ends the runtime itself, such as a Runtime API that went away.
+/// Errors of the runtime itself, such as an unavailable Runtime API. The process should exit.
 pub async fn run<M: Versioned + 'static>(
     handler: impl AsyncFn(Batch<M>) -> Batch<M> + 'static,
 ) -> Result<(), lambda_runtime::Error> {
@@ -151,7 +150,7 @@ mod tests {
         let batch = Batch::<DispatchMessage>::decode(event);
         assert_eq!(batch.records.len(), 1);
         assert_eq!(batch.records[0].request_id, "r-1");
-        assert_eq!(batch.hopeless(), ["handle-a"], "a newer version is not hopeless");
+        assert_eq!(batch.poison(), ["handle-a"], "a newer version is not poison");
         let failed: Vec<_> =
             batch.into_response().batch_item_failures.into_iter().map(|f| f.item_identifier).collect();
         assert_eq!(failed, ["a", "c", "d"]);

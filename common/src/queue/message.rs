@@ -1,4 +1,4 @@
-//! What travels on the queues: versioned, so that old messages can be read by new functions while both run.
+//! The queue messages. They have versions, so that new functions can read messages of old ones during a deployment.
 
 use crate::domain::phone::last_four;
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A message whose versions are known.
+/// A message with versions.
 pub trait Versioned: DeserializeOwned {
     /// The versions that this build reads.
     const VERSIONS: &'static [&'static str];
@@ -24,22 +24,22 @@ impl Versioned for IdentifyMessage {
     const VERSIONS: &'static [&'static str] = &["1"];
 }
 
-/// Why a message could not be read.
+/// An error while decoding a message.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// A newer build wrote it: it is read once this function has been deployed, too.
-    #[error("the message has a version that this build does not know")]
+    /// A newer build wrote the message. It can be read after this function is deployed.
+    #[error("the message has an unknown version")]
     UnknownVersion,
-    /// It is not a message. serde_json's errors name places and types; they quote no values of ours.
-    #[error("the message is not readable")]
+    /// The message is not valid. serde_json's errors contain positions and types but no values of our messages.
+    #[error("the message is not valid")]
     Unreadable(#[source] serde_json::Error),
 }
 
-/// Reads a message.
+/// Decodes a message.
 ///
 /// # Errors
 ///
-/// [`ReadError`]: leave what has an unknown version on its queue.
+/// [`ReadError`]. Leave a message with an unknown version on its queue.
 pub fn read<M: Versioned>(body: &str) -> Result<M, ReadError> {
     #[derive(Deserialize)]
     struct Envelope {
@@ -53,7 +53,7 @@ pub fn read<M: Versioned>(body: &str) -> Result<M, ReadError> {
     })
 }
 
-/// A webhook that was proven genuine, on `[inbound]` or `[status]`, and the same in the spool.
+/// A webhook with a verified signature, on the queues `[inbound]` and `[status]` and in the spool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "version")]
 pub enum WebhookMessage {
@@ -62,49 +62,49 @@ pub enum WebhookMessage {
     V1(WebhookV1),
 }
 
-/// The whole form of a webhook.
+/// The complete form of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookV1 {
     /// When the webhook function received it.
     pub received_at: Timestamp,
-    /// All pairs of the form, verbatim and in order, percent-encoded: SQS refuses some characters that a form may
-    /// hold, and ASCII is never among them.
+    /// All pairs of the form, verbatim and in order, percent-encoded because SQS rejects some characters.
     pub form: String,
-    /// The query string of the URL that Twilio called, for the parameters that our own callback URL carried.
+    /// The query string of the webhook URL, with the parameters of our status callback URL.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub query: String,
-    /// Twilio's `I-Twilio-Idempotency-Token`: the same on all tries of one request.
+    /// Twilio's `I-Twilio-Idempotency-Token`, which is the same for all retries of one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_token: Option<String>,
 }
 
-/// What there is to send, on `[outbound]`: only whose turn it may be, since the rows are the truth.
+/// A hint that a sender may have a message to send, on the queue `[outbound]`. The rows in Postgres decide what is
+/// sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "version")]
 pub enum DispatchMessage {
-    /// The first version: a message that was stored or became due, which stands for its sender.
+    /// Version 1: a message that was stored or became due.
     #[serde(rename = "1")]
     V1(DispatchV1),
-    /// The second one: a sender that has more to do, or can go on.
+    /// Version 2: a wake-up for a sender.
     #[serde(rename = "2")]
     V2(DispatchV2),
 }
 
-/// Which message to send, or what is more urgent of the same sender.
+/// A message to send. A more urgent message of the same sender is sent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchV1 {
-    /// The message's row.
+    /// The id of the message.
     pub message_id: Uuid,
 }
 
-/// Whose messages to send.
+/// A wake-up for a sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchV2 {
-    /// Our number, or the messaging service.
+    /// Our number, or the SID of the messaging service.
     pub sender: String,
-    /// When the wake-up is due, by which the sender's row knows it again.
+    /// When the wake-up is due. Identifies the wake-up in the sender's row.
     pub due_at: Timestamp,
-    /// How many wake-ups led to this one, each put on the queue by the handler of the one before.
+    /// The number of previous wake-ups in this chain, in which each handler enqueues the next one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hops: u32,
 }
@@ -114,20 +114,20 @@ fn is_zero(hops: &u32) -> bool {
 }
 
 impl DispatchMessage {
-    /// Asks for a message to be sent.
+    /// Creates a message of version 1.
     #[must_use]
     pub fn new(message_id: Uuid) -> Self {
         Self::V1(DispatchV1 { message_id })
     }
 
-    /// Asks for a sender to be looked at, after so many wake-ups that led to this one.
+    /// Creates a wake-up for a sender, after `hops` previous ones.
     #[must_use]
     pub fn wake_up(sender: String, due_at: Timestamp, hops: u32) -> Self {
         Self::V2(DispatchV2 { sender, due_at, hops })
     }
 }
 
-/// A conversation that a message has just come to, on `[identify]`: whose number is it?
+/// A conversation with a new message whose tenant is looked up, on the queue `[identify]`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "version")]
 pub enum IdentifyMessage {
@@ -136,12 +136,12 @@ pub enum IdentifyMessage {
     V1(IdentifyV1),
 }
 
-/// Which conversation, and how its number was written.
+/// A conversation and its phone number.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentifyV1 {
     /// The conversation.
     pub conversation_id: Uuid,
-    /// The number as it was received.
+    /// The number as received, not normalized.
     pub number: String,
 }
 
@@ -159,7 +159,7 @@ impl std::fmt::Debug for IdentifyMessage {
 }
 
 impl IdentifyMessage {
-    /// Asks for a conversation's number to be looked up.
+    /// Creates a message of version 1.
     #[must_use]
     pub fn new(conversation_id: Uuid, number: &str) -> Self {
         Self::V1(IdentifyV1 { conversation_id, number: number.to_owned() })
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wire_forms_stay_as_they_are() {
+    fn the_json_of_each_version_does_not_change() {
         let webhook = WebhookMessage::V1(WebhookV1 {
             received_at: Timestamp::UNIX_EPOCH,
             form: "MessageSid=SM1&Body=a%00b".to_owned(),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_of_the_future_is_told_from_what_is_no_message() {
+    fn an_unknown_version_and_an_invalid_message_are_different_errors() {
         for body in [r#"{"version":"3","message_id":1}"#, r#"{"version":3}"#] {
             let error = read::<DispatchMessage>(body).unwrap_err();
             assert!(matches!(error, ReadError::UnknownVersion), "{body}: {error}");
@@ -216,9 +216,9 @@ mod tests {
         }
     }
 
-    /// The versions of an enum, as serde lists them when it meets another.
     #[test]
-    fn every_version_that_can_be_read_is_known() {
+    fn the_listed_versions_are_those_that_serde_accepts() {
+        // serde's error for an unknown variant lists the accepted ones.
         fn check<M: Versioned>() {
             let error = serde_json::from_str::<M>(r#"{"version":"?"}"#).err().unwrap().to_string();
             let listed: Vec<&str> = error.split('`').skip(3).step_by(2).collect();

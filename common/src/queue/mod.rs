@@ -1,16 +1,17 @@
-//! SQS: what is put on the queues, and how a batch is taken from them.
+//! SQS: the queue messages, a publisher, and batches for consumers.
 //!
-//! What a consumer does with a record, here, in tests and in the README alike:
+//! Consumers use partial batch responses:
 //!
-//! | outcome | answer to SQS |
+//! | outcome of a record | response |
 //! |---|---|
-//! | done, or a duplicate | success |
-//! | refused for good and stored as failed | success |
-//! | transient failure | that record fails and comes back after the visibility timeout |
-//! | a version that this build does not know | the same: during a deployment the writers may be newer |
-//! | unreadable body | that record fails, and ends in the dead-letter queue with its evidence |
+//! | processed, or a duplicate | success |
+//! | permanent rejection, stored as failed | success |
+//! | transient error | failure: the record becomes visible again after the visibility timeout |
+//! | unknown version | the same, because during a deployment producers can be newer than consumers |
+//! | unreadable body | failure: after the maximum receive count it moves to the dead-letter queue |
 //!
-//! Where an outage of Postgres must not make dead letters, what can never be processed is handed out again at once
+//! Queues that wait out a Postgres outage have a high maximum receive count. There, poison messages become visible
+//! again immediately, so that they reach the dead-letter queue quickly
 //! (`common/docs/decisions/0012-outages-and-poison.md`).
 
 mod batch;
@@ -24,5 +25,5 @@ pub use message::{
 };
 pub use publisher::{MAX_DELAY, PublishError, Publisher, PublisherConfig};
 
-/// The message attribute that carries a request's id from function to function.
+/// The message attribute with the request id.
 pub const REQUEST_ID: &str = "request_id";

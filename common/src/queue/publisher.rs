@@ -1,24 +1,24 @@
-//! Puts messages on queues, within a budget of time.
+//! Sends messages to SQS within a time budget.
 
 use crate::config::{Env, process};
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::meta::region::ProvideRegion;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::config::{
-    BehaviorVersion, Credentials, IdentityCache, Region, SharedCredentialsProvider, SharedHttpClient,
-    StalledStreamProtectionConfig,
-};
+use aws_sdk_sqs::config::{BehaviorVersion, IdentityCache, SharedHttpClient, StalledStreamProtectionConfig};
 use aws_sdk_sqs::error::{BoxError, BuildError, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
 };
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use futures::FutureExt;
 use serde::Serialize;
 use std::time::Duration;
 
-/// The roots that AWS endpoints chain to, from <https://www.amazontrust.com/repository/>, read 2026-11.
+/// The root certificates of AWS endpoints, from <https://www.amazontrust.com/repository/>, 2026-11.
 ///
-/// The machine's own store holds some 140 roots, and parsing them is most of a cold start here
+/// The system's store has about 140 roots. Parsing them would be most of a cold start
 /// (`common/docs/decisions/0003-tls-roots.md`).
 const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("amazon-roots/amazon-root-ca-1.pem"),
@@ -28,41 +28,41 @@ const AMAZON_ROOTS: [&[u8]; 5] = [
     include_bytes!("amazon-roots/starfield-services-root-g2.pem"),
 ];
 
-/// SQS takes at most this many messages in one call (its quota).
+/// SQS's maximum number of batch entries in one request.
 const MAX_BATCH: usize = 10;
 
-/// SQS takes at most this many bytes in one call, attributes included: 262,144, and 1 MiB since August 2025. Ten of the
-/// largest webhooks are more than either, and a call that is too long is refused as a whole, again and again.
+/// SQS's maximum size of a batch request in bytes, including attributes, before August 2025 (1 MiB since then). Ten of
+/// the largest webhooks exceed both limits, and SQS rejects a request that is too large as a whole.
 const MAX_BATCH_BYTES: usize = 262_144;
 
-/// SQS holds a message back for at most this long (its quota).
+/// SQS's maximum message delay.
 pub const MAX_DELAY: Duration = Duration::from_secs(900);
 
-/// How long a send may take.
+/// The time limit of a publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherConfig {
     budget: Duration,
 }
 
 impl PublisherConfig {
-    /// Reads `SQS_SEND_BUDGET_MS` (1000): all the time that a call to SQS may take, its retry included.
+    /// Reads `SQS_SEND_BUDGET_MS` (default 1000), the time limit of one call to SQS, including its retry.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let budget = env.millis("SQS_SEND_BUDGET_MS", 1..=30_000, 1_000)?;
         Some(Self { budget })
     }
 }
 
-/// Why a message is not on its queue, as far as is known.
+/// An error of a call to SQS.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The message has no JSON form.
-    #[error("writing the message as JSON")]
+    /// The message could not be encoded as JSON.
+    #[error("encoding the message as JSON")]
     Encode(#[source] serde_json::Error),
-    /// SQS refused, or could not be reached.
-    #[error("putting the message on its queue")]
+    /// SQS rejected the request or was unavailable.
+    #[error("sending the request to SQS")]
     Refused(#[source] BoxError),
-    /// SQS did not answer within the budget: the message may be on the queue all the same.
-    #[error("SQS did not answer within {} ms", .0.as_millis())]
+    /// SQS did not respond within the budget. The message may be on the queue anyway.
+    #[error("SQS did not respond within {} ms", .0.as_millis())]
     TooSlow(Duration),
 }
 
@@ -75,7 +75,7 @@ impl PublishError {
     }
 }
 
-/// Puts messages on queues.
+/// Sends messages to queues.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     client: Client,
@@ -83,33 +83,35 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Prepares a client; the first message opens the connection.
+    /// Creates a publisher. It connects with the first message.
     ///
-    /// What Lambda sets for every function is read here: `AWS_REGION`, the credentials, and, on one machine,
-    /// `AWS_ENDPOINT_URL_SQS` (`common/docs/decisions/0007-aws-sdk-without-its-loader.md`).
+    /// Region and credentials come from the environment providers of `aws-config`. Its default chain would also read
+    /// profiles and call IMDS, ECS and STS (`common/docs/decisions/0016-aws-config-environment-providers.md`).
     #[must_use]
     pub fn new(config: PublisherConfig) -> Self {
         let mut sdk = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http_client())
-            // Each call is under the budget as a whole; each timer of the SDK's beneath would cost a system call.
+            // The budget limits each call; the timers of the SDK would only cost system calls.
             .timeout_config(TimeoutConfig::disabled())
             .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
-            // There is one identity, and it is at hand; nothing is streamed.
+            .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+            // Reading the credentials is cheap, and nothing is streamed.
             .identity_cache(IdentityCache::no_cache())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        sdk.set_region(process("AWS_REGION").map(Region::new));
+        // The provider's future is always ready: it only reads the environment.
+        sdk.set_region(EnvironmentVariableRegionProvider::new().region().now_or_never().flatten());
+        // Set by the local stack. `aws-config` only reads it in its loader, which also reads profiles.
         sdk.set_endpoint_url(process("AWS_ENDPOINT_URL_SQS"));
-        sdk.set_credentials_provider(credentials().map(SharedCredentialsProvider::new));
         Self { client: Client::from_conf(sdk.build()), budget: config.budget }
     }
 
-    /// Puts one message on a queue.
+    /// Sends one message.
     ///
     /// # Errors
     ///
-    /// [`PublishError`]: after `TooSlow`, and after some of `Refused`, the message may be on the queue all the
-    /// same, so whatever the caller does instead must be free of effect when done twice.
+    /// [`PublishError`]. After `TooSlow`, and sometimes after `Refused`, the message may be on the queue anyway, so the
+    /// caller's fallback must be idempotent.
     pub async fn send(
         &self,
         queue_url: &str,
@@ -119,8 +121,7 @@ impl Publisher {
         self.send_later(queue_url, message, request_id, Duration::ZERO).await
     }
 
-    /// Puts one message on a queue, which hands it over after a delay: of whole seconds, rounded up, and of at most
-    /// [`MAX_DELAY`].
+    /// Sends one message with a delay, rounded up to seconds and limited to [`MAX_DELAY`].
     ///
     /// # Errors
     ///
@@ -148,11 +149,11 @@ impl Publisher {
         }
     }
 
-    /// Puts messages on a queue, as many a call as SQS takes, and returns the positions of those that SQS did not take.
+    /// Sends messages in as few batch requests as possible and returns the positions of those that SQS rejected.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] for a call that failed as a whole; messages of earlier calls are on the queue by then.
+    /// [`PublishError`] if a batch request failed. The messages of earlier requests are on the queue.
     pub async fn send_all<M: Serialize>(
         &self,
         queue_url: &str,
@@ -163,7 +164,7 @@ impl Publisher {
         self.send_entries(queue_url, entries(at_once)?).await
     }
 
-    /// The same, with a delay for each message, as for [`Publisher::send_later`].
+    /// Sends messages like [`Publisher::send_all`], with a delay for each message as in [`Publisher::send_later`].
     ///
     /// # Errors
     ///
@@ -183,39 +184,36 @@ impl Publisher {
         queue_url: &str,
         entries: Vec<SendMessageBatchRequestEntry>,
     ) -> Result<Vec<usize>, PublishError> {
-        let mut refused = Vec::new();
-        for entries in calls(entries) {
+        let mut rejected = Vec::new();
+        for entries in batches(entries) {
             let call =
                 self.client.send_message_batch().queue_url(queue_url).set_entries(Some(entries)).send();
-            let answer = tokio::time::timeout(self.budget, call)
+            let response = tokio::time::timeout(self.budget, call)
                 .await
                 .map_err(|_| PublishError::TooSlow(self.budget))?
                 .map_err(PublishError::refused)?;
-            refused.extend(answer.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok()));
+            rejected.extend(response.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok()));
         }
-        Ok(refused)
+        Ok(rejected)
     }
 
-    /// Has SQS hand out at once what a consumer can never process, so that it is among the dead letters within seconds,
-    /// however long the queue goes on with what an outage keeps from being processed.
+    /// Makes poison messages visible again immediately, so that they reach the dead-letter queue within seconds, even
+    /// if the queue's maximum receive count is high enough to wait out an outage.
     ///
-    /// What fails here is logged and no more: such records come back after the visibility timeout.
-    pub async fn hand_out_again(&self, queue_url: &str, receipt_handles: &[String]) {
+    /// Errors are only logged: the messages become visible after the visibility timeout anyway.
+    pub async fn make_visible(&self, queue_url: &str, receipt_handles: &[String]) {
         for handles in receipt_handles.chunks(MAX_BATCH) {
             let entries = handles.iter().enumerate().map(|(position, handle)| {
                 let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(position.to_string());
                 entry.receipt_handle(handle).visibility_timeout(0).build()
             });
-            if let Err(error) = self.make_visible(queue_url, entries.collect()).await {
-                tracing::info!(
-                    error = crate::error::chain(&error),
-                    "SQS does not hand records out again at once"
-                );
+            if let Err(error) = self.change_visibility(queue_url, entries.collect()).await {
+                tracing::info!(error = crate::error::chain(&error), "could not reset visibility timeout");
             }
         }
     }
 
-    async fn make_visible(
+    async fn change_visibility(
         &self,
         queue_url: &str,
         entries: Result<Vec<ChangeMessageVisibilityBatchRequestEntry>, BuildError>,
@@ -234,11 +232,11 @@ impl Publisher {
         }
     }
 
-    /// Tells whether a queue can be reached.
+    /// Checks that a queue is available.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] when SQS refuses or does not answer within the budget.
+    /// [`PublishError`] if SQS rejects the request or does not respond within the budget.
     pub async fn check(&self, queue_url: &str) -> Result<(), PublishError> {
         let call = self.client.get_queue_attributes().queue_url(queue_url).send();
         match tokio::time::timeout(self.budget, call).await {
@@ -256,20 +254,12 @@ fn http_client() -> SharedHttpClient {
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .tls_context(context)
             .build_https(),
-        // Only a context with client certificates can fail to build; without one, plain HTTP reaches nothing of AWS's.
+        // Unreachable: only a context with client certificates can fail. Plain HTTP cannot connect to AWS.
         Err(_) => aws_smithy_http_client::Builder::new().build_http(),
     }
 }
 
-/// Reads the credentials of the function's role, which Lambda sets in the environment and renews with the process.
-///
-/// Without any, every call fails, and says so.
-fn credentials() -> Option<Credentials> {
-    let (id, secret) = (process("AWS_ACCESS_KEY_ID")?, process("AWS_SECRET_ACCESS_KEY")?);
-    Some(Credentials::new(id, secret, process("AWS_SESSION_TOKEN"), None, "Lambda"))
-}
-
-/// The wait before the one retry, which must fit the budget.
+/// The backoff before the single retry, within the budget.
 const BACKOFF: Duration = Duration::from_millis(50);
 
 fn entries<'a, M: Serialize + 'a>(
@@ -297,31 +287,31 @@ fn entry(
         .map_err(|error| PublishError::Refused(error.into()))
 }
 
-/// Whole seconds, rounded up: what comes too early has come for nothing.
+/// Returns the delay in seconds, rounded up, because an early message would have no effect.
 fn delay_seconds(delay: Duration) -> Option<i32> {
     let seconds = delay.min(MAX_DELAY).as_secs_f64().ceil() as i32;
     (seconds > 0).then_some(seconds)
 }
 
-/// Divides entries, in their order, into calls that SQS takes.
-fn calls(entries: Vec<SendMessageBatchRequestEntry>) -> Vec<Vec<SendMessageBatchRequestEntry>> {
-    let mut calls: Vec<Vec<_>> = Vec::new();
+/// Splits batch entries, in their order, into batches within SQS's limits.
+fn batches(entries: Vec<SendMessageBatchRequestEntry>) -> Vec<Vec<SendMessageBatchRequestEntry>> {
+    let mut batches: Vec<Vec<_>> = Vec::new();
     let mut bytes = 0;
     for entry in entries {
         let size = size(&entry);
         bytes += size;
-        match calls.last_mut() {
-            Some(call) if call.len() < MAX_BATCH && bytes <= MAX_BATCH_BYTES => call.push(entry),
+        match batches.last_mut() {
+            Some(batch) if batch.len() < MAX_BATCH && bytes <= MAX_BATCH_BYTES => batch.push(entry),
             _ => {
                 bytes = size;
-                calls.push(vec![entry]);
+                batches.push(vec![entry]);
             }
         }
     }
-    calls
+    batches
 }
 
-/// What an entry counts for: its body, and each attribute's name, type and value.
+/// Returns the size of an entry for SQS's limit: its body, and the name, type and value of each attribute.
 fn size(entry: &SendMessageBatchRequestEntry) -> usize {
     let attributes = entry.message_attributes().into_iter().flatten();
     let attribute_bytes = |(name, value): (&String, &MessageAttributeValue)| {
@@ -344,18 +334,18 @@ mod tests {
             .iter()
             .map(|&length| entry(0, &"x".repeat(length), "r-1", Duration::ZERO).unwrap())
             .collect();
-        calls(entries).iter().map(Vec::len).collect()
+        batches(entries).iter().map(Vec::len).collect()
     }
 
     #[test]
-    fn a_delay_is_rounded_up_to_seconds_and_kept_within_what_sqs_takes() {
+    fn a_delay_is_rounded_up_to_seconds_and_limited_to_sqs_maximum() {
         let delays = [0.0, 0.001, 1.0, 1.5, 899.9, 5_000.0];
         let seconds: Vec<_> = delays.map(|delay| delay_seconds(Duration::from_secs_f64(delay))).into();
         assert_eq!(seconds, [None, Some(1), Some(1), Some(2), Some(900), Some(900)]);
     }
 
     #[test]
-    fn a_call_holds_no_more_than_sqs_takes_in_number_and_in_bytes() {
+    fn a_batch_does_not_exceed_sqs_limits_in_entries_and_bytes() {
         assert_eq!(sizes(&[]), [0; 0]);
         assert_eq!(sizes(&[10; 25]), [10, 10, 5]);
         assert_eq!(sizes(&[100_000; 5]), [2, 2, 1]);

@@ -1,4 +1,4 @@
-//! Log lines: one JSON object each, with the keys of its event and of every span around it.
+//! Writes log events as JSON lines, with the fields of the event and of its spans.
 
 use super::Output;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 pub(super) struct JsonLines {
     service: &'static str,
     output: Arc<Output>,
-    /// Invocations begun so far, saturating: the first one, and the initialisation before it, are the cold start.
+    /// The number of invocations so far, saturating. Initialization and the first invocation are the cold start.
     invocations: AtomicU8,
 }
 
@@ -34,7 +34,7 @@ where
         if attributes.metadata().name() == super::INVOCATION {
             let _ = self
                 .invocations
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |begun| begun.checked_add(1));
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |started| started.checked_add(1));
         }
         let mut fields = Fields::default();
         attributes.record(&mut fields);
@@ -77,15 +77,14 @@ where
     }
 }
 
-/// A line as it is written, from the inside out: of two values with one name the first one put is kept, so an event's
-/// own field hides that of a span around it.
+/// A log line. Of two fields with the same name it keeps the first, so a field of the event hides that of its spans.
 struct Line {
     text: Vec<u8>,
     names: Vec<&'static str>,
 }
 
 impl Line {
-    /// Makes room for what most lines hold.
+    /// Creates a line with capacity for typical content.
     fn new() -> Self {
         Self { text: Vec::with_capacity(512), names: Vec::with_capacity(16) }
     }
@@ -102,7 +101,7 @@ impl Line {
         });
         match written {
             Ok(()) => self.names.push(name),
-            // Nothing that is logged fails to be written as JSON; if it did, the rest of the line is worth having.
+            // Not expected for logged values. Drop the field and keep the rest of the line.
             Err(_) => self.text.truncate(before),
         }
     }
@@ -124,7 +123,7 @@ impl Line {
 struct Fields(Vec<(&'static str, Value)>);
 
 impl Fields {
-    /// A value that is recorded again replaces the one before.
+    /// Sets a field, replacing an earlier value.
     fn set(&mut self, field: &Field, value: Value) {
         match self.0.iter_mut().find(|(name, _)| *name == field.name()) {
             Some((_, held)) => *held = value,

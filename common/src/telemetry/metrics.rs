@@ -1,7 +1,7 @@
-//! Metrics: recorded once in code, written in CloudWatch's embedded metric format.
+//! Metrics in CloudWatch's embedded metric format:
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 //!
-//! Format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
-//! The local stack reads the same lines and serves them as Prometheus text.
+//! The local stack reads the same lines and exports them in Prometheus format.
 
 use super::Output;
 use serde::Serialize;
@@ -14,15 +14,15 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// CloudWatch keeps at most this many values of one metric in one line (the specification's limit).
+/// The maximum number of values of one metric in one line, according to the specification.
 const MAX_VALUES: usize = 100;
 
-/// The target that tells a metric event from a log event.
+/// The tracing target of metric events.
 pub(super) const TARGET: &str = "metric";
 
 macro_rules! metrics {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $unit:ident;)*) => {
-        /// Everything that is measured, by the name it has in CloudWatch and Prometheus.
+        /// All metrics.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Metric { $($(#[$doc])* $variant,)* }
 
@@ -36,7 +36,7 @@ macro_rules! metrics {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// Returns CloudWatch's name of the metric's unit.
+            /// Returns the metric's unit in CloudWatch.
             #[must_use]
             pub fn unit(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($unit),)* }
@@ -46,79 +46,79 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Webhooks answered 2xx: the request is durable.
+    /// Webhooks with a 2xx response. The webhook is stored in SQS or Postgres.
     WebhooksAccepted = "webhooks_accepted", Count;
-    /// Webhooks refused with a 4xx.
+    /// Webhooks with a 4xx response.
     WebhooksRefused = "webhooks_refused", Count;
-    /// Inbound messages and status callbacks that came to each other's URL: somebody must fix the URL at Twilio.
+    /// Inbound messages sent to the status callback URL, or the reverse. Fix the URLs at Twilio.
     WebhooksMisrouted = "webhooks_misrouted", Count;
-    /// Webhooks that SQS did not take in time and that went to the spool in Postgres.
+    /// Webhooks that SQS did not accept in time and that were stored in the spool in Postgres.
     WebhooksSpooled = "webhooks_spooled", Count;
-    /// Webhooks answered 503 because nothing durable took them.
+    /// Webhooks with a 503 response because neither SQS nor Postgres accepted them.
     WebhooksUnavailable = "webhooks_unavailable", Count;
-    /// Spooled webhooks put on their queue by the sweep.
+    /// Webhooks moved from the spool to their queue.
     SpoolDrained = "spool_drained", Count;
-    /// Webhooks that wait in the spool after a sweep.
+    /// Webhooks left in the spool after a sweep.
     SpoolBacklog = "spool_backlog", None;
-    /// Inbound messages stored for the first time.
+    /// Inbound messages stored, without duplicates.
     MessagesStored = "messages_stored", Count;
-    /// Records that were already stored: free of effect.
+    /// Records that were already stored and had no effect.
     Duplicates = "duplicates", Count;
-    /// Records left on their queue for another try.
+    /// Records that failed and become visible on their queue again.
     RecordsFailed = "records_failed", Count;
-    /// Status callbacks appended to the history for the first time.
+    /// Status callbacks stored, without duplicates.
     StatusesStored = "statuses_stored", Count;
     /// Sends accepted by the API.
     SendsRequested = "sends_requested", Count;
-    /// Messages that Twilio took.
+    /// Messages accepted by Twilio.
     SendsAccepted = "sends_accepted", Count;
-    /// Messages that failed for good.
+    /// Messages that failed permanently.
     SendsFailed = "sends_failed", Count;
-    /// Sends put off to a later try.
+    /// Sends deferred to a later attempt.
     SendsDeferred = "sends_deferred", Count;
-    /// Sends of which it is not known whether Twilio took them.
+    /// Sends with an ambiguous outcome: Twilio may have accepted the message.
     SendsUnknown = "sends_unknown", Count;
-    /// Late sends that Twilio had already, as after a restore of older data.
+    /// Sends that were already at Twilio, for example after restoring an older backup.
     SendsFound = "sends_found", Count;
-    /// Unknown sends of which it was found out whether Twilio took them.
+    /// Ambiguous sends whose outcome was resolved.
     SendsResolved = "sends_resolved", Count;
-    /// Unknown sends that are left to a person: somebody must decide.
+    /// Ambiguous sends that could not be resolved. An operator must decide.
     SendsParked = "sends_parked", Count;
-    /// Inbound messages found in Twilio's list, whose webhooks never came: somebody must look why.
+    /// Inbound messages found in Twilio's list whose webhooks were not received. Investigate.
     InboundRecovered = "inbound_recovered", Count;
-    /// Statuses found in Twilio's list, whose callbacks never came.
+    /// Statuses found in Twilio's list whose callbacks were not received.
     StatusesRecovered = "statuses_recovered", Count;
-    /// Sends that our own configuration made fail: somebody must act.
+    /// Sends that failed because of our configuration. An operator must act.
     SendsMisconfigured = "sends_misconfigured", Count;
-    /// Senders that a sweep put on the queue since they had something to do.
+    /// Senders with due messages that a sweep put on the queue.
     SendersWoken = "senders_woken", Count;
-    /// Chains of wake-ups that were ended at their limit; the next sweep wakes the sender again.
+    /// Chains of wake-ups that ended at their limit. The next sweep wakes the sender again.
     WakeUpsLimited = "wake_ups_limited", Count;
-    /// Senders held, since Twilio refuses or limits what they send.
+    /// Senders held because Twilio rejects or limits their messages.
     SendersHeld = "senders_held", Count;
-    /// Messages that Twilio took, could not deliver, and that are created anew.
+    /// Messages that Twilio accepted, could not deliver, and that are created again.
     SendsRenewed = "sends_renewed", Count;
-    /// Replies that this service owed by itself.
+    /// Automatic replies.
     AutoReplies = "auto_replies", Count;
-    /// Conversations that became a tenant's, or another tenant's.
+    /// Conversations assigned to a tenant, or to another tenant.
     TenantsIdentified = "tenants_identified", Count;
-    /// Numbers that several tenants claim: somebody must decide.
+    /// Numbers that belong to several tenants. An operator must decide.
     TenantsAmbiguous = "tenants_ambiguous", Count;
-    /// Numbers about which the Monitor gave no answer.
+    /// Numbers whose lookup at the Monitor failed.
     TenantLookupsFailed = "tenant_lookups_failed", Count;
-    /// Tenants whose profile was told their language.
+    /// Tenants whose language was stored in their profile.
     ProfilesTold = "profiles_told", Count;
-    /// Tenants whose profile could not be told their language; the schedule tries again.
+    /// Tenants whose language could not be stored in their profile. The schedule retries.
     ProfilePushesFailed = "profile_pushes_failed", Count;
     /// Inbound messages that opted a handset out.
     OptOuts = "opt_outs", Count;
-    /// Inbound messages that may be a refusal: messages continue, a person may want to ask.
+    /// Inbound messages that may be an opt-out. Messages continue; a person should check.
     OptOutsUnsure = "opt_outs_unsure", Count;
-    /// API keys refused by the authorizer: malformed, unknown, revoked or expired.
+    /// API keys rejected by the authorizer: malformed, unknown, revoked or expired.
     KeysRefused = "keys_refused", Count;
-    /// API requests answered 5xx.
+    /// API requests with a 5xx response.
     ApiFailures = "api_failures", Count;
-    /// How long Twilio took to answer a create.
+    /// Latency of create requests to Twilio.
     CreateLatency = "twilio_create_latency", Milliseconds;
 }
 
@@ -128,22 +128,22 @@ impl Metric {
     }
 }
 
-/// Adds to a count.
+/// Adds `by` to a counter.
 pub fn count(metric: Metric, by: usize) {
     if by > 0 {
         record(metric, by as f64);
     }
 }
 
-/// Records one value. Counts add up within an invocation, other units keep every value.
+/// Records a value. Within an invocation, counts are added up; other units keep each value.
 pub fn record(metric: Metric, value: f64) {
     tracing::info!(target: TARGET, metric = metric.name(), value);
 }
 
-/// Gathers metric events, and writes them when the invocation's span closes.
+/// Collects metric events and writes them when the invocation span closes.
 pub(super) struct EmbeddedMetrics {
     service: &'static str,
-    /// The stack's name, so that two stacks in one account have metrics of their own.
+    /// The stack's name, so that two stacks in one account have separate metrics.
     stack: Option<String>,
     output: Arc<Output>,
     values: Mutex<BTreeMap<Metric, Vec<f64>>>,
@@ -179,8 +179,8 @@ impl EmbeddedMetrics {
     }
 }
 
-/// The members of a line in the embedded metric format, with the specification's names. `service`, the dimension, is in
-/// the log line that they become part of.
+/// The members of a line in the embedded metric format. The dimension `service` is a field of the log line to which
+/// they are appended.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(rename = "_aws")]

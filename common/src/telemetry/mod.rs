@@ -1,13 +1,16 @@
-//! Logs, metrics and request identities, in one place for all functions.
+//! Logs, metrics and request ids.
 //!
-//! - **Logs** are JSON lines on stdout with the keys that Lambda Powertools made standard (`log`). They carry no
-//!   bodies, no phone numbers and no secrets: the last four digits of a number are all that may be shown.
-//! - **Metrics** are recorded where something happens, by [`count`] and [`record`], and written once an invocation
-//!   in CloudWatch's embedded metric format (`metrics`), which costs no call to anything.
-//! - **Identities**: an [`invocation`] span holds Lambda's request id; within it a [`request`] span holds the id
-//!   that follows one message from the webhook to the handset, through [`crate::queue`]'s message attributes.
+//! - **Logs** are JSON lines on stdout with the keys of Powertools for AWS Lambda (`log`). They contain no message
+//!   texts,
+//!   phone numbers or secrets; the last four digits of a number are allowed.
+//! - **Metrics** are recorded with [`count`] and [`record`] and written once per invocation in CloudWatch's embedded
+//!   metric
+//!   format (`metrics`), which needs no API call.
+//! - **Request ids**: the [`invocation`] span has Lambda's request id. Inside it, the [`request`] span has our request
+//!   id,
+//!   which message attributes ([`crate::queue`]) pass from function to function.
 //!
-//! An OpenTelemetry exporter would be one more layer in [`init`]: spans already carry what it needs.
+//! An OpenTelemetry exporter could be added as another layer in [`init`].
 
 mod log;
 mod metrics;
@@ -21,21 +24,20 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
-/// The name of an event after which nothing but its invocation's metrics is written, so that both are one line: a
-/// stranger's request that is refused costs one line of the log, not two, and an answer is one write.
+/// The name of the last log event of an invocation, which is written in one line with the invocation's metrics.
 ///
-/// Between such an event and the end of its invocation nothing may be awaited, or the line would be lost with a function
-/// that is stopped meanwhile.
+/// This saves one write per response, and log volume for rejected requests. Do not await between this event and the end
+/// of the invocation: the line is lost if the function is stopped in between.
 pub const LAST_LINE: &str = "last line";
 
-/// The name of the span that [`invocation`] opens.
+/// The name of the span of [`invocation`].
 const INVOCATION: &str = "invocation";
 
-/// Where log and metric lines go.
+/// The destination of log and metric lines.
 struct Output {
     /// Stdout on Lambda, a buffer in tests.
     sink: Box<dyn Fn(&str) + Send + Sync>,
-    /// What goes with the next line.
+    /// Lines that are written together with the next one.
     held: Mutex<String>,
 }
 
@@ -44,7 +46,7 @@ impl Output {
         Arc::new(Self { sink: Box::new(sink), held: Mutex::default() })
     }
 
-    /// Writes what is held and then `lines`, by one write: lines of several threads never mix.
+    /// Writes the held lines and `lines` in a single write, so that lines of several threads do not mix.
     fn write(&self, lines: &str) {
         let lines = std::mem::take(&mut *self.held()) + lines;
         if !lines.is_empty() {
@@ -52,8 +54,7 @@ impl Output {
         }
     }
 
-    /// Writes an object of metrics: its members as part of the line that is held, if one is, else with `service` as a
-    /// line of its own.
+    /// Writes the members of a metrics object: appended to the held line, or with `service` as a separate line.
     fn write_metrics(&self, members: &str, service: &str) {
         let held = std::mem::take(&mut *self.held());
         let line = match held.strip_suffix("}\n") {
@@ -72,17 +73,17 @@ impl Output {
     }
 }
 
-/// Installs the log and metric layers for the whole process.
+/// Installs the log and metric layers for the process.
 ///
-/// `service` names the function in every line. The level of our own lines comes from `AWS_LAMBDA_LOG_LEVEL` (what
-/// Lambda's logging controls set; `INFO` when it is absent or unknown); libraries speak from `WARN` on. `STACK_NAME` is a
+/// `service` is the function's name, which is part of each line. The log level comes from `AWS_LAMBDA_LOG_LEVEL`, which
+/// is set by Lambda's logging configuration (default `INFO`); libraries log at `WARN` and above. `STACK_NAME` is a
 /// dimension of the metrics.
 pub fn init(service: &'static str) {
     let stack = std::env::var("STACK_NAME").ok().filter(|name| !name.is_empty());
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let output = Output::new(write_to_stdout);
     let subscriber = subscriber(service, stack, level.unwrap_or(LevelFilter::INFO), output);
-    // A second call in one process (tests do that) keeps the first subscriber.
+    // In tests, a second call keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -100,8 +101,8 @@ fn subscriber(
             .fold(ours, |targets, library| targets.with_target(library, libraries));
     let quiet = quiet.with_target(metrics::TARGET, LevelFilter::OFF);
     let logs = log::JsonLines::new(service, Arc::clone(&output)).with_filter(quiet);
-    // Without a filter of its own this layer would keep every span and event of every library alive, down to TRACE:
-    // 0.38 instead of 0.33 ms of CPU for a webhook, measured.
+    // Without its own filter, this layer would enable all spans and events of libraries down to TRACE: 0.38 instead of
+    // 0.33 ms of CPU per webhook.
     let metrics_only = Targets::new()
         .with_target(metrics::TARGET, LevelFilter::INFO)
         .with_target(module_path!(), LevelFilter::INFO);
@@ -111,26 +112,24 @@ fn subscriber(
 
 fn write_to_stdout(lines: &str) {
     use std::io::Write;
-    // A closed stdout must not stop the work.
+    // A closed stdout must not fail the invocation.
     let _ = std::io::stdout().lock().write_all(lines.as_bytes());
 }
 
-/// Returns the value, or logs why the function cannot start and ends the process.
-///
-/// Lambda reports the exit as a failed initialisation; the log line names every problem.
+/// Returns the value, or logs the error and exits, which Lambda reports as a failed initialization.
 pub fn or_exit<T, E: std::error::Error + 'static>(result: Result<T, E>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => {
-            tracing::error!(error = crate::error::chain(&error), "the function cannot start");
+            tracing::error!(error = crate::error::chain(&error), "function startup failed");
             std::process::exit(1);
         }
     }
 }
 
-/// Opens the span of one invocation; closing it writes the metrics recorded within it.
+/// Returns the span of one invocation. When it closes, its metrics are written.
 ///
-/// `function_request_id` is the id that Lambda's own START and REPORT lines carry.
+/// `function_request_id` is the request id in Lambda's START and REPORT lines.
 #[must_use]
 pub fn invocation(context: &lambda_runtime::Context) -> Span {
     tracing::info_span!(
@@ -140,7 +139,7 @@ pub fn invocation(context: &lambda_runtime::Context) -> Span {
     )
 }
 
-/// Opens the span of one request, whose `request_id` is the same in every function that touches it.
+/// Returns the span of one request, whose `request_id` is the same in all functions that process it.
 #[must_use]
 pub fn request(request_id: &str) -> Span {
     tracing::info_span!("request", request_id)
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    fn captured(work: impl FnOnce()) -> Vec<serde_json::Value> {
+    fn logged_lines(work: impl FnOnce()) -> Vec<serde_json::Value> {
         let writes = writes(work);
         let lines = writes.iter().flat_map(|write| write.lines());
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -172,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn a_log_line_has_the_standard_keys_and_those_of_its_spans() {
-        let lines = captured(|| {
+    fn a_log_line_has_the_standard_keys_and_the_fields_of_its_spans() {
+        let lines = logged_lines(|| {
             let mut context = lambda_runtime::Context::default();
             context.request_id = "f-1".to_owned();
             let _invocation = invocation(&context).entered();
@@ -194,13 +193,13 @@ mod tests {
         assert_eq!(first["request_id"], "r-1");
         assert_eq!(first["records"], 3);
         assert!(first["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
-        assert_eq!(lines[1]["request_id"], serde_json::Value::Null, "the request's span was left");
+        assert_eq!(lines[1]["request_id"], serde_json::Value::Null, "outside the request span");
         assert_eq!(lines[1]["function_request_id"], "f-1");
     }
 
     #[test]
     fn only_the_first_invocation_is_a_cold_start() {
-        let lines = captured(|| {
+        let lines = logged_lines(|| {
             for _ in 0..2 {
                 let _invocation = invocation(&lambda_runtime::Context::default()).entered();
                 tracing::info!("here");
@@ -211,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn metrics_of_an_invocation_are_one_embedded_line_when_it_ends() {
-        let lines = captured(|| {
+    fn the_metrics_of_an_invocation_are_written_in_one_line_at_its_end() {
+        let lines = logged_lines(|| {
             let _invocation = invocation(&lambda_runtime::Context::default()).entered();
             count(Metric::MessagesStored, 7);
             count(Metric::MessagesStored, 3);
@@ -227,7 +226,7 @@ mod tests {
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Namespace"], "SmsFoundation");
         assert_eq!(directive["Dimensions"], serde_json::json!([["stack", "service"]]));
-        assert_eq!(line["stack"], "sms", "two stacks in one account do not share a metric");
+        assert_eq!(line["stack"], "sms", "two stacks in one account have separate metrics");
         assert!(
             directive["Metrics"]
                 .as_array()
@@ -237,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn of_two_fields_with_one_name_the_nearest_is_shown() {
-        let lines = captured(|| {
+    fn the_innermost_of_two_fields_with_the_same_name_is_logged() {
+        let lines = logged_lines(|| {
             let _outer = request("outer").entered();
             let inner = tracing::info_span!("inner", request_id = "inner", late = tracing::field::Empty);
             let _inner = inner.clone().entered();
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_of_an_invocation_and_its_metrics_are_one_line() {
+    fn the_last_line_of_an_invocation_contains_its_metrics() {
         let writes = writes(|| {
             let mut context = lambda_runtime::Context::default();
             context.request_id = "f-1".to_owned();
@@ -260,7 +259,7 @@ mod tests {
                 tracing::info!("before");
                 count(Metric::WebhooksAccepted, 1);
                 let _request = request("r-1").entered();
-                tracing::info!(name: LAST_LINE, status = 200, "answered");
+                tracing::info!(name: LAST_LINE, status = 200, "response sent");
             });
         });
         assert_eq!(writes.len(), 2);
@@ -268,7 +267,7 @@ mod tests {
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert_eq!(lines[0].matches("\"service\":").count(), 1, "{lines:?}");
         let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
-        assert_eq!((&line["message"], &line["request_id"]), (&"answered".into(), &"r-1".into()));
+        assert_eq!((&line["message"], &line["request_id"]), (&"response sent".into(), &"r-1".into()));
         assert_eq!((&line["webhooks_accepted"], &line["status"]), (&1.0.into(), &200.into()));
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Metrics"][0]["Name"], "webhooks_accepted");
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_is_written_without_metrics_and_without_an_invocation_too() {
+    fn a_last_line_is_written_without_metrics_or_outside_an_invocation() {
         let writes = writes(|| {
             invocation(&lambda_runtime::Context::default())
                 .in_scope(|| tracing::info!(name: LAST_LINE, "within"));
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_after_what_was_to_be_the_last_one_follows_it() {
+    fn a_line_after_the_last_line_keeps_the_order() {
         let writes = writes(|| {
             let _invocation = invocation(&lambda_runtime::Context::default()).entered();
             tracing::info!(name: LAST_LINE, "first");
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invocation_without_metrics_writes_none() {
-        assert!(captured(|| drop(invocation(&lambda_runtime::Context::default()).entered())).is_empty());
+    fn an_invocation_without_metrics_writes_no_line() {
+        assert!(logged_lines(|| drop(invocation(&lambda_runtime::Context::default()).entered())).is_empty());
     }
 }

@@ -1,34 +1,35 @@
-//! What Twilio's error codes mean for a message: <https://www.twilio.com/docs/api/errors>.
+//! Classes of Twilio's error codes: <https://www.twilio.com/docs/api/errors>.
 //!
-//! The classes are our reading. A code that isn't listed is [`ErrorClass::Unlisted`]: the message fails and keeps it.
+//! Twilio documents the codes but not which can be retried; the classes are our interpretation. A message with a code
+//! that is not listed here fails, and keeps the code.
 
-/// What a code says about a message, and so what is to be done with it.
+/// The class of an error code. It decides how to continue with the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// Twilio did not process the request: try again with backoff.
+    /// Twilio did not process the request. Retry with backoff.
     NotProcessed,
-    /// The sender's queue at Twilio is full: not processed, and neither is anything else from that sender for now.
+    /// The sender's queue at Twilio is full, so Twilio did not process the request. Pause the sender.
     SenderQueueFull,
-    /// Twilio may have taken the message or not: never send it again blindly.
+    /// Twilio may have accepted the message. Do not send it again before that is resolved.
     Ambiguous,
-    /// The carrier's or the handset's trouble of the moment: a capped number of new attempts.
+    /// A temporary problem of the carrier or the handset. Create a new message a limited number of times.
     Transient,
-    /// A limit or a rule of the hour: wait for its window.
+    /// A limit or rule that applies for some hours. Retry later.
     WaitForWindow,
-    /// This recipient can't get it, now or ever.
+    /// This recipient cannot receive the message. Permanent.
     Recipient,
-    /// This recipient has opted out: to be recorded as such.
+    /// The recipient has opted out. Permanent; record the opt-out.
     OptedOut,
-    /// This text or file can't be sent to anybody.
+    /// The text or media cannot be sent to any recipient. Permanent.
     Content,
-    /// Something is wrong with our account, number or credentials: somebody must act, and what waits must be held.
+    /// Our account, number or credentials are wrong. Alert an operator and hold the sender's messages.
     Configuration,
-    /// A code that this table doesn't know: as permanent as [`ErrorClass::Recipient`].
+    /// A code that is not in this table. Treated as permanent.
     Unlisted,
 }
 
 impl ErrorClass {
-    /// Returns the class of a code.
+    /// Returns the class of an error code.
     #[must_use]
     pub fn of(code: u32) -> Self {
         match code {
@@ -41,25 +42,17 @@ impl ErrorClass {
             21211 | 21408 | 21612 | 21614 | 30004..=30006 => Self::Recipient,
             21602 | 21617 | 21620 | 30007 | 30019 => Self::Content,
             20003 | 21603 | 21606 | 21701..=21705 | 30002 | 30032 | 30034 => Self::Configuration,
-            // What Twilio says in place of 21606 since 2024, and for a sender that is no number at all:
-            // https://www.twilio.com/docs/api/errors/21659 and the two after it.
+            // Twilio uses these in place of 21606 since 2024, and for a sender that is not a phone number:
+            // https://www.twilio.com/docs/api/errors/21659 to 21661.
             21212 | 21659..=21661 => Self::Configuration,
             _ => Self::Unlisted,
         }
     }
 
-    /// Returns whether the message has failed for good.
-    #[must_use]
-    pub fn is_permanent(self) -> bool {
-        match self {
-            Self::Recipient | Self::OptedOut | Self::Content | Self::Unlisted => true,
-            Self::NotProcessed
-            | Self::SenderQueueFull
-            | Self::Ambiguous
-            | Self::Transient
-            | Self::WaitForWindow
-            | Self::Configuration => false,
-        }
+    /// Returns whether the code means an unknown failure at the carrier, which is retried less often than other
+    /// transient failures.
+    pub(super) fn is_unknown_failure(code: u32) -> bool {
+        code == 30008
     }
 }
 
@@ -68,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_of_the_table_has_its_class() {
+    fn each_listed_code_has_its_class_and_others_are_unlisted() {
         use ErrorClass::*;
         let table: [(ErrorClass, &[u32]); 10] = [
             (NotProcessed, &[20429]),

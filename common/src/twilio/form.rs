@@ -1,7 +1,7 @@
-//! A webhook's parameters, all of them, verbatim and in order.
+//! The parameters of a webhook, verbatim and in order.
 //!
-//! Twilio adds parameters unannounced and signs every one, so a form is a list of pairs and never a struct: what
-//! this service reads of it are views ([`super::webhook`]) over a list that stays whole.
+//! Twilio adds parameters without notice and signs all of them, so a form is a list of pairs and not a struct. The
+//! types in [`super::webhook`] read single parameters from it.
 
 use form_urlencoded::byte_serialize;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -9,59 +9,59 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The pairs of one webhook in the order they came, with repeated and empty ones.
+/// The parameters of one webhook in the received order, including repeated and empty ones.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Form {
-    /// All keys and values, one after the other. A form has some twenty pairs: two strings for each of them would be a
-    /// good part of all memory that a webhook asks for.
+    /// All keys and values, concatenated. One string, because separate strings for some twenty pairs would be a large
+    /// part of all allocations of a webhook.
     text: String,
-    /// Where each pair's key and its value end in `text`.
+    /// The end offsets in `text` of the key and the value of each pair.
     ends: Vec<(usize, usize)>,
 }
 
-/// Why a request's body or query is not a form. Values are not repeated in it: they may be message bodies.
+/// A body or query that is not a valid form. Contains no values, which can be message texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// A `%` that two hexadecimal digits don't follow.
-    #[error("parameter {parameter} has a % that two hexadecimal digits do not follow")]
+    /// A `%` without two hexadecimal digits after it.
+    #[error("parameter {parameter} contains a % without two hexadecimal digits after it")]
     PercentEncoding {
-        /// The parameter's place, counted from 1.
+        /// The position of the parameter, starting at 1.
         parameter: usize,
     },
-    /// A name or value whose bytes are not UTF-8.
+    /// A name or value that is not UTF-8.
     #[error("parameter {parameter} is not valid UTF-8")]
     Utf8 {
-        /// The parameter's place, counted from 1.
+        /// The position of the parameter, starting at 1.
         parameter: usize,
     },
-    /// A JSON body that is not one object.
+    /// A body that is not a JSON object.
     #[error("the body is not a JSON object (line {line}, column {column})")]
     Json {
-        /// The line where reading stopped.
+        /// The line of the error.
         line: usize,
-        /// The column where reading stopped.
+        /// The column of the error.
         column: usize,
     },
 }
 
-/// A form as the `jsonb` column keeps it.
+/// A form in the format of the `jsonb` column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawForm {
-    /// An object: a repeated key's values as an array, every other value as a string.
+    /// An object. The values of a repeated key are an array; all other values are strings.
     pub value: Value,
-    /// Whether NULs were removed from a key or a value, which Postgres can't store; the row says so.
+    /// Whether NUL characters were removed, because Postgres cannot store them.
     pub nul_removed: bool,
 }
 
 impl Form {
     /// Reads an `application/x-www-form-urlencoded` body or a raw query string.
     ///
-    /// Stricter than browsers are: they would store a broken escape or a wrong byte as something that nobody sent.
+    /// Rejects invalid escapes and invalid UTF-8. Lenient parsers replace them, so we would store text that was not
+    /// sent.
     ///
     /// # Errors
     ///
-    /// Names the first parameter with a broken percent-encoding or with bytes that are not UTF-8. Answer 400: the
-    /// same bytes will never be a form.
+    /// [`FormError`] with the position of the first invalid parameter. Respond with 400; a retry cannot succeed.
     pub fn from_urlencoded(encoded: &[u8]) -> Result<Self, FormError> {
         let mut form = Self::with_capacity(encoded.len());
         let mut decoded = Vec::with_capacity(encoded.len());
@@ -76,26 +76,27 @@ impl Form {
         Ok(form)
     }
 
-    /// Reads a form as lenient readers do: a broken escape stands for itself, a wrong byte for U+FFFD.
+    /// Reads a form leniently: invalid escapes are kept as text, invalid UTF-8 becomes U+FFFD.
     ///
-    /// What it gives is not what was sent, so it is for judging a request that is refused anyway, never for storing.
+    /// The result differs from what was sent. Use it only to log a request that is rejected; never store it.
     #[must_use]
     pub fn from_urlencoded_lossy(encoded: &[u8]) -> Self {
         form_urlencoded::parse(encoded).collect()
     }
 
-    /// Reads a JSON object: strings as they are, an array of scalars as a repeated key, anything else as its text.
+    /// Reads a JSON object. An array of scalars becomes a repeated key; other values that are not strings become their
+    /// JSON text.
     ///
     /// # Errors
     ///
-    /// When the body is not UTF-8, not JSON, or not one object. Answer 400.
+    /// [`FormError::Json`] if the body is not UTF-8, not JSON, or not an object. Respond with 400.
     pub fn from_json(body: &[u8]) -> Result<Self, FormError> {
         let JsonPairs(pairs) = serde_json::from_slice(body)
             .map_err(|error| FormError::Json { line: error.line(), column: error.column() })?;
         Ok(pairs.into_iter().collect())
     }
 
-    /// Returns all pairs in order.
+    /// Returns all pairs in the received order.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut from = 0;
         self.ends.iter().map(move |&(key, value)| {
@@ -105,7 +106,7 @@ impl Form {
         })
     }
 
-    /// Makes room for what is encoded in so many bytes.
+    /// Creates an empty form with capacity for an encoded form of this many bytes.
     fn with_capacity(encoded: usize) -> Self {
         Self { text: String::with_capacity(encoded), ends: Vec::with_capacity(24) }
     }
@@ -117,33 +118,33 @@ impl Form {
         self.ends.push((key, self.text.len()));
     }
 
-    /// Returns a parameter's first value, which may be empty.
+    /// Returns the first value of a parameter, which may be empty.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.pairs().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Returns a parameter's first value unless it is empty: Twilio sends what it doesn't know as an empty string.
+    /// Returns the first value of a parameter unless it is empty. Twilio sends unknown values as empty strings.
     #[must_use]
     pub fn non_empty(&self, key: &str) -> Option<&str> {
         self.get(key).filter(|value| !value.is_empty())
     }
 
-    /// Returns a parameter's first value as a number, when it is one.
+    /// Returns the first value of a parameter if it is a number.
     #[must_use]
     pub fn number(&self, key: &str) -> Option<u32> {
         self.get(key)?.trim().parse().ok()
     }
 
-    /// Returns whether there is no pair at all.
+    /// Returns whether the form has no parameters.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Writes the form in ASCII, for a queue message: SQS refuses some characters, `%` escapes are never among them.
+    /// Encodes the form for a queue message, in ASCII, because SQS rejects some characters.
     ///
-    /// [`Form::from_urlencoded`] reads it back to an equal form.
+    /// [`Form::from_urlencoded`] returns an equal form.
     #[must_use]
     pub fn to_urlencoded(&self) -> String {
         let mut encoded = String::with_capacity(self.ends.len() * 32);
@@ -158,7 +159,7 @@ impl Form {
         encoded
     }
 
-    /// Returns the form as the `jsonb` column keeps it, without the NULs that Postgres refuses.
+    /// Returns the form for the `jsonb` column, without NUL characters.
     #[must_use]
     pub fn to_jsonb(&self) -> RawForm {
         let mut nul_removed = false;
@@ -178,14 +179,14 @@ impl Form {
     }
 }
 
-/// Shows the names only: values are message bodies and phone numbers.
+/// Shows only the names, because values can be message texts and phone numbers.
 impl fmt::Debug for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.pairs().map(|(key, _)| key)).finish()
     }
 }
 
-/// Makes a form from pairs that are already decoded.
+/// Creates a form from decoded pairs.
 impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Form {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let mut form = Self::default();
@@ -196,7 +197,7 @@ impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Form {
     }
 }
 
-/// Splits at `&` and the first `=`; empty stretches between two `&` are no parameters, a missing `=` is an empty value.
+/// Splits at `&` and at the first `=`. Skips empty pairs; a pair without `=` has an empty value.
 pub(super) fn split_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     encoded.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let equals = pair.iter().position(|&byte| byte == b'=');
@@ -204,7 +205,7 @@ pub(super) fn split_pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])
     })
 }
 
-/// Appends the bytes that a key or a value stands for.
+/// Decodes a key or a value and appends it to `decoded`.
 fn strict_decode(part: &[u8], parameter: usize, decoded: &mut Vec<u8>) -> Result<(), FormError> {
     let mut rest = part.iter();
     while let Some(&byte) = rest.next() {
@@ -215,7 +216,7 @@ fn strict_decode(part: &[u8], parameter: usize, decoded: &mut Vec<u8>) -> Result
                 let (Some(high), Some(low)) = (digit(), digit()) else {
                     return Err(FormError::PercentEncoding { parameter });
                 };
-                // Two hexadecimal digits are at most 255.
+                // At most 255.
                 (high << 4 | low) as u8
             }
             other => other,
@@ -224,7 +225,7 @@ fn strict_decode(part: &[u8], parameter: usize, decoded: &mut Vec<u8>) -> Result
     Ok(())
 }
 
-/// The pairs of a JSON object in its own order, with a name that stands in it twice kept twice.
+/// The pairs of a JSON object in their order, including duplicate names.
 struct JsonPairs(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for JsonPairs {
@@ -253,7 +254,7 @@ impl<'de> Visitor<'de> for JsonPairsVisitor {
     }
 }
 
-/// Returns the parameter values that a JSON value stands for; numbers keep their spelling.
+/// Converts a JSON value to parameter values. Numbers keep their notation.
 fn json_values(value: &RawValue) -> Result<Vec<String>, serde_json::Error> {
     let is_nested = |item: &&RawValue| item.get().starts_with(['{', '[']);
     if value.get().starts_with('[') {
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_are_kept_verbatim_in_order_with_repeated_and_empty_ones() {
+    fn pairs_keep_their_order_and_repeated_and_empty_values() {
         let read = Form::from_urlencoded(b"b=2&a=1&&b=&c&=x&a=1&d=1%3d2=3+%2B%20").unwrap();
         let expected =
             [("b", "2"), ("a", "1"), ("b", ""), ("c", ""), ("", "x"), ("a", "1"), ("d", "1=2=3 + ")];
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_utf8_and_percent_encoded_utf8_read_alike() {
+    fn raw_and_percent_encoded_utf8_are_equal() {
         let raw = Form::from_urlencoded("Body=¿sí? 🏠".as_bytes()).unwrap();
         let encoded = Form::from_urlencoded(b"Body=%C2%BFs%c3%AD?+%F0%9F%8F%A0").unwrap();
         assert_eq!(raw, encoded);
@@ -297,9 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_form_is_refused_with_the_place_and_the_reason() {
+    fn an_invalid_form_is_rejected_with_position_and_reason() {
         let message = |body: &[u8]| Form::from_urlencoded(body).unwrap_err().to_string();
-        let percent = |n| format!("parameter {n} has a % that two hexadecimal digits do not follow");
+        let percent = |n| format!("parameter {n} contains a % without two hexadecimal digits after it");
         for body in ["a=%", "a=%4", "a=%4&b=1", "a=%zz", "%G1=1", "a=%+1", "a=100%"] {
             assert_eq!(message(body.as_bytes()), percent(1), "{body}");
         }
@@ -310,13 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lenient_reading_takes_what_a_strict_one_refuses() {
+    fn lenient_parsing_accepts_an_invalid_form() {
         let lenient = Form::from_urlencoded_lossy(b"a=%zz&b=%FF+%41&c");
         assert_eq!(lenient, form(&[("a", "%zz"), ("b", "\u{fffd} A"), ("c", "")]));
     }
 
     #[test]
-    fn a_json_object_is_read_like_a_form() {
+    fn a_json_object_is_read_as_a_form() {
         let body = r#"{"MessageSid":"SM1","N":1.50,"big":12345678901234567890123,"t":true,"z":null,
             "o":{"a" : 1},"list":["x",2,null],"nested":["x",["y"]],"none":[],"a":"1","a":"\u00e92"}"#;
         let expected = [
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_json_object_is_refused() {
+    fn a_body_that_is_not_a_json_object_is_rejected() {
         for body in
             ["", "[]", "null", "\"a\"", "{", "{\"a\":1} x", "a=1", "{\"a\":\"\\ud800\"}", "{\"a\":[1}"]
         {
@@ -349,29 +350,29 @@ mod tests {
     }
 
     #[test]
-    fn the_raw_column_has_arrays_for_repeated_keys_and_strings_for_all_others() {
+    fn jsonb_has_arrays_for_repeated_keys_and_strings_for_others() {
         let raw = form(&[("a", "1"), ("b", ""), ("a", "2"), ("c", "7"), ("a", "1")]).to_jsonb();
         assert_eq!(raw.value, json!({"a": ["1", "2", "1"], "b": "", "c": "7"}));
         assert!(!raw.nul_removed);
     }
 
     #[test]
-    fn nuls_are_removed_from_keys_and_values_and_said_to_be() {
+    fn jsonb_has_no_nuls_and_reports_the_removal() {
         let read = Form::from_urlencoded(b"Body=a%00b&k%00=1&k=2").unwrap();
-        assert_eq!(read.get("Body"), Some("a\0b"), "kept until it is stored");
+        assert_eq!(read.get("Body"), Some("a\0b"), "the form itself keeps the NUL");
         let raw = read.to_jsonb();
         assert_eq!(raw.value, json!({"Body": "ab", "k": ["1", "2"]}));
         assert!(raw.nul_removed);
     }
 
     #[test]
-    fn debug_shows_names_and_no_values() {
+    fn debug_output_contains_names_but_no_values() {
         assert_eq!(format!("{:?}", form(&[("Body", "my secret")])), r#"{"Body"}"#);
     }
 
     proptest! {
         #[test]
-        fn the_queue_spelling_is_ascii_and_reads_back_equal(pairs: Vec<(String, String)>) {
+        fn the_encoded_form_is_ascii_and_decodes_to_an_equal_form(pairs: Vec<(String, String)>) {
             let form: Form = pairs.into_iter().collect();
             let encoded = form.to_urlencoded();
             prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic()));
@@ -379,7 +380,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused_but_never_panic(bytes: Vec<u8>) {
+        fn parsing_never_panics(bytes: Vec<u8>) {
             let _ = Form::from_urlencoded(&bytes);
             let _ = Form::from_json(&bytes);
         }

@@ -1,44 +1,44 @@
-//! A message as Twilio's REST API describes it.
+//! The Message resource of Twilio's REST API.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A message as Twilio has it. Only the SID is sure: whatever else is missing or odd must not turn a message that
-/// was created into one of which we know nothing.
+/// A Message resource. Only the SID is required: if another property is missing or malformed, the message still exists
+/// at Twilio, and we must store its SID.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// `SM…` or, with media, `MM…`.
     pub sid: String,
-    /// Twilio's status, verbatim; empty if it gave none.
+    /// Twilio's status, verbatim; empty if missing.
     pub status: String,
-    /// `inbound`, `outbound-api`, `outbound-reply` or `outbound-call`; empty if it gave none.
+    /// `inbound`, `outbound-api`, `outbound-reply` or `outbound-call`; empty if missing.
     pub direction: String,
     /// The recipient.
     pub to: Option<String>,
-    /// The sender; `None` while a messaging service has not chosen one.
+    /// The sender; `None` until a messaging service has chosen one.
     pub from: Option<String>,
     /// The text.
     pub body: Option<String>,
-    /// The messaging service, if one sends it.
+    /// The messaging service, if the message was sent with one.
     pub messaging_service_sid: Option<String>,
-    /// How many segments it takes; `None` while that isn't known, which Twilio writes as 0.
+    /// The number of segments; `None` while unknown, which Twilio writes as 0.
     pub num_segments: Option<u32>,
-    /// How many files it has.
+    /// The number of media files.
     pub num_media: u32,
-    /// Why it failed.
+    /// The error code of a failed message.
     pub error_code: Option<u32>,
-    /// When Twilio took it.
+    /// When Twilio created the resource (`date_created`).
     pub created_at: Option<Timestamp>,
-    /// When Twilio sent it.
+    /// When Twilio sent the message (`date_sent`).
     pub sent_at: Option<Timestamp>,
-    /// When its status changed last, as far as Twilio shows: a redaction counts too.
+    /// When the resource last changed (`date_updated`): its status, or a redaction.
     pub updated_at: Option<Timestamp>,
-    /// All that Twilio said of it.
+    /// The complete JSON.
     pub json: Value,
 }
 
 impl Message {
-    /// Reads Twilio's JSON; `None` if it has no SID.
+    /// Reads Twilio's JSON. Returns `None` if it has no SID.
     #[must_use]
     pub fn from_json(json: &Value) -> Option<Self> {
         let text = |key: &str| json.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -62,7 +62,7 @@ impl Message {
     }
 }
 
-/// Shows no number and no text.
+/// Omits phone numbers and the text.
 impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Message")
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Message {
     }
 }
 
-/// Twilio writes some numbers as strings.
+/// Reads a number, which Twilio writes as a string in some properties.
 fn number(json: &Value, key: &str) -> Option<u32> {
     let value = json.get(key)?;
     value.as_u64().and_then(|number| number.try_into().ok()).or_else(|| value.as_str()?.parse().ok())

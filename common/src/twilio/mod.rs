@@ -1,10 +1,11 @@
-//! The one room that speaks Twilio: its forms, its signatures, its REST API and its error codes.
+//! Twilio's protocol: webhook forms, signatures, the REST API and error codes. No other module reads its parameter
+//! names.
 
 mod client;
+mod connect_limit;
 mod error_codes;
 mod form;
 mod message;
-mod prompt;
 mod renewals;
 mod search;
 mod send_error;
@@ -20,7 +21,7 @@ pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};
 pub use message::Message;
 pub use renewals::{RenewalPolicy, SEND_RETRY_DELAYS};
-pub use search::{Likeness, Sought, likeness};
+pub use search::{ExpectedMessage, Similarity, similarity};
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};
 pub use webhook::{

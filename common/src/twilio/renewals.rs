@@ -1,20 +1,17 @@
-//! Which of Twilio's failures may pass, and after how long a message is created anew.
+//! Decides which of Twilio's delivery failures are retried with a new message, and when.
 
 use super::ErrorClass;
 use crate::config::Env;
 use crate::domain::renewal::Renewals;
 use std::time::Duration;
 
-/// Unknown error at the carrier: worth one more create, not two.
-const ONCE: u32 = 30008;
-
-/// How often a message is created anew at most, whatever the configuration says (SPEC §6).
+/// The maximum number of renewals of a message; a longer configured list is cut.
 const MAX_RENEWALS: usize = 2;
 
-/// The default of `SEND_RETRY_DELAYS_SECONDS`: after which try that Twilio did not process the next one comes.
+/// The default of `SEND_RETRY_DELAYS_SECONDS`: the delays between attempts that Twilio did not process.
 pub const SEND_RETRY_DELAYS: [u64; 4] = [60, 300, 1_800, 7_200];
 
-/// When messages are created anew that Twilio took and could not deliver.
+/// The schedule of renewals: new messages in place of ones that Twilio accepted but could not deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenewalPolicy {
     delays: Vec<Duration>,
@@ -22,10 +19,14 @@ pub struct RenewalPolicy {
 }
 
 impl RenewalPolicy {
-    /// Reads `TRANSIENT_RETRY_DELAYS_SECONDS`: after which failure of the moment a message is created anew, as often as there
-    /// are entries, twice at most; without it, twice after the longest of `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200), so
-    /// that one variable makes all schedules short. And `SEND_MAX_AGE_SECONDS` (86 400): how long a message without
-    /// `send_before` is tried from when it was to be sent first.
+    /// Reads the schedule from the environment.
+    ///
+    /// - `TRANSIENT_RETRY_DELAYS_SECONDS`: the delay before each renewal after a transient failure, at most two. The
+    ///   default
+    ///   is two times the longest of `SEND_RETRY_DELAYS_SECONDS`, so that one variable shortens all schedules in a test.
+    /// - `SEND_MAX_AGE_SECONDS` (default 86400): how long a message without `send_before` is retried, counted from the
+    ///   time
+    ///   at which it first became due.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let schedule = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &SEND_RETRY_DELAYS);
         let longest = schedule.iter().flatten().max().map_or(0, Duration::as_secs);
@@ -36,7 +37,7 @@ impl RenewalPolicy {
         Some(Self { delays, max_age: max_age? })
     }
 
-    /// How often a message can wait for a window within the time that it has.
+    /// Returns the delays for a message that waits for a window: as many as fit into its maximum age.
     fn windows(&self) -> Vec<Duration> {
         let Some(longest) = self.delays.iter().copied().max().filter(|delay| !delay.is_zero()) else {
             return Vec::new();
@@ -46,14 +47,16 @@ impl RenewalPolicy {
     }
 }
 
-/// No message waits for a window more often than this, whatever the times say.
+/// The maximum number of waits for a window.
 const MAX_WINDOWS: usize = 24;
 
 impl Renewals for RenewalPolicy {
     fn after(&self, error_code: &str) -> Vec<Duration> {
         let Ok(code) = error_code.parse() else { return Vec::new() };
         match ErrorClass::of(code) {
-            ErrorClass::Transient if code == ONCE => self.delays.iter().copied().take(1).collect(),
+            ErrorClass::Transient if ErrorClass::is_unknown_failure(code) => {
+                self.delays.iter().copied().take(1).collect()
+            }
             ErrorClass::Transient => self.delays.clone(),
             ErrorClass::WaitForWindow => self.windows(),
             ErrorClass::NotProcessed
@@ -83,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_of_the_moment_is_worth_two_creates_an_unknown_one_one_and_a_final_one_none() {
+    fn a_transient_failure_is_renewed_twice_an_unknown_one_once_and_a_permanent_one_never() {
         let after = |code: &str| -> Vec<u64> {
             RenewalPolicy::default().after(code).iter().map(Duration::as_secs).collect()
         };
@@ -97,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_waited_for_as_long_as_the_message_has_time() {
+    fn waits_for_a_window_fill_the_maximum_age_of_the_message() {
         let after = RenewalPolicy::default().after("30023");
         assert_eq!(after, vec![Duration::from_secs(7_200); 12]);
     }
 
     #[test]
-    fn a_short_schedule_makes_renewals_short_too_and_a_long_list_makes_no_third() {
+    fn renewals_default_to_the_longest_retry_delay_and_are_at_most_two() {
         let read = |variables: &[(&str, &str)]| {
             let lookup = |name: &str| {
                 variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_an_empty_environment() {
+    fn an_empty_environment_gives_the_defaults() {
         let mut env = Env::new(&|_| None);
         assert_eq!(RenewalPolicy::from_env(&mut env), Some(RenewalPolicy::default()));
     }

@@ -1,102 +1,102 @@
-//! Why a call to Twilio did not do what it should, and what may be done about it.
+//! Errors of requests to Twilio, and how a caller should handle them.
 
 use super::error_codes::ErrorClass;
 use std::error::Error;
 use std::time::Duration;
 
-/// Why a call to Twilio failed.
+/// An error of a request to Twilio.
 ///
-/// Displays name codes and statuses, never Twilio's own sentence: it quotes phone numbers.
+/// `Display` contains codes and statuses but not Twilio's error text, which can contain phone numbers.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No connection was made (DNS, TCP or TLS), so no byte of the request was written.
+    /// Connecting failed (DNS, TCP or TLS), so the request was not written.
     #[error("connecting to Twilio")]
     Connect(#[source] reqwest::Error),
-    /// HTTP 401 for the token that was used, while another configured token is accepted: Twilio did not process the request, and
-    /// the next one uses the other token.
-    #[error("Twilio refused the token that it had accepted before")]
+    /// HTTP 401 for the Auth Token that was used, while Twilio accepts another configured one: Twilio did not process
+    /// the request, and the next one uses the other token.
+    #[error("Twilio refused one of the configured Auth Tokens")]
     TokenRefused,
     /// HTTP 429: Twilio did not process the request.
-    #[error("Twilio limits how often we call")]
+    #[error("Twilio's rate limit is exceeded")]
     Limited {
-        /// Twilio's error code, when its body could be read.
+        /// Twilio's error code, if the body was readable.
         code: Option<u32>,
-        /// How long Twilio asks us to wait.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// Twilio says what is wrong with the request: a 4xx with its error JSON.
+    /// A 4xx status with Twilio's error JSON.
     #[error("Twilio refused the request with HTTP {status} and code {code}")]
     Refused {
         /// The HTTP status.
         status: u16,
         /// Twilio's error code.
         code: u32,
-        /// How long Twilio asks us to wait, which it seldom says.
+        /// The value of `Retry-After`; rare with these statuses.
         retry_after: Option<Duration>,
     },
-    /// A 5xx: Twilio failed, before or after it took the message.
+    /// A 5xx status: Twilio failed before or after it accepted the message.
     #[error("Twilio failed with HTTP {status}")]
     Failed {
         /// The HTTP status.
         status: u16,
-        /// Twilio's error code, when its body could be read.
+        /// Twilio's error code, if the body was readable.
         code: Option<u32>,
     },
-    /// The connection was made, and the answer did not come: a timeout, or a reset.
-    #[error("waiting for Twilio's answer")]
-    NoAnswer(#[source] reqwest::Error),
-    /// An answer that can't be read: cut off, not JSON, without a SID, or not from Twilio's API at all.
-    #[error("reading Twilio's answer with HTTP {status}")]
+    /// A timeout or a reset after the connection was opened.
+    #[error("waiting for Twilio's response")]
+    NoResponse(#[source] reqwest::Error),
+    /// An unusable response: truncated, not JSON, without a SID, or not from Twilio's API.
+    #[error("reading Twilio's response with HTTP {status}")]
     Unreadable {
         /// The HTTP status.
         status: u16,
-        /// What was wrong with it.
+        /// The reason.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
 }
 
-/// What is known of a message whose create call failed.
+/// What a failed create request proves about the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Twilio surely did not process the request: it may be sent again.
+    /// Twilio did not process the request. It is safe to send it again.
     NotProcessed {
-        /// How long Twilio asks us to wait, if it does.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// Twilio surely did not take the message, and says why.
+    /// Twilio rejected the message with an error code.
     Rejected {
         /// Twilio's error code.
         code: u32,
     },
-    /// The handset may get the message or not: not to be sent again before that is resolved.
+    /// Twilio may have accepted the message. Do not send it again before that is resolved.
     Ambiguous,
 }
 
-/// What may be done with a message whose create call failed.
+/// How to continue with a message whose create request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Try again with backoff, and not before what Twilio asks for.
+    /// Retry with backoff, and not before `retry_after`.
     Backoff {
-        /// How long Twilio asks us to wait, if it does.
+        /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// Hold everything of this sender, then try again: its queue at Twilio is full.
+    /// Pause all messages of this sender, then retry: its queue at Twilio is full.
     HoldSender,
-    /// Create it anew, hours later and a few times at most ([`RenewalPolicy`](super::RenewalPolicy)).
-    CreateAnew,
-    /// Try again when the window opens: a limit of the hour or the day.
+    /// Create a new message hours later, a limited number of times ([`RenewalPolicy`](super::RenewalPolicy)).
+    CreateAgain,
+    /// Retry when an hourly or daily limit ends.
     WaitForWindow,
-    /// Hold until somebody has put our configuration right, then try again.
-    AfterRepair,
-    /// Find out first whether Twilio took it.
+    /// Hold the message until our configuration is fixed, then retry.
+    AfterConfigurationFix,
+    /// Look the message up at Twilio first.
     Resolve,
-    /// Never: the same request would fail the same way.
+    /// Do not retry: the same request would fail in the same way.
     Never,
 }
 
 impl SendError {
-    /// Returns what is known of the message.
+    /// Returns what the error proves about the message.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -115,11 +115,11 @@ impl SendError {
                 | ErrorClass::Configuration
                 | ErrorClass::Unlisted => Outcome::Rejected { code: *code },
             },
-            Self::Failed { .. } | Self::NoAnswer(_) | Self::Unreadable { .. } => Outcome::Ambiguous,
+            Self::Failed { .. } | Self::NoResponse(_) | Self::Unreadable { .. } => Outcome::Ambiguous,
         }
     }
 
-    /// Returns what may be done with the message.
+    /// Returns how to continue with the message.
     #[must_use]
     pub fn retry(&self) -> Retry {
         match self.outcome() {
@@ -130,11 +130,11 @@ impl SendError {
             Outcome::NotProcessed { retry_after } => Retry::Backoff { retry_after },
             Outcome::Rejected { code } => match ErrorClass::of(code) {
                 ErrorClass::NotProcessed => Retry::Backoff { retry_after: None },
-                ErrorClass::Transient => Retry::CreateAnew,
+                ErrorClass::Transient => Retry::CreateAgain,
                 ErrorClass::SenderQueueFull => Retry::HoldSender,
                 ErrorClass::Ambiguous => Retry::Resolve,
                 ErrorClass::WaitForWindow => Retry::WaitForWindow,
-                ErrorClass::Configuration => Retry::AfterRepair,
+                ErrorClass::Configuration => Retry::AfterConfigurationFix,
                 ErrorClass::Recipient | ErrorClass::OptedOut | ErrorClass::Content | ErrorClass::Unlisted => {
                     Retry::Never
                 }
@@ -142,23 +142,23 @@ impl SendError {
         }
     }
 
-    /// Returns Twilio's error code, if it gave one.
+    /// Returns Twilio's error code, if the response had one.
     #[must_use]
     pub fn code(&self) -> Option<u32> {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::Limited { code, .. } | Self::Failed { code, .. } => *code,
-            Self::Connect(_) | Self::TokenRefused | Self::NoAnswer(_) | Self::Unreadable { .. } => None,
+            Self::Connect(_) | Self::TokenRefused | Self::NoResponse(_) | Self::Unreadable { .. } => None,
         }
     }
 
-    /// Returns the class of Twilio's error code, if it gave one.
+    /// Returns the class of Twilio's error code, if the response had one.
     #[must_use]
     pub fn class(&self) -> Option<ErrorClass> {
         self.code().map(ErrorClass::of)
     }
 
-    /// Returns whether our account, number or credentials are at fault, so that somebody must be told.
+    /// Returns whether our account, number or credentials caused the error. If so, alert an operator.
     #[must_use]
     pub fn is_our_fault(&self) -> bool {
         match self {
@@ -167,7 +167,7 @@ impl SendError {
             | Self::TokenRefused
             | Self::Limited { .. }
             | Self::Failed { .. }
-            | Self::NoAnswer(_)
+            | Self::NoResponse(_)
             | Self::Unreadable { .. } => false,
         }
     }
@@ -182,17 +182,17 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_by_its_code_what_may_be_done() {
+    fn the_error_code_of_a_refusal_decides_outcome_and_retry() {
         let not_processed = Outcome::NotProcessed { retry_after: None };
         let cases = [
             (21211, Outcome::Rejected { code: 21211 }, Retry::Never, false),
             (21610, Outcome::Rejected { code: 21610 }, Retry::Never, false),
             (21617, Outcome::Rejected { code: 21617 }, Retry::Never, false),
             (12345, Outcome::Rejected { code: 12345 }, Retry::Never, false),
-            (20003, Outcome::Rejected { code: 20003 }, Retry::AfterRepair, true),
-            (21606, Outcome::Rejected { code: 21606 }, Retry::AfterRepair, true),
+            (20003, Outcome::Rejected { code: 20003 }, Retry::AfterConfigurationFix, true),
+            (21606, Outcome::Rejected { code: 21606 }, Retry::AfterConfigurationFix, true),
             (14107, Outcome::Rejected { code: 14107 }, Retry::WaitForWindow, false),
-            (30001, Outcome::Rejected { code: 30001 }, Retry::CreateAnew, false),
+            (30001, Outcome::Rejected { code: 30001 }, Retry::CreateAgain, false),
             (21611, not_processed, Retry::HoldSender, false),
             (20429, not_processed, Retry::Backoff { retry_after: None }, false),
             (20500, Outcome::Ambiguous, Retry::Resolve, false),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_error_is_ambiguous_whatever_its_code() {
+    fn a_server_error_is_ambiguous_with_any_error_code() {
         for code in [None, Some(20500), Some(21211), Some(20429)] {
             let error = SendError::Failed { status: 500, code };
             assert_eq!((error.outcome(), error.retry()), (Outcome::Ambiguous, Retry::Resolve));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_waited_out_for_as_long_as_twilio_asks() {
+    fn a_rate_limit_is_retried_after_twilios_retry_after() {
         let retry_after = Some(Duration::from_secs(7));
         let error = SendError::Limited { code: Some(20429), retry_after };
         assert_eq!(error.outcome(), Outcome::NotProcessed { retry_after });

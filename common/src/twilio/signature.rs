@@ -1,7 +1,7 @@
-//! Whether a webhook was signed by Twilio: <https://www.twilio.com/docs/usage/webhooks/webhooks-security>.
+//! Verifies Twilio's webhook signatures: <https://www.twilio.com/docs/usage/webhooks/webhooks-security>.
 //!
-//! The reference is Twilio's official Python validator, version 9.13: [`verify`] answers as it does, and answers
-//! `false` where it raises. `fixtures/README.md` says how that is tested.
+//! The reference is Twilio's official Python validator, version 9.13. [`verify`] returns the same result, and `false`
+//! where the reference raises an exception. `fixtures/README.md` describes the test cases.
 
 use super::form::Form;
 use super::signed_url::{SignedUrl, clean};
@@ -15,26 +15,26 @@ use subtle::{Choice, ConstantTimeEq};
 /// The header with the signature.
 pub const SIGNATURE_HEADER: &str = "x-twilio-signature";
 
-/// The header that names the algorithm, on webhooks signed with a shared key.
+/// The header with the algorithm, for webhooks signed with a shared key.
 pub const SETTINGS_HEADER: &str = "x-twilio-webhooks-signature-settings";
 
-/// What of a request is signed besides its URL.
+/// The signed part of a request besides its URL.
 #[derive(Debug, Clone, Copy)]
 pub enum Payload<'a> {
-    /// The parameters of a form; none for a GET, whose parameters are in the URL.
+    /// The parameters of a form body; empty for GET, whose parameters are in the URL.
     Form(&'a Form),
-    /// Any other body, signed by its SHA-256 in the URL's `bodySHA256`.
+    /// Any other body, signed with its SHA-256 in the query parameter `bodySHA256`.
     Body(&'a [u8]),
 }
 
-/// A request as it was received, whose public URL is one of a few.
+/// The signed parts of a received request.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
-    /// The path exactly as received, percent-encoding and all.
+    /// The path exactly as received, with its percent-encoding.
     pub raw_path: &'a str,
-    /// The query exactly as received, without its `?`; empty for none.
+    /// The query exactly as received, without `?`; empty if there is none.
     pub raw_query: &'a str,
-    /// What was signed besides the URL.
+    /// The signed part besides the URL.
     pub payload: Payload<'a>,
     /// The value of [`SIGNATURE_HEADER`].
     pub signature: Option<&'a str>,
@@ -42,22 +42,23 @@ pub struct SignedRequest<'a> {
     pub settings: Option<&'a str>,
 }
 
-/// Why a request is not taken for Twilio's. Told to logs, never to the sender.
+/// The reason for rejecting a signature. For logs only, not for the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// There is no signature header, or an empty one.
+    /// The signature header is missing or empty.
     #[error("the request has no signature")]
     Missing,
-    /// The settings header names an algorithm that Twilio's validator doesn't know either.
-    #[error("the signature's algorithm is not known")]
+    /// The settings header contains an algorithm that Twilio's validator does not support.
+    #[error("the signature algorithm is unknown")]
     UnknownAlgorithm,
-    /// No token signs any of the public URLs to this signature.
-    #[error("the signature is wrong for every token and every public URL")]
+    /// The signature does not match for any combination of Auth Token and public URL.
+    #[error("the signature does not match any auth token and public URL")]
     Wrong,
 }
 
-/// Checks signatures against a list of tokens, so that a rotation loses nothing, and a list of public base URLs,
-/// because the URL that Twilio called can't be learnt from the request: a `Host` header is the sender's word.
+/// Verifies signatures with a list of Auth Tokens, for rotation, and a list of public base URLs.
+///
+/// The base URLs are configured because the `Host` header, which the sender controls, cannot be trusted.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     tokens: Vec<Secret>,
@@ -65,10 +66,11 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Makes a verifier for the auth tokens (or shared keys) and the public URLs below which Twilio calls us.
+    /// Creates a verifier for Auth Tokens (or shared keys) and the base URLs of our webhooks.
     ///
-    /// A base URL may be copied from Twilio's console with its `#rc=5&rp=all`, which is never sent and so cut off.
-    /// User information is tried with and without: Twilio removes it before signing, its validators don't.
+    /// Removes a fragment such as `#rc=5&rp=all`, which Twilio's console allows for connection overrides and does not
+    /// send. Accepts signatures with and without user information: Twilio removes it before signing, its validators do
+    /// not.
     #[must_use]
     pub fn new(tokens: Vec<Secret>, base_urls: &[String]) -> Self {
         let mut bases: Vec<String> = Vec::with_capacity(base_urls.len());
@@ -83,11 +85,11 @@ impl Verifier {
         Self { tokens, base_urls: bases }
     }
 
-    /// Checks a request.
+    /// Verifies the signature of a request.
     ///
     /// # Errors
     ///
-    /// When the request isn't Twilio's. Answer 403, and the same whatever the reason.
+    /// [`SignatureError`] if the signature is not valid. Respond with 403, with the same body for each reason.
     pub fn verify(&self, request: &SignedRequest<'_>) -> Result<(), SignatureError> {
         let signature = request.signature.filter(|value| !value.is_empty()).ok_or(SignatureError::Missing)?;
         let algorithm =
@@ -103,9 +105,10 @@ impl Verifier {
     }
 }
 
-/// Answers as `RequestValidator(token).validate(url, params, signature, algorithm)` does in Twilio's Python library.
+/// Returns the result of `RequestValidator(token).validate(url, params, signature, algorithm)` in Twilio's Python
+/// library.
 ///
-/// `algorithm` is the name from the settings header ([`algorithm_of`]), `None` for HMAC-SHA1.
+/// `algorithm` is the name from the settings header ([`algorithm_of`]); `None` means HMAC-SHA1.
 #[must_use]
 pub fn verify(
     url: &str,
@@ -120,7 +123,7 @@ pub fn verify(
         .is_some_and(|texts| algorithm.matches(token, &texts, signature))
 }
 
-/// Reads the algorithm's name from the settings header, such as `key=…,algorithm=HMAC_SHA256`.
+/// Returns the algorithm from a settings header such as `key=…,algorithm=HMAC_SHA256`.
 #[must_use]
 pub fn algorithm_of(settings: Option<&str>) -> Option<&str> {
     settings?
@@ -146,7 +149,7 @@ impl Algorithm {
         }
     }
 
-    /// Compares the signature of each text with the one received, in constant time, and never stops at a match.
+    /// Compares the signature of each text with the received one in constant time, without stopping at a match.
     fn matches(self, token: &str, texts: &[String], signature: &str) -> bool {
         let compare = |text: &String| {
             let expected = STANDARD.encode(self.sign(token.as_bytes(), text.as_bytes()));
@@ -170,13 +173,13 @@ fn mac<M: Mac + KeyInit>(token: &[u8], text: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// Returns the texts one of which must have been signed, or `None` if no signature can be right for this request.
+/// Returns the possible signed texts, or `None` if no signature is valid for this request.
 fn signed_texts(url: &str, payload: Payload<'_>, signed_parameters: &str) -> Option<Vec<String>> {
     let url = clean(url);
     let url = SignedUrl::parse(&url)?;
     if let Payload::Body(body) = payload {
         match url.body_sha256() {
-            // The digest is compared as it is written: an upper-case one is wrong.
+            // As in the reference, an upper-case digest does not match.
             Some(digest) => {
                 let expected = hex::encode(Sha256::digest(body));
                 if !bool::from(expected.as_bytes().ct_eq(digest.as_bytes())) {
@@ -187,22 +190,22 @@ fn signed_texts(url: &str, payload: Payload<'_>, signed_parameters: &str) -> Opt
             None => return None,
         }
     }
-    let mut spellings = vec![url.without_port()];
+    let mut variants = vec![url.without_port()];
     let with_port = url.with_port();
-    if !spellings.contains(&with_port) {
-        spellings.push(with_port);
+    if !variants.contains(&with_port) {
+        variants.push(with_port);
     }
-    for spelling in &mut spellings {
-        spelling.push_str(signed_parameters);
+    for variant in &mut variants {
+        variant.push_str(signed_parameters);
     }
-    Some(spellings)
+    Some(variants)
 }
 
-/// Returns what follows the URL in the signed text: each distinct pair once, sorted by key, then by value.
+/// Returns the signed text after the URL: each distinct pair once, sorted by key, then by value.
 fn signed_parameters(payload: Payload<'_>) -> String {
     let Payload::Form(form) = payload else { return String::new() };
     let mut pairs: Vec<(&str, &str)> = form.pairs().collect();
-    // Bytes of UTF-8 sort as code points do, which is how the reference sorts.
+    // The reference sorts by code points, which is the same order as by UTF-8 bytes.
     pairs.sort_unstable();
     pairs.dedup();
     pairs.into_iter().flat_map(|(key, value)| [key, value]).collect()
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_of_twilios_sdks_are_verified() {
+    fn the_test_vectors_of_twilios_sdks_are_valid() {
         let form = twilios_example();
         let body = br#"{"property": "value", "boolean": true}"#;
         let json_url =
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_the_tokens_and_of_the_public_urls_will_do() {
+    fn any_combination_of_auth_token_and_public_url_is_accepted() {
         let form = twilios_example();
         let many = verifier(&["new", "12345"], &["http://127.0.0.1:9000", "https://mycompany.com/"]);
         assert_eq!(check(&many, &form, Some(SIGNATURE)), Ok(()));
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_url_may_carry_overrides_and_user_information() {
+    fn a_base_url_may_contain_connection_overrides_and_user_information() {
         let form = twilios_example();
         for base in [
             "https://mycompany.com#rc=5&rp=all",
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_that_is_missing_wrong_or_not_ascii_is_refused() {
+    fn a_missing_wrong_or_non_ascii_signature_is_rejected() {
         let (form, verifier) = (twilios_example(), verifier(&["12345"], &["https://mycompany.com"]));
         assert_eq!(check(&verifier, &form, None), Err(SignatureError::Missing));
         assert_eq!(check(&verifier, &form, Some("")), Err(SignatureError::Missing));
@@ -305,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_added_or_dropped_parameter_breaks_the_signature() {
+    fn a_changed_added_or_removed_parameter_invalidates_the_signature() {
         let verifier = verifier(&["12345"], &["https://mycompany.com"]);
         let form = twilios_example();
         let pairs: Vec<(&str, &str)> = form.pairs().collect();
@@ -324,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_header_names_the_algorithm() {
+    fn the_algorithm_is_read_from_the_settings_header() {
         let cases = [
             (None, None),
             (Some(""), None),
@@ -349,7 +352,7 @@ mod tests {
         assert_eq!(refused, Err(SignatureError::UnknownAlgorithm));
     }
 
-    /// One line of a case file, as `fixtures/make_signatures.py` writes it.
+    /// One line of a case file written by `fixtures/make_signatures.py`.
     #[derive(serde::Deserialize)]
     struct Case {
         url: String,
@@ -362,7 +365,7 @@ mod tests {
     }
 
     impl Case {
-        fn answer(&self) -> bool {
+        fn verify(&self) -> bool {
             let form = self.params.iter().map(|(key, value)| (key, value)).collect();
             let payload =
                 self.json_body.as_ref().map_or(Payload::Form(&form), |body| Payload::Body(body.as_bytes()));
@@ -371,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn every_case_made_with_the_reference_agrees() {
+    fn results_agree_with_twilios_python_validator() {
         let mut lines = include_str!("fixtures/signatures.jsonl").to_owned();
         if let Ok(path) = std::env::var("SIGNATURE_CASES") {
             lines.push_str(&std::fs::read_to_string(path).unwrap());
@@ -381,12 +384,12 @@ mod tests {
             let case: Case = serde_json::from_str(line).unwrap();
             total += 1;
             valid += usize::from(case.valid);
-            if case.answer() != case.valid {
+            if case.verify() != case.valid {
                 disagreements.push(line);
             }
         }
         println!("cases={total} valid={valid} disagreements={}", disagreements.len());
-        assert!(valid > total / 4 && valid < total, "both answers are tested");
+        assert!(valid > total / 4 && valid < total, "valid and invalid cases are tested");
         assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
     }
 }

@@ -1,14 +1,14 @@
-//! The spellings of a URL that Twilio may have signed, as its official Python validator makes them.
+//! The forms of a URL that Twilio may have signed, as its official Python validator builds them.
 //!
-//! Twilio's signing is inconsistent about ports, so its validators try the URL without its port and with one. The
-//! Python one also writes the URL anew with `urllib.parse`, which changes some URLs; since it is the reference (see
-//! `common/src/twilio/fixtures/README.md`), this module follows it to the letter, oddities included.
+//! Twilio is inconsistent about ports, so its validators try the URL with and without a port. The Python validator also
+//! parses and rebuilds the URL with `urllib.parse`, which changes some URLs. It is our reference (see
+//! `common/src/twilio/fixtures/README.md`), so this module reproduces these changes exactly.
 
 use percent_encoding::percent_decode;
 
 use super::form::split_pairs;
 
-/// A webhook's URL, taken apart as `urllib.parse.urlparse` does.
+/// The parts of a webhook URL as `urllib.parse.urlparse` returns them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SignedUrl<'a> {
     scheme: &'static str,
@@ -20,9 +20,8 @@ pub(super) struct SignedUrl<'a> {
 }
 
 impl<'a> SignedUrl<'a> {
-    /// Takes `url` apart, or returns `None` where Python raises `ValueError` or the scheme isn't one Twilio calls.
-    ///
-    /// `url` has been through [`clean`].
+    /// Parses a URL that [`clean`] returned. Returns `None` where Python raises `ValueError` or the scheme is neither
+    /// `http` nor `https`.
     pub(super) fn parse(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once(':')?;
         let scheme = ["https", "http"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known))?;
@@ -45,8 +44,8 @@ impl<'a> SignedUrl<'a> {
         })
     }
 
-    /// Writes the URL without its port. With user information this is not the URL one would expect, but the part
-    /// before the first colon is what the reference keeps.
+    /// Returns the URL without its port. As in the reference, this keeps the authority up to its first colon, which
+    /// gives an unexpected URL if there is user information.
     pub(super) fn without_port(&self) -> String {
         if self.port == 0 {
             return self.write(self.authority, "");
@@ -54,13 +53,13 @@ impl<'a> SignedUrl<'a> {
         self.write(self.authority.split(':').next().unwrap_or_default(), "")
     }
 
-    /// Writes the URL with its port, or with its scheme's.
+    /// Returns the URL with its port, or else with the default port of its scheme.
     pub(super) fn with_port(&self) -> String {
         let standard = if self.scheme == "https" { ":443" } else { ":80" };
         self.write(self.authority, if self.port == 0 { standard } else { "" })
     }
 
-    /// Returns the `bodySHA256` parameter of the query, by which Twilio signs a JSON body: the first that isn't empty.
+    /// Returns the first query parameter `bodySHA256` that is not empty. Twilio signs JSON bodies with it.
     pub(super) fn body_sha256(&self) -> Option<String> {
         let plus_to_space = |part: &[u8]| -> Vec<u8> {
             part.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect()
@@ -71,7 +70,7 @@ impl<'a> SignedUrl<'a> {
             .map(|(_, value)| decode(value))
     }
 
-    /// `urllib.parse.urlunparse`, which drops a bare `?` and `#`.
+    /// Builds a URL as `urllib.parse.urlunparse` does, which drops an empty query and fragment.
     fn write(&self, authority: &str, port: &str) -> String {
         let Self { scheme, path, query, fragment, .. } = self;
         let mut url = format!("{scheme}:");
@@ -90,13 +89,13 @@ impl<'a> SignedUrl<'a> {
     }
 }
 
-/// Removes what `urllib.parse.urlsplit` removes first: controls and spaces in front, tabs and line ends anywhere.
+/// Removes the characters that `urllib.parse.urlsplit` removes: leading controls and spaces, and all tabs and line
+/// ends.
 pub(super) fn clean(url: &str) -> String {
     url.trim_start_matches(|c| c <= ' ').replace(['\t', '\r', '\n'], "")
 }
 
-/// A semicolon at the very end of the last path segment, with nothing behind it, is lost on the way through
-/// `urlparse` and `geturl`.
+/// Removes a single semicolon at the end of the last path segment, which `urlparse` and `geturl` lose.
 fn without_bare_semicolon(path: &str) -> &str {
     let segment = path.rfind('/').unwrap_or(0);
     match path[segment..].find(';') {
@@ -105,7 +104,7 @@ fn without_bare_semicolon(path: &str) -> &str {
     }
 }
 
-/// Returns the port, 0 for none (the reference takes a port of 0 for none too), `None` if it isn't a port.
+/// Returns the port, or 0 if there is none (as in the reference), or `None` if it is not valid.
 fn port(authority: &str) -> Option<u16> {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let host = match host.split_once('[') {
@@ -131,7 +130,8 @@ fn brackets_are_sound(authority: &str) -> bool {
     }
 }
 
-/// `v` with a version in hexadecimal, a dot, and anything on one line (RFC 3986 §3.2.2, as far as Python checks it).
+/// Returns whether `rest` is the part of an `IPvFuture` address after its `v` (RFC 3986 §3.2.2), with Python's checks:
+/// a hexadecimal version, a dot, and any other text.
 fn is_ip_future(rest: &str) -> bool {
     rest.split_once('.').is_some_and(|(version, address)| {
         !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_hexdigit()) && !address.is_empty()
@@ -143,8 +143,8 @@ fn is_ipv6(host: &str) -> bool {
     !zone.is_empty() && !zone.contains('%') && address.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
-/// Characters that Unicode's NFKC turns into text with one of `/ ? # @ :`, which Python refuses in an authority.
-/// Made with Python 3.11's `unicodedata` (Unicode 14), 2026-11-23.
+/// Returns whether NFKC normalization of the character contains one of `/ ? # @ :`, which Python rejects in an
+/// authority. Generated with Python 3.11's `unicodedata` (Unicode 14), 2026-11-23.
 fn becomes_a_delimiter(c: char) -> bool {
     matches!(
         c,

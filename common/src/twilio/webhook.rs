@@ -1,53 +1,54 @@
-//! What this service reads of Twilio's webhooks: views over a [`Form`] that stays whole.
+//! The content of Twilio's webhooks, read from a [`Form`].
 //!
-//! Parameter names as in <https://www.twilio.com/docs/messaging/guides/webhook-request> and
+//! Parameters: <https://www.twilio.com/docs/messaging/guides/webhook-request> and
 //! <https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks>.
 
 use super::form::Form;
 use super::message::Message;
 use uuid::Uuid;
 
-/// The query parameter by which our own status callback URL carries our message's id.
+/// The query parameter of our status callback URL that contains our message id.
 pub const MESSAGE_ID_PARAMETER: &str = "message_id";
 
-/// The path of the URL for incoming messages below the public base URL.
+/// The path of the webhook for incoming messages, relative to the public base URL.
 pub const INCOMING_PATH: &str = "/webhook/twilio/sms";
 
-/// The path of the status callback URL below the public base URL.
+/// The path of the status callback webhook, relative to the public base URL.
 pub const STATUS_CALLBACK_PATH: &str = "/webhook/twilio/status";
 
-/// The paths of both webhooks, which `PUBLIC_WEBHOOK_BASE_URL` must not contain.
+/// The paths of both webhooks. `PUBLIC_WEBHOOK_BASE_URL` must not contain them.
 pub const WEBHOOK_PATHS: [&str; 2] = [INCOMING_PATH, STATUS_CALLBACK_PATH];
 
-/// The longest `MessageSid` that is taken, in bytes. Twilio's have 34; Postgres keeps no index entry of some thousands.
+/// The maximum length of an accepted `MessageSid`, in bytes. Twilio's SIDs have 34; Postgres cannot index values of
+/// some thousand bytes.
 pub const MAX_MESSAGE_SID: usize = 255;
 
-/// No message carries more files than this, whatever `NumMedia` says.
+/// The maximum number of media files of a message at Twilio, used as a limit for `NumMedia`.
 const MAX_MEDIA: u32 = 10;
 
-/// The SID by which Twilio knows the message of a webhook, or `None` when it names no message.
+/// Returns the `MessageSid` of a webhook, or `None` if it is missing or blank.
 ///
-/// `SmsSid` and `SmsMessageSid` are older names for the same value, but a webhook without `MessageSid` is refused.
+/// Twilio's older names for it, `SmsSid` and `SmsMessageSid`, are not accepted alone.
 #[must_use]
 pub fn message_sid(form: &Form) -> Option<&str> {
     let is_blank = |c: char| c.is_whitespace() || c == '\0';
     form.get("MessageSid").map(|sid| sid.trim_matches(is_blank)).filter(|sid| !sid.is_empty())
 }
 
-/// What a webhook is about.
+/// The kind of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookKind {
-    /// A message that one of our numbers received.
+    /// A message to one of our numbers.
     Incoming,
-    /// What became of a message that was sent.
+    /// A status callback for a message that we sent.
     Status,
 }
 
 impl WebhookKind {
-    /// Tells the kind from the parameters, or returns `None` when they fit both.
+    /// Returns the kind according to the parameters, or `None` if both kinds are possible.
     ///
-    /// A status callback has `MessageStatus` and no text. `SmsStatus` is its older name; an incoming message has it too,
-    /// as `received`.
+    /// A status callback has `MessageStatus`, or its older name `SmsStatus`. An incoming message has `SmsStatus` with
+    /// the value `received`.
     #[must_use]
     pub fn of(form: &Form) -> Option<Self> {
         match form.non_empty("MessageStatus").or_else(|| form.non_empty("SmsStatus")) {
@@ -60,14 +61,14 @@ impl WebhookKind {
         }
     }
 
-    /// Tells the kind from the path that Twilio was given. A prefix before it and a slash behind it do not matter.
+    /// Returns the kind according to the path of the URL. Ignores a path prefix and trailing slashes.
     #[must_use]
     pub fn at(path: &str) -> Option<Self> {
         let path = path.trim_end_matches('/');
         [Self::Incoming, Self::Status].into_iter().find(|kind| path.ends_with(kind.path()))
     }
 
-    /// Returns the path of its URL below the public base URL.
+    /// Returns the path of the webhook, relative to the public base URL.
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
@@ -77,64 +78,64 @@ impl WebhookKind {
     }
 }
 
-/// A webhook without `MessageSid`: there is nothing to store it under.
+/// A webhook without `MessageSid`. It cannot be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("MessageSid is missing")]
 pub struct MessageSidMissing;
 
-/// One media file of an inbound message. Reading it needs our credentials.
+/// One media file of an inbound message. Downloading it requires our credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Media {
-    /// Where Twilio keeps the file.
+    /// The URL of the file at Twilio.
     pub url: String,
-    /// The MIME type as Twilio names it, when it does.
+    /// The MIME type according to Twilio.
     pub content_type: Option<String>,
 }
 
-/// An inbound message. Texts are verbatim, except that NULs, which Postgres refuses, are removed.
+/// An inbound message. Texts are verbatim, but without NUL characters, which Postgres cannot store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct InboundSms {
     /// `SM…` or, with media, `MM…`.
     pub message_sid: String,
     /// The account that received it, `AC…`.
     pub account_sid: Option<String>,
-    /// The sender: a number, a short code or an alphanumeric name. Empty if Twilio left it out.
+    /// The sender: a phone number, a short code or an alphanumeric sender ID. Empty if missing.
     pub from: String,
-    /// Our number. Empty if Twilio left it out.
+    /// Our number. Empty if missing.
     pub to: String,
-    /// The text, perhaps empty.
+    /// The text, which may be empty.
     pub body: String,
-    /// The number of files that Twilio announced, which may be more than it listed.
+    /// `NumMedia`, which can be greater than the length of `media`.
     pub num_media: u32,
-    /// The files listed.
+    /// The listed media files.
     pub media: Vec<Media>,
-    /// How many segments it came in, when Twilio says so.
+    /// The number of segments.
     pub num_segments: Option<u32>,
-    /// The messaging service our number belongs to, if any.
+    /// The messaging service of our number, if any.
     pub messaging_service_sid: Option<String>,
-    /// What Twilio's Advanced Opt-Out took the message for, and has answered by itself.
+    /// The keyword type recognized by Twilio's Advanced Opt-Out, which has replied to the message.
     pub opt_out_type: Option<OptOutType>,
-    /// On a fallback request: why the first one failed.
+    /// In a request to the fallback URL: the error of the first request.
     pub error_code: Option<u32>,
 }
 
-/// What Twilio's Advanced Opt-Out took a message for.
+/// The keyword types of Twilio's Advanced Opt-Out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptOutType {
-    /// The sender wants no more messages.
+    /// The sender unsubscribed.
     Stop,
-    /// The sender wants messages again.
+    /// The sender subscribed again.
     Start,
-    /// The sender asked for help.
+    /// The sender requested help.
     Help,
 }
 
 impl InboundSms {
-    /// Reads an inbound message.
+    /// Reads an inbound message from a webhook.
     ///
     /// # Errors
     ///
-    /// When the form has no `MessageSid`.
+    /// [`MessageSidMissing`] if the form has no `MessageSid`.
     pub fn read(form: &Form) -> Result<Self, MessageSidMissing> {
         let text = |key| form.non_empty(key).map(without_nul);
         Ok(Self {
@@ -154,7 +155,8 @@ impl InboundSms {
 }
 
 impl InboundSms {
-    /// Reads an inbound message from Twilio's list, where its webhook never came; its files are listed apart.
+    /// Reads an inbound message from Twilio's list of messages, in case its webhook was lost. The list does not include
+    /// media.
     #[must_use]
     pub fn from_list(message: &Message, media: Vec<Media>) -> Self {
         let text = |key: &str| {
@@ -177,7 +179,7 @@ impl InboundSms {
     }
 }
 
-/// Shows the SIDs only: the rest is what a tenant wrote and who wrote it.
+/// Shows only the SID, because the rest is personal data.
 impl std::fmt::Debug for InboundSms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("InboundSms").field("message_sid", &self.message_sid).finish_non_exhaustive()
@@ -195,37 +197,38 @@ impl OptOutType {
     }
 }
 
-/// A status callback: what happened to a message that was sent.
+/// A status callback.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StatusCallback {
-    /// The message's SID at Twilio.
+    /// The SID of the message.
     pub message_sid: String,
-    /// The status, verbatim: some are not known to us. Empty if Twilio left it out.
+    /// The status, verbatim, because it can be one that we do not know. Empty if missing.
     pub message_status: String,
-    /// Why it failed, with `failed` and `undelivered`.
+    /// The error code, with `failed` and `undelivered`.
     pub error_code: Option<u32>,
-    /// Our own id from the callback URL, so that a callback joins its message even before `create` has answered.
+    /// Our message id from the callback URL. It identifies the message even if the callback arrives before the response
+    /// to the create request.
     pub message_id: Option<Uuid>,
     /// The sending account, `AC…`.
     pub account_sid: Option<String>,
-    /// The number or service that sent.
+    /// The sender.
     pub from: Option<String>,
     /// The recipient.
     pub to: Option<String>,
-    /// The messaging service, if one sent it.
+    /// The messaging service, if the message was sent with one.
     pub messaging_service_sid: Option<String>,
-    /// When the carrier says that it was done, as `YYMMDDhhmm`.
+    /// The date of the carrier's delivery receipt, as `YYMMDDhhmm`.
     pub raw_dlr_done_date: Option<String>,
 }
 
 impl StatusCallback {
-    /// Reads a callback from its body and the query of the URL it was sent to.
+    /// Reads a status callback from its body and the query of its URL; with GET both are the same form.
     ///
-    /// On a signed GET both are the same form. An id that is not a UUID is not one of ours and is passed over.
+    /// Ignores a message id that is not a UUID, because it is not ours.
     ///
     /// # Errors
     ///
-    /// When neither has a `MessageSid`.
+    /// [`MessageSidMissing`] if `form` has no `MessageSid`.
     pub fn read(form: &Form, query: &Form) -> Result<Self, MessageSidMissing> {
         let text = |key| form.non_empty(key).map(without_nul);
         let ours = query.get(MESSAGE_ID_PARAMETER).or_else(|| form.get(MESSAGE_ID_PARAMETER));
@@ -243,7 +246,7 @@ impl StatusCallback {
     }
 }
 
-/// Shows the ids and the status only.
+/// Shows only ids and the status.
 impl std::fmt::Debug for StatusCallback {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StatusCallback")
@@ -255,7 +258,7 @@ impl std::fmt::Debug for StatusCallback {
     }
 }
 
-/// Returns the callback URL that brings our own id back.
+/// Returns the status callback URL of a message, with our message id.
 #[must_use]
 pub fn status_callback_url(public_base_url: &str, message_id: Uuid) -> String {
     let base = public_base_url.trim_end_matches('/');
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn incoming_messages_and_status_callbacks_are_told_apart() {
+    fn parameters_decide_between_incoming_message_and_status_callback() {
         let incoming = Some(WebhookKind::Incoming);
         let status = Some(WebhookKind::Status);
         for (encoded, kind) in [
@@ -320,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_tells_the_kind_behind_any_prefix() {
+    fn the_kind_is_read_from_the_path_after_any_prefix() {
         for (path, kind) in [
             ("/webhook/twilio/sms", Some(WebhookKind::Incoming)),
             ("/prod/webhook/twilio/sms/", Some(WebhookKind::Incoming)),
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_without_a_message_sid_is_nobodys() {
+    fn a_form_without_a_message_sid_is_rejected() {
         for encoded in ["", "Body=x", "MessageSid=", "MessageSid=+", "MessageSid=%00", "SmsSid=SM1"] {
             assert_eq!(InboundSms::read(&form(encoded)), Err(MessageSidMissing), "{encoded}");
             assert_eq!(
@@ -347,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_callback_carries_our_id_in_its_url() {
+    fn a_status_callback_has_our_message_id_in_its_url() {
         let id = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001);
         let url = status_callback_url("https://sms.example.com/", id);
         assert_eq!(
@@ -362,14 +365,14 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_not_ours_is_passed_over_and_the_callback_kept() {
+    fn a_message_id_that_is_not_a_uuid_is_ignored() {
         let read =
             StatusCallback::read(&form("MessageSid=SM1&SmsStatus=sent"), &form("message_id=42")).unwrap();
         assert_eq!((read.message_id, read.message_status.as_str()), (None, "sent"));
     }
 
     #[test]
-    fn debug_shows_no_number_and_no_text() {
+    fn debug_output_contains_no_phone_number_and_no_text() {
         let read = InboundSms::read(&form("MessageSid=SM1&From=%2B12035550100&Body=secret")).unwrap();
         assert_eq!(format!("{read:?}"), r#"InboundSms { message_sid: "SM1", .. }"#);
     }

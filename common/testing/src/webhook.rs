@@ -17,7 +17,7 @@ pub const BASE_URL: &str = "https://sms.example.com";
 #[derive(Debug, Clone)]
 pub struct Webhook {
     method: &'static str,
-    path: &'static str,
+    path: String,
     query: String,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
@@ -26,16 +26,28 @@ pub struct Webhook {
 impl Webhook {
     /// Makes a POST of a form, unsigned.
     #[must_use]
-    pub fn form(path: &'static str, body: impl Into<Vec<u8>>) -> Self {
+    pub fn form(path: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         let content_type = "application/x-www-form-urlencoded; charset=UTF-8";
-        Self { method: "POST", path, query: String::new(), headers: BTreeMap::new(), body: body.into() }
-            .header("content-type", content_type)
+        Self {
+            method: "POST",
+            path: path.into(),
+            query: String::new(),
+            headers: BTreeMap::new(),
+            body: body.into(),
+        }
+        .header("content-type", content_type)
     }
 
     /// Makes a GET, unsigned.
     #[must_use]
-    pub fn get(path: &'static str, query: &str) -> Self {
-        Self { method: "GET", path, query: query.to_owned(), headers: BTreeMap::new(), body: Vec::new() }
+    pub fn get(path: impl Into<String>, query: &str) -> Self {
+        Self {
+            method: "GET",
+            path: path.into(),
+            query: query.to_owned(),
+            headers: BTreeMap::new(),
+            body: Vec::new(),
+        }
     }
 
     /// Changes the method.
@@ -89,7 +101,7 @@ impl Webhook {
     /// Returns the path it goes to.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.path
+        &self.path
     }
 
     /// Returns its headers, the signature among them.

@@ -1,6 +1,7 @@
 //! The statements against a real Postgres, one migrated database per test.
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
+mod batches;
 mod conversations;
 mod errors;
 mod inbound;

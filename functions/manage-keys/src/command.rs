@@ -1,40 +1,40 @@
-//! What an operator asks for.
+//! The commands of an operator.
 
 use common::http::{Fields, Scope, ValidationError};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// The longest name of a key, in characters.
+/// The maximum length of a key's name, in characters.
 const MAX_NAME: usize = 200;
 
-/// What an operator asks for.
+/// A command of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Make a key.
+    /// Create a key.
     Create {
-        /// Who will hold it.
+        /// The owner of the key.
         name: String,
-        /// What it allows, each once.
+        /// The scopes, without duplicates.
         scopes: Vec<Scope>,
-        /// When it ends, if it does.
+        /// When the key expires.
         expires_at: Option<Timestamp>,
     },
     /// List all keys.
     List,
     /// Revoke a key.
     Revoke {
-        /// Which one.
+        /// The id of the key.
         id: Uuid,
     },
 }
 
 impl Command {
-    /// Reads a payload.
+    /// Parses a payload.
     ///
     /// # Errors
     ///
-    /// [`ValidationError`] with every field at fault.
+    /// [`ValidationError`] with all invalid fields.
     pub fn from_payload(payload: Value, now: Timestamp) -> Result<Self, ValidationError> {
         let mut fields = Fields::from_value(payload)?;
         let action = fields.text("action");
@@ -70,18 +70,18 @@ fn name(fields: &mut Fields) -> Option<String> {
 }
 
 fn scopes(fields: &mut Fields) -> Option<Vec<Scope>> {
-    let words = fields.texts("scopes");
-    if words.as_ref().is_none_or(Vec::is_empty) {
+    let names = fields.texts("scopes");
+    if names.as_ref().is_none_or(Vec::is_empty) {
         fields.missing("scopes");
     }
     let mut scopes = Vec::new();
-    for (position, word) in words?.into_iter().enumerate() {
-        match word.parse::<Scope>() {
+    for (position, name) in names?.into_iter().enumerate() {
+        match name.parse::<Scope>() {
             Ok(scope) if scopes.contains(&scope) => {}
             Ok(scope) => scopes.push(scope),
             Err(error) => {
-                let known = Scope::ALL.map(Scope::as_str).join(", ");
-                fields.problem(format!("scopes[{position}]"), format!("{error}: known are {known}"));
+                let valid = Scope::ALL.map(Scope::as_str).join(", ");
+                fields.problem(format!("scopes[{position}]"), format!("{error}; valid scopes: {valid}"));
             }
         }
     }

@@ -1,12 +1,13 @@
-//! Invoked directly, by an operator: makes, lists and revokes keys of the API.
+//! Creates, lists and revokes API keys. Invoked directly by an operator.
 //!
-//! | payload | answer |
+//! | payload | response |
 //! |---|---|
-//! | `{"action": "create", "name", "scopes": […], "expires_at"?}` | the key's description with the `key`, shown this once |
-//! | `{"action": "list"}` | `{"keys": […]}`, the revoked and expired ones too |
-//! | `{"action": "revoke", "id"}` | the key's description |
+//! | `{"action": "create", "name", "scopes": […], "expires_at"?}` | the key's properties and, only here, the `key` itself |
+//! | `{"action": "list"}` | `{"keys": […]}`, including revoked and expired ones |
+//! | `{"action": "revoke", "id"}` | the key's properties |
 //!
-//! Only the SHA-256 of a key is stored. A revoked key may go on working until the gateway's authorizer cache forgets it.
+//! Only the SHA-256 of a key is stored. A revoked key can stay valid until its entry in the gateway's authorizer cache
+//! expires.
 
 mod command;
 
@@ -22,7 +23,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// What the function is told by its environment.
+/// Configuration, read from the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -35,33 +36,33 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Builds the state. It connects on the first invocation.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when TLS can't be set up: the function can't start.
+    /// [`DbError`] if TLS cannot be configured. The function should not start.
     pub fn init(config: &Config) -> Result<Self, DbError> {
         Ok(Self { db: Db::new(&config.database)? })
     }
 }
 
-/// Why nothing was done.
+/// An error of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The payload can't be taken as it is.
-    #[error("the payload is not valid: {}", sentences(.0))]
+    /// The payload is invalid.
+    #[error("invalid payload: {}", sentences(.0))]
     Invalid(ValidationError),
     /// No key has this id.
-    #[error("there is no key {0}")]
+    #[error("unknown key {0}")]
     NotFound(Uuid),
-    /// Postgres didn't do it.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -78,23 +79,23 @@ fn sentences(error: &ValidationError) -> String {
     sentences.join("; ")
 }
 
-/// A key, described.
+/// The properties of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Description {
-    /// Its id, to revoke it by.
+    /// The id, for `revoke`.
     pub id: Uuid,
-    /// The key itself, when it was just made.
+    /// The key itself. Only in the response to `create`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Who holds it.
+    /// The owner.
     pub name: String,
-    /// What it allows.
+    /// The scopes.
     pub scopes: Vec<String>,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// When the key expires.
     pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
+    /// When the key was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -106,25 +107,25 @@ impl Description {
     }
 }
 
-/// What came of a command.
+/// The response to a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
-    /// The key that was made or revoked.
+pub enum Response {
+    /// The created or revoked key.
     One(Description),
     /// All keys.
     All {
-        /// In the order in which they were made.
+        /// The keys by time of creation.
         keys: Vec<Description>,
     },
 }
 
-/// Reads a command and does it.
+/// Executes the command in a payload.
 ///
 /// # Errors
 ///
-/// [`KeyError`], naming every field at fault.
-pub async fn handle(app: &App, payload: Value) -> Result<Answer, KeyError> {
+/// [`KeyError`]. Nothing was changed.
+pub async fn handle(app: &App, payload: Value) -> Result<Response, KeyError> {
     let now = clock::now();
     match Command::from_payload(payload, now)? {
         Command::Create { name, scopes, expires_at } => {
@@ -134,17 +135,17 @@ pub async fn handle(app: &App, payload: Value) -> Result<Answer, KeyError> {
             let key =
                 ApiKey { id: clock::new_id(), name, scopes, expires_at, revoked_at: None, created_at: now };
             api_keys::create(&app.db, &key, &api_keys::hash(&secret)).await?;
-            tracing::info!(key_id = %key.id, scopes = key.scopes, "key made");
-            Ok(Answer::One(Description::new(key, Some(secret))))
+            tracing::info!(key_id = %key.id, scopes = key.scopes, "api key created");
+            Ok(Response::One(Description::new(key, Some(secret))))
         }
         Command::List => {
             let keys = api_keys::list(&app.db).await?;
-            Ok(Answer::All { keys: keys.into_iter().map(|key| Description::new(key, None)).collect() })
+            Ok(Response::All { keys: keys.into_iter().map(|key| Description::new(key, None)).collect() })
         }
         Command::Revoke { id } => {
             let key = api_keys::revoke(&app.db, id, now).await?.ok_or(KeyError::NotFound(id))?;
-            tracing::info!(key_id = %id, "key revoked");
-            Ok(Answer::One(Description::new(key, None)))
+            tracing::info!(key_id = %id, "api key revoked");
+            Ok(Response::One(Description::new(key, None)))
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Invoked directly: makes, lists and revokes keys of the API.
+//! Creates, lists and revokes API keys. Invoked directly by an operator.
 //!
-//! The whole function is `manage_keys::handle`; this file starts it.
+//! The logic is in `manage_keys::handle`.
 
 use common::config::Configuration;
 use common::{invoke, telemetry};

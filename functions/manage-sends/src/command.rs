@@ -1,39 +1,39 @@
-//! What an operator asks for.
+//! The commands of an operator.
 
 use common::db::sends::{Decision, Wanted};
 use common::http::{Fields, ValidationError};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// How many messages one command concerns at most.
+/// The maximum number of messages of one command.
 const MAX_MESSAGES: u64 = 1_000;
-/// How many messages a command concerns unless it says otherwise.
+/// The default `limit`.
 const DEFAULT_LIMIT: u64 = 100;
 
-/// What an operator asks for.
+/// A command of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Say what became of a message whose outcome is unknown.
+    /// Set the outcome of a message with status `unknown`.
     Decide {
-        /// Which one.
+        /// The id of the message.
         message_id: Uuid,
-        /// What became of it.
+        /// The outcome.
         decision: Decision,
     },
-    /// Try failed messages again, by their ids.
-    RetryThese(Vec<Uuid>),
-    /// Try failed messages again, by what they failed of, and when they were asked for.
+    /// Retry failed messages by id.
+    RetryIds(Vec<Uuid>),
+    /// Retry failed messages by error code and creation time.
     RetryMatching(Wanted),
     /// List messages.
     List(Wanted),
 }
 
 impl Command {
-    /// Reads a payload.
+    /// Parses a payload.
     ///
     /// # Errors
     ///
-    /// [`ValidationError`] with every field at fault.
+    /// [`ValidationError`] with all invalid fields.
     pub fn from_payload(payload: Value) -> Result<Self, ValidationError> {
         let mut fields = Fields::from_value(payload)?;
         let action = fields.text("action");
@@ -55,13 +55,13 @@ fn decide(fields: &mut Fields) -> Option<Command> {
     let was = fields.text("was");
     let twilio_sid = fields.text("twilio_sid");
     if twilio_sid.as_deref().is_some_and(|sid| !is_message_sid(sid)) {
-        fields.problem("twilio_sid", "is not SM or MM and 32 hexadecimal digits");
+        fields.problem("twilio_sid", "must be SM or MM followed by 32 hexadecimal digits");
     }
     let decision = match was.as_deref() {
         Some("sent") => Some(Decision::Sent { twilio_sid }),
         Some("not_sent") => {
             if twilio_sid.is_some() {
-                fields.problem("twilio_sid", "can't be given for what was not sent");
+                fields.problem("twilio_sid", "is only allowed if was is sent");
             }
             Some(Decision::NotSent)
         }
@@ -83,10 +83,10 @@ fn retry(fields: &mut Fields) -> Option<Command> {
     let error_code = fields.text("error_code");
     match (ids, error_code) {
         (Some(_), Some(_)) => {
-            fields.problem("error_code", "can't be given together with message_ids");
+            fields.problem("error_code", "cannot be combined with message_ids");
             None
         }
-        (Some(ids), None) => these(fields, &ids).map(Command::RetryThese),
+        (Some(ids), None) => parse_ids(fields, &ids).map(Command::RetryIds),
         (None, Some(code)) => {
             let wanted = wanted(fields, None, Some(code))?;
             if wanted.since.is_none() {
@@ -101,9 +101,9 @@ fn retry(fields: &mut Fields) -> Option<Command> {
     }
 }
 
-fn these(fields: &mut Fields, texts: &[String]) -> Option<Vec<Uuid>> {
+fn parse_ids(fields: &mut Fields, texts: &[String]) -> Option<Vec<Uuid>> {
     if texts.is_empty() || texts.len() as u64 > MAX_MESSAGES {
-        fields.problem("message_ids", format!("must hold between 1 and {MAX_MESSAGES} ids"));
+        fields.problem("message_ids", format!("must contain between 1 and {MAX_MESSAGES} ids"));
         return None;
     }
     let mut ids = Vec::with_capacity(texts.len());
@@ -135,14 +135,14 @@ fn wanted(fields: &mut Fields, status: Option<&'static str>, error_code: Option<
     let since = fields.instant("since");
     let until = fields.instant("until");
     if since.zip(until).is_some_and(|(since, until)| until <= since) {
-        fields.problem("until", "is not after since");
+        fields.problem("until", "must be after since");
     }
     let limit = match fields.take("limit") {
         None => DEFAULT_LIMIT,
         Some(value) => match value.as_u64().filter(|limit| (1..=MAX_MESSAGES).contains(limit)) {
             Some(limit) => limit,
             None => {
-                fields.problem("limit", format!("must be a whole number from 1 to {MAX_MESSAGES}"));
+                fields.problem("limit", format!("must be an integer between 1 and {MAX_MESSAGES}"));
                 return None;
             }
         },

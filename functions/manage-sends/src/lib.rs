@@ -1,14 +1,15 @@
-//! Invoked directly, by an operator: decides what became of unknown sends, tries failed ones again, and lists both.
+//! Resolves unknown sends, retries failed ones, and lists both. Invoked directly by an operator.
 //!
-//! | payload | answer |
+//! | payload | response |
 //! |---|---|
 //! | `{"action": "decide", "message_id", "was": "sent" \| "not_sent", "twilio_sid"?}` | `{"message_id", "status"}` |
 //! | `{"action": "retry", "message_ids": [..]}` | `{"retried": [..], "refused": [{"message_id", "reason"}]}` |
 //! | `{"action": "retry", "error_code", "since", "until"?, "limit"?}` | the same |
 //! | `{"action": "list", "status": "unknown" \| "failed" \| "undelivered", "error_code"?, "since"?, "until"?, "limit"?}` | `{"messages": [..]}` |
 //!
-//! What was sent with an SID is followed on from there; what was not sent is sent again within a minute, or has failed
-//! when its time is over. What reached a handset, or whose recipient has opted out, is never tried again.
+//! A message that was `sent` with a `twilio_sid` gets its further statuses from Twilio. One that was `not_sent` is sent
+//! again within a minute, or fails if its time limit has passed. A delivered message, or one whose recipient has opted
+//! out, is never retried.
 
 mod command;
 
@@ -25,7 +26,8 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What the function is told by its environment: what [`DatabaseConfig`] reads, and `SEND_MAX_AGE_SECONDS` (86 400).
+/// Configuration, read from the environment: the variables of [`DatabaseConfig`], and `SEND_MAX_AGE_SECONDS` (default
+/// 86400).
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -40,7 +42,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -48,37 +50,37 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Builds the state. It connects on the first invocation.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when TLS can't be set up: the function can't start.
+    /// [`DbError`] if TLS cannot be configured. The function should not start.
     pub fn init(config: &Config) -> Result<Self, DbError> {
         Ok(Self { db: Db::new(&config.database)?, max_age: config.max_age })
     }
 }
 
-/// Why nothing was done.
+/// An error of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum SendsError {
-    /// The payload can't be taken as it is.
-    #[error("the payload is not valid: {}", sentences(.0))]
+    /// The payload is invalid.
+    #[error("invalid payload: {}", sentences(.0))]
     Invalid(ValidationError),
-    /// No message of ours has this id.
-    #[error("there is no outbound message {0}")]
+    /// No outbound message has this id.
+    #[error("unknown outbound message {0}")]
     NotFound(Uuid),
-    /// The outcome of the message is known.
+    /// The outcome of the message is not unknown.
     #[error("message {id} is {status}: there is nothing to decide")]
     NotUnknown {
-        /// The message.
+        /// The id of the message.
         id: Uuid,
-        /// Where it stands.
+        /// The status of the message.
         status: String,
     },
-    /// Twilio's id is another message's.
+    /// The SID belongs to another message.
     #[error("twilio_sid belongs to another message")]
     SidTaken,
-    /// Postgres didn't do it.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -95,60 +97,60 @@ fn sentences(error: &ValidationError) -> String {
     sentences.join("; ")
 }
 
-/// What came of a command.
+/// The response to a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
-    /// A decision is recorded.
+pub enum Response {
+    /// A decision was stored.
     Decided {
-        /// The message.
+        /// The id of the message.
         message_id: Uuid,
-        /// Where it stands now.
+        /// The new status of the message.
         status: String,
     },
-    /// Messages are tried again.
+    /// The result of a retry command.
     Retried {
-        /// Those that are.
+        /// The ids of the messages that will be sent again.
         retried: Vec<Uuid>,
-        /// Those that are not.
+        /// The messages that will not be sent again.
         refused: Vec<Refused>,
     },
-    /// Messages that are not settled, or failed.
+    /// The listed messages.
     Listed {
-        /// The oldest first.
+        /// The messages, oldest first.
         messages: Vec<Description>,
     },
 }
 
-/// A message that is not tried again.
+/// A message that is not retried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
-    /// Which one.
+    /// The id of the message.
     pub message_id: Uuid,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
-/// A message, described without its text and its numbers.
+/// The properties of a message, without its text and phone numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Description {
-    /// Its id.
+    /// The id.
     pub id: Uuid,
-    /// Its conversation.
+    /// The conversation.
     pub conversation_id: Uuid,
-    /// Where it stands.
+    /// The status.
     pub delivery_status: String,
-    /// Why.
+    /// The error code.
     pub error_code: Option<String>,
-    /// Twilio's id of its latest create.
+    /// The MessageSid of the latest attempt.
     pub twilio_sid: Option<String>,
-    /// Since when it is left to a person.
+    /// When automatic resolution gave up. An operator must decide.
     pub parked_at: Option<Timestamp>,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i64,
-    /// What came of the last try.
+    /// The result of the last attempt.
     pub detail: Option<String>,
-    /// When it was asked for.
+    /// When the message was created.
     pub created_at: Timestamp,
 }
 
@@ -168,15 +170,15 @@ impl From<Unsettled> for Description {
     }
 }
 
-/// Reads a command and does it.
+/// Executes the command in a payload.
 ///
 /// # Errors
 ///
-/// [`SendsError`], naming every field at fault.
-pub async fn handle(app: &App, payload: Value) -> Result<Answer, SendsError> {
+/// [`SendsError`]. Nothing was changed.
+pub async fn handle(app: &App, payload: Value) -> Result<Response, SendsError> {
     match Command::from_payload(payload)? {
         Command::Decide { message_id, decision } => decide(app, message_id, &decision).await,
-        Command::RetryThese(ids) => retry(app, &ids).await,
+        Command::RetryIds(ids) => retry(app, &ids).await,
         Command::RetryMatching(wanted) => {
             let matching = sends::unsettled(&app.db, &wanted).await?;
             let ids: Vec<Uuid> = matching.into_iter().map(|message| message.id).collect();
@@ -184,16 +186,16 @@ pub async fn handle(app: &App, payload: Value) -> Result<Answer, SendsError> {
         }
         Command::List(wanted) => {
             let messages = sends::unsettled(&app.db, &wanted).await?;
-            Ok(Answer::Listed { messages: messages.into_iter().map(Description::from).collect() })
+            Ok(Response::Listed { messages: messages.into_iter().map(Description::from).collect() })
         }
     }
 }
 
-async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Answer, SendsError> {
+async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Response, SendsError> {
     match sends::decide(&app.db, id, decision, app.max_age, clock::now()).await? {
         Decided::Done(status) => {
-            tracing::info!(message_id = %id, ?decision, status, "an operator decided what became of a message");
-            Ok(Answer::Decided { message_id: id, status })
+            tracing::info!(message_id = %id, ?decision, status, "operator resolved unknown send");
+            Ok(Response::Decided { message_id: id, status })
         }
         Decided::NotFound => Err(SendsError::NotFound(id)),
         Decided::NotUnknown(status) => Err(SendsError::NotUnknown { id, status }),
@@ -201,7 +203,7 @@ async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Answer, Send
     }
 }
 
-async fn retry(app: &App, ids: &[Uuid]) -> Result<Answer, SendsError> {
+async fn retry(app: &App, ids: &[Uuid]) -> Result<Response, SendsError> {
     let found = sends::retry(&app.db, ids, clock::now()).await?;
     let mut retried = Vec::new();
     let mut refused = Vec::new();
@@ -209,13 +211,9 @@ async fn retry(app: &App, ids: &[Uuid]) -> Result<Answer, SendsError> {
         match found.iter().find(|message| message.message_id == *id).map(|message| message.refused) {
             Some(None) => retried.push(*id),
             Some(Some(reason)) => refused.push(Refused { message_id: *id, reason }),
-            None => refused.push(Refused { message_id: *id, reason: "there is no such message" }),
+            None => refused.push(Refused { message_id: *id, reason: "the message does not exist" }),
         }
     }
-    tracing::info!(
-        retried = retried.len(),
-        refused = refused.len(),
-        "an operator has failed messages tried again"
-    );
-    Ok(Answer::Retried { retried, refused })
+    tracing::info!(retried = retried.len(), refused = refused.len(), "operator retried failed sends");
+    Ok(Response::Retried { retried, refused })
 }

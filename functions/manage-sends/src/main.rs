@@ -1,6 +1,6 @@
-//! Invoked directly: decides on unknown sends, tries failed ones again, and lists both.
+//! Resolves unknown sends, retries failed ones, and lists both. Invoked directly by an operator.
 //!
-//! The whole function is `manage_sends::handle`; this file starts it.
+//! The logic is in `manage_sends::handle`.
 
 use common::config::Configuration;
 use common::{invoke, telemetry};

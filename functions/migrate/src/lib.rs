@@ -1,8 +1,8 @@
-//! Invoked directly, before a deployment's new functions take traffic: applies `migrations/`, which is embedded here.
+//! Applies the embedded `migrations/`. Invoked directly during a deployment, before the new functions receive traffic.
 //!
-//! Takes any payload and answers `{"applied": ["0001_…"]}` with what it applied, which is nothing the second time. Two
-//! runs side by side apply everything once. A migration that fails is a function error; what it did is rolled back, except in
-//! a file without a transaction, which the next run starts again.
+//! Ignores the payload and returns `{"applied": ["0001_…"]}`, the list of newly applied migrations. Concurrent runs
+//! apply each migration once. A failed migration is a function error. It is rolled back, unless its file disables the
+//! transaction; then the next run starts the file again.
 
 use common::config::{Configuration, Env};
 use common::db::migrations::{self, LockWaits, MigrateError};
@@ -10,8 +10,9 @@ use common::db::{DatabaseConfig, Db, DbError};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-/// Configuration, read from the environment: what [`DatabaseConfig`] reads, `MIGRATION_LOCK_TIMEOUT_MS` (500),
-/// `MIGRATION_RETRY_PAUSE_MS` (2000) and `MIGRATION_RETRY_SECONDS` (120), as [`LockWaits`] explains.
+/// Configuration, read from the environment: the variables of [`DatabaseConfig`], and `MIGRATION_LOCK_TIMEOUT_MS`
+/// (default 500), `MIGRATION_RETRY_PAUSE_MS` (default 2000) and `MIGRATION_RETRY_SECONDS` (default 120) for
+/// [`LockWaits`].
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -31,7 +32,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -39,30 +40,31 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Builds the state. It connects on the first invocation.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when TLS can't be set up: the function can't start.
+    /// [`DbError`] if TLS cannot be configured. The function should not start.
     pub fn init(config: &Config) -> Result<Self, DbError> {
         Ok(Self { db: Db::new(&config.database)?, waits: config.waits })
     }
 }
 
-/// What was done.
+/// The response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Answer {
-    /// The migrations that this run applied, in order.
+pub struct Response {
+    /// The migrations applied by this run, in order.
     pub applied: Vec<&'static str>,
 }
 
-/// Applies what is missing, whatever the payload says.
+/// Applies the missing migrations.
 ///
 /// # Errors
 ///
-/// [`MigrateError`], naming the migration that failed; those before it stay.
-pub async fn handle(app: &App, _payload: IgnoredAny) -> Result<Answer, MigrateError> {
+/// [`MigrateError`] with the name of the failed migration. Earlier migrations stay applied. Fix the cause and run
+/// again.
+pub async fn handle(app: &App, _payload: IgnoredAny) -> Result<Response, MigrateError> {
     let applied = migrations::migrate_with(&app.db, app.waits).await?;
-    tracing::info!(applied = applied.join(","), "migrated");
-    Ok(Answer { applied })
+    tracing::info!(applied = applied.join(","), "migrations applied");
+    Ok(Response { applied })
 }

@@ -1,6 +1,6 @@
-//! Invoked directly: applies the migrations.
+//! Applies the database migrations. Invoked directly during a deployment.
 //!
-//! The whole function is `migrate::handle`; this file starts it.
+//! The logic is in `migrate::handle`.
 
 use common::config::Configuration;
 use common::{invoke, telemetry};

@@ -1,7 +1,7 @@
-//! Ten thousand messages that wait to be sent, and tenants who get answers meanwhile: the whole stack, with a Twilio that sends
-//! no faster than a real sender may and refuses what its queue can't take.
+//! Sends ten thousand bulk messages and some replies with the whole stack.
 //!
-//! Twilio refuses our configuration until all are accepted, so that they wait behind each other however slowly they came.
+//! The Twilio simulator sends at the rate of a real sender and rejects messages when its queue is full. It rejects all
+//! create calls until all bulk messages are accepted, so that the backlog does not depend on the speed of the API.
 
 use crate::statistics::{median, percentile};
 use local::stack::StackInfo;
@@ -15,21 +15,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio_postgres::NoTls;
 
-/// A high 10DLC trust score's pace; an ordinary one would take half an hour.
+/// The rate of a sender with a high 10DLC trust score. With an ordinary one the run would take half an hour.
 const SEGMENTS_PER_SECOND: u32 = 100;
-/// What waits at Twilio at most: three seconds' worth, where the real one takes ten hours', so that a bulk that is handed over
-/// faster than it is sent is noticed at once.
+/// The length of Twilio's queue. Three seconds instead of the real ten hours, so that sending too fast is noticed.
 const QUEUE_SEGMENTS: u32 = 300;
-/// How long a refused sender is held, in seconds; mended, it goes on within that.
+/// How long a sender is held after a configuration error, in seconds.
 const HOLD_SECONDS: &str = "3";
-/// Callers of the API at the same time.
+/// The number of concurrent API callers.
 const CALLERS: usize = 8;
-/// How often somebody gets an answer while the bulk is on its way.
+/// The interval between replies during the bulk.
 const REPLY_EVERY: Duration = Duration::from_secs(2);
-/// How long anything may take.
+/// Deadline of every condition.
 const DEADLINE: Duration = Duration::from_secs(1_200);
 
-/// Prints what became of so many messages, and of the answers among them.
+/// Prints the results of the bulk messages and the replies.
 pub fn measure(binaries: &Path, template: &Path, messages: usize) {
     if !binaries.join("send-outbound").exists() {
         println!("bulk send-outbound not built");
@@ -40,7 +39,7 @@ pub fn measure(binaries: &Path, template: &Path, messages: usize) {
     runtime.block_on(run(binaries, template, messages));
 }
 
-/// A stack in a folder of its own, stopped when it is dropped.
+/// A stack in a temporary folder. Dropping it stops the stack.
 struct Stack {
     process: Child,
     folder: tempfile::TempDir,
@@ -51,7 +50,7 @@ struct Stack {
 impl Stack {
     async fn start(binaries: &Path, template: &Path) -> Self {
         let folder = tempfile::TempDir::with_prefix("sms-bench-").unwrap();
-        // For the database server's user too, when this runs as root.
+        // If this runs as root, the database server's user needs access.
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), everyone).unwrap();
         std::fs::copy(template, folder.path().join("template.yaml")).unwrap();
@@ -89,50 +88,51 @@ impl Stack {
         let message = json!({ "to": to, "body": body, "priority": priority });
         let key = self.info.api_key.as_ref().unwrap();
         let url = format!("{}/sms/send", self.info.api_url);
-        // The gateway takes so many a second, and refuses the rest.
-        let answer = loop_until("the gateway has room", async || {
+        // The gateway throttles requests.
+        let response = loop_until("the gateway accepts the request", async || {
             let post = self.client.post(&url).bearer_auth(key).json(&message);
-            Some(post.send().await.unwrap()).filter(|answer| answer.status() != 429)
+            Some(post.send().await.unwrap()).filter(|response| response.status() != 429)
         })
         .await;
-        assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
+        assert_eq!(response.status(), 202, "{}", response.text().await.unwrap());
     }
 
-    /// Everything that Twilio has handed to a handset, or to all.
+    /// Returns the messages that a handset, or all handsets, have received.
     async fn received(&self, handset: Option<&str>) -> Vec<Value> {
         let query = handset.map(|handset| format!("?to={handset}")).unwrap_or_default();
         let url = format!("{}/simulator/ledger{query}", self.info.twilio_api_url);
         self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// The create calls that were not refused for our configuration.
+    /// Returns the number of create calls without the configuration error.
     async fn creates(&self) -> usize {
         let url = format!("{}/simulator/creates", self.info.twilio_api_url);
         let creates: Vec<Value> = self.client.get(url).send().await.unwrap().json().await.unwrap();
         creates.iter().filter(|create| create["fault"].is_null()).count()
     }
 
-    /// Has Twilio refuse our number from now on.
+    /// Makes Twilio reject the sender's number.
     async fn break_configuration(&self) {
         let fault = json!({ "match": {}, "count": 0, "fault": { "kind": "error", "code": 21606 } });
         let post = self.client.post(format!("{}/simulator/faults", self.info.twilio_api_url));
         assert_eq!(post.json(&fault).send().await.unwrap().status(), 201);
     }
 
-    async fn mend_configuration(&self) {
+    /// Makes Twilio accept the sender's number again.
+    async fn fix_configuration(&self) {
         let delete = self.client.delete(format!("{}/simulator/faults", self.info.twilio_api_url));
         assert!(delete.send().await.unwrap().status().is_success());
     }
 
-    /// Sends somebody an answer, and returns after how many milliseconds it was on the handset.
+    /// Sends a reply and returns the milliseconds until the handset received it.
     async fn reply(&self, number: usize, priority: &str) -> f64 {
-        let (handset, asked) = (format!("+1203444{number:04}"), Instant::now());
-        self.send(&handset, "Somebody is on the way.", priority).await;
-        loop_until("the answer is on its handset", async || {
+        let (handset, begun) = (format!("+1203444{number:04}"), Instant::now());
+        self.send(&handset, "The plumber is on the way.", priority).await;
+        loop_until("the handset has received the reply", async || {
             (!self.received(Some(&handset)).await.is_empty()).then_some(())
         })
         .await;
-        asked.elapsed().as_secs_f64() * 1_000.0
+        begun.elapsed().as_secs_f64() * 1_000.0
     }
 }
 
@@ -150,7 +150,7 @@ async fn loop_until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) ->
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(begun.elapsed() < DEADLINE, "{what}: not within {} s", DEADLINE.as_secs());
+        assert!(begun.elapsed() < DEADLINE, "timed out waiting until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -163,23 +163,23 @@ async fn run(binaries: &Path, template: &Path, messages: usize) {
     stack.break_configuration().await;
     let accepted_in = accept(&stack, messages).await;
     let waiting = count("select count(*) from sms_messages where delivery_status = 'pending'").await;
-    stack.mend_configuration().await;
+    stack.fix_configuration().await;
 
-    let (mended, is_left) = (Instant::now(), AtomicBool::new(false));
-    let leave = async {
-        let left = "select count(*) from sms_messages where priority = 'bulk' and twilio_sid is not null";
-        while count(left).await < messages as i64 {
-            assert!(mended.elapsed() < DEADLINE, "the bulk is not handed over");
+    let (fixed, is_sent) = (Instant::now(), AtomicBool::new(false));
+    let send = async {
+        let sent = "select count(*) from sms_messages where priority = 'bulk' and twilio_sid is not null";
+        while count(sent).await < messages as i64 {
+            assert!(fixed.elapsed() < DEADLINE, "timed out waiting until the bulk is sent");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        is_left.store(true, Ordering::Relaxed);
-        mended.elapsed().as_secs_f64()
+        is_sent.store(true, Ordering::Relaxed);
+        fixed.elapsed().as_secs_f64()
     };
-    let (left_in, (urgent, normal)) = tokio::join!(leave, answer(&stack, &is_left));
+    let (sent_in, (urgent, normal)) = tokio::join!(send, reply_meanwhile(&stack, &is_sent));
     let copies = copies(&stack, messages + urgent.len() + normal.len()).await;
     println!(
         "bulk messages={messages} accepted_seconds={accepted_in:.1} waiting={waiting} \
-         segments_per_second={SEGMENTS_PER_SECOND} twilio_queue_segments={QUEUE_SEGMENTS} handed_over_seconds={left_in:.1} \
+         segments_per_second={SEGMENTS_PER_SECOND} twilio_queue_segments={QUEUE_SEGMENTS} handed_over_seconds={sent_in:.1} \
          creates={} refused_21611={} replies={} urgent_p50_ms={:.0} urgent_max_ms={:.0} normal_p50_ms={:.0} \
          normal_max_ms={:.0} receipts={} duplicates={}",
         stack.creates().await,
@@ -194,7 +194,7 @@ async fn run(binaries: &Path, template: &Path, messages: usize) {
     );
 }
 
-/// Has a bulk accepted, and returns how many seconds that took.
+/// Posts the bulk messages and returns the seconds until all are accepted.
 async fn accept(stack: &Stack, messages: usize) -> f64 {
     let (begun, next) = (Instant::now(), AtomicUsize::new(0));
     let callers = (0..CALLERS).map(async |_| {
@@ -211,12 +211,12 @@ async fn accept(stack: &Stack, messages: usize) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-/// Answers somebody every two seconds until the bulk has left, and returns how long the urgent and the other answers took.
-async fn answer(stack: &Stack, is_left: &AtomicBool) -> (Vec<f64>, Vec<f64>) {
+/// Sends replies until the bulk is sent. Returns the times of urgent and of normal replies.
+async fn reply_meanwhile(stack: &Stack, is_sent: &AtomicBool) -> (Vec<f64>, Vec<f64>) {
     let (mut urgent, mut normal) = (Vec::new(), Vec::new());
-    // Until the hold is over nobody gets anything.
-    loop_until("the bulk has begun", async || (stack.creates().await > 1).then_some(())).await;
-    while !is_left.load(Ordering::Relaxed) || normal.is_empty() {
+    // Nothing is sent until the sender's hold has ended.
+    loop_until("the bulk has started", async || (stack.creates().await > 1).then_some(())).await;
+    while !is_sent.load(Ordering::Relaxed) || normal.is_empty() {
         let number = urgent.len() + normal.len();
         if number.is_multiple_of(2) {
             urgent.push(stack.reply(number, "urgent").await);
@@ -228,9 +228,9 @@ async fn answer(stack: &Stack, is_left: &AtomicBool) -> (Vec<f64>, Vec<f64>) {
     (urgent, normal)
 }
 
-/// Waits until so many different texts are on handsets, and returns how often each is.
+/// Waits until handsets have received this number of different messages. Returns the number of copies of each.
 async fn copies(stack: &Stack, texts: usize) -> HashMap<(String, String), usize> {
-    loop_until("all are on their handsets", async || {
+    loop_until("all messages are received", async || {
         let mut copies: HashMap<(String, String), usize> = HashMap::new();
         for received in stack.received(None).await {
             let of = |key: &str| received[key].as_str().unwrap_or_default().to_owned();

@@ -1,5 +1,4 @@
-//! A PostgreSQL cluster of the measurement's own, with the server's default settings; commit
-//! times are kept, as in the stack.
+//! A PostgreSQL cluster with default settings, except that it tracks commit timestamps, like the local stack.
 
 use crate::processes;
 use common::db::{DatabaseConfig, Db, migrations};
@@ -19,7 +18,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Sets one up in `folder`.
+    /// Starts a cluster in `folder`.
     pub fn start(folder: &Path) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -29,12 +28,13 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{error}"));
         let pid_file =
             std::fs::read_to_string(postgres.data().join("postmaster.pid")).expect("a running server");
-        let postmaster = pid_file.lines().next().and_then(|pid| pid.trim().parse().ok()).expect("its pid");
+        let postmaster =
+            pid_file.lines().next().and_then(|pid| pid.trim().parse().ok()).expect("the server's PID");
         let url = postgres.url().to_owned();
         Self { runtime, postgres: Some(postgres), folder: data, postmaster, url }
     }
 
-    /// Makes a migrated database.
+    /// Creates a migrated database.
     pub fn database(&self, name: &str) -> Database<'_> {
         self.runtime.block_on(async {
             let admin = connect(&self.url).await;
@@ -67,9 +67,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if let Some(postgres) = self.postgres.take() {
             self.runtime.block_on(postgres.stop());
-            // Run by root, the server may have had to keep its data elsewhere than in the temporary folder.
+            // If this runs as root, the data may be outside the temporary folder.
             if let Err(error) = local::postgres::remove_data(&self.folder) {
-                eprintln!("the server's data are left behind: {error}");
+                eprintln!("could not remove the server's data: {error}");
             }
         }
     }
@@ -79,7 +79,7 @@ impl Drop for Cluster {
 pub struct Database<'a> {
     /// The cluster.
     pub cluster: &'a Cluster,
-    /// Its URL.
+    /// The database URL.
     pub url: String,
     client: Client,
 }
@@ -101,7 +101,7 @@ impl Database<'_> {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Leaves nothing for the server to do in the background.
+    /// Runs the server's background work now, so that it does not affect the measurement.
     pub fn settle(&self) {
         self.execute("vacuum analyze");
         self.execute("checkpoint");
@@ -109,7 +109,7 @@ impl Database<'_> {
 }
 
 async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server answers");
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection to the server");
     tokio::spawn(connection);
     client
 }

@@ -1,4 +1,4 @@
-//! Reading a conversation among 100,000 with a million messages.
+//! Reads a conversation from a database with 100,000 conversations and a million messages.
 
 use crate::cluster::Database;
 use crate::statistics::{median, milliseconds, percentile};
@@ -6,13 +6,13 @@ use crate::traffic;
 use crate::world::World;
 use serde_json::json;
 
-/// Conversations, of ten messages each on average: half have one, the others nineteen.
+/// The number of conversations. Half have one message, the others nineteen.
 const CONVERSATIONS: u64 = 100_000;
-/// Requests in a run.
+/// The number of requests per run.
 const REQUESTS: u64 = 2_000;
 const FUNCTION: &str = "get-conversation";
 
-/// Prints one line.
+/// Prints the result.
 pub fn measure(world: &World, database: &Database<'_>, rounds: u64) {
     if !world.binary(FUNCTION).exists() {
         println!("read {FUNCTION} not built");
@@ -22,7 +22,7 @@ pub fn measure(world: &World, database: &Database<'_>, rounds: u64) {
     let function = world.start(FUNCTION, &database.url, Vec::new());
     let requests = |round: u64| {
         let request = |number: u64| {
-            // A prime stride visits conversations in no order that the table has.
+            // A prime stride visits the conversations in an order unrelated to the table.
             let phone = phone((round * REQUESTS + number) * 7_919 % CONVERSATIONS);
             traffic::api("GET", &format!("/conversations/{phone}"), &json!({"phone_number": phone}), "", None)
         };
@@ -36,10 +36,10 @@ pub fn measure(world: &World, database: &Database<'_>, rounds: u64) {
         let series = function.run(events);
         let postgres = milliseconds(database.cluster.cpu() - before) / REQUESTS as f64;
         let cpu = milliseconds(series.cpu) / REQUESTS as f64;
-        for handled in &series.answers {
-            let body = String::from_utf8_lossy(&handled.body);
-            assert!(body.contains(r#""statusCode":200"#), "{FUNCTION} answered {body}");
-            took.push(milliseconds(handled.took));
+        for invocation in &series.invocations {
+            let body = String::from_utf8_lossy(&invocation.body);
+            assert!(body.contains(r#""statusCode":200"#), "{FUNCTION} returned {body}");
+            took.push(milliseconds(invocation.took));
         }
         in_function.push(cpu);
         in_postgres.push(postgres);
@@ -57,12 +57,12 @@ pub fn measure(world: &World, database: &Database<'_>, rounds: u64) {
     );
 }
 
-/// Returns the number of a conversation; `fill` writes the same.
+/// Returns the phone number of a conversation, as `fill` writes it.
 fn phone(number: u64) -> String {
     format!("+1203{:07}", 5_000_000 + number)
 }
 
-/// Fills the tables. Constraints and triggers are off meanwhile; what they would keep is written out.
+/// Fills the tables without triggers and foreign key checks. The statements set the values that triggers would set.
 fn fill(database: &Database<'_>) {
     database.execute(&format!(
         "begin;

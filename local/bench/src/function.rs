@@ -1,6 +1,6 @@
-//! A release binary, driven through a Runtime API that keeps times.
+//! Runs a release binary through a Runtime API that measures times.
 
-use crate::http::{self, Answer, Request};
+use crate::http::{self, Request, Response};
 use crate::processes;
 use common::clock;
 use std::collections::VecDeque;
@@ -10,41 +10,41 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the function counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Deadline of every wait for the function.
+const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What happened at the Runtime API.
+/// The state of the Runtime API.
 #[derive(Debug, Default)]
-struct Log {
+struct State {
     waiting: VecDeque<Vec<u8>>,
-    /// The function has asked for an event, and there is none.
+    /// The function waits for an event, and there is none.
     idle: bool,
     first_next: Option<Instant>,
-    handed_over: Option<Instant>,
-    answers: Vec<Handled>,
-    /// Set when the process is gone, so that no thread waits for ever.
-    over: bool,
+    event_sent: Option<Instant>,
+    responses: Vec<Invocation>,
+    /// The process has exited, so threads must stop waiting.
+    exited: bool,
 }
 
-/// One event's answer.
+/// A completed invocation.
 #[derive(Debug, Clone)]
-pub struct Handled {
-    /// From the event to its answer.
+pub struct Invocation {
+    /// The time from the event to the response.
     pub took: Duration,
-    /// When the answer came.
+    /// When the response arrived.
     pub at: Instant,
-    /// What was answered.
+    /// The response.
     pub body: Vec<u8>,
 }
 
-/// What a series of events came to.
+/// The results of a series of events.
 #[derive(Debug)]
 pub struct Series {
-    /// Each event's answer.
-    pub answers: Vec<Handled>,
-    /// From the first event to the last answer.
+    /// The invocations, in order.
+    pub invocations: Vec<Invocation>,
+    /// The time from the first event to the last response.
     pub elapsed: Duration,
-    /// The function's own CPU time, all its threads.
+    /// The CPU time of the function's process.
     pub cpu: Duration,
 }
 
@@ -53,17 +53,18 @@ pub struct Series {
 pub struct Function {
     name: String,
     child: Child,
-    log: Arc<(Mutex<Log>, Condvar)>,
+    state: Arc<(Mutex<State>, Condvar)>,
     output: Arc<Mutex<VecDeque<String>>>,
     spawned: Instant,
 }
 
 impl Function {
-    /// Starts a binary with nothing in its environment but `variables` and what Lambda sets, and with `events` waiting.
+    /// Starts a binary with `events` queued. Its environment has only `variables` and the variables that Lambda sets.
     pub fn start(binary: &Path, variables: &[(String, String)], events: Vec<Vec<u8>>) -> Self {
-        let log = Arc::new((Mutex::new(Log { waiting: events.into(), ..Log::default() }), Condvar::new()));
-        let serving = Arc::clone(&log);
-        let address = http::serve(move |request| answer(&serving, &request)).expect("a port");
+        let state =
+            Arc::new((Mutex::new(State { waiting: events.into(), ..State::default() }), Condvar::new()));
+        let served = Arc::clone(&state);
+        let address = http::serve(move |request| respond(&served, &request)).expect("a port");
         let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut command = Command::new(binary);
         command
@@ -81,70 +82,71 @@ impl Function {
         let spawned = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
         let output: Arc<Mutex<VecDeque<String>>> = Arc::default();
-        let kept = Arc::clone(&output);
+        let last_lines = Arc::clone(&output);
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let over = Arc::clone(&log);
+        let ended = Arc::clone(&state);
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                let mut kept = kept.lock().unwrap();
-                kept.push_back(line);
-                if kept.len() > 20 {
-                    kept.pop_front();
+                let mut last_lines = last_lines.lock().unwrap();
+                last_lines.push_back(line);
+                if last_lines.len() > 20 {
+                    last_lines.pop_front();
                 }
             }
-            over.0.lock().unwrap().over = true;
-            over.1.notify_all();
+            ended.0.lock().unwrap().exited = true;
+            ended.1.notify_all();
         });
-        Self { name, child, log, output, spawned }
+        Self { name, child, state, output, spawned }
     }
 
-    /// Returns how long it took from the process's start to its first question for an event.
+    /// Returns the time from the start of the process to its first `next` request.
     pub fn first_next(&self) -> Duration {
-        let at = self.wait("first next", |log| log.first_next);
+        let at = self.wait("first next", |state| state.first_next);
         at - self.spawned
     }
 
-    /// Returns how long it took from the process's start to its first answer, and that answer.
-    pub fn first_answer(&self) -> (Duration, Handled) {
-        let handled = self.wait("first answer", |log| log.answers.first().cloned());
-        (handled.at - self.spawned, handled)
+    /// Returns the time from the start of the process to its first response, and the invocation.
+    pub fn first_response(&self) -> (Duration, Invocation) {
+        let invocation = self.wait("first response", |state| state.responses.first().cloned());
+        (invocation.at - self.spawned, invocation)
     }
 
-    /// Hands events over, one at a time, and waits until the function has asked for the next one after the last.
+    /// Runs events one at a time, and waits until the function requests another one after the last.
     pub fn run(&self, events: Vec<Vec<u8>>) -> Series {
         let count = events.len();
-        self.wait("readiness", |log| log.idle.then_some(()));
+        self.wait("readiness", |state| state.idle.then_some(()));
         let before = processes::cpu_of(self.child.id());
         let begun = Instant::now();
         {
-            let mut log = self.log.0.lock().unwrap();
-            log.answers.clear();
-            log.idle = false;
-            log.waiting.extend(events);
-            self.log.1.notify_all();
+            let mut state = self.state.0.lock().unwrap();
+            state.responses.clear();
+            state.idle = false;
+            state.waiting.extend(events);
+            self.state.1.notify_all();
         }
-        let answers =
-            self.wait("answers", |log| (log.idle && log.answers.len() == count).then(|| log.answers.clone()));
-        let elapsed = answers.last().map_or(Duration::ZERO, |last| last.at - begun);
-        Series { answers, elapsed, cpu: processes::cpu_of(self.child.id()).saturating_sub(before) }
+        let invocations = self.wait("responses", |state| {
+            (state.idle && state.responses.len() == count).then(|| state.responses.clone())
+        });
+        let elapsed = invocations.last().map_or(Duration::ZERO, |last| last.at - begun);
+        Series { invocations, elapsed, cpu: processes::cpu_of(self.child.id()).saturating_sub(before) }
     }
 
-    /// Returns the most memory that the process has held, in KiB.
+    /// Returns the peak memory of the process, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         processes::peak_memory_kib(self.child.id())
     }
 
-    fn wait<T>(&self, what: &str, probe: impl Fn(&Log) -> Option<T>) -> T {
-        let mut log = self.log.0.lock().unwrap();
+    fn wait<T>(&self, what: &str, probe: impl Fn(&State) -> Option<T>) -> T {
+        let mut state = self.state.0.lock().unwrap();
         loop {
-            if let Some(found) = probe(&log) {
+            if let Some(found) = probe(&state) {
                 return found;
             }
-            let (next, waited) = self.log.1.wait_timeout(log, PATIENCE).unwrap();
-            log = next;
-            if log.over || waited.timed_out() {
+            let (next, waited) = self.state.1.wait_timeout(state, DEADLINE).unwrap();
+            state = next;
+            if state.exited || waited.timed_out() {
                 let output = self.output.lock().unwrap();
-                panic!("{}: no {what}; its last lines were {output:#?}", self.name);
+                panic!("{}: no {what}; the last lines of its output are {output:#?}", self.name);
             }
         }
     }
@@ -152,17 +154,17 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        self.log.0.lock().unwrap().over = true;
-        self.log.1.notify_all();
+        self.state.0.lock().unwrap().exited = true;
+        self.state.1.notify_all();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Answers a request of the function's.
-fn answer((log, changed): &(Mutex<Log>, Condvar), request: &Request) -> Option<Answer> {
+/// Responds to a request of the function to the Runtime API.
+fn respond((state, changed): &(Mutex<State>, Condvar), request: &Request) -> Option<Response> {
     let at = Instant::now();
-    let mut log = log.lock().unwrap();
+    let mut state = state.lock().unwrap();
     if !request.line.contains("/runtime/invocation/next ") {
         assert!(
             request.line.contains("/response "),
@@ -170,29 +172,29 @@ fn answer((log, changed): &(Mutex<Log>, Condvar), request: &Request) -> Option<A
             request.line,
             String::from_utf8_lossy(&request.body)
         );
-        let handed_over = log.handed_over.expect("an answer follows an event");
-        log.answers.push(Handled { took: at - handed_over, at, body: request.body.clone() });
-        // Told to the measuring thread when the function asks again: waking it now would compete with the function.
-        if log.answers.len() == 1 {
+        let event_sent = state.event_sent.expect("a response follows an event");
+        state.responses.push(Invocation { took: at - event_sent, at, body: request.body.clone() });
+        // Notify the measuring thread only at the next `next` request, so that it does not compete with the function.
+        if state.responses.len() == 1 {
             changed.notify_all();
         }
-        return Some(Answer { status: "202 Accepted", headers: String::new(), body: Vec::new() });
+        return Some(Response { status: "202 Accepted", headers: String::new(), body: Vec::new() });
     }
-    log.first_next.get_or_insert(at);
-    log.idle = log.waiting.is_empty();
-    if log.idle {
+    state.first_next.get_or_insert(at);
+    state.idle = state.waiting.is_empty();
+    if state.idle {
         changed.notify_all();
     }
     let event = loop {
-        if log.over {
+        if state.exited {
             return None;
         }
-        if let Some(event) = log.waiting.pop_front() {
+        if let Some(event) = state.waiting.pop_front() {
             break event;
         }
-        log = changed.wait(log).unwrap();
+        state = changed.wait(state).unwrap();
     };
-    log.handed_over = Some(Instant::now());
+    state.event_sent = Some(Instant::now());
     let headers = format!(
         "lambda-runtime-aws-request-id: {}\r\nlambda-runtime-deadline-ms: {}\r\n\
          lambda-runtime-invoked-function-arn: arn:aws:lambda:us-east-1:000000000000:function:bench\r\n\
@@ -200,5 +202,5 @@ fn answer((log, changed): &(Mutex<Log>, Condvar), request: &Request) -> Option<A
         clock::new_id(),
         clock::now().as_millisecond() + 60_000,
     );
-    Some(Answer { status: "200 OK", headers, body: event })
+    Some(Response { status: "200 OK", headers, body: event })
 }

@@ -1,16 +1,16 @@
-//! As little HTTP/1.1 as the functions' clients need, on a thread per connection: what is measured shares the machine
-//! with this.
+//! A minimal HTTP/1.1 server with a thread per connection. It uses little CPU, because it shares the machine with the
+//! measured functions.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-/// One request.
+/// An HTTP request.
 #[derive(Debug)]
 pub struct Request {
-    /// `GET /path`.
+    /// The request line.
     pub line: String,
-    /// The headers' lines, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -36,7 +36,7 @@ impl Request {
         }
         let mut request = Self { line: line.trim_end().to_owned(), headers, body: Vec::new() };
         if request.header("transfer-encoding").is_some() {
-            return Err(io::Error::other("a chunked request, which this server does not read"));
+            return Err(io::Error::other("chunked requests are not supported"));
         }
         let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         request.body.resize(length, 0);
@@ -45,18 +45,18 @@ impl Request {
     }
 }
 
-/// One answer.
+/// An HTTP response.
 #[derive(Debug)]
-pub struct Answer {
-    /// `200 OK`.
+pub struct Response {
+    /// The status line without the version.
     pub status: &'static str,
-    /// Further headers, each line ended.
+    /// Further headers, each with a line end.
     pub headers: String,
     /// The body.
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     fn write(&self, stream: &mut TcpStream) -> io::Result<()> {
         let Self { status, headers, body } = self;
         let mut text = format!(
@@ -69,8 +69,10 @@ impl Answer {
     }
 }
 
-/// Serves connections until the process ends; `None` ends a connection.
-pub fn serve(handler: impl Fn(Request) -> Option<Answer> + Send + Sync + 'static) -> io::Result<SocketAddr> {
+/// Serves connections until the process ends. A handler that returns `None` closes its connection.
+pub fn serve(
+    handler: impl Fn(Request) -> Option<Response> + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let handler = Arc::new(handler);
@@ -79,9 +81,9 @@ pub fn serve(handler: impl Fn(Request) -> Option<Answer> + Send + Sync + 'static
             let handler = Arc::clone(&handler);
             std::thread::spawn(move || {
                 if let Err(error) = connection(stream, handler.as_ref()) {
-                    // A killed function resets its connections; anything else is worth knowing.
+                    // A killed function resets its connections. Other errors are unexpected.
                     if error.kind() != io::ErrorKind::ConnectionReset {
-                        eprintln!("a connection failed: {error}");
+                        eprintln!("connection failed: {error}");
                     }
                 }
             });
@@ -90,12 +92,12 @@ pub fn serve(handler: impl Fn(Request) -> Option<Answer> + Send + Sync + 'static
     Ok(address)
 }
 
-fn connection(mut stream: TcpStream, handler: &impl Fn(Request) -> Option<Answer>) -> io::Result<()> {
+fn connection(mut stream: TcpStream, handler: &impl Fn(Request) -> Option<Response>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(request) = Request::read(&mut reader)? {
-        let Some(answer) = handler(request) else { break };
-        answer.write(&mut stream)?;
+        let Some(response) = handler(request) else { break };
+        response.write(&mut stream)?;
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The machine that the figures are of.
+//! Describes the machine of the measurements.
 
 use std::process::Command;
 
-/// Prints its processor, its kernel and the compiler.
+/// Prints the processor, kernel, compiler and load.
 pub fn print() {
     let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -16,7 +16,7 @@ pub fn print() {
     );
     println!("compiler {}", output("rustc", "--version"));
     println!(
-        "load_average {} (others' work on the machine makes figures worse)",
+        "load_average {} (other processes make the results worse)",
         load.split(' ').next().unwrap_or("?")
     );
 }

@@ -1,14 +1,14 @@
-//! What the service costs, measured on this machine through its release binaries: `make bench`.
+//! Benchmarks of the release binaries on this machine: `make bench`.
 //!
-//! Peers are local: a Runtime API and an SQS in this process, whose time isn't counted, and a PostgreSQL server of the
-//! measurement's own with its default settings. CPU times are the kernel's, of the function's process and of all of
-//! the server's processes. Everything is the median of several runs.
+//! The Runtime API, SQS and Twilio are minimal servers in this process, whose CPU time is not counted. PostgreSQL is a
+//! separate server with default settings. CPU times come from the kernel: of the function's process, and of all
+//! processes of the PostgreSQL server. All results are medians of several runs.
 
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a measurement that can't be made should say so and stop; its results go to stdout"
+    reason = "a failed measurement must stop the program; results go to stdout"
 )]
 
 mod bulk;
@@ -31,6 +31,7 @@ mod world;
 
 use cluster::Cluster;
 use lexopt::Arg;
+use local::template::Template;
 use pgbench::Pgbench;
 use sqs::Sqs;
 use std::path::PathBuf;
@@ -67,8 +68,8 @@ impl Arguments {
         Ok(arguments)
     }
 
-    fn wants(&self, part: &str) -> bool {
-        self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
+    fn includes(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|included| included == part)
     }
 }
 
@@ -82,36 +83,39 @@ fn main() {
     };
     let (starts, rounds) = if arguments.quick { (5, 2) } else { (40, 5) };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let root = std::env::current_dir().expect("a folder");
+    let root = std::env::current_dir().expect("the current folder");
+    let template_file = root.join("template.yaml");
+    let text = std::fs::read_to_string(&template_file).expect("template.yaml in the current folder");
+    let template = Template::parse(&text, "us-east-1").expect("a valid template");
     let world =
         World { binaries: root.join(&arguments.binaries), sqs: Sqs::start(), twilio: Twilio::start() };
     if arguments.on_one_core {
-        // What `webhooks` starts for itself.
+        // Started by `webhooks::measure_on_one_core`.
         webhooks::measure(&world, rounds);
         return;
     }
     machine::print();
-    if arguments.wants("webhooks") {
+    if arguments.includes("webhooks") {
         webhooks::measure(&world, rounds);
         webhooks::measure_on_one_core(&world.binaries, arguments.quick);
     }
     let cluster = Cluster::start(folder.path());
     println!("postgres {}", cluster.version());
-    if arguments.wants("cold-start") {
-        cold_start::measure(&world, &cluster.database("cold_start"), &world::functions(&root), starts);
+    if arguments.includes("cold-start") {
+        cold_start::measure(&world, &cluster.database("cold_start"), &template, starts);
     }
-    if arguments.wants("workers") {
+    if arguments.includes("workers") {
         let pgbench = Pgbench { folder: folder.path().to_owned() };
         workers::measure(&world, &cluster.database("workers"), &pgbench, rounds);
     }
-    if arguments.wants("sends") {
+    if arguments.includes("sends") {
         sends::measure(&world, &cluster, rounds);
     }
-    if arguments.wants("bulk") {
+    if arguments.includes("bulk") {
         let messages = if arguments.quick { 1_000 } else { 10_000 };
-        bulk::measure(&world.binaries, &root.join("template.yaml"), messages);
+        bulk::measure(&world.binaries, &template_file, messages);
     }
-    if arguments.wants("conversations") {
+    if arguments.includes("conversations") {
         conversations::measure(&world, &cluster.database("conversations"), rounds);
     }
 }

@@ -1,4 +1,4 @@
-//! The same statement, driven by pgbench with its arrays written out.
+//! Runs the statement of record-inbound with pgbench, for comparison.
 
 use crate::cluster::Database;
 use crate::traffic;
@@ -10,17 +10,17 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// pgbench, and a folder for its scripts.
+/// Runs pgbench.
 #[derive(Debug)]
 pub struct Pgbench {
-    /// Where scripts go.
+    /// The folder for scripts.
     pub folder: PathBuf,
 }
 
 impl Pgbench {
-    /// Stores so many new messages and returns how many it stored per second, connecting not counted.
+    /// Stores new messages and returns the rows per second, without the time to connect.
     ///
-    /// A script is one transaction to pgbench, so this one holds all of a run's statements, each with rows of its own.
+    /// pgbench counts a script as one transaction, so the script has all statements of a run.
     pub fn rows_per_second(&self, database: &Database<'_>, series: u64, rows: u64, size: u64) -> f64 {
         let mut script = String::new();
         for first in (0..rows).step_by(size as usize) {
@@ -33,7 +33,7 @@ impl Pgbench {
             .args(["--no-vacuum", "--protocol=simple", "--client=1", "--transactions=1", "--file"])
             .args([path.as_os_str(), database.url.as_ref()])
             .output()
-            .expect("pgbench, which comes with PostgreSQL's server");
+            .expect("pgbench, which is part of PostgreSQL's server package");
         let text = String::from_utf8_lossy(&output.stdout);
         let tps =
             text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
@@ -42,11 +42,11 @@ impl Pgbench {
     }
 }
 
-/// Writes the statement with its arrays in place of its parameters.
+/// Returns the statement with literals in place of its parameters.
 fn statement(series: u64, first: u64, size: u64) -> String {
     let columns = columns(series, first, size);
     let mut sql = STORE.to_owned();
-    // From the last on: `$1` is also the beginning of `$20`.
+    // Start with the last parameter, because `$1` is a prefix of `$20`.
     for (position, column) in columns.iter().enumerate().rev() {
         sql = sql.replace(&format!("${}", position + 1), &literal(column));
     }
@@ -88,7 +88,7 @@ fn columns(series: u64, first: u64, size: u64) -> Vec<Vec<Option<String>>> {
     columns
 }
 
-/// Writes an array as a literal.
+/// Returns an array literal.
 fn literal(column: &[Option<String>]) -> String {
     let mut text = String::from("'{");
     for (position, value) in column.iter().enumerate() {

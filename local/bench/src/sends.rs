@@ -1,4 +1,4 @@
-//! The way out: from a request to the API to a message at Twilio, and what a backlog does to it.
+//! Throughput of sends, from the API request to the message at Twilio, and the effect of a backlog.
 
 use crate::cluster::{Cluster, Database};
 use crate::function::{Function, Series};
@@ -10,17 +10,18 @@ use serde_json::{Value, json};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// Sends in a run.
+/// The number of sends per run.
 const SENDS: u64 = 1_000;
-/// How many are accepted before they are handed on; both functions work at the same time.
+/// The number of accepted sends that are passed on together. Both functions run concurrently.
 const CHUNK: u64 = 100;
-/// Records in a batch of the queue, and so calls to Twilio at once.
+/// The batch size of the queue, and so the number of concurrent calls to Twilio.
 const BATCH: usize = 10;
-/// How many messages wait while a hundred of them are sent.
+/// The numbers of pending messages while some of them are sent.
 const BACKLOGS: [u64; 2] = [1_000, 100_000];
+/// The number of messages to send from a backlog.
 const OF_BACKLOG: u64 = 100;
 
-/// Prints a line for the whole way, and one for each backlog.
+/// Prints a line for complete sends, and one for each backlog.
 pub fn measure(world: &World, cluster: &Cluster, rounds: u64) {
     for name in ["send-sms", "send-outbound"] {
         if !world.binary(name).exists() {
@@ -28,7 +29,7 @@ pub fn measure(world: &World, cluster: &Cluster, rounds: u64) {
             return;
         }
     }
-    whole_way(world, &cluster.database("sends"), rounds);
+    complete_sends(world, &cluster.database("sends"), rounds);
     let costs = BACKLOGS.map(|waiting| {
         let database = cluster.database(&format!("backlog_{waiting}"));
         dispatch(world, &database, waiting, rounds)
@@ -41,25 +42,25 @@ pub fn measure(world: &World, cluster: &Cluster, rounds: u64) {
     );
 }
 
-fn whole_way(world: &World, database: &Database<'_>, rounds: u64) {
+fn complete_sends(world: &World, database: &Database<'_>, rounds: u64) {
     let accept = world.start("send-sms", &database.url, Vec::new());
     let send = world.start("send-outbound", &database.url, Vec::new());
-    let (mut rates, mut alone) = (Vec::new(), Vec::new());
+    let (mut rates, mut own_rates) = (Vec::new(), Vec::new());
     let (mut in_accept, mut in_send, mut in_postgres, mut together) = (vec![], vec![], vec![], vec![]);
-    // The first run warms up.
+    // The first run is the warm-up.
     for round in 0..=rounds {
         database.settle();
-        let (taken, postgres, begun) = (world.twilio.taken(), database.cluster.cpu(), Instant::now());
+        let (before, postgres, begun) = (world.twilio.messages(), database.cluster.cpu(), Instant::now());
         let (accepting, sending) = pipeline(&accept, &send, round);
         let elapsed = begun.elapsed();
         let postgres = milliseconds(database.cluster.cpu() - postgres) / SENDS as f64;
-        assert_eq!(world.twilio.taken() - taken, SENDS, "every accepted message is at Twilio, once");
-        let peer = world.twilio.alone(SENDS, BATCH as u64);
+        assert_eq!(world.twilio.messages() - before, SENDS, "each accepted message must reach Twilio once");
+        let own_rate = world.twilio.own_rate(SENDS, BATCH as u64);
         if round > 0 {
             let (accepting, sending) =
                 (milliseconds(accepting) / SENDS as f64, milliseconds(sending) / SENDS as f64);
             rates.push(SENDS as f64 / elapsed.as_secs_f64());
-            alone.push(peer);
+            own_rates.push(own_rate);
             together.push(accepting + sending + postgres);
             in_accept.push(accepting);
             in_send.push(sending);
@@ -70,7 +71,7 @@ fn whole_way(world: &World, database: &Database<'_>, rounds: u64) {
         "sends whole-way per_second={:.0} twilio_alone_per_second={:.0} send_sms_ms={:.3} send_outbound_ms={:.3} \
          postgres_ms={:.3} together_ms={:.3} runs={rounds}x{SENDS}",
         median(&rates),
-        median(&alone),
+        median(&own_rates),
         median(&in_accept),
         median(&in_send),
         median(&in_postgres),
@@ -78,7 +79,7 @@ fn whole_way(world: &World, database: &Database<'_>, rounds: u64) {
     );
 }
 
-/// Accepts a run's messages and sends them, a chunk behind; returns what CPU time both functions took.
+/// Accepts messages and sends them one chunk later. Returns the CPU time of both functions.
 fn pipeline(accept: &Function, send: &Function, round: u64) -> (Duration, Duration) {
     let (accepted, chunks) = mpsc::channel::<Vec<String>>();
     std::thread::scope(|scope| {
@@ -88,7 +89,9 @@ fn pipeline(accept: &Function, send: &Function, round: u64) -> (Duration, Durati
                 let requests = (first..first + CHUNK).map(|number| request(round * SENDS + number));
                 let series = accept.run(requests.collect());
                 cpu += series.cpu;
-                accepted.send(series.answers.iter().map(|answer| id(&answer.body)).collect()).unwrap();
+                accepted
+                    .send(series.invocations.iter().map(|invocation| id(&invocation.body)).collect())
+                    .unwrap();
             }
             cpu
         });
@@ -102,43 +105,43 @@ fn request(number: u64) -> Vec<u8> {
     traffic::api("POST", "/sms/send", &json!({}), "", Some(&body))
 }
 
-/// The id of an accepted message.
-fn id(answer: &[u8]) -> String {
-    let answer: Value = serde_json::from_slice(answer).unwrap();
-    assert_eq!(answer["statusCode"], 202, "{answer}");
-    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+/// Returns the ID of an accepted message.
+fn id(response: &[u8]) -> String {
+    let response: Value = serde_json::from_slice(response).unwrap();
+    assert_eq!(response["statusCode"], 202, "{response}");
+    let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
     body["id"].as_str().unwrap().to_owned()
 }
 
-/// Hands messages to the sender, in batches as from its queue.
+/// Invokes the sender with batches of messages.
 fn run(send: &Function, ids: &[String]) -> Series {
     let batches = ids.chunks(BATCH).map(|ids| {
         let bodies = ids.iter().map(|id| DispatchMessage::new(id.parse().unwrap()));
         traffic::records("outbound", bodies.map(|body| serde_json::to_string(&body).unwrap()))
     });
     let series = send.run(batches.collect());
-    for handled in &series.answers {
-        let body = String::from_utf8_lossy(&handled.body);
+    for invocation in &series.invocations {
+        let body = String::from_utf8_lossy(&invocation.body);
         assert!(body.contains(r#""batchItemFailures":[]"#), "a batch failed: {body}");
     }
     series
 }
 
-/// Sends some of many messages that wait, at least those that the batches name, prints what one costs, and returns that.
+/// Sends some messages of a backlog, at least those in the batches. Prints and returns the cost per message.
 fn dispatch(world: &World, database: &Database<'_>, waiting: u64, rounds: u64) -> f64 {
     conversations(database);
     let send = world.start("send-outbound", &database.url, Vec::new());
     let (mut in_send, mut in_postgres, mut together, mut rates) = (vec![], vec![], vec![], vec![]);
-    // The first run warms up.
+    // The first run is the warm-up.
     for round in 0..=rounds {
         top_up(database, waiting);
         let ids = database.texts(&format!(
             "select id::text from sms_messages where delivery_status = 'pending' order by next_attempt_at limit {OF_BACKLOG}"
         ));
-        let (taken, postgres) = (world.twilio.taken(), database.cluster.cpu());
+        let (before, postgres) = (world.twilio.messages(), database.cluster.cpu());
         let series = run(&send, &ids);
-        let sent = (world.twilio.taken() - taken) as f64;
-        assert!(sent > 0.0, "nothing was sent");
+        let sent = (world.twilio.messages() - before) as f64;
+        assert!(sent > 0.0, "no message was sent");
         let postgres = milliseconds(database.cluster.cpu() - postgres) / sent;
         let function = milliseconds(series.cpu) / sent;
         if round > 0 {
@@ -159,7 +162,7 @@ fn dispatch(world: &World, database: &Database<'_>, waiting: u64, rounds: u64) -
     median(&together)
 }
 
-/// Makes a thousand conversations.
+/// Creates a thousand conversations.
 fn conversations(database: &Database<'_>) {
     database.execute(
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original,
@@ -170,7 +173,7 @@ fn conversations(database: &Database<'_>) {
     );
 }
 
-/// Lets so many messages wait, all of them due: a sender takes more at a time than it was told of.
+/// Fills the backlog with due messages. A sender claims more messages than its batch names.
 fn top_up(database: &Database<'_>, waiting: u64) {
     database.execute(&format!(
         "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// Returns the middle of several measurements.
+/// Returns the median.
 pub fn median(values: &[f64]) -> f64 {
     percentile(values, 50.0)
 }
 
-/// Returns the value that `percent` of the measurements do not exceed.
+/// Returns the percentile.
 pub fn percentile(values: &[f64], percent: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -15,7 +15,7 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
     sorted[rank as usize]
 }
 
-/// Returns a duration in milliseconds.
+/// Converts a duration to milliseconds.
 pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }

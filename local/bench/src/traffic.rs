@@ -1,4 +1,4 @@
-//! What Twilio, API Gateway and SQS would hand to the functions.
+//! Events as Twilio, API Gateway and SQS send them.
 
 use common::clock;
 use common::queue::{WebhookMessage, WebhookV1};
@@ -6,12 +6,11 @@ use common::twilio::Form;
 use serde_json::{Value, json};
 use testing::Webhook;
 
-/// How many handsets write; a conversation each.
+/// The number of handsets, each with a conversation.
 pub const HANDSETS: u64 = 10_000;
 
 /// The first events of API functions come from a caller who may do everything.
-const SCOPES: &str = "messages:send messages:read conversations:read conversations:write subscriptions:manage \
-                      events:read stats:read admin";
+const SCOPES: &str = "messages:send messages:read conversations:read conversations:write admin";
 
 const TEXTS: [&str; 6] = [
     "Hello, my sink is leaking again",
@@ -29,11 +28,11 @@ pub fn sid(series: u64, number: u64) -> String {
 
 /// Returns a handset's number.
 pub fn handset(number: u64) -> String {
-    // 7919 is prime: neighbours in a batch are different handsets.
+    // 7919 is prime, so adjacent messages of a batch have different handsets.
     format!("+1203555{:04}", number * 7919 % HANDSETS)
 }
 
-/// Returns the parameters of an inbound message, as Twilio sends them.
+/// Returns the parameters of an inbound message webhook.
 pub fn inbound(series: u64, number: u64) -> Vec<(String, String)> {
     let sid = sid(series, number);
     let from = handset(number);
@@ -148,7 +147,7 @@ fn record(queue: &str, body: &str) -> Value {
     })
 }
 
-/// Returns the event of a request to the API, authorized for everything.
+/// Returns the event of an authorized API request.
 pub fn api(method: &str, path: &str, parameters: &Value, query: &str, body: Option<&Value>) -> Vec<u8> {
     json!({
         "version": "2.0", "type": "REQUEST", "routeKey": format!("{method} {path}"), "rawPath": path,

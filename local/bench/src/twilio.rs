@@ -1,6 +1,6 @@
-//! A Twilio that takes every message at once and remembers how many, but lists none.
+//! A minimal Twilio server that accepts all messages, counts them and lists none.
 
-use crate::http::{self, Answer};
+use crate::http::{self, Response};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -10,41 +10,42 @@ use std::time::Instant;
 /// A running server.
 #[derive(Debug)]
 pub struct Twilio {
-    /// What `TWILIO_API_BASE_URL` must be.
+    /// The value for `TWILIO_API_BASE_URL`.
     pub url: String,
-    taken: Arc<AtomicU64>,
+    messages: Arc<AtomicU64>,
 }
 
 impl Twilio {
-    /// Starts it.
+    /// Starts the server.
     pub fn start() -> Self {
-        let taken = Arc::new(AtomicU64::new(0));
-        let counting = Arc::clone(&taken);
+        let messages = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&messages);
         let address = http::serve(move |request| {
             if request.line.starts_with("GET ") {
                 let body = br#"{"messages":[],"next_page_uri":null}"#.to_vec();
-                return Some(Answer { status: "200 OK", headers: String::new(), body });
+                return Some(Response { status: "200 OK", headers: String::new(), body });
             }
-            let number = counting.fetch_add(1, Ordering::Relaxed);
-            // Unlike any other server's, as the SIDs of several measurements meet in one database.
+            let number = counter.fetch_add(1, Ordering::Relaxed);
+            // Unique, because the SIDs of several measurements are stored in one database.
             let sid = format!("SM{number:032x}");
             let body = format!(
                 r#"{{"account_sid":"AC277f7ecc24aaab2316acb9fd8f634625","api_version":"2010-04-01","body":"Your rent is due on Friday.","date_created":"Mon, 23 Nov 2026 13:05:00 +0000","date_sent":null,"date_updated":"Mon, 23 Nov 2026 13:05:00 +0000","direction":"outbound-api","error_code":null,"error_message":null,"from":"+18605550100","messaging_service_sid":null,"num_media":"0","num_segments":"1","price":null,"price_unit":"USD","sid":"{sid}","status":"queued","subresource_uris":{{}},"to":"+12035550000","uri":"/2010-04-01/Accounts/AC277f7ecc24aaab2316acb9fd8f634625/Messages/{sid}.json"}}"#
             );
-            Some(Answer { status: "201 Created", headers: String::new(), body: body.into() })
+            Some(Response { status: "201 Created", headers: String::new(), body: body.into() })
         })
         .expect("a port");
-        Self { url: format!("http://{address}"), taken }
+        Self { url: format!("http://{address}"), messages }
     }
 
-    /// Returns how many messages it has taken.
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+    /// Returns the number of messages so far.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
     }
 
-    /// Returns how many messages a second it takes by itself: from so many clients at once that do nothing else, each with
-    /// a connection for every message, as the sender does it.
-    pub fn alone(&self, messages: u64, clients: u64) -> f64 {
+    /// Returns the server's own throughput in messages per second.
+    ///
+    /// Uses concurrent clients that only send, with one connection per message like the sender.
+    pub fn own_rate(&self, messages: u64, clients: u64) -> f64 {
         let address = self.url.trim_start_matches("http://");
         let body = "To=%2B12035550000&From=%2B18605550100&Body=Your+rent+is+due+on+Friday.\
                     &StatusCallback=https%3A%2F%2Fsms.example.com%2Fwebhook%2Ftwilio%2Fstatus%3Fmessage_id%3D0";
@@ -64,18 +65,18 @@ impl Twilio {
     }
 }
 
-/// One call, its answer read to the end.
+/// Makes a create call and reads the complete response.
 fn create(address: &str, request: &str) {
-    let mut stream = TcpStream::connect(address).expect("the peer listens");
+    let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = BufReader::new(stream);
+    let mut response = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
-    while answer.read_line(&mut line).unwrap() > 2 {
+    while response.read_line(&mut line).unwrap() > 2 {
         if let Some(value) = line.strip_prefix("content-length: ") {
             length = value.trim().parse().unwrap();
         }
         line.clear();
     }
     let mut body = vec![0; length];
-    answer.read_exact(&mut body).unwrap();
+    response.read_exact(&mut body).unwrap();
 }

@@ -1,4 +1,4 @@
-//! CPU time of the workers and of Postgres, and rows per second beside pgbench.
+//! CPU time of the workers and of Postgres, and rows per second compared with pgbench.
 
 use crate::cluster::Database;
 use crate::function::{Function, Series};
@@ -7,10 +7,10 @@ use crate::statistics::{median, milliseconds};
 use crate::traffic;
 use crate::world::World;
 
-/// Rows in a run, whatever the size of its batches.
+/// The number of rows per run.
 const ROWS: u64 = 3_000;
 
-/// Prints a line for each worker and size of batch.
+/// Prints a line for each worker and batch size.
 pub fn measure(world: &World, database: &Database<'_>, pgbench: &Pgbench, rounds: u64) {
     let mut series = 100;
     for size in [10, 100] {
@@ -41,7 +41,7 @@ fn record_inbound(
         *series += 1;
         *series
     };
-    // Every handset has its conversation before anything counts.
+    // Create all conversations before the measurement.
     run(&function, batches(fresh(), traffic::HANDSETS));
     database.settle();
     let mut costs = Costs::default();
@@ -53,7 +53,7 @@ fn record_inbound(
     let stored = database.number("select count(*) from sms_messages where direction = 'inbound'");
     println!("# {stored} inbound messages stored, {} conversations", traffic::HANDSETS);
     costs.print("record-inbound", size, rounds);
-    // Of neighbours: a slow minute of the machine's is in both.
+    // Ratios of adjacent runs, so that a temporarily slow machine affects both.
     let ratios: Vec<f64> =
         costs.rows_per_second.iter().zip(&by_pgbench).map(|(ours, theirs)| ours / theirs).collect();
     println!(
@@ -68,7 +68,7 @@ fn record_status(world: &World, database: &Database<'_>, rounds: u64, series: &m
     const SIZE: u64 = 10;
     let function = world.start("record-status", &database.url, Vec::new());
     let mut costs = Costs::default();
-    // The first run warms up.
+    // The first run is the warm-up.
     for round in 0..=rounds {
         *series += 1;
         sent_messages(database, *series);
@@ -87,11 +87,11 @@ fn record_status(world: &World, database: &Database<'_>, rounds: u64, series: &m
         }
     }
     let delivered = database.number("select count(*) from sms_messages where delivery_status = 'delivered'");
-    assert_eq!(delivered as u64, (rounds + 1) * ROWS, "every callback has moved its message");
+    assert_eq!(delivered as u64, (rounds + 1) * ROWS, "each callback must update its message");
     costs.print("record-status", SIZE, rounds);
 }
 
-/// Makes the messages of which the callbacks will speak.
+/// Creates the messages for the callbacks.
 fn sent_messages(database: &Database<'_>, series: u64) {
     database.execute(&format!(
         "insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
@@ -106,14 +106,14 @@ fn sent_messages(database: &Database<'_>, series: u64) {
 
 fn run(function: &Function, batches: Vec<Vec<u8>>) -> Series {
     let series = function.run(batches);
-    for handled in &series.answers {
-        let body = String::from_utf8_lossy(&handled.body);
+    for invocation in &series.invocations {
+        let body = String::from_utf8_lossy(&invocation.body);
         assert!(body.contains(r#""batchItemFailures":[]"#), "a batch failed: {body}");
     }
     series
 }
 
-/// What runs of [`ROWS`] rows cost.
+/// The costs of runs of [`ROWS`] rows.
 #[derive(Debug, Default)]
 struct Costs {
     function: Vec<f64>,

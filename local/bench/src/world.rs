@@ -1,23 +1,23 @@
-//! Where things are, and what functions are told.
+//! The binaries, the servers that they call, and their configuration.
 
 use crate::function::Function;
 use crate::sqs::Sqs;
 use crate::twilio::Twilio;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use testing::{AUTH_TOKEN, BASE_URL};
 
-/// Where the binaries are, and their peers.
+/// The environment of the measured functions.
 pub struct World {
     /// The folder of the release binaries.
     pub binaries: PathBuf,
-    /// The queues.
+    /// The SQS server.
     pub sqs: Sqs,
-    /// Where messages go.
+    /// The Twilio server.
     pub twilio: Twilio,
 }
 
 impl World {
-    /// Returns what a function is told by its environment: everything that any of them reads.
+    /// Returns the environment variables for all functions.
     pub fn environment(&self, database_url: &str) -> Vec<(String, String)> {
         let queue = |name: &str| format!("{}/000000000000/{name}", self.sqs.url);
         [
@@ -26,7 +26,7 @@ impl World {
             ("TWILIO_AUTH_TOKEN", AUTH_TOKEN.to_owned()),
             ("TWILIO_PHONE_NUMBER", "+18605550100".to_owned()),
             ("TWILIO_API_BASE_URL", self.twilio.url.clone()),
-            // No pace: it is the service that is measured, not what a sender may do.
+            // Practically no rate limit.
             ("SENDER_SEGMENTS_PER_SECOND", "100000".to_owned()),
             ("SENDER_BURST_SEGMENTS", "100000".to_owned()),
             ("PUBLIC_WEBHOOK_BASE_URL", BASE_URL.to_owned()),
@@ -45,45 +45,8 @@ impl World {
         Function::start(&self.binary(name), &self.environment(database_url), events)
     }
 
-    /// Returns where a function's binary is.
+    /// Returns the path of a function's binary.
     pub fn binary(&self, name: &str) -> PathBuf {
         self.binaries.join(name)
     }
-}
-
-/// Returns the name of the room and the name of every function, in the order of the rooms.
-pub fn functions(root: &Path) -> Vec<(String, String)> {
-    let mut found: Vec<(String, String)> = Vec::new();
-    for main in ["functions/*/src/main.rs", "functions/*/*/src/main.rs"] {
-        found.extend(matching(root, main));
-    }
-    found.sort();
-    found
-}
-
-fn matching(root: &Path, pattern: &str) -> Vec<(String, String)> {
-    let mut folders = vec![root.to_owned()];
-    for part in pattern.split('/') {
-        folders = folders
-            .iter()
-            .flat_map(|folder| match part {
-                "*" => {
-                    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-                    entries.map(|entry| entry.path()).collect::<Vec<_>>()
-                }
-                part => vec![folder.join(part)],
-            })
-            .filter(|path| path.exists())
-            .collect();
-    }
-    let name = |path: Option<&Path>| {
-        path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-    };
-    folders
-        .iter()
-        .map(|main| {
-            let folder = main.parent().and_then(Path::parent);
-            (name(folder.and_then(Path::parent)), name(folder))
-        })
-        .collect()
 }

@@ -1,4 +1,4 @@
-//! Which language texts are in, against what a reader said.
+//! Language detection, compared with human labels.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ struct Case {
     category: String,
 }
 
-/// What some categories must reach by themselves.
+/// The required share of correct results for some categories.
 const REQUIRED: [(&str, f64); 2] = [("short", 0.95), ("unknown", 0.9)];
 
 pub fn run(file: &Path) -> Result<Tally, Error> {

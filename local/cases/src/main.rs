@@ -1,8 +1,8 @@
-//! Measures the service on cases that it did not make, and names each one that it decides otherwise.
+//! Compares the service with external case files and prints each disagreement.
 //!
-//! Reads `common/cases`, or the folder named by `SMS_CASES_DIR`. Prints a line per file, such as
-//! `cases phones agree=1997 total=1997`, and fails when less agrees than a file requires. `reports` has a line for each kind
-//! of report; some need a PostgreSQL server, at `TEST_DATABASE_URL`.
+//! Reads `common/cases`, or the folder in `SMS_CASES_DIR`. Prints a line per file, such as
+//! `cases phones agree=1997 total=1997`, and fails if too few cases of a file agree. `reports` has a line for each kind
+//! of report. Some of these need a PostgreSQL server at `TEST_DATABASE_URL`.
 
 mod language;
 mod optouts;
@@ -21,7 +21,7 @@ use std::{env, fs};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// One case file: its name without the ending, and what runs it.
+/// A case file: its name without the extension, and the function that runs it.
 type Suite = (&'static str, fn(&Path) -> Result<Tally, Error>);
 
 const SUITES: [Suite; 5] = [
@@ -34,17 +34,17 @@ const SUITES: [Suite; 5] = [
 
 type Error = Box<dyn std::error::Error>;
 
-/// What became of the cases of one file.
+/// The results of a case file.
 struct Tally {
     /// The share of cases that must agree.
     required: f64,
     total: usize,
     disagreements: Vec<String>,
-    /// What no share of agreement excuses, such as a message sent to a stranger.
+    /// Failures that are never acceptable, such as a message to a wrong recipient.
     unmet: Vec<String>,
-    /// Cases that agree for a reason that the reader should know.
+    /// Explanations of cases that count as agreement.
     notes: Vec<String>,
-    /// Figures in place of how many agree.
+    /// Numbers to print instead of the agreement.
     summary: Option<String>,
 }
 
@@ -81,7 +81,7 @@ impl Tally {
         self.total - self.disagreements.len()
     }
 
-    /// Returns what keeps the file from agreeing as much as it must: nothing, if all is well.
+    /// Returns the requirements that are not met.
     fn shortcomings(&self) -> Vec<String> {
         let mut shortcomings = self.unmet.clone();
         if self.total == 0 || (self.agreeing() as f64) < self.required * self.total as f64 {
@@ -104,7 +104,7 @@ fn read<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>, Error> {
 }
 
 impl Tally {
-    /// Prints the line of a file or kind, with each disagreement, and returns whether enough agrees.
+    /// Prints the line of a file or kind with all disagreements. Returns whether all requirements are met.
     fn print(&self, name: &str, out: &mut impl Write) -> io::Result<bool> {
         let agreement = format!("agree={} total={}", self.agreeing(), self.total);
         writeln!(out, "cases {name} {}", self.summary.as_ref().unwrap_or(&agreement))?;
@@ -113,15 +113,15 @@ impl Tally {
         }
         let shortcomings = self.shortcomings();
         for shortcoming in &shortcomings {
-            writeln!(out, "  not good enough: {shortcoming}")?;
+            writeln!(out, "  requirement not met: {shortcoming}")?;
         }
         Ok(shortcomings.is_empty())
     }
 }
 
-/// Runs every file of the folder and returns whether all of them agree as much as they must.
+/// Runs all files of the folder and returns whether all requirements are met.
 ///
-/// A file that is not there is reported and costs nothing, as long as one is there.
+/// Missing files are reported and otherwise ignored, as long as one file exists.
 fn run(folder: &Path, out: &mut impl Write) -> Result<bool, Error> {
     let (mut all_met, mut any) = (true, false);
     let mut existing = |name: &str, out: &mut dyn Write| -> io::Result<Option<PathBuf>> {
@@ -168,9 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn too_little_agreement_is_not_met() {
+    fn too_few_agreeing_cases_do_not_meet_the_requirement() {
         let mut tally = Tally::requiring(0.5);
-        assert_eq!(tally.shortcomings(), ["less than 50 % agree"], "nothing measured is nothing shown");
+        assert_eq!(
+            tally.shortcomings(),
+            ["less than 50 % agree"],
+            "a file without cases must not meet the requirement"
+        );
         tally.agree();
         tally.check(&Value::from(7), "x", 1, 2);
         assert!(tally.shortcomings().is_empty());
@@ -180,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_to_a_stranger_is_never_met() {
+    fn a_message_to_a_wrong_recipient_never_meets_the_requirement() {
         let mut tally = Tally::requiring(0.0);
         tally.agree();
-        tally.unmet.push("a stranger".to_owned());
-        assert_eq!(tally.shortcomings(), ["a stranger"]);
+        tally.unmet.push("a wrong recipient".to_owned());
+        assert_eq!(tally.shortcomings(), ["a wrong recipient"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Whether texts refuse messages, against what a reader said.
+//! Opt-out detection, compared with human labels.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ pub fn run(file: &Path) -> Result<Tally, Error> {
         "opt_out={found}/{refusals} missed={missed}/{refusals} false={mistaken}/{others} unsure={doubted}/{}",
         count("unsure", None)
     ));
-    // The targets, with what is chance in a hundred texts.
+    // The targets, with a tolerance for a sample of a hundred texts.
     if found * 100 < refusals * 93 || missed * 100 > refusals * 2 || mistaken * 100 > others * 2 {
         tally.unmet.extend(tally.summary.clone());
     }

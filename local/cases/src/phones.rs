@@ -1,4 +1,4 @@
-//! Numbers as a caller of the API may spell them, against the official library.
+//! Phone numbers in any spelling, compared with Google's library.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{Error, Tally, read};
 
-/// The figure; what it allows may still not be a wrong number.
+/// The required share of agreeing cases. The others must not be messages to a wrong number.
 const REQUIRED: f64 = 0.99;
 
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ pub fn run(file: &Path) -> Result<Tally, Error> {
     let mut tally = Tally::requiring(REQUIRED);
     let mut cases: Vec<Case> = read(file)?;
     let library = PhoneNumberUtil::new()?;
-    // One plan for each region in turn: they take milliseconds to load.
+    // Group by region, because loading a plan takes milliseconds.
     cases.sort_by(|a, b| a.region.cmp(&b.region));
     for cases in cases.chunk_by(|a, b| a.region == b.region) {
         let region = cases[0].region.as_deref().map_or(Ok(Region::US), str::parse)?;
@@ -41,8 +41,9 @@ pub fn run(file: &Path) -> Result<Tally, Error> {
     Ok(tally)
 }
 
-/// Returns whether the library has no number in the area code of a US or Canadian number. The cases come from an older version
-/// of its metadata; `common/src/domain/phone/nanp.txt` has the area codes that it lacks.
+/// Returns whether a US or Canadian area code is missing in the library.
+///
+/// The cases come from an older version of its metadata. `common/src/domain/phone/nanp.txt` has newer area codes.
 fn is_in_newer_area_code(library: &PhoneNumberUtil, number: &E164) -> bool {
     let Some(area_code) = number.national().get(..3).filter(|_| number.country_code() == "1") else {
         return false;
@@ -53,7 +54,7 @@ fn is_in_newer_area_code(library: &PhoneNumberUtil, number: &E164) -> bool {
 
 fn judge(plan: &NumberingPlan, library: &PhoneNumberUtil, case: &Case, tally: &mut Tally) {
     let got = plan.recipient(&case.input);
-    // A number with an extension is valid for a telephone and no use for a text message.
+    // A number with an extension is valid, but cannot receive text messages.
     if got == Err(PhoneError::Extension) {
         return tally.agree();
     }
@@ -76,7 +77,7 @@ fn judge(plan: &NumberingPlan, library: &PhoneNumberUtil, case: &Case, tally: &m
         return tally.agree();
     }
     if number.is_some() {
-        tally.unmet.push(format!("a message to a stranger, id={}", case.id));
+        tally.unmet.push(format!("a message to a wrong recipient, id={}", case.id));
     }
     let got = got.map(|recipient| recipient.e164().as_str().to_owned()).map_err(|error| error.to_string());
     tally.disagree(&case.id, &case.input, got, &case.e164);
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_area_code_that_the_metadata_lacks_excuses_a_number_that_the_case_refuses() {
+    fn a_number_that_the_case_rejects_agrees_only_if_its_area_code_is_newer_than_the_metadata() {
         let newer = judged("924-369-2202", None);
         assert_eq!((newer.agreeing(), newer.notes.len(), newer.unmet.len()), (1, 1, 0));
         for (input, e164) in

@@ -1,7 +1,7 @@
-//! What public bug reports about similar services showed, tried on this one. One tally per kind of report.
+//! Cases from public bug reports about similar services, with one tally per kind.
 //!
-//! Texts, encodings and quiet hours are judged by the domain functions. Requests and callbacks go through the handlers of the
-//! functions, with a database for each case.
+//! Texts, encodings and quiet hours are checked with the domain functions. Requests and callbacks go through the
+//! functions' handlers, with a database for each case.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 use crate::world::{Callback, World};
 use crate::{Error, Tally, read};
 
-/// How many of the texts must be classified as expected; all other cases must agree.
+/// The required share of correctly classified texts. All other cases must agree.
 const REQUIRED_TEXTS: f64 = 0.85;
 
-/// Keys of `expected` that explain it. `or` names a status that is as good.
+/// Keys of `expected` that are not compared. `or` is an alternative status.
 const NOTES: [&str; 2] = ["or", "zones_of_code"];
 
 #[derive(Deserialize)]
@@ -32,7 +32,7 @@ struct Case {
     expected: Map<String, Value>,
 }
 
-/// The fields of `input` tell what a case is about, so that a kind with another name is judged too.
+/// The input of a case. Its fields determine the variant, whatever the name of its kind.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Input {
@@ -106,13 +106,13 @@ fn agrees(got: &Value, expected: &Map<String, Value>) -> bool {
     required.peek().is_some() && required.all(|(key, value)| got[key] == *value)
 }
 
-/// Returns what the service makes of an input, with at least the fields that `expected` may have.
+/// Returns the service's result for an input, with at least the fields that `expected` may have.
 async fn judge(input: Input, expected: &Map<String, Value>) -> Result<Value, Error> {
     Ok(match input {
         Input::Lookup { path } => {
             let expected = expected.get("phone_number_canonical").and_then(Value::as_str);
             let world = World::start().await?;
-            // Somebody must have written, for a conversation to be found.
+            // The conversation must exist.
             world.receive(expected.unwrap_or("+12025550123")).await?;
             world.get(&path).await?
         }
@@ -151,18 +151,18 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_is_expected_must_be_there() {
+    fn all_expected_fields_must_match() {
         let got = json!({"status": 202, "to": "+12025550123"});
         assert!(is_agreement(&got, &json!({"status": 202})));
         assert!(!is_agreement(&got, &json!({"status": 202, "to": "+12025550124"})));
         assert!(!is_agreement(&got, &json!({"opted_out": false})));
-        assert!(!is_agreement(&got, &json!({})), "nothing expected is nothing shown");
+        assert!(!is_agreement(&got, &json!({})), "a case without expectations must not agree");
         assert!(is_agreement(&json!({"status": 400}), &json!({"metadata_json": "{}", "or": "400"})));
         assert!(!is_agreement(&got, &json!({"metadata_json": "{}", "or": "400"})));
     }
 
     #[test]
-    fn a_case_of_an_unknown_kind_is_named_and_counts_as_a_disagreement() {
+    fn a_case_of_an_unknown_kind_is_a_disagreement() {
         let file = std::env::temp_dir().join(format!("reports-{}.jsonl", common::clock::new_id()));
         let case = json!({"kind": "new", "input": {"frequency": 7}, "expected": {"status": 200}});
         std::fs::write(&file, case.to_string()).unwrap();

@@ -1,4 +1,4 @@
-//! What texts cost, against the GSM 03.38 rules.
+//! Encodings and segment counts, compared with the rules of GSM 03.38.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Webhooks as Twilio signs them, against Twilio's own validator.
+//! Webhook signatures, compared with Twilio's own validator.
 
 use std::path::Path;
 

@@ -1,10 +1,10 @@
-//! The service's functions in this process, with a database and an SQS of their own.
+//! Runs the service's functions in this process, with their own database and SQS server.
 
 use common::config::Configuration;
 use common::db::sends::{self, Asked, Outcome, Pace};
 use common::domain::message::Status;
 use common::domain::metadata::Metadata;
-use common::http::{self, ApiError, Reply, Request};
+use common::http::{self, ApiError, Request, Response};
 use common::queue::Batch;
 use common::{clock, config};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ const OUR_NUMBER: &str = "+15005550006";
 /// The account of [`testing::new_send`].
 const ACCOUNT_SID: &str = "AC1";
 
-/// A status callback, with Twilio's names.
+/// A status callback with Twilio's parameter names.
 #[derive(Deserialize)]
 pub struct Callback {
     #[serde(rename = "MessageStatus")]
@@ -52,7 +52,7 @@ impl World {
         is_recorded(batch)
     }
 
-    /// Asks for a message to be sent. The status of a refusal counts only if it is about `field`.
+    /// Posts a send. The status of a rejection counts only if it is about `field`.
     pub async fn send(&self, payload: &Value, field: &str) -> Result<Value, Error> {
         self.send_text(&payload.to_string(), field).await
     }
@@ -60,19 +60,19 @@ impl World {
     async fn send_text(&self, payload: &str, field: &str) -> Result<Value, Error> {
         let request = ApiRequest::new("POST", "/sms/send").body(payload);
         let reply = call(&request, async |request| send_sms::handle(&self.send, request).await).await?;
-        let mut answer: Value = serde_json::from_str(reply.body())?;
-        let details = answer["error"]["details"].as_array().into_iter().flatten();
+        let mut response: Value = serde_json::from_slice(reply.body())?;
+        let details = response["error"]["details"].as_array().into_iter().flatten();
         let is_about = details.clone().all(|detail| {
             detail["field"]
                 .as_str()
                 .is_some_and(|named| named == field || named.starts_with(&format!("{field}.")))
         });
         if is_about {
-            let status = reply.status();
-            answer["status"] = status.into();
-            answer["send"] = status.into();
+            let status = reply.status().as_u16();
+            response["status"] = status.into();
+            response["send"] = status.into();
         }
-        Ok(answer)
+        Ok(response)
     }
 
     /// Sends metadata with a message and reads it back.
@@ -82,36 +82,36 @@ impl World {
             metadata: Box<RawValue>,
         }
         let payload = format!(r#"{{"to":"+12025550123","body":"x","metadata":{metadata}}}"#);
-        let mut answer = self.send_text(&payload, "metadata").await?;
-        if let Some(id) = answer["id"].as_str() {
-            let shown: Shown = serde_json::from_str(self.message(id).await?.body())?;
+        let mut response = self.send_text(&payload, "metadata").await?;
+        if let Some(id) = response["id"].as_str() {
+            let shown: Shown = serde_json::from_slice(self.message(id).await?.body())?;
             let written = RawValue::from_string(metadata.to_owned())?;
             // Spaces and the order of fields may differ.
             let is_same = Metadata::new(shown.metadata.clone())?.exact() == Metadata::new(written)?.exact();
             let kept = if is_same { metadata } else { shown.metadata.get() };
-            answer["metadata_json"] = kept.into();
+            response["metadata_json"] = kept.into();
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Looks a conversation up by a path that is not percent-encoded.
+    /// Reads a conversation by a path that is not percent-encoded.
     pub async fn get(&self, path: &str) -> Result<Value, Error> {
         let number = path.strip_prefix("/conversations/").ok_or("not a path of a conversation")?;
         let request = ApiRequest::new("GET", path).path_parameter("phone_number", number);
         let handler =
             async |request: &Request| get_conversation::handle(&self.get_conversation, request).await;
         let reply = call(&request, handler).await?;
-        let mut answer: Value = serde_json::from_str(reply.body())?;
-        answer["status"] = reply.status().into();
-        Ok(answer)
+        let mut response: Value = serde_json::from_slice(reply.body())?;
+        response["status"] = reply.status().as_u16().into();
+        Ok(response)
     }
 
-    async fn message(&self, id: &str) -> Result<Reply, Error> {
+    async fn message(&self, id: &str) -> Result<Response, Error> {
         let request = ApiRequest::new("GET", &format!("/messages/{id}")).path_parameter("id", id);
         call(&request, async |request| get_message::handle(&self.get_message, request).await).await
     }
 
-    /// Reports the statuses of a message that Twilio has accepted, one after the other, and reads the message.
+    /// Processes status callbacks for an accepted message, then reads the message.
     pub async fn report(&self, callbacks: &[Callback]) -> Result<Value, Error> {
         let (db, send) = (self.database.db(), testing::new_send("+12025550143"));
         sends::create(&db, &send, None).await?;
@@ -127,7 +127,7 @@ impl World {
             let query = format!("message_id={}", send.id);
             is_recorded(record_status::handle(&app, batch(&form, &query)?).await)?;
         }
-        Ok(serde_json::from_str(self.message(&send.id.to_string()).await?.body())?)
+        Ok(serde_json::from_slice(self.message(&send.id.to_string()).await?.body())?)
     }
 }
 
@@ -148,9 +148,9 @@ fn configuration<C: Configuration>(database: &Database, sqs: &Sqs) -> Result<C, 
 
 async fn call(
     request: &ApiRequest,
-    handler: impl AsyncFn(&Request) -> Result<Reply, ApiError>,
-) -> Result<Reply, Error> {
-    Ok(http::serve(serde_json::from_value(request.event())?, handler).await)
+    handler: impl AsyncFn(&Request) -> Result<Response, ApiError>,
+) -> Result<Response, Error> {
+    Ok(http::serve(&request.event().to_string(), handler).await)
 }
 
 /// Returns a batch of one form, as its queue hands it to a worker.
@@ -160,8 +160,8 @@ fn batch<M: common::queue::Versioned>(form: &str, query: &str) -> Result<Batch<M
 }
 
 fn is_recorded<M>(batch: Batch<M>) -> Result<(), Error> {
-    let answer = serde_json::to_value(batch.into_response())?;
-    if testing::failed(&answer).is_empty() { Ok(()) } else { Err("the worker failed the record".into()) }
+    let response = serde_json::to_value(batch.into_response())?;
+    if testing::failed(&response).is_empty() { Ok(()) } else { Err("the worker failed the record".into()) }
 }
 
 fn encoded(number: &str) -> String {

@@ -1,4 +1,4 @@
-//! Lambda authorizers with simple responses, and the gateway's cache of their answers.
+//! Lambda authorizers with simple responses, and the gateway's cache of their responses.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::routes::Matched;
 use crate::lambda::{Functions, InvokeError, WhenBusy};
 use crate::template::AuthorizerSpec;
 
-/// An authorizer's answer.
+/// An authorizer's simple response.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Verdict {
@@ -22,14 +22,14 @@ struct Verdict {
     context: Option<Value>,
 }
 
-/// One authorizer.
+/// A Lambda authorizer with its response cache.
 #[derive(Debug)]
 pub(super) struct Authorizer {
     spec: AuthorizerSpec,
     cache: Mutex<HashMap<Vec<String>, (Instant, Verdict)>>,
 }
 
-/// The gateway's own answer to a request that is not let through.
+/// The gateway's response to a request that is not authorized.
 #[derive(Debug)]
 pub(super) struct Refusal(pub StatusCode, pub &'static str);
 
@@ -38,11 +38,11 @@ impl Authorizer {
         Self { spec, cache: Mutex::default() }
     }
 
-    /// The context that the authorizer hands on to the function.
+    /// Authorizes a request and returns the context for the function's event.
     ///
     /// # Errors
     ///
-    /// 401 without an identity to ask about, 403 if it is refused, 500 if the authorizer failed.
+    /// 401 if an identity source is missing, 403 if the authorizer denies access, 500 if the authorizer fails.
     pub(super) async fn authorize(
         &self,
         functions: &Functions,
@@ -57,12 +57,12 @@ impl Authorizer {
             None => {
                 let event = incoming.authorizer_event(matched, &identity, region, port);
                 let failed = Refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-                let answer =
+                let response =
                     functions.invoke(&self.spec.function, event.to_string().into(), WhenBusy::Throttle).await;
-                let answer = answer.map_err(|_: InvokeError| failed)?;
-                let verdict: Verdict = serde_json::from_slice(&answer)
+                let response = response.map_err(|_: InvokeError| failed)?;
+                let verdict: Verdict = serde_json::from_slice(&response)
                     .map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))?;
-                self.keep(identity, &verdict);
+                self.cache(identity, &verdict);
                 verdict
             }
         };
@@ -73,7 +73,7 @@ impl Authorizer {
         }
     }
 
-    /// The values of all identity sources; `None` if one is missing or empty.
+    /// Returns the values of all identity sources, or `None` if one is missing or empty.
     fn identity(&self, incoming: &Incoming) -> Option<Vec<String>> {
         let query = incoming.query();
         let headers = self.spec.headers.iter().map(|name| incoming.joined(name));
@@ -91,8 +91,8 @@ impl Authorizer {
         None
     }
 
-    /// Without an identity source there is nothing to cache by.
-    fn keep(&self, identity: Vec<String>, verdict: &Verdict) {
+    /// Stores a response in the cache. Without identity sources there is no cache key.
+    fn cache(&self, identity: Vec<String>, verdict: &Verdict) {
         if !self.spec.ttl.is_zero() && !identity.is_empty() {
             let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.retain(|_, (since, _)| since.elapsed() < self.spec.ttl);

@@ -1,7 +1,7 @@
 //! Events of payload format 2.0: API Gateway's HTTP API, its Lambda authorizers, and function URLs.
 //!
-//! After "Create AWS Lambda proxy integrations for HTTP APIs" and "Invoking Lambda function URLs" in AWS's
-//! developer guides (read in November 2026). An HTTP API decodes `rawPath`; a function URL does not.
+//! Based on "Create AWS Lambda proxy integrations for HTTP APIs" and "Invoking Lambda function URLs" in AWS's developer
+//! guides (November 2026). An HTTP API decodes `rawPath`; a function URL does not.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::template::ACCOUNT_ID;
 /// The API's id in events and ARNs.
 pub(super) const API_ID: &str = "local";
 
-/// A request that came in whole.
+/// A request with its complete body.
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub parts: Parts,
@@ -33,14 +33,14 @@ impl Incoming {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// A header's values, comma-joined, as events have them.
+    /// Returns a header's values joined by commas.
     pub(super) fn joined(&self, name: &str) -> Option<String> {
         let values = self.parts.headers.get_all(name);
         let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         (!values.is_empty()).then(|| values.join(","))
     }
 
-    /// The query's parameters, decoded, comma-joined when repeated.
+    /// Returns the decoded query parameters. Repeated values are joined by commas.
     pub(super) fn query(&self) -> BTreeMap<String, String> {
         let mut parameters: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(self.parts.uri.query().unwrap_or_default().as_bytes()) {
@@ -81,7 +81,7 @@ impl Incoming {
         cookies.map(|cookie| cookie.trim().to_owned()).filter(|cookie| !cookie.is_empty()).collect()
     }
 
-    /// What all three events have in common.
+    /// Returns the fields that all three events have in common.
     fn base(&self, route_key: &str, raw_path: &str, port: u16) -> Value {
         let host = self.header("host").unwrap_or("localhost");
         let now = clock::now();
@@ -121,7 +121,7 @@ impl Incoming {
         event
     }
 
-    /// Adds the body as AWS does: text as it is, everything else in base64.
+    /// Adds the body: text unchanged, everything else in base64.
     fn add_body(&self, event: &mut Value) {
         let text = std::str::from_utf8(&self.body).ok().filter(|_| self.is_text());
         event["isBase64Encoded"] = (text.is_none() && !self.body.is_empty()).into();
@@ -130,7 +130,7 @@ impl Incoming {
         }
     }
 
-    /// The content types whose bodies AWS hands over as text. A form is not among them.
+    /// Returns whether AWS passes a body of this content type as text. Forms are not text.
     fn is_text(&self) -> bool {
         let kind = self.header("content-type").unwrap_or("text/plain");
         let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -142,7 +142,7 @@ impl Incoming {
                 || ["application/json", "application/xml", "application/javascript"].contains(&kind.as_str()))
     }
 
-    /// The event for a route's function.
+    /// Returns the event for a route's function.
     pub(super) fn api_event(&self, matched: &Matched, context: Option<&Value>, port: u16) -> Value {
         let mut event = self.base(&matched.route.key(), &decoded(self.parts.uri.path()), port);
         if !matched.parameters.is_empty() {
@@ -155,7 +155,7 @@ impl Incoming {
         event
     }
 
-    /// The event for a route's authorizer: no body, but the identity asked for.
+    /// Returns the event for a route's authorizer: without the body, with the values of the identity sources.
     pub(super) fn authorizer_event(
         &self,
         matched: &Matched,
@@ -178,7 +178,7 @@ impl Incoming {
         event
     }
 
-    /// The event for a function URL.
+    /// Returns the event for a function URL.
     pub(super) fn url_event(&self, port: u16) -> Value {
         let mut event = self.base("$default", self.parts.uri.path(), port);
         self.add_body(&mut event);

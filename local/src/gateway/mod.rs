@@ -1,4 +1,4 @@
-//! The front door: API Gateway's HTTP API, the functions' own URLs, and `/metrics`.
+//! The HTTP gateway: API Gateway's HTTP API, the function URLs, and `/metrics`.
 
 mod authorizer;
 mod events;
@@ -18,31 +18,31 @@ use http::{Request, StatusCode};
 
 use self::authorizer::{Authorizer, Refusal};
 use self::events::Incoming;
-use self::response::{from_function, own, url_own};
+use self::response::{api_error, from_function, function_url_error};
 use self::routes::{Matched, Route};
 use crate::clock;
 use crate::lambda::{Functions, InvokeError, MAX_PAYLOAD_BYTES, WhenBusy};
 use crate::metrics::Metrics;
 use crate::template::Template;
 
-/// An HTTP API's limit of a request's body: 10 MB.
+/// An HTTP API's maximum request body: 10 MB.
 const MAX_API_BODY_BYTES: usize = 10 * 1024 * 1024;
 
-/// What the front door needs to answer.
+/// The HTTP gateway of the local stack.
 #[derive(Debug)]
 pub struct Gateway {
     functions: Arc<Functions>,
     metrics: Arc<Metrics>,
     routes: Vec<Arc<Route>>,
     authorizers: BTreeMap<String, Authorizer>,
-    /// Function names by path.
+    /// Function names by URL path.
     function_urls: BTreeMap<String, String>,
     region: String,
     port: u16,
 }
 
 impl Gateway {
-    /// A front door on `port` to what the template declares.
+    /// Creates a gateway for the routes and function URLs of the template. `port` appears in the events.
     #[must_use]
     pub fn new(template: &Template, functions: Arc<Functions>, metrics: Arc<Metrics>, port: u16) -> Self {
         let authorizers = template.authorizers.iter();
@@ -60,7 +60,7 @@ impl Gateway {
         }
     }
 
-    /// The routes, to be served with the peer's address.
+    /// Returns the router. Serve it with the client's address as connect info.
     pub fn router(self) -> Router {
         Router::new().route("/metrics", get(metrics)).fallback(serve).with_state(Arc::new(self))
     }
@@ -69,29 +69,29 @@ impl Gateway {
         let Some(matched) =
             routes::find(&self.routes, incoming.parts.method.as_str(), incoming.parts.uri.path())
         else {
-            return own(StatusCode::NOT_FOUND, "Not Found");
+            return api_error(StatusCode::NOT_FOUND, "Not Found");
         };
         if !matched.route.admits() {
-            return own(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
+            return api_error(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests");
         }
         let context = match self.authorized(incoming, &matched).await {
             Ok(context) => context,
-            Err(Refusal(status, message)) => return own(status, message),
+            Err(Refusal(status, message)) => return api_error(status, message),
         };
         let event = incoming.api_event(&matched, context.as_ref(), self.port).to_string();
         if event.len() > MAX_PAYLOAD_BYTES {
-            return own(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+            return api_error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         }
         let spec = &matched.route.spec;
         let invoked = self.functions.invoke(&spec.function, event.into(), WhenBusy::Throttle);
         match tokio::time::timeout(spec.timeout, invoked).await {
             Err(_) | Ok(Err(InvokeError::Throttled)) => {
-                own(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+                api_error(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
             }
-            Ok(answer) => answer
+            Ok(output) => output
                 .ok()
-                .and_then(|answer| from_function(&answer, &incoming.request_id))
-                .unwrap_or_else(|| own(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")),
+                .and_then(|output| from_function(&output, &incoming.request_id))
+                .unwrap_or_else(|| api_error(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")),
         }
     }
 
@@ -108,12 +108,14 @@ impl Gateway {
     async fn function_url(&self, function: &str, incoming: &Incoming) -> Response {
         let event = incoming.url_event(self.port).to_string();
         if event.len() > MAX_PAYLOAD_BYTES {
-            return url_own(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+            return function_url_error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         }
         match self.functions.invoke(function, event.into(), WhenBusy::Throttle).await {
-            Ok(answer) => from_function(&answer, &incoming.request_id)
+            Ok(output) => from_function(&output, &incoming.request_id)
                 .unwrap_or_else(|| (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response()),
-            Err(InvokeError::Throttled) => url_own(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded."),
+            Err(InvokeError::Throttled) => {
+                function_url_error(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded.")
+            }
             Err(_) => (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response(),
         }
     }
@@ -126,7 +128,7 @@ async fn serve(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let function = gateway.function_urls.get(parts.uri.path());
-    let refuse = if function.is_some() { url_own } else { own };
+    let refuse = if function.is_some() { function_url_error } else { api_error };
     let too_large = || refuse(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
     let declared = body.size_hint().exact().unwrap_or(0);
     if declared > MAX_API_BODY_BYTES as u64 {

@@ -1,4 +1,4 @@
-//! A function's answer of payload format 2.0 as an HTTP response.
+//! Converts a function's output (payload format 2.0) to an HTTP response.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ struct Structured {
     is_base64_encoded: bool,
 }
 
-/// Maps a function's answer; `None` if AWS could not: a wrong status, header or base64.
+/// Converts a function's output. Returns `None` if AWS could not: an invalid status, header or base64.
 ///
-/// An answer without `statusCode` is the body of a 200 itself, as JSON.
-pub(super) fn from_function(answer: &[u8], request_id: &str) -> Option<Response> {
-    let value: Value = serde_json::from_slice(answer).ok()?;
+/// An output without `statusCode` becomes the JSON body of a 200 response.
+pub(super) fn from_function(output: &[u8], request_id: &str) -> Option<Response> {
+    let value: Value = serde_json::from_slice(output).ok()?;
     if value.get("statusCode").is_none() {
         let body = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         return Some(([("content-type", "application/json")], body).into_response());
@@ -48,7 +48,7 @@ pub(super) fn from_function(answer: &[u8], request_id: &str) -> Option<Response>
     });
     for (name, values) in single.chain(structured.multi_value_headers.unwrap_or_default()) {
         let name = HeaderName::try_from(name).ok()?;
-        // The length is the gateway's to tell: it may have decoded base64.
+        // The gateway sets the length itself because it may have decoded base64.
         if name == http::header::CONTENT_LENGTH || name == http::header::TRANSFER_ENCODING {
             continue;
         }
@@ -67,12 +67,12 @@ pub(super) fn from_function(answer: &[u8], request_id: &str) -> Option<Response>
     Some(response)
 }
 
-/// What the gateway answers by itself.
-pub(super) fn own(status: StatusCode, message: &str) -> Response {
+/// Returns an error response of the HTTP API itself.
+pub(super) fn api_error(status: StatusCode, message: &str) -> Response {
     (status, axum::Json(json!({ "message": message }))).into_response()
 }
 
-/// The same for a function URL, whose object is spelt with a capital.
-pub(super) fn url_own(status: StatusCode, message: &str) -> Response {
+/// Returns an error response of a function URL, which spells `Message` with a capital letter.
+pub(super) fn function_url_error(status: StatusCode, message: &str) -> Response {
     (status, axum::Json(json!({ "Message": message }))).into_response()
 }

@@ -1,4 +1,4 @@
-//! Which route a request takes, as an HTTP API chooses: the most specific path, then the method itself before `ANY`.
+//! Route selection of an HTTP API: the most specific path wins, then the exact method before `ANY`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,14 +8,14 @@ use percent_encoding::percent_decode_str;
 
 use crate::template::{RouteSpec, Throttle};
 
-/// One route with the state of its throttle.
+/// A route with its throttling state.
 #[derive(Debug)]
 pub(super) struct Route {
     pub spec: RouteSpec,
     bucket: Option<Mutex<Bucket>>,
 }
 
-/// A route that a request took.
+/// The route of a request, with its path parameters.
 #[derive(Debug)]
 pub(super) struct Matched {
     pub route: Arc<Route>,
@@ -36,7 +36,7 @@ impl Route {
         Self { spec, bucket }
     }
 
-    /// `GET /health`, or `$default`.
+    /// Returns the route key: `GET /health`, or `$default`.
     pub(super) fn key(&self) -> String {
         match self.spec.path.as_str() {
             "$default" => "$default".to_owned(),
@@ -44,7 +44,7 @@ impl Route {
         }
     }
 
-    /// Takes one token; false if the route is throttled.
+    /// Takes a token. Returns false if the route is throttled.
     pub(super) fn admits(&self) -> bool {
         let (Some(bucket), Some(Throttle { rate, burst })) = (&self.bucket, self.spec.throttle) else {
             return true;
@@ -67,7 +67,7 @@ pub(super) fn find(routes: &[Arc<Route>], method: &str, path: &str) -> Option<Ma
             pattern => matches(pattern, path)?,
         };
         let by_method = match route.spec.method.as_str() {
-            own if own == method => 0,
+            exact if exact == method => 0,
             "ANY" => 1,
             _ => return None,
         };
@@ -76,7 +76,9 @@ pub(super) fn find(routes: &[Arc<Route>], method: &str, path: &str) -> Option<Ma
     candidates.min_by(|(left, _), (right, _)| left.cmp(right)).map(|(_, matched)| matched)
 }
 
-/// The path's parameters, decoded, and a rank in which a literal segment comes before `{one}` before `{rest+}`.
+/// Matches a path against a pattern. Returns the rank and the decoded parameters.
+///
+/// Ranks order literal segments before `{one}` before `{rest+}`.
 fn matches(pattern: &str, path: &str) -> Option<(Vec<u8>, BTreeMap<String, String>)> {
     let (mut rank, mut parameters) = (Vec::new(), BTreeMap::new());
     let mut segments = path.trim_start_matches('/').split('/');
@@ -104,7 +106,7 @@ fn matches(pattern: &str, path: &str) -> Option<(Vec<u8>, BTreeMap<String, Strin
     segments.next().is_none().then_some((rank, parameters))
 }
 
-/// Percent-decoded; what is not UTF-8 then is replaced.
+/// Decodes percent-encoding and replaces invalid UTF-8.
 pub(super) fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

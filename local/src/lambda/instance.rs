@@ -1,4 +1,4 @@
-//! One process of a function, and the Runtime API as it sees it.
+//! A process of a function and its Runtime API.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -21,39 +21,39 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{Function, MAX_PAYLOAD_BYTES, error_payload, seconds};
 use crate::{children, clock};
 
-/// Lambda's limit of the init phase.
+/// Lambda's time limit for the init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a process did not answer an event.
+/// Why a process did not return a response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("the process could not start: {0}")]
     Spawn(#[source] std::io::Error),
-    #[error("the process ended before it took the event: {0}")]
+    #[error("the process exited before it received the event: {0}")]
     NotStarted(String),
     #[error("the function reported an init error")]
     Init(Bytes),
     #[error("the function reported an error")]
     Reported(Bytes),
-    #[error("the process ended: {0}")]
+    #[error("the process exited: {0}")]
     Exit(String),
-    #[error("the function took longer than {}", seconds(*.0))]
+    #[error("the function did not respond within {}", seconds(*.0))]
     Timeout(Duration),
-    #[error("the function took longer than {} to start", seconds(*.0))]
+    #[error("the function did not start within {}", seconds(*.0))]
     InitTimeout(Duration),
-    #[error("the answer of {0} bytes is over the limit of {MAX_PAYLOAD_BYTES}")]
+    #[error("the response of {0} bytes exceeds the limit of {MAX_PAYLOAD_BYTES}")]
     TooLarge(usize),
 }
 
 impl Failure {
-    /// The error object as Lambda gives it to the caller.
+    /// Returns the error object that Lambda returns to the caller.
     pub(super) fn payload(self, request_id: &str) -> Bytes {
         let id = format!("RequestId: {request_id} Error:");
         match self {
             Self::Init(payload) | Self::Reported(payload) => payload,
             Self::Spawn(error) => error_payload("Runtime.InvalidEntrypoint", &format!("{id} {error}")),
-            Self::NotStarted(how) | Self::Exit(how) => {
-                error_payload("Runtime.ExitError", &format!("{id} Runtime exited with error: {how}"))
+            Self::NotStarted(status) | Self::Exit(status) => {
+                error_payload("Runtime.ExitError", &format!("{id} Runtime exited with error: {status}"))
             }
             Self::Timeout(limit) | Self::InitTimeout(limit) => {
                 error_payload("Sandbox.Timedout", &format!("{id} Task timed out after {}", seconds(limit)))
@@ -71,28 +71,28 @@ impl Failure {
 
 type Reply = oneshot::Sender<Result<Bytes, Failure>>;
 
-/// An event on its way to the process.
+/// An event that is queued for the process.
 struct Event {
     request_id: String,
     payload: Bytes,
     timeout: Duration,
-    /// Told which `next` took the event.
+    /// Receives the number of the `next` request that returned the event.
     started: oneshot::Sender<u64>,
     reply: Reply,
 }
 
-/// One process.
+/// A running process of a function.
 pub(super) struct Instance {
     pid: u32,
     function: Arc<Function>,
     events: mpsc::Sender<Event>,
     inbox: tokio::sync::Mutex<mpsc::Receiver<Event>>,
-    /// The event being worked on, by its request id.
+    /// The current event's request ID and reply channel.
     running: Mutex<Option<(String, Reply)>>,
     init_error: Mutex<Option<Bytes>>,
-    /// Before the first `next`: the event that it was started for is on its way.
-    fresh: AtomicBool,
-    /// How often the process has asked for an event.
+    /// True until the first `next`: the process was started for an event that it has not received yet.
+    is_starting: AtomicBool,
+    /// The number of `next` requests so far.
     nexts: watch::Sender<u64>,
     kill: Notify,
     exited: watch::Sender<Option<String>>,
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Starts a process with a Runtime API of its own: the port tells who asks.
+    /// Starts a process with its own Runtime API. The port identifies the process.
     pub(super) async fn spawn(function: &Arc<Function>) -> Result<Arc<Self>, Failure> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(Failure::Spawn)?;
         let address = listener.local_addr().map_err(Failure::Spawn)?;
@@ -133,12 +133,12 @@ impl Instance {
             inbox: tokio::sync::Mutex::new(inbox),
             running: Mutex::default(),
             init_error: Mutex::default(),
-            fresh: AtomicBool::new(true),
+            is_starting: AtomicBool::new(true),
             nexts: watch::Sender::new(0),
             kill: Notify::new(),
             exited: watch::Sender::new(None),
         });
-        function.born(pid);
+        function.process_started(pid);
         for stream in [child.stdout.take().map(Either::Out), child.stderr.take().map(Either::Err)] {
             let function = function.clone();
             tokio::spawn(async move {
@@ -157,33 +157,34 @@ impl Instance {
         self.pid
     }
 
-    /// Serves the process until it ends.
+    /// Serves the Runtime API until the process exits.
     async fn watch(self: Arc<Self>, mut child: Child, listener: TcpListener) {
         let server = axum::serve(listener, router(self.clone())).into_future();
-        let how = tokio::select! {
+        let status = tokio::select! {
             status = child.wait() => status.map_or_else(|error| error.to_string(), describe),
-            _ = server => "the runtime API ended".to_owned(),
+            _ = server => "the Runtime API failed".to_owned(),
             () = self.kill.notified() => {
                 children::kill_group(self.pid);
                 child.wait().await.map_or_else(|error| error.to_string(), describe)
             }
         };
-        // Whatever the process started goes with it, as the sandbox does on Lambda.
+        // Also end the process's own children, as Lambda's sandbox does.
         children::kill_group(self.pid);
-        self.function.died(&self);
-        self.exited.send_replace(Some(how));
+        self.function.process_exited(&self);
+        self.exited.send_replace(Some(status));
     }
 
-    /// Waits until the process, after the event that its `nth` request took, asks for another or ends.
-    pub(super) async fn rested(&self, nth: u64) {
+    /// Waits until the process requests another event after its `nth` request, or exits.
+    pub(super) async fn ready_for_next(&self, nth: u64) {
         let (mut nexts, mut exited) = (self.nexts.subscribe(), self.exited.subscribe());
         tokio::select! {
             _ = nexts.wait_for(|count| *count > nth) => {}
-            _ = ended(&mut exited) => {}
+            _ = exit_status(&mut exited) => {}
         }
     }
 
-    /// Gives the process one event, and returns the answer with the number of the request that took the event.
+    /// Passes an event to the process. Returns the response and the number of the `next` request that received the
+    /// event.
     pub(super) async fn run(
         &self,
         request_id: &str,
@@ -191,47 +192,47 @@ impl Instance {
         timeout: Duration,
     ) -> Result<(Bytes, u64), Failure> {
         let (started, has_started) = oneshot::channel();
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let event = Event { request_id: request_id.to_owned(), payload, timeout, started, reply };
         if self.events.try_send(event).is_err() {
-            return Err(Failure::NotStarted("it had another event".to_owned()));
+            return Err(Failure::NotStarted("the process has another event".to_owned()));
         }
         let mut exited = self.exited.subscribe();
         let nth = tokio::select! {
             biased;
             Ok(nth) = has_started => nth,
-            how = ended(&mut exited) => return Err(self.init_failure(how)),
+            status = exit_status(&mut exited) => return Err(self.init_failure(status)),
             () = tokio::time::sleep(INIT_TIMEOUT) => {
                 return Err(self.killed(&mut exited, Failure::InitTimeout(INIT_TIMEOUT)).await);
             }
         };
         tokio::select! {
             biased;
-            Ok(answer) = answer => answer.map(|answer| (answer, nth)),
-            how = ended(&mut exited) => Err(Failure::Exit(how)),
+            Ok(response) = response => response.map(|response| (response, nth)),
+            status = exit_status(&mut exited) => Err(Failure::Exit(status)),
             () = tokio::time::sleep(timeout) => Err(self.killed(&mut exited, Failure::Timeout(timeout)).await),
         }
     }
 
     async fn killed(&self, exited: &mut watch::Receiver<Option<String>>, failure: Failure) -> Failure {
         self.kill.notify_one();
-        ended(exited).await;
+        exit_status(exited).await;
         failure
     }
 
-    fn init_failure(&self, how: String) -> Failure {
+    fn init_failure(&self, status: String) -> Failure {
         match self.init_error.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(payload) => Failure::Init(payload),
-            None => Failure::NotStarted(how),
+            None => Failure::NotStarted(status),
         }
     }
 
-    /// Ends the running event if it is that one.
+    /// Completes the current event if it has this request ID.
     fn finish(&self, request_id: &str, outcome: Result<Bytes, Failure>) -> StatusCode {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match running.take_if(|(id, _)| id == request_id) {
             Some((_, reply)) => {
-                // The invoker may have given up at the same moment.
+                // The caller may have timed out at the same moment.
                 let _ = reply.send(outcome);
                 StatusCode::ACCEPTED
             }
@@ -245,14 +246,14 @@ enum Either {
     Err(tokio::process::ChildStderr),
 }
 
-async fn ended(exited: &mut watch::Receiver<Option<String>>) -> String {
+async fn exit_status(exited: &mut watch::Receiver<Option<String>>) -> String {
     match exited.wait_for(Option::is_some).await {
-        Ok(how) => how.clone().unwrap_or_default(),
+        Ok(status) => status.clone().unwrap_or_default(),
         Err(_) => "the stack is shutting down".to_owned(),
     }
 }
 
-/// An exit as Lambda (whose runtime is written in Go) words it.
+/// Formats an exit status as Lambda does, whose runtime is written in Go.
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
@@ -271,18 +272,18 @@ fn router(instance: Arc<Instance>) -> Router {
         .with_state(instance)
 }
 
-/// Waits for an event; only here is a process known to be free for the next one.
+/// Returns the next event. Only this request shows that the process is idle.
 async fn next(State(instance): State<Arc<Instance>>) -> Response {
     let mut inbox = instance.inbox.lock().await;
-    if !instance.fresh.swap(false, Ordering::AcqRel) {
-        instance.function.rest(instance.clone());
+    if !instance.is_starting.swap(false, Ordering::AcqRel) {
+        instance.function.process_idle(instance.clone());
     }
     instance.nexts.send_modify(|count| *count += 1);
     let nth = *instance.nexts.borrow();
     let Some(event) = inbox.recv().await else { return StatusCode::GONE.into_response() };
     *instance.running.lock().unwrap_or_else(PoisonError::into_inner) =
         Some((event.request_id.clone(), event.reply));
-    // The invoker waits for this or for the process's end; it cannot have gone.
+    // The caller waits for this channel or for the process's exit, so the receiver exists.
     let _ = event.started.send(nth);
     let headers = [
         ("content-type", "application/json".to_owned()),
@@ -313,7 +314,7 @@ async fn init_error(State(instance): State<Arc<Instance>>, headers: HeaderMap, b
     accepted(StatusCode::ACCEPTED)
 }
 
-/// The Runtime API's answer to a result.
+/// Returns the Runtime API's response to a result.
 fn accepted(status: StatusCode) -> Response {
     let body = match status {
         StatusCode::ACCEPTED => json!({ "status": "OK" }),
@@ -327,7 +328,7 @@ fn accepted(status: StatusCode) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
-/// An X-Ray header, not sampled.
+/// Returns an X-Ray trace header that is not sampled.
 fn trace_id() -> String {
     let random = clock::request_id().replace('-', "");
     let seconds = clock::now().as_second();

@@ -1,4 +1,4 @@
-//! Lambda's Invoke API, for the AWS SDKs and for `local key`.
+//! Lambda's Invoke API, used by AWS SDKs and by `local key`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,11 +12,11 @@ use serde_json::json;
 
 use super::{Functions, InvokeError, WhenBusy};
 
-/// The functions, once they can be invoked: they need queues, which the same endpoint makes.
-type Late = Arc<OnceLock<Arc<Functions>>>;
+/// The functions, set when they can be invoked. They need queues, which are created through the same endpoint.
+type LateFunctions = Arc<OnceLock<Arc<Functions>>>;
 
-/// The API's route.
-pub(crate) fn router(functions: Late) -> Router {
+/// Returns the Invoke API's router.
+pub(crate) fn router(functions: LateFunctions) -> Router {
     Router::new()
         .route("/2015-03-31/functions/{name}/invocations", post(invoke))
         .layer(axum::extract::DefaultBodyLimit::max(super::MAX_PAYLOAD_BYTES))
@@ -24,7 +24,7 @@ pub(crate) fn router(functions: Late) -> Router {
 }
 
 async fn invoke(
-    State(functions): State<Late>,
+    State(functions): State<LateFunctions>,
     Path(name): Path<String>,
     headers: HeaderMap,
     payload: Bytes,
@@ -42,7 +42,7 @@ async fn invoke(
         return StatusCode::ACCEPTED.into_response();
     }
     match functions.invoke(&name, payload, WhenBusy::Throttle).await {
-        Ok(answer) => ([("x-amz-executed-version", "$LATEST")], answer).into_response(),
+        Ok(output) => ([("x-amz-executed-version", "$LATEST")], output).into_response(),
         Err(InvokeError::Function(payload)) => {
             ([("x-amz-executed-version", "$LATEST"), ("x-amz-function-error", "Unhandled")], payload)
                 .into_response()

@@ -1,4 +1,5 @@
-//! Lambda: the Runtime API for real binaries, as many processes as concurrency needs, and the Invoke API.
+//! Emulates Lambda: runs the functions' binaries through the Runtime API, scales their processes, and serves the Invoke
+//! API.
 
 mod instance;
 mod invoke_api;
@@ -21,27 +22,27 @@ use crate::metrics::Metrics;
 use crate::template::{ACCOUNT_ID, FunctionSpec};
 use crate::{children, clock};
 
-/// Lambda's limit of a synchronous request's and an answer's payload: 6 MB.
+/// Lambda's maximum payload of a synchronous request or response: 6 MB.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 
-/// How long [`Functions::stop`] waits for killed processes.
+/// How long [`Functions::stop`] waits for killed processes to exit.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait for a process that has answered rather than start another.
-const FINISHING_PAUSE: Duration = Duration::from_millis(20);
+/// How long to wait for a process that has responded to become idle before starting another one.
+const FINISHING_TIMEOUT: Duration = Duration::from_millis(20);
 
 type Outcome = Result<Bytes, InvokeError>;
 
-/// Why an invocation gave no answer.
+/// Why an invocation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// All of the function's reserved concurrency is in use.
     #[error("Rate Exceeded.")]
     Throttled,
     /// There is no such function.
-    #[error("there is no function {0}")]
+    #[error("function not found: {0}")]
     NotFound(String),
-    /// The function failed, crashed or ran out of time; the payload is Lambda's `{errorType, errorMessage}`.
+    /// The function failed, crashed or timed out. The payload is Lambda's `{errorType, errorMessage}`.
     #[error("the function failed: {}", String::from_utf8_lossy(.0))]
     Function(Bytes),
 }
@@ -49,13 +50,13 @@ pub enum InvokeError {
 /// What to do while a function's reserved concurrency is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenBusy {
-    /// Answer [`InvokeError::Throttled`], as a synchronous invocation does.
+    /// Return [`InvokeError::Throttled`], as synchronous invocations do.
     Throttle,
-    /// Wait, as Lambda's own queue of asynchronous invocations and its pollers do in effect.
+    /// Wait, as asynchronous invocations and Lambda's pollers do.
     Wait,
 }
 
-/// All functions of the stack.
+/// All functions of the stack, with their processes.
 #[derive(Debug)]
 pub struct Functions {
     by_name: BTreeMap<String, Arc<Function>>,
@@ -63,25 +64,25 @@ pub struct Functions {
     changes: watch::Sender<u64>,
 }
 
-/// What the functions of a stack have in common.
+/// Settings shared by all functions.
 #[derive(Debug, Clone)]
 pub struct FunctionSettings {
     /// The folder that holds the built binaries.
     pub binaries: PathBuf,
-    /// The folder of the functions' logs.
+    /// The folder for the functions' logs.
     pub logs: PathBuf,
     /// The AWS region.
     pub region: String,
-    /// The most processes of one function: more invocations at once than that wait for one.
+    /// Maximum number of processes per function. Further concurrent invocations wait.
     pub max_processes: usize,
 }
 
 impl Functions {
-    /// Makes the functions known; no process starts before an invocation needs it.
+    /// Registers the functions. Processes start when an invocation needs them.
     ///
     /// # Errors
     ///
-    /// When a log file cannot be made.
+    /// If a log file cannot be created.
     pub fn new(
         specs: impl IntoIterator<Item = (FunctionSpec, BTreeMap<String, String>)>,
         settings: &FunctionSettings,
@@ -98,10 +99,10 @@ impl Functions {
                 binary: settings.binaries.join(&spec.binary),
                 environment: lambda_environment(&spec, environment, settings),
                 reserved: spec.reserved_concurrency.map(Semaphore::new),
-                machine: Semaphore::new(settings.max_processes),
+                process_slots: Semaphore::new(settings.max_processes),
                 idle: Mutex::default(),
                 finishing: AtomicUsize::new(0),
-                rested: Notify::new(),
+                became_idle: Notify::new(),
                 pids: Mutex::default(),
                 changes: changes.clone(),
                 output: Output::create(&settings.logs, &spec.name, metrics.clone())?,
@@ -113,7 +114,7 @@ impl Functions {
         Ok(functions)
     }
 
-    /// The function of that name, logical id or ARN.
+    /// Finds a function by name, logical ID or ARN.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Function>> {
         let name = name.rsplit("function:").next().unwrap_or(name);
@@ -121,25 +122,25 @@ impl Functions {
         self.by_name.get(name)
     }
 
-    /// Invokes a function and waits for its answer.
+    /// Invokes a function and returns its response.
     ///
     /// # Errors
     ///
-    /// As [`InvokeError`] says; a throttled invocation may be tried again.
+    /// See [`InvokeError`]. The caller may retry a throttled invocation.
     pub async fn invoke(&self, name: &str, payload: Bytes, busy: WhenBusy) -> Result<Bytes, InvokeError> {
         let function = self.get(name).ok_or_else(|| InvokeError::NotFound(name.to_owned()))?.clone();
         let (reply, outcome) = oneshot::channel();
-        // A task of its own: an impatient caller must not take the time limit away with it.
+        // A separate task, so that the function's timeout still applies if the caller drops this future.
         tokio::spawn(function.invoke(payload, busy, reply));
         outcome.await.unwrap_or_else(|_| Err(shutting_down()))
     }
 
-    /// Every function.
+    /// Iterates over all functions.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Function>> {
         self.by_name.values()
     }
 
-    /// Ends every process, and waits until they are gone. What they were doing fails.
+    /// Kills all processes and waits until they have exited. Running invocations fail.
     pub async fn stop(&self) {
         let mut changes = self.changes();
         self.iter().for_each(|function| function.kill_all());
@@ -147,18 +148,18 @@ impl Functions {
             while self.iter().any(|function| !function.pids().is_empty()) && changes.changed().await.is_ok() {
             }
         };
-        // A process that `SIGKILL` cannot end hangs in the kernel: it is not waited for.
+        // Do not wait for a process that is stuck in the kernel and does not react to `SIGKILL`.
         let _ = tokio::time::timeout(STOP_TIMEOUT, gone).await;
     }
 
-    /// Changes whenever a process starts or ends.
+    /// Returns a channel that changes whenever a process starts or exits.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 }
 
-/// One function: its processes, and what bounds their number.
+/// A function with its processes and concurrency limits.
 #[derive(Debug)]
 pub struct Function {
     spec: FunctionSpec,
@@ -166,11 +167,11 @@ pub struct Function {
     binary: PathBuf,
     environment: BTreeMap<String, String>,
     reserved: Option<Semaphore>,
-    machine: Semaphore,
+    process_slots: Semaphore,
     idle: Mutex<Vec<Arc<Instance>>>,
-    /// How many have answered and not yet asked for the next event.
+    /// The number of processes that have responded and not yet requested the next event.
     finishing: AtomicUsize,
-    rested: Notify,
+    became_idle: Notify,
     pids: Mutex<BTreeSet<u32>>,
     changes: watch::Sender<u64>,
     output: Output,
@@ -184,20 +185,20 @@ impl Function {
         &self.spec.name
     }
 
-    /// The binary it runs.
+    /// The function's binary.
     #[must_use]
     pub fn binary(&self) -> &Path {
         &self.binary
     }
 
-    /// The processes that live.
+    /// The IDs of the running processes.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     async fn invoke(self: Arc<Self>, payload: Bytes, busy: WhenBusy, reply: oneshot::Sender<Outcome>) {
-        // Whoever waits for a reply may have gone, here and below.
+        // The receiver of `reply` may have been dropped, here and below.
         let permits = match self.admit(busy).await {
             Ok(permits) => permits,
             Err(error) => return drop(reply.send(Err(error))),
@@ -207,28 +208,28 @@ impl Function {
         let outcome = self.run(&request_id, payload).await;
         self.metrics.invocation(&self.spec.name, begun.elapsed(), outcome.is_err());
         match outcome {
-            Ok((answer, instance, nth)) => {
+            Ok((response, instance, nth)) => {
                 self.finishing.fetch_add(1, Ordering::AcqRel);
-                let _ = reply.send(Ok(answer));
-                instance.rested(nth).await;
+                let _ = reply.send(Ok(response));
+                instance.ready_for_next(nth).await;
                 self.finishing.fetch_sub(1, Ordering::AcqRel);
-                self.rested.notify_one();
+                self.became_idle.notify_one();
             }
             Err(failure) => {
-                self.output.note(&format!("{request_id} {failure}"));
+                self.output.write(&format!("{request_id} {failure}"));
                 let _ = reply.send(Err(InvokeError::Function(failure.payload(&request_id))));
             }
         }
         drop(permits);
     }
 
-    /// Permits that are held until the process asks for its next event.
+    /// Acquires the permits for an invocation. Hold them until the process requests its next event.
     async fn admit(
         &self,
         busy: WhenBusy,
     ) -> Result<(Option<SemaphorePermit<'_>>, SemaphorePermit<'_>), InvokeError> {
-        // What waits for one of this machine's processes does not run yet, and Lambda only counts what runs.
-        let machine = self.machine.acquire().await.map_err(|_| shutting_down())?;
+        // Reserved concurrency counts running invocations only, so wait for a process slot first.
+        let slot = self.process_slots.acquire().await.map_err(|_| shutting_down())?;
         let reserved = match (&self.reserved, busy) {
             (None, _) => None,
             (Some(reserved), WhenBusy::Wait) => Some(reserved.acquire().await.map_err(|_| shutting_down())?),
@@ -236,7 +237,7 @@ impl Function {
                 Some(reserved.try_acquire().map_err(|_| InvokeError::Throttled)?)
             }
         };
-        Ok((reserved, machine))
+        Ok((reserved, slot))
     }
 
     async fn run(
@@ -245,61 +246,61 @@ impl Function {
         payload: Bytes,
     ) -> Result<(Bytes, Arc<Instance>, u64), Failure> {
         loop {
-            let (instance, is_warm) = match self.warm().await {
+            let (instance, is_warm) = match self.idle_instance().await {
                 Some(instance) => (instance, true),
                 None => (Instance::spawn(self).await?, false),
             };
             match instance.run(request_id, payload.clone(), self.spec.timeout).await {
-                // A warm process that died in its sleep never saw the event.
+                // The process exited while idle and never received the event.
                 Err(Failure::NotStarted(_)) if is_warm => {}
-                outcome => return outcome.map(|(answer, nth)| (answer, instance, nth)),
+                outcome => return outcome.map(|(response, nth)| (response, instance, nth)),
             }
         }
     }
 
-    /// A process that waits for an event, or that has answered one and is about to.
-    async fn warm(&self) -> Option<Arc<Instance>> {
+    /// Returns an idle process. Waits briefly if one is about to become idle.
+    async fn idle_instance(&self) -> Option<Arc<Instance>> {
         let pop = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let warm = pop();
-        if warm.is_some() || self.finishing.load(Ordering::Acquire) == 0 {
-            return warm;
+        let idle = pop();
+        if idle.is_some() || self.finishing.load(Ordering::Acquire) == 0 {
+            return idle;
         }
-        // A late notification of one that somebody else took costs a start, not an event.
-        let _ = tokio::time::timeout(FINISHING_PAUSE, self.rested.notified()).await;
+        // If another invocation takes the process first, a new one is started; no event is lost.
+        let _ = tokio::time::timeout(FINISHING_TIMEOUT, self.became_idle.notified()).await;
         pop()
     }
 
     fn kill_all(&self) {
-        self.machine.close();
+        self.process_slots.close();
         self.pids().into_iter().for_each(children::kill_group);
     }
 
-    fn rest(&self, instance: Arc<Instance>) {
+    fn process_idle(&self, instance: Arc<Instance>) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(instance);
     }
 
-    fn born(&self, pid: u32) {
+    fn process_started(&self, pid: u32) {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
         self.metrics.cold_start(&self.spec.name);
         self.changes.send_modify(|version| *version += 1);
     }
 
-    fn died(&self, instance: &Arc<Instance>) {
+    fn process_exited(&self, instance: &Arc<Instance>) {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner).remove(&instance.pid());
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).retain(|idle| !Arc::ptr_eq(idle, instance));
         self.changes.send_modify(|version| *version += 1);
     }
 }
 
-/// What Lambda sets beside a function's own variables, and what a process on this machine needs.
+/// Adds the variables that Lambda sets, and those that a process on this machine needs.
 fn lambda_environment(
     spec: &FunctionSpec,
     own: BTreeMap<String, String>,
     settings: &FunctionSettings,
 ) -> BTreeMap<String, String> {
     let mut environment = own;
-    let machine = ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
-    for name in machine {
+    let inherited = ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
+    for name in inherited {
         if let Ok(value) = std::env::var(name) {
             environment.entry(name.to_owned()).or_insert(value);
         }
@@ -330,12 +331,12 @@ fn shutting_down() -> InvokeError {
     InvokeError::Function(error_payload("Sandbox.Failure", "the stack is shutting down"))
 }
 
-/// Lambda's error object.
+/// Returns Lambda's error object.
 fn error_payload(kind: &str, message: &str) -> Bytes {
     json!({ "errorType": kind, "errorMessage": message }).to_string().into()
 }
 
-/// A time limit as Lambda prints it.
+/// Formats a time limit as Lambda does.
 fn seconds(limit: Duration) -> String {
     format!("{:.2} seconds", limit.as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! What functions print: written to a log file per function; metrics are collected.
+//! Writes the functions' output to one log file each, and collects their metrics.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 use crate::metrics::Metrics;
 
-/// One function's log.
+/// The log file of a function.
 #[derive(Debug)]
 pub(super) struct Output {
     file: Mutex<File>,
@@ -23,7 +23,7 @@ impl Output {
         Ok(Self { file, metrics })
     }
 
-    /// Takes lines until the process closes its end.
+    /// Reads lines until the process closes the stream.
     pub(super) async fn read(&self, stream: impl AsyncRead + Unpin) {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
@@ -36,11 +36,6 @@ impl Output {
         }
     }
 
-    /// Writes a line of the stack's own about the function.
-    pub(super) fn note(&self, text: &str) {
-        self.write(text);
-    }
-
     fn line(&self, line: &str) {
         if line.starts_with('{')
             && line.contains("\"_aws\"")
@@ -51,8 +46,9 @@ impl Output {
         self.write(line);
     }
 
-    fn write(&self, line: &str) {
-        // A log that cannot be written must not stop the function: there is nowhere to say so either.
+    /// Writes a line to the log.
+    pub(super) fn write(&self, line: &str) {
+        // A failed write must not stop the function, and cannot be reported anywhere.
         let _ = writeln!(self.file.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
     }
 }

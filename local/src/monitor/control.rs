@@ -1,4 +1,5 @@
-//! `/stand-in`: tenants, the fault, the calls so far; and the page at `/`. No part of either service.
+//! Control API at `/stand-in` (tenants, fault, recorded calls) and the page at `/`. Neither exists in the real
+//! services.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,29 +15,29 @@ use super::store::{Calls, Store, Tenant};
 
 type Shared = State<Arc<Store>>;
 
-/// The page may load nothing from elsewhere.
+/// Content Security Policy: the page loads nothing from other origins.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                            connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
 
 pub(super) fn routes() -> Router<Arc<Store>> {
     Router::new()
-        .route("/", get(front))
+        .route("/", get(root))
         .route("/stand-in", get(page))
         .route("/stand-in/tenants", get(tenants))
         .route("/stand-in/tenants/{id}", put(set_tenant).delete(remove_tenant))
-        .route("/stand-in/fault", get(fault).put(arm).delete(disarm))
-        .route("/stand-in/calls", get(calls).delete(forget))
+        .route("/stand-in/fault", get(fault).put(set_fault).delete(clear_fault))
+        .route("/stand-in/calls", get(calls).delete(clear_calls))
 }
 
-/// The page, or what a fault has in its place.
-async fn front(State(store): Shared) -> Response {
+/// Serves the page, or the response of the active fault.
+async fn root(State(store): Shared) -> Response {
     let fault = match store.fault() {
-        Some(fault) => fault.answer().await,
+        Some(fault) => fault.respond().await,
         None => None,
     };
     match fault {
-        Some(answer) => answer,
+        Some(response) => response,
         None => page().await,
     }
 }
@@ -62,12 +63,12 @@ async fn fault(State(store): Shared) -> Json<Option<Fault>> {
     Json(store.fault())
 }
 
-async fn arm(State(store): Shared, Json(fault): Json<Fault>) -> StatusCode {
+async fn set_fault(State(store): Shared, Json(fault): Json<Fault>) -> StatusCode {
     store.set_fault(Some(fault));
     StatusCode::NO_CONTENT
 }
 
-async fn disarm(State(store): Shared) -> StatusCode {
+async fn clear_fault(State(store): Shared) -> StatusCode {
     store.set_fault(None);
     StatusCode::NO_CONTENT
 }
@@ -76,7 +77,7 @@ async fn calls(State(store): Shared) -> Json<Calls> {
     Json(store.calls())
 }
 
-async fn forget(State(store): Shared) -> StatusCode {
-    store.forget_calls();
+async fn clear_calls(State(store): Shared) -> StatusCode {
+    store.clear_calls();
     StatusCode::NO_CONTENT
 }

@@ -1,4 +1,4 @@
-//! What the stand-in does instead of answering.
+//! Faults that the stand-in can simulate.
 
 use std::time::Duration;
 
@@ -6,35 +6,35 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-/// How long a slow answer takes unless the fault says: longer than anybody waits.
+/// Default delay of a slow response; longer than the timeout of every client.
 const SLOW_SECONDS: f64 = 30.0;
-/// A body that nobody should read to its end.
-const HUGE: usize = 10 << 20;
+/// The size of a body that a client should not read completely.
+const HUGE_BODY_BYTES: usize = 10 << 20;
 
-/// A fault, armed until it is disarmed.
+/// A fault that stays active until it is cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
-    /// Connections break.
+    /// Connections are reset.
     Down,
-    /// The right answer, late.
+    /// The correct response after a delay.
     Slow {
-        /// How late.
+        /// The delay in seconds.
         #[serde(default = "slow")]
         seconds: f64,
     },
-    /// Nothing but this status.
+    /// An empty response with this status.
     Status {
-        /// Which.
+        /// The HTTP status.
         status: u16,
     },
-    /// 200, and a page.
+    /// 200 with an HTML page.
     Html,
-    /// 200, and JSON of another kind.
+    /// 200 with unexpected JSON.
     WrongJson,
-    /// 200, and nothing.
+    /// 200 with an empty body.
     Empty,
-    /// 200, and ten megabytes of JSON that would be right.
+    /// 200 with ten megabytes of otherwise valid JSON.
     Huge,
 }
 
@@ -43,8 +43,8 @@ const fn slow() -> f64 {
 }
 
 impl Fault {
-    /// Answers in place of what would be right; `None` when that is to be answered after all.
-    pub(super) async fn answer(self) -> Option<Response> {
+    /// Returns the faulty response, or `None` if the correct response should be sent.
+    pub(super) async fn respond(self) -> Option<Response> {
         let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         Some(match self {
             Self::Slow { seconds } => {
@@ -52,16 +52,16 @@ impl Fault {
                 tokio::time::sleep(late).await;
                 return None;
             }
-            // It is seen to before there is a request.
+            // Normally handled before routing, see `serve_connection`.
             Self::Down => StatusCode::BAD_GATEWAY.into_response(),
             Self::Status { status } => {
                 StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response()
             }
             Self::Html => Html("<!doctype html><title>Sign in</title>").into_response(),
-            Self::WrongJson => (json, r#"{"error":"not what you asked for"}"#).into_response(),
+            Self::WrongJson => (json, r#"{"error":"unexpected"}"#).into_response(),
             Self::Empty => StatusCode::OK.into_response(),
             Self::Huge => {
-                let padding = "x".repeat(HUGE);
+                let padding = "x".repeat(HUGE_BODY_BYTES);
                 (json, format!(r#"{{"tenant_id":"T-1","padding":"{padding}"}}"#)).into_response()
             }
         })

@@ -1,13 +1,14 @@
-//! Stands for the Collections Monitor and the tenant profile service, on one port: knows the tenants that it is given,
-//! remembers what it was asked and told, and fails as it is told to.
+//! A stand-in for the Collections Monitor and the tenant profile service, on one port.
 //!
-//! - `GET /tenants/lookup?phone=…`, `PUT /tenants/{id}/language`: what the functions call;
-//! - `/stand-in/…` (`control.rs`): tenants, faults and the calls so far, for people and tests, which no fault concerns;
-//! - `/`: a page for the same, and what the health check calls, which faults do concern.
+//! It stores tenants, records calls and simulates faults:
+//!
+//! - `GET /tenants/lookup?phone=…`, `PUT /tenants/{id}/language`: the endpoints that the functions call.
+//! - `/stand-in/…` (`control.rs`): manages tenants, faults and recorded calls. Faults do not affect these paths.
+//! - `/`: a page for the same, and the target of the health check. Faults affect it.
 
 mod control;
 mod fault;
-mod peer;
+mod services;
 mod store;
 
 use std::convert::Infallible;
@@ -28,9 +29,9 @@ use tokio::task::JoinSet;
 
 use self::store::Store;
 
-/// The port that is taken if none is asked for and it is free.
-const USUAL_PORT: u16 = 9020;
-/// What is there and under it is answered whatever fault there is.
+/// The default port, if it is free.
+const DEFAULT_PORT: u16 = 9020;
+/// Prefix of the paths that faults do not affect.
 const CONTROL: &str = "/stand-in";
 
 /// A running stand-in.
@@ -42,18 +43,18 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// Binds a port of the loopback interface: the one asked for, or the usual one, or else a free one. What it knows is
-    /// kept in `file`.
+    /// Binds `port` on the loopback interface; without `port`, the default port or a free one. Tenants are stored in
+    /// `file`.
     ///
     /// # Errors
     ///
-    /// When the port that was asked for is taken.
+    /// If `port` is in use.
     pub async fn bind(port: Option<u16>, file: PathBuf) -> io::Result<Self> {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let listener = match port {
             Some(port) => TcpListener::bind(address(port)).await?,
-            // Another stack may have it; nobody depends on the number.
-            None => match TcpListener::bind(address(USUAL_PORT)).await {
+            // Another stack may use the default port; callers read the address from `url`.
+            None => match TcpListener::bind(address(DEFAULT_PORT)).await {
                 Ok(listener) => listener,
                 Err(_) => TcpListener::bind(address(0)).await?,
             },
@@ -62,41 +63,42 @@ impl StandIn {
         Ok(Self { url, listener, store: Arc::new(Store::open(file)) })
     }
 
-    /// Its address, without a slash at the end.
+    /// Returns the base URL without a trailing slash.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Serves until the task is ended.
+    /// Serves requests until the task is dropped.
     pub async fn serve(self) {
-        let peer = peer::routes().merge(control::routes()).with_state(Arc::clone(&self.store));
+        let router = services::routes().merge(control::routes()).with_state(Arc::clone(&self.store));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 _ = connections.join_next(), if !connections.is_empty() => {}
                 accepted = self.listener.accept() => if let Ok((stream, _)) = accepted {
-                    connections.spawn(converse(stream, peer.clone(), Arc::clone(&self.store)));
+                    connections.spawn(serve_connection(stream, router.clone(), Arc::clone(&self.store)));
                 }
             }
         }
     }
 }
 
-/// Serves one request a connection, so that a fault concerns the very next call. While it is down, connections break.
-async fn converse(stream: TcpStream, router: Router, store: Arc<Store>) {
+/// Serves one request per connection, so that a new fault affects the next call. Resets connections during a `down`
+/// fault.
+async fn serve_connection(stream: TcpStream, router: Router, store: Arc<Store>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, store) = (TowerToHyperService::new(router.clone()), Arc::clone(&store));
         async move {
             if !request.uri().path().starts_with(CONTROL) && store.is_down() {
                 return Err(io::Error::from(io::ErrorKind::ConnectionReset));
             }
-            let answer: Result<_, Infallible> = router.call(request).await;
-            answer.map_err(|never| match never {})
+            let response: Result<_, Infallible> = router.call(request).await;
+            response.map_err(|never| match never {})
         }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).keep_alive(false);
-    // A client that goes away, or a connection broken on purpose.
+    // Errors are expected: the client disconnected, or the fault reset the connection.
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }

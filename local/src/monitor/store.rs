@@ -1,4 +1,4 @@
-//! What the stand-in knows, and what it was asked and told.
+//! The stand-in's tenants, active fault and recorded calls.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,32 +12,32 @@ use super::fault::Fault;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tenant {
-    /// Their numbers, spelt as they are looked up by.
+    /// The tenant's numbers, in the exact spelling used for lookups.
     #[serde(default)]
     pub numbers: Vec<String>,
-    /// The language of their profile.
+    /// The language in the tenant's profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language_preference: Option<String>,
 }
 
-/// What a profile was told.
+/// A recorded update of a tenant's language.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Told {
-    /// Whose.
+pub struct LanguageUpdate {
+    /// The tenant.
     pub tenant_id: String,
     /// The language.
     pub language: String,
-    /// What was answered.
+    /// The HTTP status of the response.
     pub status: u16,
 }
 
-/// The calls so far, those that a fault answered among them.
+/// The recorded calls, including those that failed because of a fault.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Calls {
-    /// Lookups by spelling.
+    /// The number of lookups by spelling.
     pub lookups: BTreeMap<String, u64>,
-    /// Profiles that were told something, in order.
-    pub profiles: Vec<Told>,
+    /// Updates of profiles, in order.
+    pub profiles: Vec<LanguageUpdate>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ struct State {
     calls: Calls,
 }
 
-/// All of it. The tenants outlive the process in a file.
+/// The stand-in's state. The tenants are kept in a file.
 #[derive(Debug)]
 pub struct Store {
     file: PathBuf,
@@ -56,16 +56,16 @@ pub struct Store {
 
 impl Store {
     pub(super) fn open(file: PathBuf) -> Self {
-        let kept = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        Self { file, state: Mutex::new(State { tenants: kept.unwrap_or_default(), ..State::default() }) }
+        let saved = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        Self { file, state: Mutex::new(State { tenants: saved.unwrap_or_default(), ..State::default() }) }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn keep(&self, state: &State) {
-        // Without it the tenants end with the process, which whoever tries things by hand will survive.
+    fn save(&self, state: &State) {
+        // If the write fails, the tenants are lost when the process ends. That is acceptable for manual tests.
         let _ = std::fs::write(&self.file, serde_json::to_vec_pretty(&state.tenants).unwrap_or_default());
     }
 
@@ -76,14 +76,14 @@ impl Store {
     pub(super) fn set_tenant(&self, id: String, tenant: Tenant) {
         self.with(|state| {
             state.tenants.insert(id, tenant);
-            self.keep(state);
+            self.save(state);
         });
     }
 
     pub(super) fn remove_tenant(&self, id: &str) -> bool {
         self.with(|state| {
             let was_there = state.tenants.remove(id).is_some();
-            self.keep(state);
+            self.save(state);
             was_there
         })
     }
@@ -104,15 +104,15 @@ impl Store {
         self.with(|state| state.calls.clone())
     }
 
-    pub(super) fn forget_calls(&self) {
+    pub(super) fn clear_calls(&self) {
         self.with(|state| state.calls = Calls::default());
     }
 
-    pub(super) fn asked_for(&self, spelling: &str) {
+    pub(super) fn record_lookup(&self, spelling: &str) {
         self.with(|state| *state.calls.lookups.entry(spelling.to_owned()).or_default() += 1);
     }
 
-    /// The tenants who have this spelling.
+    /// Returns the tenants with this number in exactly this spelling.
     pub(super) fn find(&self, spelling: &str) -> Vec<(String, Tenant)> {
         self.with(|state| {
             let has = |tenant: &Tenant| tenant.numbers.iter().any(|number| number == spelling);
@@ -121,17 +121,17 @@ impl Store {
         })
     }
 
-    /// Sets a tenant's language, if there is such a tenant.
+    /// Sets a tenant's language. Returns false if the tenant does not exist.
     pub(super) fn set_language(&self, id: &str, language: &str) -> bool {
         self.with(|state| {
             let Some(tenant) = state.tenants.get_mut(id) else { return false };
             tenant.language_preference = Some(language.to_owned());
-            self.keep(state);
+            self.save(state);
             true
         })
     }
 
-    pub(super) fn told(&self, told: Told) {
-        self.with(|state| state.calls.profiles.push(told));
+    pub(super) fn record_update(&self, update: LanguageUpdate) {
+        self.with(|state| state.calls.profiles.push(update));
     }
 }

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of the stack's own: found, set up once, started, and never left behind.
+//! Runs the stack's own PostgreSQL server: finds the programs, creates the cluster once, starts and stops the server.
 
 mod setup;
 
@@ -15,58 +15,58 @@ use tokio::process::{Child, Command};
 use crate::children::{self, OnOrphaned};
 use setup::{SERVER_USER, User};
 
-/// The owner of the cluster and of the database, both of this name.
+/// The name of the database and of its owner.
 const DATABASE: &str = "sms";
-/// How long a start may take, recovery after a kill included.
+/// How long a start may take, including recovery after a crash.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a start is tried: between the choice of a free port and the server's bind somebody may take it.
-const START_TRIES: u32 = 3;
-/// How long a clean shutdown may take before the server is killed: it recovers at the next start.
+/// The number of attempts to start. Another process may take the free port before the server binds it.
+const START_ATTEMPTS: u32 = 3;
+/// How long a clean shutdown may take before the server is killed. It then recovers at the next start.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a server says of another one in its folder: one of an interrupted start, which is on its way out.
-const LEAVING: [&str; 3] =
+/// Error messages of a server whose data folder is in use by another server that is still shutting down.
+const FOLDER_IN_USE: [&str; 3] =
     ["\"postmaster.pid\" already exists", "\"postmaster.pid\" is empty", "pre-existing shared memory block"];
-/// How long it is given before the next try.
-const LEAVING_PAUSE: Duration = Duration::from_millis(200);
-/// Commit times are kept: whoever looks for what was true when a message went out finds it there.
-const KEPT_TIMES: &[&str] = &["track_commit_timestamp=on"];
-/// Every function's processes may be up at once, each with a connection or a few.
+/// The delay before the next attempt while another server is shutting down.
+const FOLDER_IN_USE_DELAY: Duration = Duration::from_millis(200);
+/// Keeps commit timestamps, so that the state at the time of a send can be determined later.
+const COMMIT_TIMESTAMPS: &[&str] = &["track_commit_timestamp=on"];
+/// Enough for all functions' processes at once, each with a few connections.
 const MAX_CONNECTIONS: u32 = 400;
 
-/// Why there is no database.
+/// Why the database is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// No server is installed.
     #[error(
-        "no PostgreSQL server was found (initdb in PATH, /usr/lib/postgresql/*/bin or Homebrew's folders). Install \
-         one (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql), or set DATABASE_URL"
+        "PostgreSQL server not found (looked for initdb in PATH, /usr/lib/postgresql/*/bin or Homebrew's folders). Install \
+         it (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql), or set DATABASE_URL"
     )]
     NotInstalled,
-    /// Root without a user for the server.
+    /// The stack runs as root, and the user for the server does not exist.
     #[error(
-        "PostgreSQL does not run as root, and there is no user `{SERVER_USER}` to run it as: create one, or set DATABASE_URL"
+        "PostgreSQL cannot run as root, and the user `{SERVER_USER}` does not exist: create it, or set DATABASE_URL"
     )]
     NoServerUser,
     /// A step failed.
     #[error("cannot {step}: {source}")]
     Io {
-        /// What was tried.
+        /// The step.
         step: String,
         /// Why it failed.
         #[source]
         source: std::io::Error,
     },
-    /// A program of PostgreSQL failed.
+    /// One of PostgreSQL's programs failed.
     #[error("{program} failed:\n{output}")]
     Failed {
         /// The program.
         program: String,
-        /// What it printed.
+        /// Its output.
         output: String,
     },
 }
 
-/// A running server.
+/// A running PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
     child: Child,
@@ -75,7 +75,7 @@ pub struct Postgres {
     data: PathBuf,
 }
 
-/// A cluster that is set up, and what it takes to start its server.
+/// An initialized cluster, with everything needed to start its server.
 struct Cluster {
     binaries: PathBuf,
     user: Option<User>,
@@ -86,18 +86,19 @@ struct Cluster {
 }
 
 impl Postgres {
-    /// Sets up a cluster at the first start, and starts its server on a free port of the loopback interface.
+    /// Starts the server on a free port of the loopback interface. Initializes the cluster at the first start.
     ///
-    /// The data are in `folder`; or, if the server's user cannot go there, in a folder of `/var/lib` named after it.
+    /// The data is stored in `folder`. If the server's user has no access to it, a folder in `/var/lib` is used
+    /// instead.
     ///
     /// # Errors
     ///
-    /// As [`PostgresError`] says, in words for the person who typed the command.
+    /// See [`PostgresError`]; the messages say how to fix the problem.
     pub async fn start(folder: &Path, log: &Path) -> Result<Self, PostgresError> {
-        Self::start_with(folder, log, KEPT_TIMES).await
+        Self::start_with(folder, log, COMMIT_TIMESTAMPS).await
     }
 
-    /// Starts a server whose data need not survive a crash of the machine, as tests want it.
+    /// Starts a server for tests. Its data may be lost if the machine crashes.
     ///
     /// # Errors
     ///
@@ -117,36 +118,37 @@ impl Postgres {
         let data = root.join("data");
         let password = setup::password(&root, user)?;
         if !data.exists() {
-            setup::initialise(&binaries, &data, &root.join("password"), user).await?;
+            setup::initialize(&binaries, &data, &root.join("password"), user).await?;
         }
         stop_stale(&data).await;
         let cluster = Cluster { binaries, user, data, password, log: log.to_owned(), options };
-        let (mut tries, begun) = (START_TRIES, Instant::now());
+        let (mut attempts_left, begun) = (START_ATTEMPTS, Instant::now());
         loop {
             match cluster.start().await {
                 Err(PostgresError::Failed { output, .. })
-                    if tries > 1 && output.contains("Address already in use") =>
+                    if attempts_left > 1 && output.contains("Address already in use") =>
                 {
-                    tries -= 1;
+                    attempts_left -= 1;
                 }
                 Err(PostgresError::Failed { output, .. })
-                    if begun.elapsed() < STOP_TIMEOUT && LEAVING.iter().any(|sign| output.contains(sign)) =>
+                    if begun.elapsed() < STOP_TIMEOUT
+                        && FOLDER_IN_USE.iter().any(|message| output.contains(message)) =>
                 {
-                    tokio::time::sleep(LEAVING_PAUSE).await;
-                    remove_empty_lock(&cluster.data);
+                    tokio::time::sleep(FOLDER_IN_USE_DELAY).await;
+                    remove_empty_pid_file(&cluster.data);
                 }
                 outcome => return outcome,
             }
         }
     }
 
-    /// The database's URL, password included.
+    /// Returns the database URL, including the password.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where the data are.
+    /// Returns the data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.data
@@ -157,7 +159,7 @@ impl Postgres {
         children::signal_group(self.pid, Signal::INT);
         if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
             children::kill_group(self.pid);
-            // Killed: there is nothing left to wait for but the exit itself.
+            // A killed process always exits.
             let _ = self.child.wait().await;
         }
     }
@@ -233,18 +235,17 @@ fn failed(program: &str, output: &Output) -> PostgresError {
     }
 }
 
-/// Ends a server that an earlier stack could not take with it. A pid file whose server is gone is Postgres's own to
-/// recognise.
+/// Stops a server that an earlier stack has left running. Postgres itself handles a PID file without a server.
 async fn stop_stale(data: &Path) {
     let Ok(file) = std::fs::read_to_string(data.join("postmaster.pid")) else { return };
-    // Its lines: pid, data folder, start time, port.
+    // The lines are: PID, data folder, start time, port.
     let lines: Vec<&str> = file.lines().map(str::trim).collect();
     let [pid, folder, _, port, ..] = lines.as_slice() else { return };
     let (Ok(pid), Ok(port)) = (pid.parse(), port.parse::<u16>()) else { return };
-    // One that is being set up has its number negated, and listens nowhere.
+    // A negative PID means that initdb is running; it does not listen.
     let pid = Some(pid).filter(|pid| *pid > 0 && Path::new(folder) == data);
     let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return };
-    // Another process may have the number by now: only a listening server is stopped.
+    // Another process may have the PID by now, so stop it only if a server listens on the port.
     if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
         return;
     }
@@ -254,12 +255,13 @@ async fn stop_stale(data: &Path) {
     }
 }
 
-/// Removes the pid file of a server that was killed before it wrote its number there: Postgres takes it for one that is
-/// just starting, for ever. One that is writes the number at once.
-fn remove_empty_lock(data: &Path) {
-    let lock = data.join("postmaster.pid");
-    if std::fs::metadata(&lock).is_ok_and(|lock| lock.len() == 0) {
-        let _ = std::fs::remove_file(lock);
+/// Removes an empty PID file, left by a server that was killed before it wrote its PID.
+///
+/// Postgres would forever treat it as a server that is starting. A starting server writes its PID immediately.
+fn remove_empty_pid_file(data: &Path) {
+    let pid_file = data.join("postmaster.pid");
+    if std::fs::metadata(&pid_file).is_ok_and(|file| file.len() == 0) {
+        let _ = std::fs::remove_file(pid_file);
     }
 }
 

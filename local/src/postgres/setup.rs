@@ -1,4 +1,4 @@
-//! What is there before the server runs: its programs, its user, its folders, and a cluster that was set up once.
+//! Prepares the PostgreSQL server: finds its programs, user and folders, and initializes the cluster.
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Write};
@@ -10,27 +10,27 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-use super::{DATABASE, LEAVING_PAUSE, PostgresError, STOP_TIMEOUT, failed, io};
+use super::{DATABASE, FOLDER_IN_USE_DELAY, PostgresError, STOP_TIMEOUT, failed, io};
 use crate::children::{self, OnOrphaned};
 use crate::clock;
 
-/// The user that Debian's package makes; Postgres does not run as root.
+/// The user that Debian's package creates. Postgres refuses to run as root.
 pub(super) const SERVER_USER: &str = "postgres";
-/// Begins the name of a cluster's folder while it is set up.
+/// Prefix of a cluster's folder name during initialization.
 const UNFINISHED: &str = "data-";
 
-/// Whose processes the server's are, when the stack runs as root.
+/// The user of the server's processes when the stack runs as root.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct User {
     uid: u32,
     gid: u32,
 }
 
-/// Removes the data of the stack in `folder`, wherever [`Postgres::start`](super::Postgres::start) put them.
+/// Removes the cluster that [`Postgres::start`](super::Postgres::start) created for `folder`.
 ///
 /// # Errors
 ///
-/// When a folder cannot be removed.
+/// If a folder cannot be removed.
 pub fn remove_data(folder: &Path) -> std::io::Result<()> {
     let begun = Instant::now();
     for root in [folder.to_owned(), fallback_root(folder)] {
@@ -39,8 +39,8 @@ pub fn remove_data(folder: &Path) -> std::io::Result<()> {
                 Err(error)
                     if error.kind() == ErrorKind::DirectoryNotEmpty && begun.elapsed() < STOP_TIMEOUT =>
                 {
-                    // A server on its way out has just written something.
-                    std::thread::sleep(LEAVING_PAUSE);
+                    // A server that is shutting down has written another file.
+                    std::thread::sleep(FOLDER_IN_USE_DELAY);
                 }
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => break,
@@ -50,7 +50,7 @@ pub fn remove_data(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The folder of the newest server's programs: those in `PATH` before the places where packages put them.
+/// Finds the folder of PostgreSQL's programs. Prefers `PATH`, then the newest installed package.
 pub(super) fn find_binaries() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).collect::<Vec<_>>();
@@ -77,7 +77,7 @@ pub(super) fn find_binaries() -> Option<PathBuf> {
     })
 }
 
-/// `None` when the stack is not root and Postgres can run as whoever it is.
+/// Returns the user for the server, or `None` if the stack does not run as root: the server then uses the same user.
 pub(super) fn server_user() -> Result<Option<User>, PostgresError> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -93,10 +93,9 @@ pub(super) fn server_user() -> Result<Option<User>, PostgresError> {
 
 pub(super) fn command(binaries: &Path, program: &str, user: Option<User>) -> Command {
     let mut command = Command::new(binaries.join(program));
-    // The server's user may not be able to enter the present folder.
+    // The server's user may have no access to the current folder.
     command.current_dir("/").stdin(Stdio::null());
-    // What is set for servers of the machine's own must not change this one: a cluster takes its zone from here, and
-    // PostgreSQL's clients take options.
+    // Settings for other servers must not affect this one: initdb reads the time zone, clients read `PG*` variables.
     command.env("LC_ALL", "C").env("TZ", "UTC");
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
         command.env_remove(name);
@@ -107,7 +106,7 @@ pub(super) fn command(binaries: &Path, program: &str, user: Option<User>) -> Com
     command
 }
 
-/// The folder for the cluster: `folder`, or a reachable one for it.
+/// Returns the folder for the cluster: `folder`, or a replacement if the server's user has no access.
 pub(super) async fn data_root(folder: &Path, user: Option<User>) -> Result<PathBuf, PostgresError> {
     let Some(user) = user else {
         private_folder(folder, None)?;
@@ -134,7 +133,7 @@ fn fallback_root(folder: &Path) -> PathBuf {
 }
 
 fn private_folder(folder: &Path, user: Option<User>) -> Result<(), PostgresError> {
-    let step = format!("make {}", folder.display());
+    let step = format!("create {}", folder.display());
     std::fs::create_dir_all(folder).map_err(io(&step))?;
     let metadata = std::fs::metadata(folder).map_err(io(&step))?;
     if metadata.mode() & 0o777 != 0o700 {
@@ -146,7 +145,7 @@ fn private_folder(folder: &Path, user: Option<User>) -> Result<(), PostgresError
     }
 }
 
-/// The cluster's password, made at the first start.
+/// Returns the cluster's password. Creates it at the first start.
 pub(super) fn password(root: &Path, user: Option<User>) -> Result<String, PostgresError> {
     let path = root.join("password");
     if let Ok(password) = std::fs::read_to_string(&path) {
@@ -163,22 +162,23 @@ pub(super) fn password(root: &Path, user: Option<User>) -> Result<String, Postgr
     Ok(password)
 }
 
-pub(super) async fn initialise(
+/// Initializes the cluster in a temporary folder and renames it, so that an interrupted run leaves no partial cluster.
+pub(super) async fn initialize(
     binaries: &Path,
     data: &Path,
     password_file: &Path,
     user: Option<User>,
 ) -> Result<(), PostgresError> {
-    // In a folder of its own, so that what an interrupted setup leaves is never taken for a cluster.
-    let around = data.parent().and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten().flatten();
-    for left in around.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
-        // It is in nobody's way, should its setup still be ending.
+    let siblings =
+        data.parent().and_then(|root| std::fs::read_dir(root).ok()).into_iter().flatten().flatten();
+    for left in siblings.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+        // If an interrupted initdb is still writing there, the folder does no harm.
         let _ = std::fs::remove_dir_all(left.path());
     }
     let unfinished = data.with_file_name(format!("{UNFINISHED}{}", std::process::id()));
     let mut initdb = command(binaries, "initdb", user);
     children::tie(&mut initdb, OnOrphaned::Kill);
-    // An interrupted setup is begun anew, so that it need not reach the disk before the start goes on.
+    // An interrupted initialization is repeated, so the files need not be synced to disk.
     initdb.arg("--no-sync");
     initdb.args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--username", DATABASE]);
     initdb.args([
@@ -191,5 +191,5 @@ pub(super) async fn initialise(
     if !output.status.success() {
         return Err(failed("initdb", &output));
     }
-    std::fs::rename(&unfinished, data).map_err(io(&format!("make {}", data.display())))
+    std::fs::rename(&unfinished, data).map_err(io(&format!("create {}", data.display())))
 }

@@ -1,4 +1,4 @@
-//! SQS's actions.
+//! The SQS actions.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::attributes::{checked, defaults, setting};
+use super::attributes::{attribute, defaults, validate};
 use super::batches::{Entry, batch, entries};
 use super::message::{MAX_MESSAGE_BYTES, Outgoing, md5_of_attributes, md5_of_body};
 use super::store::{QueueAttributes, Received, redrive};
@@ -115,7 +115,7 @@ impl Sqs {
             "GetQueueAttributes" => self.queue_attributes(queue, &parse::<Names>(input)?.attribute_names),
             "SetQueueAttributes" => {
                 let mut attributes = self.store().attributes(queue)?.0;
-                attributes.extend(checked(parse::<Names>(input)?.attributes)?);
+                attributes.extend(validate(parse::<Names>(input)?.attributes)?);
                 self.store().put_queue(queue, &attributes).map(|()| Value::Null)
             }
             "PurgeQueue" => self.store().purge(queue).map(|()| Value::Null),
@@ -124,7 +124,7 @@ impl Sqs {
         }
     }
 
-    /// The queue that a request names, which must exist.
+    /// Returns the name of the queue in `QueueUrl`, which must exist.
     fn queue(&self, input: &Value) -> Result<String, SqsError> {
         let url = Queue::deserialize(input).ok().and_then(|queue| queue.queue_url);
         let url = url.filter(|url| !url.is_empty()).ok_or(SqsError::MissingParameter("QueueUrl"))?;
@@ -141,7 +141,7 @@ impl Sqs {
                 "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
             return Err(SqsError::InvalidParameterValue(reason.to_owned()));
         }
-        let attributes = checked(input.attributes)?;
+        let attributes = validate(input.attributes)?;
         let store = self.store();
         match store.attributes(&name) {
             Ok((existing, _)) => {
@@ -194,14 +194,14 @@ impl Sqs {
 
     fn send(&self, queue: &str, message: &Outgoing) -> Result<Value, SqsError> {
         let attributes = self.store().attributes(queue)?.0;
-        let limit = setting(&attributes, "MaximumMessageSize");
-        let body = message.check(usize::try_from(limit).unwrap_or(MAX_MESSAGE_BYTES))?;
-        let delay = message.delay_seconds.unwrap_or_else(|| setting(&attributes, "DelaySeconds"));
+        let limit = attribute(&attributes, "MaximumMessageSize");
+        let body = message.validate(usize::try_from(limit).unwrap_or(MAX_MESSAGE_BYTES))?;
+        let delay = message.delay_seconds.unwrap_or_else(|| attribute(&attributes, "DelaySeconds"));
         let trace = message.message_system_attributes.get("AWSTraceHeader");
         let trace = trace.and_then(|header| header.string_value.as_deref());
         let id = clock::request_id();
         self.store().send(queue, &id, body, &message.message_attributes, trace, delay * 1000)?;
-        self.arrival(queue).notify_waiters();
+        self.new_message(queue).notify_waiters();
         let mut output = json!({ "MessageId": id, "MD5OfMessageBody": md5_of_body(body) });
         if let Some(md5) = md5_of_attributes(&message.message_attributes) {
             output["MD5OfMessageAttributes"] = md5.into();
@@ -214,17 +214,18 @@ impl Sqs {
 
     async fn receive(&self, queue: &str, input: Receive) -> Result<Value, SqsError> {
         let attributes = self.store().attributes(queue)?.0;
-        let max = ranged("MaxNumberOfMessages", input.max_number_of_messages.unwrap_or(1), 1, 10)?;
-        let wait =
-            input.wait_time_seconds.unwrap_or_else(|| setting(&attributes, "ReceiveMessageWaitTimeSeconds"));
-        let wait = ranged("WaitTimeSeconds", wait, 0, 20)?;
+        let max = in_range("MaxNumberOfMessages", input.max_number_of_messages.unwrap_or(1), 1, 10)?;
+        let wait = input
+            .wait_time_seconds
+            .unwrap_or_else(|| attribute(&attributes, "ReceiveMessageWaitTimeSeconds"));
+        let wait = in_range("WaitTimeSeconds", wait, 0, 20)?;
         let visibility =
-            input.visibility_timeout.unwrap_or_else(|| setting(&attributes, "VisibilityTimeout"));
-        let visibility = ranged("VisibilityTimeout", visibility, 0, MAX_VISIBILITY_SECONDS)?;
+            input.visibility_timeout.unwrap_or_else(|| attribute(&attributes, "VisibilityTimeout"));
+        let visibility = in_range("VisibilityTimeout", visibility, 0, MAX_VISIBILITY_SECONDS)?;
         let deadline = Instant::now() + Duration::from_secs(u64::try_from(wait).unwrap_or(0));
-        let arrival = self.arrival(queue);
+        let new_message = self.new_message(queue);
         loop {
-            let mut woken = std::pin::pin!(arrival.notified());
+            let mut woken = std::pin::pin!(new_message.notified());
             woken.as_mut().enable();
             let received = self.store().receive(queue, &attributes, max, visibility * 1000)?;
             if received.is_empty() && Instant::now() < deadline {
@@ -239,14 +240,15 @@ impl Sqs {
                 continue;
             }
             if let Some((dead_letters, _)) = redrive(&attributes) {
-                self.arrival(&dead_letters).notify_waiters();
+                self.new_message(&dead_letters).notify_waiters();
             }
-            let messages: Vec<_> = received.into_iter().map(|message| self.shown(message, &input)).collect();
+            let messages: Vec<_> =
+                received.into_iter().map(|message| self.message_json(message, &input)).collect();
             return Ok(if messages.is_empty() { json!({}) } else { json!({ "Messages": messages }) });
         }
     }
 
-    fn shown(&self, message: Received, input: &Receive) -> Value {
+    fn message_json(&self, message: Received, input: &Receive) -> Value {
         let system = || input.attribute_names.iter().chain(&input.message_system_attribute_names);
         let mut system_attributes = Map::new();
         let known = [
@@ -269,20 +271,20 @@ impl Sqs {
                 None => wanted == "All" || wanted == name,
             })
         });
-        let mut shown = json!({
+        let mut json = json!({
             "MessageId": message.id,
             "ReceiptHandle": message.receipt,
             "MD5OfBody": md5_of_body(&message.body),
             "Body": message.body,
         });
         if !system_attributes.is_empty() {
-            shown["Attributes"] = system_attributes.into();
+            json["Attributes"] = system_attributes.into();
         }
         if let Some(md5) = md5_of_attributes(&attributes) {
-            shown["MD5OfMessageAttributes"] = md5.into();
-            shown["MessageAttributes"] = json!(attributes);
+            json["MD5OfMessageAttributes"] = md5.into();
+            json["MessageAttributes"] = json!(attributes);
         }
-        shown
+        json
     }
 
     fn delete(&self, queue: &str, handle: &Handle) -> Result<Value, SqsError> {
@@ -293,11 +295,11 @@ impl Sqs {
     fn change_visibility(&self, queue: &str, handle: &Handle) -> Result<Value, SqsError> {
         let receipt = handle.receipt()?;
         let seconds = handle.visibility_timeout.ok_or(SqsError::MissingParameter("VisibilityTimeout"))?;
-        let seconds = ranged("VisibilityTimeout", seconds, 0, MAX_VISIBILITY_SECONDS)?;
+        let seconds = in_range("VisibilityTimeout", seconds, 0, MAX_VISIBILITY_SECONDS)?;
         if !self.store().change_visibility(queue, receipt, seconds * 1000)? {
             return Err(SqsError::MessageNotInflight(receipt.to_owned()));
         }
-        self.arrival(queue).notify_waiters();
+        self.new_message(queue).notify_waiters();
         Ok(json!({}))
     }
 
@@ -325,14 +327,14 @@ impl Sqs {
         let queues = store.queues()?;
         drop(store);
         for queue in queues {
-            self.arrival(&queue).notify_waiters();
+            self.new_message(&queue).notify_waiters();
         }
         Ok(json!({ "TaskHandle": clock::request_id() }))
     }
 }
 
 impl Handle {
-    /// The receipt handle, if it has the form of those that are given out.
+    /// Returns the receipt handle after checking its format.
     fn receipt(&self) -> Result<&str, SqsError> {
         let receipt = self.receipt_handle.as_deref().ok_or(SqsError::MissingParameter("ReceiptHandle"))?;
         if receipt.len() != 48 || !receipt.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -347,11 +349,11 @@ pub(super) fn parse<T: DeserializeOwned>(input: Value) -> Result<T, SqsError> {
         .map_err(|error| SqsError::InvalidParameterValue(error.to_string()))
 }
 
-fn ranged(name: &str, value: i64, least: i64, most: i64) -> Result<i64, SqsError> {
-    if (least..=most).contains(&value) {
+fn in_range(name: &str, value: i64, min: i64, max: i64) -> Result<i64, SqsError> {
+    if (min..=max).contains(&value) {
         return Ok(value);
     }
     Err(SqsError::InvalidParameterValue(format!(
-        "Value {value} for parameter {name} is invalid. Reason: Must be >= {least} and <= {most}, if provided."
+        "Value {value} for parameter {name} is invalid. Reason: Must be >= {min} and <= {max}, if provided."
     )))
 }

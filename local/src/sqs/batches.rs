@@ -1,4 +1,4 @@
-//! Actions on up to ten things at once, each of which succeeds or fails alone.
+//! Batch actions with up to ten entries, each of which succeeds or fails on its own.
 
 use std::collections::HashSet;
 
@@ -28,7 +28,7 @@ impl Entry for Outgoing {
     }
 }
 
-/// Reads a batch, and refuses one that SQS would not take.
+/// Parses a batch and applies SQS's limits.
 pub(super) fn entries<T: DeserializeOwned + Entry>(
     input: Value,
     action: &'static str,
@@ -53,7 +53,7 @@ pub(super) fn entries<T: DeserializeOwned + Entry>(
     Ok(entries)
 }
 
-/// Does each entry alone, and answers what became of each.
+/// Processes each entry on its own and returns the result of each.
 pub(super) fn batch<T: Entry>(entries: &[T], mut act: impl FnMut(&T) -> Result<Value, SqsError>) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for entry in entries {

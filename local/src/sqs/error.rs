@@ -1,16 +1,16 @@
-//! SQS's errors, in the shape of its JSON protocol with the older query protocol's code beside.
+//! SQS's errors in its JSON protocol, with the codes of the older query protocol in a header.
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
-/// What SQS answers instead of a result.
+/// An SQS error response.
 #[derive(Debug, thiserror::Error)]
 pub enum SqsError {
     /// No queue has that URL.
     #[error("The specified queue does not exist.")]
     QueueDoesNotExist,
-    /// There is a queue of that name with other attributes.
+    /// A queue with this name and other attributes exists.
     #[error("A queue already exists with the same name and a different value for attribute {0}")]
     QueueNameExists(String),
     /// A batch without entries.
@@ -19,52 +19,52 @@ pub enum SqsError {
     /// A batch of more than ten.
     #[error("Maximum number of entries per request are 10. You have sent {0}.")]
     TooManyEntriesInBatchRequest(usize),
-    /// Two entries of one id.
+    /// Two entries with the same ID.
     #[error("Id {0} repeated.")]
     BatchEntryIdsNotDistinct(String),
-    /// An id that SQS does not take.
+    /// An invalid entry ID.
     #[error(
         "A batch entry id can only contain alphanumeric characters, hyphens and underscores. \
          It can be at most 80 letters long."
     )]
     InvalidBatchEntryId,
-    /// A batch whose bodies are together over the limit.
+    /// The total size of a batch exceeds the limit.
     #[error("Batch requests cannot be longer than {limit} bytes. You have sent {sent} bytes.")]
     BatchRequestTooLong {
         /// The limit in bytes.
         limit: usize,
-        /// What came.
+        /// The size of the batch in bytes.
         sent: usize,
     },
-    /// A character that XML 1.0 does not have.
+    /// A character that XML 1.0 does not allow.
     #[error(
         "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
     )]
     InvalidMessageContents,
-    /// A receipt handle that was never given out.
+    /// A malformed receipt handle.
     #[error("The input receipt handle \"{0}\" is not a valid receipt handle.")]
     ReceiptHandleIsInvalid(String),
-    /// A change of visibility of a message that nobody holds.
+    /// A visibility change of a message that is not in flight.
     #[error(
         "Value {0} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change."
     )]
     MessageNotInflight(String),
-    /// An attribute that queues do not have.
+    /// An unknown attribute.
     #[error("Unknown Attribute {0}.")]
     InvalidAttributeName(String),
-    /// A value that the attribute cannot have.
+    /// An invalid attribute value.
     #[error("Invalid value for the parameter {0}.")]
     InvalidAttributeValue(String),
-    /// A move from a queue that is nobody's dead-letter queue.
+    /// The source queue of a message move does not exist.
     #[error("{0}")]
     ResourceNotFound(String),
-    /// A parameter that is needed.
+    /// A required parameter is missing.
     #[error("The request must contain the parameter {0}.")]
     MissingParameter(&'static str),
-    /// Any other parameter that SQS does not take.
+    /// Any other invalid parameter.
     #[error("{0}")]
     InvalidParameterValue(String),
-    /// An action that the local stack does not have.
+    /// An action that the local stack does not implement.
     #[error("{0} is not supported by the local stack.")]
     UnsupportedOperation(String),
     /// The store failed.
@@ -73,7 +73,7 @@ pub enum SqsError {
 }
 
 impl SqsError {
-    /// The error's name in the JSON protocol, and the query protocol's code where it differs.
+    /// Returns the error's name in the JSON protocol and its code in the query protocol.
     #[must_use]
     pub fn codes(&self) -> (&'static str, &'static str) {
         match self {

@@ -1,4 +1,4 @@
-//! A message as it is sent: what SQS accepts, and its MD5 digests.
+//! Outgoing messages: validation and MD5 digests.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::SqsError;
 
-/// SQS's limit of a message, and of all in a batch: 1 MiB since August 2025 (256 KiB before).
+/// SQS's maximum size of a message or batch: 1 MiB since August 2025 (256 KiB before).
 pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
-/// The longest delay, in seconds.
+/// The maximum delay, in seconds.
 const MAX_DELAY_SECONDS: i64 = 900;
-/// The most attributes of a message.
+/// The maximum number of attributes of a message.
 const MAX_ATTRIBUTES: usize = 10;
 
-/// A message attribute as it travels.
+/// A message attribute in the wire format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Attribute {
@@ -29,7 +29,7 @@ pub(super) struct Attribute {
 
 pub(super) type Attributes = BTreeMap<String, Attribute>;
 
-/// One message to send: `SendMessage`, or an entry of `SendMessageBatch`.
+/// The input of `SendMessage`, or an entry of `SendMessageBatch`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Outgoing {
@@ -44,7 +44,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// The size that counts against the limits: body, and names, types and values of the attributes.
+    /// Returns the size for SQS's limits: the body and the attributes' names, types and values.
     pub(super) fn size(&self) -> usize {
         let attributes = self.message_attributes.iter().map(|(name, attribute)| {
             let value = attribute.bytes().map_or(0, |value| value.len());
@@ -53,8 +53,8 @@ impl Outgoing {
         self.message_body.as_deref().unwrap_or_default().len() + attributes.sum::<usize>()
     }
 
-    /// Checks what SQS checks, and returns the body.
-    pub(super) fn check(&self, limit: usize) -> Result<&str, SqsError> {
+    /// Validates the message and returns the body.
+    pub(super) fn validate(&self, limit: usize) -> Result<&str, SqsError> {
         let body = self.message_body.as_deref().filter(|body| !body.is_empty());
         let body = body.ok_or(SqsError::MissingParameter("MessageBody"))?;
         if self.size() > limit {
@@ -80,7 +80,7 @@ impl Outgoing {
             return Err(SqsError::InvalidParameterValue(reason));
         }
         for (name, attribute) in &self.message_attributes {
-            attribute.check(name)?;
+            attribute.validate(name)?;
         }
         Ok(body)
     }
@@ -95,7 +95,7 @@ impl Attribute {
         }
     }
 
-    fn check(&self, name: &str) -> Result<(), SqsError> {
+    fn validate(&self, name: &str) -> Result<(), SqsError> {
         let invalid = |reason: String| Err(SqsError::InvalidParameterValue(reason));
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if name.is_empty() || name.len() > 256 || !name.chars().all(is_name) {
@@ -122,18 +122,20 @@ impl Attribute {
     }
 }
 
-/// XML 1.0's characters.
+/// Returns whether XML 1.0 allows the character.
 fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }
 
-/// The hex MD5 of a body.
+/// Returns the hex MD5 of a body.
 pub(super) fn md5_of_body(body: &str) -> String {
     hex::encode(Md5::digest(body))
 }
 
-/// The hex MD5 of attributes as SQS defines it: sorted by name; for each the name, the type, a byte for the
-/// transport type and the value, each string after its length in four bytes.
+/// Returns the hex MD5 of message attributes as SQS defines it.
+///
+/// The digest covers, sorted by name, the name, type, one byte for the transport type, and value of each attribute. A
+/// four-byte length precedes each string.
 pub(super) fn md5_of_attributes(attributes: &Attributes) -> Option<String> {
     if attributes.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! SQS on one machine: its JSON wire protocol, so that the functions use the unchanged AWS SDK.
+//! Emulates SQS over its JSON wire protocol, so that the functions can use the AWS SDK unchanged.
 
 mod actions;
 mod attributes;
@@ -26,36 +26,36 @@ use self::store::Store;
 use crate::clock;
 use crate::template::ACCOUNT_ID;
 
-/// The queues.
+/// The SQS emulator.
 #[derive(Debug)]
 pub struct Sqs {
     store: Mutex<Store>,
-    arrivals: Mutex<HashMap<String, Arc<Notify>>>,
+    new_messages: Mutex<HashMap<String, Arc<Notify>>>,
     base_url: String,
     region: String,
 }
 
 impl Sqs {
-    /// Opens the queues kept in `path`. `base_url` begins the queue URLs that are given out.
+    /// Opens the queues stored in `path`. `base_url` is the prefix of queue URLs.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened, or is no store of queues.
+    /// If the file cannot be opened or is not a queue store.
     pub fn open(path: &Path, base_url: &str, region: &str) -> Result<Self, rusqlite::Error> {
         Ok(Self {
             store: Mutex::new(Store::open(path)?),
-            arrivals: Mutex::default(),
+            new_messages: Mutex::default(),
             base_url: base_url.trim_end_matches('/').to_owned(),
             region: region.to_owned(),
         })
     }
 
-    /// The routes: any path, as SQS takes requests at queue URLs too.
+    /// Returns the router. SQS accepts requests at `/` and at queue URLs.
     pub fn router(self: Arc<Self>) -> Router {
         Router::new()
             .route("/", post(serve))
             .route("/{account}/{queue}", post(serve))
-            // Ten messages of the greatest size, each character escaped, would not be sent by an SDK.
+            // Escaping makes a request longer than the message limit; eight times is more than SDKs send.
             .layer(DefaultBodyLimit::max(8 * MAX_MESSAGE_BYTES))
             .with_state(self)
     }
@@ -72,10 +72,10 @@ impl Sqs {
         format!("arn:aws:sqs:{}:{ACCOUNT_ID}:{queue}", self.region)
     }
 
-    /// Woken when something may have become visible in the queue.
-    fn arrival(&self, queue: &str) -> Arc<Notify> {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        arrivals.entry(queue.to_owned()).or_default().clone()
+    /// Returns the notifier for messages that may have become visible in the queue.
+    fn new_message(&self, queue: &str) -> Arc<Notify> {
+        let mut notifiers = self.new_messages.lock().unwrap_or_else(PoisonError::into_inner);
+        notifiers.entry(queue.to_owned()).or_default().clone()
     }
 }
 
@@ -85,7 +85,7 @@ async fn serve(State(sqs): State<Arc<Sqs>>, headers: HeaderMap, body: Bytes) -> 
     let body = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
     let outcome = match serde_json::from_slice(&body) {
         Ok(input) => sqs.act(action, input).await,
-        Err(error) => Err(SqsError::InvalidParameterValue(format!("The request is not JSON: {error}"))),
+        Err(error) => Err(SqsError::InvalidParameterValue(format!("The request is not valid JSON: {error}"))),
     };
     let headers = [
         ("content-type", "application/x-amz-json-1.0".to_owned()),

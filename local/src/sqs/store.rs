@@ -1,4 +1,4 @@
-//! The queues in SQLite, so that messages survive a restart of the stack.
+//! Stores the queues in SQLite, so that messages survive a restart of the stack.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 
 use super::SqsError;
+use super::attributes::attribute;
 use super::message::Attributes;
 use crate::clock;
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
-    -- Without a write barrier per message: what the stack accepted survives its own end, not the machine's.
+    -- No fsync per message: messages survive a crash of the stack, but not of the machine.
     PRAGMA synchronous = NORMAL;
     CREATE TABLE IF NOT EXISTS queues (
         name TEXT PRIMARY KEY, attributes TEXT NOT NULL, created_ms INTEGER NOT NULL
@@ -29,10 +30,10 @@ const SCHEMA: &str = "
     PRAGMA foreign_keys = ON;
 ";
 
-/// A queue's attributes by SQS's names.
+/// Queue attributes by their SQS names.
 pub(super) type QueueAttributes = BTreeMap<String, String>;
 
-/// A message that was received.
+/// A received message.
 #[derive(Debug)]
 pub(super) struct Received {
     pub id: String,
@@ -46,16 +47,16 @@ pub(super) struct Received {
     pub came_from: Option<String>,
 }
 
-/// The dead-letter queue's name, and after how many receives.
+/// Returns the name of the dead-letter queue and the maximum receive count.
 pub(super) fn redrive(attributes: &QueueAttributes) -> Option<(String, i64)> {
     let policy: Value = serde_json::from_str(attributes.get("RedrivePolicy")?).ok()?;
     let name = policy.get("deadLetterTargetArn")?.as_str()?.rsplit(':').next()?.to_owned();
-    // The console and CloudFormation write the count as a number or as a string.
+    // Clients write the count as a number or as a string.
     let count = policy.get("maxReceiveCount")?;
     Some((name, count.as_i64().or_else(|| count.as_str()?.parse().ok())?))
 }
 
-/// The store. Every method is one short transaction.
+/// The queue store. Each method is one short transaction.
 #[derive(Debug)]
 pub(super) struct Store(Connection);
 
@@ -127,7 +128,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes up to `max` visible messages; those received too often go to the dead-letter queue instead.
+    /// Receives up to `max` visible messages. Moves messages that exceed the receive count to the dead-letter queue.
     pub(super) fn receive(
         &mut self,
         queue: &str,
@@ -137,19 +138,18 @@ impl Store {
     ) -> Result<Vec<Received>, SqsError> {
         let now = clock::now_ms();
         let transaction = self.0.transaction()?;
-        let retention = attributes.get("MessageRetentionPeriod").and_then(|seconds| seconds.parse().ok());
-        let oldest = now - retention.unwrap_or(345_600_i64) * 1000;
+        let oldest = now - attribute(attributes, "MessageRetentionPeriod") * 1000;
         transaction
             .prepare_cached("DELETE FROM messages WHERE queue = ? AND sent_ms < ?")?
             .execute(params![queue, oldest])?;
-        if let Some((dead_letters, most)) = redrive(attributes) {
+        if let Some((dead_letters, max_receives)) = redrive(attributes) {
             transaction
                 .prepare_cached(
                     "UPDATE messages SET queue = ?1, visible_ms = ?2, receipt = NULL, came_from = ?3
                      WHERE queue = ?3 AND visible_ms <= ?2 AND receives >= ?4
                        AND EXISTS (SELECT 1 FROM queues WHERE name = ?1)",
                 )?
-                .execute(params![dead_letters, now, queue, most])?;
+                .execute(params![dead_letters, now, queue, max_receives])?;
         }
         let received = {
             let mut statement = transaction.prepare_cached(
@@ -168,20 +168,20 @@ impl Store {
         Ok(received)
     }
 
-    /// When the next hidden message becomes visible.
+    /// Returns when the next message becomes visible.
     pub(super) fn next_visible_ms(&self, queue: &str) -> Result<Option<i64>, SqsError> {
         let mut statement = self.0.prepare_cached("SELECT min(visible_ms) FROM messages WHERE queue = ?")?;
         Ok(statement.query_row([queue], |row| row.get(0))?)
     }
 
-    /// Deletes by receipt. A receipt that another receive has outdated, or whose message is gone, changes nothing.
+    /// Deletes the message with this receipt handle. Does nothing if the handle is outdated or the message is gone.
     pub(super) fn delete(&self, queue: &str, receipt: &str) -> Result<(), SqsError> {
         let mut statement = self.0.prepare_cached("DELETE FROM messages WHERE queue = ? AND receipt = ?")?;
         statement.execute([queue, receipt])?;
         Ok(())
     }
 
-    /// Whether a message in flight had that receipt, and now has that visibility.
+    /// Changes the visibility timeout of a message in flight. Returns false if the handle matches none.
     pub(super) fn change_visibility(&self, queue: &str, receipt: &str, ms: i64) -> Result<bool, SqsError> {
         let now = clock::now_ms();
         let mut statement = self.0.prepare_cached(
@@ -190,7 +190,7 @@ impl Store {
         Ok(statement.execute(params![now + ms, queue, receipt, now])? > 0)
     }
 
-    /// How many messages are visible, in flight and delayed.
+    /// Returns the number of visible, in-flight and delayed messages.
     pub(super) fn counts(&self, queue: &str) -> Result<[i64; 3], SqsError> {
         let mut statement = self.0.prepare_cached(
             "SELECT coalesce(sum(visible_ms <= ?2), 0), coalesce(sum(visible_ms > ?2 AND receipt IS NOT NULL), 0),
@@ -201,7 +201,7 @@ impl Store {
         Ok(statement.query_row(params![queue, now], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?)
     }
 
-    /// Moves the visible messages of a dead-letter queue to `destination`, or each to where it came from.
+    /// Moves the visible messages of a dead-letter queue to `destination`, or back to their source queues.
     pub(super) fn move_all(&self, source: &str, destination: Option<&str>) -> Result<usize, SqsError> {
         let now = clock::now_ms();
         Ok(self.0.execute(

@@ -1,4 +1,4 @@
-//! What the stack does through the functions before it is ready: the schema, and a key.
+//! Initializes the database through the functions: applies the migrations and creates an API key.
 
 use std::io::Write;
 use std::path::Path;
@@ -14,28 +14,20 @@ use crate::lambda::{Functions, InvokeError, WhenBusy};
 
 /// The function that applies the migrations.
 const MIGRATE: &str = "migrate";
-/// The function that makes API keys.
+/// The function that creates API keys.
 const MANAGE_KEYS: &str = "manage-keys";
-/// Every scope of an API key.
-const ALL_SCOPES: [&str; 8] = [
-    "messages:send",
-    "messages:read",
-    "conversations:read",
-    "conversations:write",
-    "subscriptions:manage",
-    "events:read",
-    "stats:read",
-    "admin",
-];
-/// The pause while the database is away.
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
-/// How long a database that listens may go on refusing everybody: one that recovers from a crash does, and so does a
-/// pooler before one. Who is refused for longer has something else to mend.
-const REFUSED_FOR: Duration = Duration::from_secs(60);
-/// How the function's error says that no session was to be had.
+/// The scope that includes all others.
+const ALL_SCOPES: &str = "admin";
+/// The delay between attempts while the database is unavailable.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How long to retry while the database accepts TCP connections but refuses sessions.
+///
+/// A database does so during crash recovery, and so does a pooler in front of it. A longer refusal has another cause.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(60);
+/// Part of the function's error if it could not open a session.
 const REFUSED: &str = "connecting to Postgres";
 
-/// Migrates the database. One that is away is waited for.
+/// Applies the migrations. Waits while the database is unavailable.
 pub(super) async fn migrate(functions: &Functions, database_url: &str) -> Result<(), StackError> {
     if functions.get(MIGRATE).is_none() {
         return Ok(());
@@ -46,10 +38,10 @@ pub(super) async fn migrate(functions: &Functions, database_url: &str) -> Result
         match invoke(functions, MIGRATE, "{}".to_owned()).await {
             Ok(_) => return Ok(()),
             Err(StackError::FirstRun { reason, .. })
-                if reason.contains(REFUSED) && begun.elapsed() < REFUSED_FOR =>
+                if reason.contains(REFUSED) && begun.elapsed() < REFUSED_TIMEOUT =>
             {
                 let _ = writeln!(std::io::stderr(), "waiting for the database: {reason}");
-                tokio::time::sleep(AWAY_PAUSE).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
             Err(error) => return Err(error),
         }
@@ -59,9 +51,9 @@ pub(super) async fn migrate(functions: &Functions, database_url: &str) -> Result
 async fn wait_for_database(database_url: &str) {
     let Ok(url) = Url::parse(database_url) else { return };
     let address = (url.host_str().unwrap_or("127.0.0.1").to_owned(), url.port().unwrap_or(5432));
-    let mut was_told = false;
+    let mut is_logged = false;
     while let Err(error) = TcpStream::connect((address.0.as_str(), address.1)).await {
-        if !was_told {
+        if !is_logged {
             let _ = writeln!(
                 std::io::stderr(),
                 "waiting for the database at {}:{}: {error}",
@@ -69,12 +61,12 @@ async fn wait_for_database(database_url: &str) {
                 address.1
             );
         }
-        was_told = true;
-        tokio::time::sleep(AWAY_PAUSE).await;
+        is_logged = true;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-/// The key kept in `file`, or a new one with every scope, kept there.
+/// Returns the key stored in `file`, or creates one with all scopes and stores it.
 pub(super) async fn api_key(
     functions: &Functions,
     file: Option<&Path>,
@@ -89,9 +81,9 @@ pub(super) async fn api_key(
     if let Some(key) = file.and_then(|file| std::fs::read_to_string(file).ok()) {
         return Ok(Some(key));
     }
-    let request = json!({ "action": "create", "name": "local", "scopes": ALL_SCOPES }).to_string();
-    let answer = invoke(functions, MANAGE_KEYS, request).await?;
-    let created: Created = serde_json::from_slice(&answer)
+    let request = json!({ "action": "create", "name": "local", "scopes": [ALL_SCOPES] }).to_string();
+    let response = invoke(functions, MANAGE_KEYS, request).await?;
+    let created: Created = serde_json::from_slice(&response)
         .map_err(|error| StackError::FirstRun { function: MANAGE_KEYS, reason: error.to_string() })?;
     if let Some(file) = file {
         std::fs::write(file, &created.key)
@@ -105,8 +97,8 @@ async fn invoke(
     function: &'static str,
     payload: String,
 ) -> Result<Vec<u8>, StackError> {
-    let answer = functions.invoke(function, payload.into(), WhenBusy::Wait).await;
-    answer
+    let response = functions.invoke(function, payload.into(), WhenBusy::Wait).await;
+    response
         .map(Into::into)
         .map_err(|error: InvokeError| StackError::FirstRun { function, reason: error.to_string() })
 }

@@ -1,4 +1,4 @@
-//! `stack.json`: what a test or a tool needs to know of a running stack.
+//! `stack.json`: addresses and credentials of a running stack, for tests and tools.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,67 +9,67 @@ use serde::{Deserialize, Serialize};
 
 use crate::lambda::Functions;
 
-/// The least time between two writes: far under the second within which changes are shown.
-const WRITE_PAUSE: Duration = Duration::from_millis(100);
+/// The minimum time between two writes. Readers may rely on changes being visible within a second.
+const WRITE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A running stack, as `stack.json` has it.
+/// The content of `stack.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StackInfo {
-    /// The HTTP API's base.
+    /// Base URL of the HTTP API.
     pub api_url: String,
-    /// The exact base of the webhooks' URLs, which signatures and callbacks use.
+    /// Base URL of the webhooks, exactly as used in signatures and status callbacks.
     pub webhook_base_url: String,
-    /// Twilio's API, or the simulator's.
+    /// Base URL of Twilio's API or of the simulator.
     pub twilio_api_url: String,
-    /// The Monitor and the tenant profile service, or what stands for both.
+    /// Base URL of the Monitor, or of its stand-in.
     #[serde(default)]
     pub monitor_api_url: String,
-    /// Twilio's account.
+    /// Twilio account SID.
     pub account_sid: String,
-    /// Its auth token.
+    /// Twilio auth token.
     pub auth_token: String,
-    /// Its number.
+    /// The account's phone number.
     pub phone_number: String,
-    /// An API key with every scope; absent if the template has no function to make keys.
+    /// An API key with all scopes; absent if the template has no function that creates keys.
     pub api_key: Option<String>,
-    /// The database.
+    /// The database URL, including the password.
     pub database_url: String,
-    /// SQS and Lambda's Invoke API.
+    /// Endpoint of SQS and of Lambda's Invoke API.
     pub aws_endpoint_url: String,
     /// Queue URLs by name.
     pub queues: BTreeMap<String, String>,
-    /// The functions by their folders' names.
+    /// The functions by name (their folder's name).
     pub functions: BTreeMap<String, FunctionInfo>,
-    /// From the command to ready.
+    /// Time from the start to ready, in milliseconds.
     pub ready_ms: u64,
 }
 
-/// One function.
+/// A function of the running stack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FunctionInfo {
-    /// The binary that runs.
+    /// The function's binary.
     pub binary: PathBuf,
-    /// The processes that live.
+    /// The IDs of its running processes.
     pub pids: Vec<u32>,
 }
 
 impl StackInfo {
-    /// Where it is written.
+    /// Returns the path of the file in the data folder.
     #[must_use]
     pub fn path(data: &Path) -> PathBuf {
         data.join("stack.json")
     }
 
-    /// Reads what a running stack has written.
+    /// Reads the file of a running stack.
     ///
     /// # Errors
     ///
-    /// When there is none, or it is not of this form.
+    /// If the file does not exist (no stack is running) or is invalid.
     pub fn read(data: &Path) -> std::io::Result<Self> {
         Ok(serde_json::from_slice(&std::fs::read(Self::path(data))?)?)
     }
 
-    /// Writes it at once: a reader sees the old or the new file, never a part.
+    /// Writes the file atomically.
     pub(super) fn write(&self, data: &Path) -> std::io::Result<()> {
         let path = Self::path(data);
         let unfinished = path.with_extension("json.new");
@@ -77,20 +77,20 @@ impl StackInfo {
         std::fs::rename(unfinished, path)
     }
 
-    /// Writes it again whenever a process starts or ends.
-    pub(super) async fn keep(mut self, functions: Arc<Functions>, data: PathBuf) {
+    /// Updates the file whenever a process starts or exits.
+    pub(super) async fn keep_updated(mut self, functions: Arc<Functions>, data: PathBuf) {
         let mut changes = functions.changes();
         while changes.changed().await.is_ok() {
-            tokio::time::sleep(WRITE_PAUSE).await;
+            tokio::time::sleep(WRITE_INTERVAL).await;
             changes.mark_unchanged();
             self.functions = function_infos(&functions);
-            // The next change tries again; a full disk shows itself elsewhere.
+            // If the write fails, the next change writes again.
             let _ = self.write(&data);
         }
     }
 }
 
-/// The functions as they are.
+/// Returns the functions with their current processes.
 pub(super) fn function_infos(functions: &Functions) -> BTreeMap<String, FunctionInfo> {
     let info = |function: &Arc<crate::lambda::Function>| FunctionInfo {
         binary: function.binary().to_owned(),

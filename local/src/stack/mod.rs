@@ -1,4 +1,4 @@
-//! The whole stack: started in order, stopped with nothing left behind.
+//! Starts and stops the whole stack.
 
 mod first_run;
 mod info;
@@ -17,74 +17,73 @@ use crate::postgres::PostgresError;
 use crate::schedules::ScheduleError;
 use crate::settings::Settings;
 use crate::template::{Template, TemplateError};
-use crate::twilio;
 
-/// Why the stack does not run.
+/// Why the stack could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// A file of the stack cannot be read or written.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// Another stack has the folder.
-    #[error("a stack is running with its data in {}: stop it first", .0.display())]
+    /// Another stack uses the data folder.
+    #[error("another stack is running with the data folder {}: stop it first", .0.display())]
     Running(PathBuf),
-    /// The template is wrong.
+    /// The template is invalid.
     #[error("template.yaml: {0}")]
     Template(#[from] TemplateError),
-    /// A schedule is wrong.
+    /// A schedule is invalid.
     #[error("template.yaml: {0}")]
     Schedule(#[from] ScheduleError),
-    /// A port is taken.
+    /// A port is in use.
     #[error("cannot listen on 127.0.0.1:{port} ({source}): set {variable} to another port")]
     Port {
         /// The port.
         port: u16,
-        /// The variable that changes it.
+        /// The environment variable that sets the port.
         variable: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A function whose sources are not where the template says.
-    #[error("template.yaml: {function}.Properties.CodeUri: there is no folder {code_uri}")]
+    /// The source folder of a function does not exist.
+    #[error("template.yaml: {function}.Properties.CodeUri: folder {code_uri} does not exist")]
     NoFolder {
         /// The function.
         function: String,
         /// The folder.
         code_uri: String,
     },
-    /// Functions of the template that are not built.
-    #[error("not built: {0}. `make run` builds every function that the template names")]
+    /// Some functions of the template are not built.
+    #[error("functions not built: {0}. `make run` builds all functions of the template")]
     NotBuilt(String),
     /// The embedded queues cannot be opened.
-    #[error("the queues' store cannot be opened: {0}")]
+    #[error("cannot open the queue store: {0}")]
     Store(#[from] rusqlite::Error),
-    /// The Twilio simulator does not start.
-    #[error("the Twilio simulator: {0} (its port is SMS_TWILIO_PORT)")]
-    Simulator(#[from] twilio::StartError),
-    /// There is no database.
+    /// The Twilio simulator could not start.
+    #[error("cannot start the Twilio simulator: {0} (SMS_TWILIO_PORT sets its port)")]
+    Simulator(#[from] twilio_simulator::StartError),
+    /// The database could not start.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
-    /// A queue cannot be made.
+    /// A queue cannot be created.
     #[error("queue {queue}: {reason}")]
     Queue {
         /// The queue's name.
         queue: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A function that the start needs failed.
-    #[error("{function}: {reason}; its log is {function}.log in target/local/logs")]
+    /// A function that initializes the stack failed.
+    #[error("{function}: {reason}; see target/local/logs/{function}.log")]
     FirstRun {
         /// The function.
         function: &'static str,
-        /// Why.
+        /// The cause.
         reason: String,
     },
 }
@@ -98,11 +97,11 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything that the template declares, and returns when it serves.
+    /// Starts everything that the template declares, and returns when the stack is ready.
     ///
     /// # Errors
     ///
-    /// As [`StackError`] says, in words for the person who typed the command.
+    /// See [`StackError`]; the messages say how to fix the problem.
     pub async fn start(settings: &Settings) -> Result<Self, StackError> {
         let begun = Instant::now();
         std::fs::create_dir_all(&settings.data).map_err(file(&settings.data))?;
@@ -126,7 +125,7 @@ impl Stack {
         match ready {
             Ok(info) => {
                 if let Some(functions) = parts.functions.clone() {
-                    parts.tasks.spawn(info.clone().keep(functions, settings.data.clone()));
+                    parts.tasks.spawn(info.clone().keep_updated(functions, settings.data.clone()));
                 }
                 Ok(Self { info, data: settings.data.clone(), parts, _lock: lock })
             }
@@ -137,25 +136,25 @@ impl Stack {
         }
     }
 
-    /// What is written to `stack.json`.
+    /// Returns the content of `stack.json`.
     #[must_use]
     pub fn info(&self) -> &StackInfo {
         &self.info
     }
 
-    /// Stops everything. Messages that were being worked on come back after their visibility timeout.
+    /// Stops everything. Queue messages in flight become visible again after their visibility timeout.
     pub async fn stop(self) {
         self.parts.stop().await;
-        // It may be gone already, with the whole folder.
+        // The folder may have been removed already.
         let _ = std::fs::remove_file(StackInfo::path(&self.data));
     }
 }
 
-/// Two stacks in one folder would take each other's data; a stack that was killed holds no lock.
+/// Locks the data folder, so that two stacks cannot use it at once. The kernel releases the lock of a killed stack.
 ///
 /// # Errors
 ///
-/// [`StackError::Running`] if there is one.
+/// [`StackError::Running`] if another stack holds the lock; stop it first.
 pub fn lock(data: &Path) -> Result<File, StackError> {
     let path = data.join("lock");
     let lock = File::create(&path).map_err(file(&path))?;

@@ -1,4 +1,4 @@
-//! The template's queues, made over the wire on whichever SQS server there is.
+//! Creates the template's queues on any SQS server.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -15,10 +15,10 @@ use super::StackError;
 use crate::settings::Settings;
 use crate::template::QueueSpec;
 
-/// The pause while the server is away.
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// The delay between attempts while the SQS server is unavailable.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A client of the SQS server at `endpoint`.
+/// Returns a client for the SQS server at `endpoint`.
 pub(super) fn client(endpoint: &str, settings: &Settings) -> Client {
     let http = aws_smithy_http_client::Builder::new();
     let http = if endpoint.starts_with("https:") {
@@ -39,9 +39,9 @@ pub(super) fn client(endpoint: &str, settings: &Settings) -> Client {
     Client::from_conf(config)
 }
 
-/// Makes the queues, or brings those that exist to the template's attributes; returns their URLs by name.
+/// Creates the queues, or updates the attributes of existing ones. Returns their URLs by name.
 ///
-/// A server that is away is waited for.
+/// Waits while the server is unavailable.
 pub(crate) async fn create(
     client: &Client,
     queues: &[QueueSpec],
@@ -57,18 +57,18 @@ pub(crate) async fn create(
 }
 
 async fn create_one(client: &Client, name: &str) -> Result<String, StackError> {
-    let mut was_told = false;
+    let mut is_logged = false;
     loop {
         match client.create_queue().queue_name(name).send().await {
             Ok(created) => return Ok(created.queue_url.unwrap_or_default()),
             Err(error) if error.as_service_error().is_some() => return Err(failed(name, error)),
             Err(error) => {
-                if !was_told {
+                if !is_logged {
                     let error = DisplayErrorContext(error);
                     let _ = writeln!(std::io::stderr(), "waiting for the SQS server: {error}");
                 }
-                was_told = true;
-                tokio::time::sleep(AWAY_PAUSE).await;
+                is_logged = true;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
     }

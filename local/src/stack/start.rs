@@ -1,4 +1,4 @@
-//! Starting, in the order that the parts need each other.
+//! Starts the parts of the stack in the order of their dependencies.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,21 +21,21 @@ use crate::schedules::Schedule;
 use crate::settings::Settings;
 use crate::sqs::Sqs;
 use crate::template::{FunctionSpec, Template};
-use crate::twilio::{Simulator, SimulatorConfig};
+use twilio_simulator::{Simulator, SimulatorConfig};
 
-/// The simulated account, unless `TWILIO_ACCOUNT_SID` names another.
+/// Account SID of the simulated account; `TWILIO_ACCOUNT_SID` overrides it.
 const ACCOUNT_SID: &str = "AC5f0e1b6c7d8e9fa0b1c2d3e4f5061728";
-/// Its auth token, unless `TWILIO_AUTH_TOKEN` does.
+/// Auth token of the simulated account; `TWILIO_AUTH_TOKEN` overrides it.
 const AUTH_TOKEN: &str = "4c0d7a1e5b2f9c8d3e6a7b8c9d0e1f2a";
-/// Its number, unless `TWILIO_PHONE_NUMBER` does: one of those that are never assigned.
+/// Number of the simulated account, from the range reserved for fiction; `TWILIO_PHONE_NUMBER` overrides it.
 const PHONE_NUMBER: &str = "+12025550100";
 
-/// The function that Twilio's incoming texts are posted to.
+/// The function that receives inbound messages from Twilio.
 const INBOUND_FUNCTION: &str = "inbound-sms";
-/// What Twilio is told to do when a webhook fails: try again five times, whatever went wrong.
+/// Connection overrides in the webhook URL: Twilio retries five times after any error.
 const WEBHOOK_RETRIES: &str = "#rc=5&rp=all";
 
-/// What runs, and has to be stopped.
+/// The running parts, which must be stopped.
 #[derive(Default)]
 pub(super) struct Parts {
     pub tasks: JoinSet<()>,
@@ -59,15 +59,15 @@ impl Parts {
     }
 }
 
-/// Starts everything into `parts`, which hold what was started even if a later part fails.
+/// Starts all parts. `parts` holds what has been started, even if a later part fails.
 pub(super) async fn start(
     settings: &Settings,
     template: &Template,
     parts: &mut Parts,
 ) -> Result<StackInfo, StackError> {
     check_built(template, settings)?;
-    // Bound before anything slow, so that a taken port is told at once.
-    let (door, port) = bind(settings.port, "SMS_PORT").await?;
+    // Bind first, so that a port conflict is reported immediately.
+    let (gateway, port) = bind(settings.port, "SMS_PORT").await?;
     let (aws, aws_port) = bind(0, "SMS_PORT").await?;
     let mut info = info(settings, &format!("http://127.0.0.1:{port}"));
     info.aws_endpoint_url = format!("http://127.0.0.1:{aws_port}");
@@ -95,17 +95,17 @@ pub(super) async fn start(
     let metrics = Arc::new(Metrics::default());
     let functions = Arc::new(functions(settings, template, &info, &profiles_url, &sqs_url, &metrics)?);
     parts.functions = Some(functions.clone());
-    // Nobody else sets it.
+    // Set only here, so it cannot be set already.
     let _ = late.set(functions.clone());
-    serve(parts, door, Gateway::new(template, functions.clone(), metrics, port).router());
+    serve(parts, gateway, Gateway::new(template, functions.clone(), metrics, port).router());
     first_run::migrate(&functions, &info.database_url).await?;
     info.api_key = first_run::api_key(&functions, key_file.as_deref()).await?;
     start_triggers(settings, template, &info, &client, &functions, &mut parts.tasks)?;
     Ok(info)
 }
 
-/// Starts what stands for the Monitor and the tenant profile service, unless both are elsewhere, and returns the
-/// latter's address.
+/// Starts the Monitor stand-in, unless URLs of both real services are configured. Returns the URL of the profile
+/// service.
 async fn start_monitor(
     settings: &Settings,
     info: &mut StackInfo,
@@ -118,9 +118,9 @@ async fn start_monitor(
         return Ok(profiles.clone());
     }
     let port = settings.monitor_port;
-    let taken =
+    let failed =
         |source| StackError::Port { port: port.unwrap_or_default(), variable: "SMS_MONITOR_PORT", source };
-    let stand_in = StandIn::bind(port, settings.data.join("tenants.json")).await.map_err(taken)?;
+    let stand_in = StandIn::bind(port, settings.data.join("tenants.json")).await.map_err(failed)?;
     let url = stand_in.url().to_owned();
     parts.tasks.spawn(stand_in.serve());
     if info.monitor_api_url.is_empty() {
@@ -160,17 +160,17 @@ fn start_triggers(
 fn serve(parts: &mut Parts, listener: TcpListener, router: Router) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     parts.tasks.spawn(async move {
-        // It ends with the task; there is nobody to tell.
+        // The server ends with the task; errors cannot be reported.
         let _ = axum::serve(listener, service).await;
     });
 }
 
-/// A simulator of the account in `info`, whose numbers' texts go to the template's webhook.
+/// Returns the simulator's configuration: the account in `info`, with the template's webhook for inbound messages.
 fn simulator_config(settings: &Settings, template: &Template, info: &StackInfo) -> SimulatorConfig {
     let webhook = template.function_urls.iter().find(|url| url.function == INBOUND_FUNCTION);
     let webhook = webhook.map_or("/", |url| url.path.as_str());
     let webhook = format!("{}{webhook}{WEBHOOK_RETRIES}", info.webhook_base_url.trim_end_matches('/'));
-    let set = |name: &str, embedded: &str| (settings.overrides)(name).unwrap_or_else(|| embedded.to_owned());
+    let set = |name: &str, default: &str| (settings.overrides)(name).unwrap_or_else(|| default.to_owned());
     let list = |text: String| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
     let mut config = SimulatorConfig::new(info.account_sid.clone(), info.auth_token.clone());
     config.port = settings.twilio_port;
@@ -201,7 +201,7 @@ fn check_built(template: &Template, settings: &Settings) -> Result<(), StackErro
     if !missing.is_empty() {
         return Err(StackError::NotBuilt(missing.join(", ")));
     }
-    // A template may also stand beside nothing but its binaries.
+    // Do not check the source folders if only the template and the binaries are present.
     let no_folder = template.functions.iter().find(|function| {
         let folder = Path::new(&function.code_uri);
         let has_sources = folder.iter().next().is_some_and(|first| settings.root.join(first).is_dir());
@@ -215,10 +215,11 @@ fn check_built(template: &Template, settings: &Settings) -> Result<(), StackErro
     }
 }
 
-/// The stack's addresses and credentials, each from the environment or embedded. What only the started parts know is
-/// empty yet.
+/// Returns the addresses and credentials from the environment or the built-in defaults.
+///
+/// Values that are known only after the parts have started are still empty.
 fn info(settings: &Settings, own_base: &str) -> StackInfo {
-    let set = |name: &str, embedded: &str| (settings.overrides)(name).unwrap_or_else(|| embedded.to_owned());
+    let set = |name: &str, default: &str| (settings.overrides)(name).unwrap_or_else(|| default.to_owned());
     let webhook_bases = set("PUBLIC_WEBHOOK_BASE_URL", own_base);
     let auth_tokens = set("TWILIO_AUTH_TOKEN", AUTH_TOKEN);
     let first = |list: &str| list.split(',').next().unwrap_or_default().trim().to_owned();
@@ -239,7 +240,7 @@ fn info(settings: &Settings, own_base: &str) -> StackInfo {
     }
 }
 
-/// Every function with its variables: set in the environment, embedded, or the template's.
+/// Registers the functions with their variables: from the environment, the built-in defaults, or the template.
 fn functions(
     settings: &Settings,
     template: &Template,
@@ -248,7 +249,7 @@ fn functions(
     sqs_url: &str,
     metrics: &Arc<Metrics>,
 ) -> Result<Functions, StackError> {
-    let embedded = [
+    let defaults = [
         ("DATABASE_URL", info.database_url.as_str()),
         ("MONITOR_API_URL", &info.monitor_api_url),
         ("PUBLIC_WEBHOOK_BASE_URL", &info.webhook_base_url),
@@ -258,7 +259,7 @@ fn functions(
         ("TWILIO_AUTH_TOKEN", &info.auth_token),
         ("TWILIO_PHONE_NUMBER", &info.phone_number),
     ];
-    let embedded = embedded.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let defaults = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let runtime = template.queues.iter().filter_map(|queue| {
         let url = info.queues.get(&queue.name)?;
         Some([
@@ -273,7 +274,7 @@ fn functions(
     }
     let mut specs = Vec::new();
     for function in &template.functions {
-        let mut environment = template.environment(function, settings.overrides, &embedded, &runtime)?;
+        let mut environment = template.environment(function, settings.overrides, &defaults, &runtime)?;
         environment.insert("AWS_ENDPOINT_URL_SQS".to_owned(), sqs_url.to_owned());
         specs.push((function.clone(), environment));
     }

@@ -1,17 +1,17 @@
-//! CloudFormation's intrinsic functions, as far as a template that runs on one machine needs them.
+//! CloudFormation's intrinsic functions, as far as the local stack needs them.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// The account that every local ARN and queue URL names.
+/// The account ID in all local ARNs and queue URLs.
 pub(crate) const ACCOUNT_ID: &str = "000000000000";
 
-/// Answers `!Ref` and `!GetAtt` from the template's own text, and from what only the running stack knows.
+/// Evaluates intrinsic functions using the template and values of the running stack.
 pub(crate) struct Resolver<'a> {
     document: &'a Value,
     region: &'a str,
-    /// Values that only the running stack knows: `Id` for a `!Ref`, `Id.Attribute` for a `!GetAtt`.
+    /// Values known only at run time: `Id` for `!Ref`, `Id.Attribute` for `!GetAtt`.
     runtime: &'a BTreeMap<String, String>,
 }
 
@@ -20,11 +20,11 @@ impl<'a> Resolver<'a> {
         Self { document, region, runtime }
     }
 
-    /// Evaluates every function in `value`. `None` is `AWS::NoValue`: the property is as if not written.
+    /// Evaluates all intrinsic functions in `value`. Returns `None` for `AWS::NoValue`, which removes the property.
     ///
     /// # Errors
     ///
-    /// The reason in words, without the place: the caller knows the logical id and the property.
+    /// The reason, without the location: the caller adds the logical ID and property.
     pub(crate) fn evaluate(&self, value: &Value) -> Result<Option<Value>, String> {
         match value {
             Value::Object(object) => {
@@ -49,7 +49,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Whether the resource or output holds: it has no `Condition`, or that is true.
+    /// Returns whether a resource or output exists: it has no `Condition`, or the condition is true.
     pub(crate) fn exists(&self, definition: &Value) -> Result<bool, String> {
         match definition.get("Condition") {
             Some(Value::String(name)) => self.condition(name),
@@ -83,10 +83,10 @@ impl<'a> Resolver<'a> {
             "Fn::Select" => {
                 let [index, list] = exactly(argument, "!Select")?;
                 let index: usize =
-                    self.string(index)?.parse().map_err(|_| "!Select: the index is no number")?;
+                    self.string(index)?.parse().map_err(|_| "!Select: the index is not a number")?;
                 let mut list = self.strings(list, "!Select")?;
                 if index >= list.len() {
-                    return Err(format!("!Select: there is no item {index} of {}", list.len()));
+                    return Err(format!("!Select: index {index} is out of range for {} items", list.len()));
                 }
                 Ok(Some(list.swap_remove(index).into()))
             }
@@ -114,12 +114,12 @@ impl<'a> Resolver<'a> {
         if let Some(parameter) = self.document.pointer(&format!("/Parameters/{name}")) {
             return match parameter.get("Default") {
                 Some(value) => Ok(Some(value.clone())),
-                None => Err(format!("the parameter {name} has no Default, and nothing local replaces it")),
+                None => Err(format!("the parameter {name} has no Default and no local value")),
             };
         }
         match self.document.pointer(&format!("/Resources/{name}")) {
             Some(_) => Ok(Some(name.into())),
-            None => Err(format!("!Ref {name}: there is no parameter or resource of that name")),
+            None => Err(format!("!Ref {name}: no such parameter or resource")),
         }
     }
 
@@ -129,11 +129,11 @@ impl<'a> Resolver<'a> {
         }
         let (id, attribute) = path.split_once('.').unwrap_or((path, ""));
         if self.document.pointer(&format!("/Resources/{id}")).is_none() {
-            return Err(format!("!GetAtt {path}: there is no resource {id}"));
+            return Err(format!("!GetAtt {path}: no such resource {id}"));
         }
         match attribute {
             "Arn" => Ok(format!("arn:aws:local:{}:{ACCOUNT_ID}:{id}", self.region).into()),
-            _ => Err(format!("!GetAtt {path}: the local stack knows no such attribute")),
+            _ => Err(format!("!GetAtt {path}: attribute not supported by the local stack")),
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Resolver<'a> {
         let mut rest = pattern;
         while let Some((before, after)) = rest.split_once("${") {
             let (name, tail) =
-                after.split_once('}').ok_or_else(|| format!("!Sub: `${{` is never closed in {pattern:?}"))?;
+                after.split_once('}').ok_or_else(|| format!("!Sub: `${{` is not closed in {pattern:?}"))?;
             output.push_str(before);
             rest = tail;
             if let Some(literal) = name.strip_prefix('!') {
@@ -171,18 +171,18 @@ impl<'a> Resolver<'a> {
         let [map, first, second] = exactly(argument, "!FindInMap")?;
         let (map, first, second) = (self.string(map)?, self.string(first)?, self.string(second)?);
         let found = self.document.pointer(&format!("/Mappings/{map}/{first}/{second}"));
-        found.cloned().ok_or_else(|| format!("!FindInMap: there is no {map}.{first}.{second}"))
+        found.cloned().ok_or_else(|| format!("!FindInMap: {map}.{first}.{second} does not exist"))
     }
 
     fn condition(&self, name: &str) -> Result<bool, String> {
         let definition = self.document.pointer(&format!("/Conditions/{name}"));
-        let definition = definition.ok_or_else(|| format!("there is no condition {name}"))?;
+        let definition = definition.ok_or_else(|| format!("no such condition {name}"))?;
         self.holds(definition).map_err(|reason| format!("condition {name}: {reason}"))
     }
 
     fn holds(&self, definition: &Value) -> Result<bool, String> {
         let entry = definition.as_object().and_then(single_entry);
-        let (name, argument) = entry.ok_or("it is no condition function")?;
+        let (name, argument) = entry.ok_or("not a condition function")?;
         let each =
             || items(argument, name)?.iter().map(|item| self.holds(item)).collect::<Result<Vec<_>, _>>();
         match name {
@@ -194,7 +194,7 @@ impl<'a> Resolver<'a> {
             "Fn::Not" => Ok(!each()?.into_iter().any(|holds| holds)),
             "Fn::And" => Ok(each()?.into_iter().all(|holds| holds)),
             "Fn::Or" => Ok(each()?.into_iter().any(|holds| holds)),
-            other => Err(format!("{other} is no condition function")),
+            other => Err(format!("{other} is not a condition function")),
         }
     }
 
@@ -208,13 +208,13 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// A scalar as CloudFormation writes it into a string.
+/// Formats a scalar as CloudFormation does.
 pub(crate) fn scalar(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(_) | Value::Number(_) => Ok(value.to_string()),
         Value::Null => Ok(String::new()),
-        Value::Array(_) | Value::Object(_) => Err("a string is wanted, not a list or a map".to_owned()),
+        Value::Array(_) | Value::Object(_) => Err("expected a string, not a list or map".to_owned()),
     }
 }
 
@@ -225,13 +225,13 @@ pub(super) fn single_entry(object: &Map<String, Value>) -> Option<(&str, &Value)
 }
 
 fn text<'v>(value: &'v Value, function: &str) -> Result<&'v str, String> {
-    value.as_str().ok_or_else(|| format!("{function} wants a string"))
+    value.as_str().ok_or_else(|| format!("{function} needs a string"))
 }
 
 fn items<'v>(value: &'v Value, function: &str) -> Result<&'v [Value], String> {
-    value.as_array().map(Vec::as_slice).ok_or_else(|| format!("{function} wants a list"))
+    value.as_array().map(Vec::as_slice).ok_or_else(|| format!("{function} needs a list"))
 }
 
 fn exactly<'v, const N: usize>(value: &'v Value, function: &str) -> Result<&'v [Value; N], String> {
-    items(value, function)?.try_into().map_err(|_| format!("{function} wants a list of {N}"))
+    items(value, function)?.try_into().map_err(|_| format!("{function} needs a list of {N} items"))
 }

@@ -1,8 +1,9 @@
-//! `template.yaml` as the stack needs it: what is missing or wrong there is missing or wrong locally.
+//! Parses `template.yaml`, so that the local stack runs the same configuration as a deployment.
 //!
-//! The template is read in the order AWS would: YAML, then conditions and functions, then each resource's
-//! properties. Functions are known by their folder's name, queues by their `QueueName` or logical id.
+//! Parsing follows the order of AWS: YAML, then conditions and intrinsic functions, then each resource's properties.
+//! Functions are identified by their folder's name, queues by their `QueueName` or logical ID.
 
+mod http_api;
 mod intrinsics;
 mod properties;
 mod read;
@@ -18,7 +19,7 @@ use serde_json::Value;
 pub(crate) use self::intrinsics::ACCOUNT_ID;
 use self::intrinsics::{Resolver, scalar};
 
-/// What is wrong with a template, and where.
+/// An error in a template, with its location.
 #[derive(Debug, thiserror::Error)]
 #[error("{at}: {reason}")]
 pub struct TemplateError {
@@ -32,14 +33,14 @@ impl TemplateError {
     }
 }
 
-/// Everything in a template that runs.
+/// The parts of a template that the local stack runs.
 #[derive(Debug)]
 pub struct Template {
     document: Value,
     region: String,
     /// The Lambda functions.
     pub functions: Vec<FunctionSpec>,
-    /// The SQS queues, dead-letter queues among them.
+    /// The SQS queues, including dead-letter queues.
     pub queues: Vec<QueueSpec>,
     /// The HTTP API's routes.
     pub routes: Vec<RouteSpec>,
@@ -58,21 +59,21 @@ pub struct Template {
 pub struct FunctionSpec {
     /// The resource's name in the template.
     pub logical_id: String,
-    /// The folder's name, by which the stack knows it.
+    /// The folder's name, which identifies the function.
     pub name: String,
-    /// The folder that it is built from, below the template's.
+    /// The source folder, relative to the template.
     pub code_uri: String,
-    /// The binary to run.
+    /// The file name of the binary.
     pub binary: String,
-    /// How long an invocation may take.
+    /// The timeout of an invocation.
     pub timeout: Duration,
-    /// The memory it would have on Lambda; told to the function, not enforced.
+    /// The memory on Lambda. The function can read it, but the local stack does not enforce it.
     pub memory_mb: u32,
-    /// `ReservedConcurrentExecutions`: more invocations at once than that are throttled.
+    /// `ReservedConcurrentExecutions`; further concurrent invocations are throttled.
     pub reserved_concurrency: Option<usize>,
-    /// How often an asynchronous invocation is tried again after an error.
+    /// The number of retries of a failed asynchronous invocation.
     pub async_retries: u32,
-    /// After how long an asynchronous invocation is given up.
+    /// The maximum age of an asynchronous invocation before retries stop.
     pub async_max_age: Duration,
     /// `Environment.Variables`, not yet evaluated.
     environment: BTreeMap<String, Value>,
@@ -85,35 +86,35 @@ pub struct QueueSpec {
     pub logical_id: String,
     /// The queue's name.
     pub name: String,
-    /// SQS's attributes that the template sets, by SQS's names, `RedrivePolicy` excepted.
+    /// The SQS attributes that the template sets, except `RedrivePolicy`.
     pub attributes: BTreeMap<String, String>,
-    /// The dead-letter queue's name, and after how many receives a message goes there.
+    /// The dead-letter queue's name and the maximum receive count.
     pub redrive: Option<(String, u32)>,
 }
 
 /// One route of the HTTP API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteSpec {
-    /// `GET` and so on, or `ANY`.
+    /// The HTTP method, or `ANY`.
     pub method: String,
-    /// `/conversations/{phone_number}`, or `$default`.
+    /// The path, such as `/conversations/{phone_number}`, or `$default`.
     pub path: String,
     /// The function's name.
     pub function: String,
-    /// The authorizer's name; open without.
+    /// The authorizer's name, or `None` if the route is public.
     pub authorizer: Option<String>,
-    /// How long the gateway waits for the function.
+    /// The integration timeout.
     pub timeout: Duration,
-    /// Requests per second and burst, if the route is throttled.
+    /// The throttling settings, if any.
     pub throttle: Option<Throttle>,
 }
 
-/// A token bucket's settings.
+/// Settings of a token bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Throttle {
     /// Requests per second.
     pub rate: f64,
-    /// Requests at once.
+    /// Maximum burst of requests.
     pub burst: f64,
 }
 
@@ -122,18 +123,18 @@ pub struct Throttle {
 pub struct AuthorizerSpec {
     /// The function's name.
     pub function: String,
-    /// The headers without which a request is refused unasked, and by which answers are cached.
+    /// The identity headers: required in each request, and used as the cache key.
     pub headers: Vec<String>,
-    /// The same for query parameters.
+    /// The identity query parameters, used in the same way.
     pub query: Vec<String>,
-    /// How long an answer is kept; zero means it is not.
+    /// How long responses are cached; zero disables the cache.
     pub ttl: Duration,
 }
 
 /// The public path of one function URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionUrlSpec {
-    /// The path that an output gives it.
+    /// The path, taken from the template's outputs.
     pub path: String,
     /// The function's name.
     pub function: String,
@@ -146,13 +147,13 @@ pub struct MappingSpec {
     pub queue: String,
     /// The function's name.
     pub function: String,
-    /// The most records in one event.
+    /// The maximum number of records per event.
     pub batch_size: usize,
-    /// How long to gather a batch.
+    /// The batching window.
     pub window: Duration,
-    /// The most invocations at once.
+    /// The maximum number of concurrent invocations.
     pub concurrency: Option<usize>,
-    /// `ReportBatchItemFailures`: the function's answer names the records that failed.
+    /// `ReportBatchItemFailures`: the function's response lists the failed records.
     pub reports_failures: bool,
 }
 
@@ -167,47 +168,47 @@ pub struct ScheduleSpec {
     pub expression: String,
     /// The IANA time zone of a cron expression.
     pub timezone: String,
-    /// The event, when the template gives one.
+    /// The event's payload, if the template sets one.
     pub input: Option<String>,
-    /// An EventBridge rule (`Schedule`) instead of EventBridge Scheduler (`ScheduleV2`): the events differ.
+    /// True for an EventBridge rule (`Schedule`), false for EventBridge Scheduler (`ScheduleV2`). Their events differ.
     pub is_rule: bool,
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
     ///
-    /// At the first thing that AWS or the local stack would not take, with its logical id and property.
+    /// The first error that AWS or the local stack would report, with the logical ID and property.
     pub fn parse(text: &str, region: &str) -> Result<Self, TemplateError> {
         read::template(yaml::load(text)?, region)
     }
 
-    /// The region that the template's ARNs name.
+    /// Returns the region in the template's ARNs.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// The function of that name, or of that logical id.
+    /// Finds a function by name or logical ID.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<&FunctionSpec> {
         self.functions.iter().find(|function| function.name == name || function.logical_id == name)
     }
 
-    /// A function's variables: `overriding` first, then `embedded`, then the template's own value.
+    /// Returns a function's environment variables: from `overrides`, else `defaults`, else the template's value.
     ///
-    /// Only names that the template declares for the function are set, as on Lambda. `runtime` answers `!Ref`
-    /// and `!GetAtt` for what only the running stack knows, such as queue URLs.
+    /// As on Lambda, only variables that the template declares for the function are set. `runtime` provides the values
+    /// of `!Ref` and `!GetAtt` that are known only at run time, such as queue URLs.
     ///
     /// # Errors
     ///
-    /// When a value cannot be evaluated, or is a secret that nothing local replaces.
+    /// If a value cannot be evaluated, or is a secret without a local value.
     pub fn environment(
         &self,
         function: &FunctionSpec,
-        overriding: impl Fn(&str) -> Option<String>,
-        embedded: &BTreeMap<String, String>,
+        overrides: impl Fn(&str) -> Option<String>,
+        defaults: &BTreeMap<String, String>,
         runtime: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, TemplateError> {
         let mut names = self.static_names();
@@ -215,7 +216,7 @@ impl Template {
         let resolver = Resolver::new(&self.document, &self.region, &names);
         let mut variables = BTreeMap::new();
         for (name, value) in &function.environment {
-            if let Some(value) = overriding(name).or_else(|| embedded.get(name).cloned()) {
+            if let Some(value) = overrides(name).or_else(|| defaults.get(name).cloned()) {
                 variables.insert(name.clone(), value);
                 continue;
             }
@@ -224,7 +225,7 @@ impl Template {
             let Some(evaluated) = evaluated else { continue };
             let text = scalar(&evaluated).map_err(|reason| TemplateError::new(at(), reason))?;
             if text.contains("{{resolve:") {
-                let reason = format!("{text} is not readable locally: set {name} in the environment");
+                let reason = format!("{text} cannot be read locally: set {name} in the environment");
                 return Err(TemplateError::new(at(), reason));
             }
             variables.insert(name.clone(), text);
@@ -232,7 +233,7 @@ impl Template {
         Ok(variables)
     }
 
-    /// `!Ref` and `!GetAtt` of functions and queues that need no running stack.
+    /// Returns the `!Ref` and `!GetAtt` values of functions and queues that are known before the stack runs.
     fn static_names(&self) -> BTreeMap<String, String> {
         let functions = self.functions.iter().map(|function| (&function.logical_id, &function.name));
         let queues = self.queues.iter().map(|queue| (&queue.logical_id, &queue.name));

@@ -1,6 +1,6 @@
-//! The properties of SAM and CloudFormation resources that the local stack acts on, as AWS writes them.
+//! The properties of SAM and CloudFormation resources that the local stack uses.
 //!
-//! What is denied as unknown here would be a misspelling that AWS refuses as well.
+//! Unknown properties are rejected, as AWS rejects misspelt ones.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(super) struct FunctionProperties {
     pub event_invoke_config: Option<EventInvokeConfig>,
 }
 
-/// The names above: nothing else of a function is evaluated, so that `Policies` may refer to anything.
+/// The properties of [`FunctionProperties`]. The others, such as `Policies`, are not evaluated.
 pub(super) const FUNCTION_KEYS: [&str; 9] = [
     "CodeUri",
     "Handler",
@@ -37,9 +37,8 @@ pub(super) const FUNCTION_KEYS: [&str; 9] = [
     "EventInvokeConfig",
 ];
 
-/// Every property of `AWS::Serverless::Function`:
-/// <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-function.html>, read
-/// 2026-11-24.
+/// All properties of `AWS::Serverless::Function` as of 2026-11-24:
+/// <https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-function.html>.
 pub(super) const KNOWN_FUNCTION_KEYS: [&str; 49] = [
     "Architectures",
     "AssumeRolePolicyDocument",
@@ -171,7 +170,7 @@ pub(super) struct MappingProperties {
     pub _metrics_config: Option<IgnoredAny>,
 }
 
-/// AWS's default for SQS.
+/// AWS's default batch size for SQS.
 fn default_batch_size() -> usize {
     10
 }
@@ -239,7 +238,7 @@ pub(super) struct HttpApiProperties {
     pub route_settings: BTreeMap<String, RouteSettings>,
 }
 
-/// The names above.
+/// The properties of [`HttpApiProperties`].
 pub(super) const HTTP_API_KEYS: [&str; 3] = ["Auth", "DefaultRouteSettings", "RouteSettings"];
 
 #[derive(Deserialize)]

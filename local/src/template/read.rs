@@ -1,4 +1,4 @@
-//! From the evaluated document to [`Template`].
+//! Builds a [`Template`] from the YAML document.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,13 +7,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::properties::{
-    Event, FUNCTION_KEYS, FunctionProperties, HTTP_API_KEYS, HttpApiProperties, KNOWN_FUNCTION_KEYS,
-    LambdaAuthorizer, MappingProperties, QueueProperties,
+    Event, FUNCTION_KEYS, FunctionProperties, KNOWN_FUNCTION_KEYS, MappingProperties, QueueProperties,
 };
-use super::triggers;
 use super::{
-    ACCOUNT_ID, AuthorizerSpec, FunctionSpec, FunctionUrlSpec, QueueSpec, Resolver, Template, TemplateError,
-    references,
+    ACCOUNT_ID, FunctionSpec, QueueSpec, Resolver, Template, TemplateError, http_api, references, triggers,
 };
 
 /// Lambda's default `Timeout`, in seconds.
@@ -24,10 +21,10 @@ const DEFAULT_MEMORY_MB: u32 = 128;
 const DEFAULT_ASYNC_RETRIES: u32 = 2;
 /// Lambda's default `MaximumEventAgeInSeconds` of asynchronous invocations: six hours.
 const DEFAULT_ASYNC_AGE_SECONDS: u64 = 21_600;
-/// Begins a function URL while outputs are read, so that its path can be told from any other text.
-const FUNCTION_URL_MARK: &str = "function-url://";
+/// Placeholder prefix of function URLs while the outputs are read. Marks the values that contain a path.
+pub(super) const FUNCTION_URL_MARK: &str = "function-url://";
 
-/// Resource types that would run, but that the local stack reads only in their SAM form.
+/// Resource types that the local stack supports only in their SAM form.
 const UNSUPPORTED: [&str; 6] = [
     "AWS::Lambda::Function",
     "AWS::Lambda::Url",
@@ -37,13 +34,18 @@ const UNSUPPORTED: [&str; 6] = [
     "AWS::Serverless::Api",
 ];
 
-/// One function with its triggers, which are not part of [`FunctionSpec`].
-struct Declared {
-    spec: FunctionSpec,
-    events: BTreeMap<String, Event>,
-    has_url: bool,
+/// A function with its triggers.
+pub(super) struct Declared {
+    pub spec: FunctionSpec,
+    pub events: BTreeMap<String, Event>,
+    pub has_url: bool,
 }
 
+/// Builds the template.
+///
+/// # Errors
+///
+/// The first error in the document.
 pub(super) fn template(document: Value, region: &str) -> Result<Template, TemplateError> {
     let empty = BTreeMap::new();
     let plain = Resolver::new(&document, region, &empty);
@@ -86,7 +88,7 @@ pub(super) fn template(document: Value, region: &str) -> Result<Template, Templa
         declared.push(function(id, name, &document, &resolver)?);
     }
     template.functions = declared.iter().map(|declared| declared.spec.clone()).collect();
-    let api = http_api(&document, &resolver, &mut template)?;
+    let api = http_api::read(&document, &resolver, &mut template)?;
     for declared in &declared {
         triggers::read(&declared.spec, &declared.events, &api, &mut template)?;
     }
@@ -97,13 +99,13 @@ pub(super) fn template(document: Value, region: &str) -> Result<Template, Templa
             template.mappings.extend(mapping);
         }
     }
-    template.function_urls = function_urls(&document, &resolver, &declared)?;
+    template.function_urls = http_api::function_urls(&document, &resolver, &declared)?;
     references::check(&document)?;
     template.document = document;
     Ok(template)
 }
 
-/// `!Ref` and `!GetAtt` of functions and queues, as far as they can be known without a running stack.
+/// Returns the `!Ref` and `!GetAtt` values of functions and queues that are known before the stack runs.
 pub(super) fn static_names<'a>(
     region: &str,
     functions: impl Iterator<Item = (&'a String, &'a String)>,
@@ -122,12 +124,12 @@ pub(super) fn static_names<'a>(
     names
 }
 
-fn resources<'d>(
+pub(super) fn resources<'d>(
     document: &'d Value,
     resolver: &Resolver<'_>,
 ) -> Result<Vec<(&'d String, &'d Value)>, TemplateError> {
     let all = document.get("Resources").and_then(Value::as_object);
-    let all = all.ok_or_else(|| TemplateError::new("Resources", "the template has none"))?;
+    let all = all.ok_or_else(|| TemplateError::new("Resources", "the template has no resources"))?;
     let mut existing = Vec::new();
     for (id, resource) in all {
         let exists = resolver.exists(resource);
@@ -138,19 +140,19 @@ fn resources<'d>(
     Ok(existing)
 }
 
-fn resource_type<'d>(id: &str, resource: &'d Value) -> Result<&'d str, TemplateError> {
+pub(super) fn resource_type<'d>(id: &str, resource: &'d Value) -> Result<&'d str, TemplateError> {
     let kind = resource.get("Type").and_then(Value::as_str);
-    kind.ok_or_else(|| TemplateError::new(format!("{id}.Type"), "it is missing"))
+    kind.ok_or_else(|| TemplateError::new(format!("{id}.Type"), "missing"))
 }
 
 fn function_name(id: &str, resource: &Value, document: &Value) -> Result<String, TemplateError> {
     let at = || format!("{id}.Properties.CodeUri");
     let own = resource.pointer("/Properties/CodeUri");
     let code_uri = own.or_else(|| document.pointer("/Globals/Function/CodeUri")).and_then(Value::as_str);
-    let code_uri = code_uri.ok_or_else(|| TemplateError::new(at(), "it must name the function's folder"))?;
+    let code_uri = code_uri.ok_or_else(|| TemplateError::new(at(), "must be the function's folder"))?;
     let folder = code_uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     if folder.is_empty() || folder == "." {
-        return Err(TemplateError::new(at(), format!("{code_uri} names no folder")));
+        return Err(TemplateError::new(at(), format!("{code_uri} is not a folder")));
     }
     Ok(folder.to_owned())
 }
@@ -165,12 +167,12 @@ fn queue_name(id: &str, resource: &Value, resolver: &Resolver<'_>) -> Result<Str
             Err(TemplateError::new(at(), "FIFO queues are not supported by the local stack"))
         }
         Some(Value::String(name)) => Ok(name),
-        Some(_) => Err(TemplateError::new(at(), "it must be a string")),
+        Some(_) => Err(TemplateError::new(at(), "must be a string")),
     }
 }
 
-/// Evaluates `keys` of a resource's properties over the globals of its kind, and reads them.
-fn properties<T: DeserializeOwned>(
+/// Merges a resource's properties with the globals, evaluates those in `keys`, and deserializes them.
+pub(super) fn properties<T: DeserializeOwned>(
     id: &str,
     globals: Option<&Value>,
     own: Option<&Value>,
@@ -196,7 +198,7 @@ fn properties<T: DeserializeOwned>(
     })
 }
 
-/// SAM's merge of `Globals`: maps are merged, anything else is replaced by the resource's own.
+/// Merges `Globals` as SAM does: maps are merged, other values are replaced by the resource's own.
 fn merged(globals: Option<&Value>, own: Option<&Value>) -> Map<String, Value> {
     let mut merged = globals.and_then(Value::as_object).cloned().unwrap_or_default();
     for (key, value) in own.and_then(Value::as_object).into_iter().flatten() {
@@ -246,10 +248,10 @@ fn queue(
     })
 }
 
-/// The name in a queue's ARN.
+/// Returns the queue name in an ARN.
 pub(super) fn queue_of(arn: &str, at: String) -> Result<String, TemplateError> {
     let name = arn.starts_with("arn:aws:sqs:").then(|| arn.rsplit(':').next()).flatten();
-    name.map(str::to_owned).ok_or_else(|| TemplateError::new(at, format!("{arn} is not a queue's ARN")))
+    name.map(str::to_owned).ok_or_else(|| TemplateError::new(at, format!("{arn} is not an SQS queue ARN")))
 }
 
 fn function(
@@ -261,12 +263,12 @@ fn function(
     let globals = document.pointer("/Globals/Function");
     let own = document.pointer(&format!("/Resources/{id}/Properties"));
     let read: FunctionProperties = properties(id, globals, own, Some(&FUNCTION_KEYS), resolver)?;
-    runs_here(id, &read, own)?;
+    check_runtime(id, &read, own)?;
     if let Some(url) = &read.function_url_config
         && url.auth_type != "NONE"
     {
         let at = format!("{id}.Properties.FunctionUrlConfig.AuthType");
-        return Err(TemplateError::new(at, "the local stack supports NONE only"));
+        return Err(TemplateError::new(at, "the local stack supports only NONE"));
     }
     let binary = document.pointer(&format!("/Resources/{id}/Metadata/BuildProperties/Binary"));
     let environment = merged(globals, own).get("Environment").and_then(|e| e.get("Variables")).cloned();
@@ -289,114 +291,20 @@ fn function(
     Ok(Declared { spec, events: read.events, has_url: read.function_url_config.is_some() })
 }
 
-/// Whether Lambda would start the binary: what SAM builds for these functions is a `bootstrap` on a bare runtime.
-fn runs_here(id: &str, read: &FunctionProperties, own: Option<&Value>) -> Result<(), TemplateError> {
-    let wrong = |property: &str, reason: String| {
+/// Checks that Lambda could start the binary: SAM builds a `bootstrap` for a custom runtime.
+fn check_runtime(id: &str, read: &FunctionProperties, own: Option<&Value>) -> Result<(), TemplateError> {
+    let error = |property: &str, reason: String| {
         Err(TemplateError::new(format!("{id}.Properties.{property}"), reason))
     };
     if let Some(runtime) = read.runtime.as_ref().filter(|runtime| !runtime.starts_with("provided.")) {
-        return wrong(
-            "Runtime",
-            format!("{runtime} starts no binary of this project: it needs provided.al2023"),
-        );
+        return error("Runtime", format!("{runtime} cannot run a Rust binary: use provided.al2023"));
     }
     if let Some(handler) = read.handler.as_ref().filter(|handler| *handler != "bootstrap") {
-        return wrong("Handler", format!("{handler} is not what is built: it must be bootstrap"));
+        return error("Handler", format!("{handler} is not built: must be bootstrap"));
     }
     let names = own.and_then(Value::as_object).into_iter().flat_map(Map::keys);
     match names.into_iter().find(|name| !KNOWN_FUNCTION_KEYS.contains(&name.as_str())) {
-        Some(unknown) => wrong(unknown, "SAM knows no such property of a function".to_owned()),
+        Some(unknown) => error(unknown, "no such property of a SAM function".to_owned()),
         None => Ok(()),
     }
-}
-
-/// The API's settings, and its authorizers into `template`.
-fn http_api(
-    document: &Value,
-    resolver: &Resolver<'_>,
-    template: &mut Template,
-) -> Result<HttpApiProperties, TemplateError> {
-    let globals = document.pointer("/Globals/HttpApi");
-    let mut apis = Vec::new();
-    for (id, resource) in resources(document, resolver)? {
-        if resource_type(id, resource)? == "AWS::Serverless::HttpApi" {
-            apis.push((id.as_str(), resource.get("Properties")));
-        }
-    }
-    let (id, own) = match apis.as_slice() {
-        [] => ("ServerlessHttpApi", None),
-        [api] => *api,
-        [_, (second, _), ..] => {
-            return Err(TemplateError::new(*second, "the local stack serves one HTTP API only"));
-        }
-    };
-    let read: HttpApiProperties = properties(id, globals, own, Some(&HTTP_API_KEYS), resolver)?;
-    for (name, authorizer) in read.auth.iter().flat_map(|auth| &auth.authorizers) {
-        let at = format!("{id}.Properties.Auth.Authorizers.{name}");
-        template.authorizers.insert(name.clone(), authorizer_spec(authorizer, template, &at)?);
-    }
-    Ok(read)
-}
-
-fn authorizer_spec(
-    authorizer: &LambdaAuthorizer,
-    template: &Template,
-    at: &str,
-) -> Result<AuthorizerSpec, TemplateError> {
-    let version = super::scalar(&authorizer.authorizer_payload_format_version).unwrap_or_default();
-    if !version.starts_with('2') || !authorizer.enable_simple_responses {
-        let reason = "the local stack supports payload format 2.0 with EnableSimpleResponses only";
-        return Err(TemplateError::new(at, reason));
-    }
-    let function = authorizer.function_arn.rsplit(':').next().unwrap_or_default();
-    if template.function(function).is_none() {
-        let reason = format!("{} is no function of this template", authorizer.function_arn);
-        return Err(TemplateError::new(format!("{at}.FunctionArn"), reason));
-    }
-    let identity = authorizer.identity.as_ref();
-    Ok(AuthorizerSpec {
-        function: function.to_owned(),
-        headers: identity.map(|identity| identity.headers.clone()).unwrap_or_default(),
-        query: identity.map(|identity| identity.query_strings.clone()).unwrap_or_default(),
-        ttl: Duration::from_secs(identity.and_then(|identity| identity.reauthorize_every).unwrap_or(0)),
-    })
-}
-
-/// Finds each function URL's public path in the outputs.
-fn function_urls(
-    document: &Value,
-    resolver: &Resolver<'_>,
-    declared: &[Declared],
-) -> Result<Vec<FunctionUrlSpec>, TemplateError> {
-    let mut found = Vec::new();
-    for (name, output) in document.get("Outputs").and_then(Value::as_object).into_iter().flatten() {
-        let Some(value) = output.get("Value").filter(|value| value.to_string().contains("FunctionUrl"))
-        else {
-            continue;
-        };
-        let at = |reason| TemplateError::new(format!("Outputs.{name}.Value"), reason);
-        if !resolver.exists(output).map_err(at)? {
-            continue;
-        }
-        let value = resolver.evaluate(value).map_err(at)?;
-        let url = value.as_ref().and_then(Value::as_str).and_then(|url| url.strip_prefix(FUNCTION_URL_MARK));
-        // What follows a `#` is for Twilio's console. An output without a path is a base, or a list of bases.
-        let url = url.and_then(|url| url.split('#').next()).filter(|url| !url.contains(FUNCTION_URL_MARK));
-        if let Some((function, path)) = url.and_then(|url| url.split_once('/'))
-            && !path.is_empty()
-        {
-            found.push(FunctionUrlSpec { path: format!("/{path}"), function: function.to_owned() });
-        }
-    }
-    for Declared { spec, has_url, .. } in declared {
-        if *has_url && !found.iter().any(|url| url.function == spec.name) {
-            let at = format!("{}.Properties.FunctionUrlConfig", spec.logical_id);
-            let reason = format!(
-                "no output gives its public path as !Sub \"${{{}Url.FunctionUrl}}path\"",
-                spec.logical_id
-            );
-            return Err(TemplateError::new(at, reason));
-        }
-    }
-    Ok(found)
 }

@@ -1,5 +1,7 @@
-//! Whether everything that the template refers to is there, also where the local stack does not look: in policies,
-//! alarms, outputs, and variables that something local replaces. A deployment would fail on it.
+//! Checks that all references in the template exist.
+//!
+//! Includes parts that the local stack does not evaluate (policies, alarms, outputs, overridden variables), because a
+//! deployment would fail there.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +10,7 @@ use serde_json::{Map, Value};
 use super::TemplateError;
 use super::intrinsics::single_entry;
 
-/// What `!Ref` knows besides the template's own names.
+/// The pseudo parameters that `!Ref` accepts.
 const PSEUDO_PARAMETERS: [&str; 8] = [
     "AWS::AccountId",
     "AWS::NoValue",
@@ -24,16 +26,16 @@ const PSEUDO_PARAMETERS: [&str; 8] = [
 struct Names<'d> {
     parameters: BTreeSet<&'d str>,
     resources: BTreeSet<&'d str>,
-    /// SAM makes resources of its own beside these, whose names begin with theirs: `…Role`, `…Url`.
+    /// SAM resources. SAM generates further resources with these names as prefixes, such as `…Role` and `…Url`.
     serverless: Vec<&'d str>,
     conditions: BTreeSet<&'d str>,
 }
 
-/// Looks at every reference of the document.
+/// Checks all references in the document.
 ///
 /// # Errors
 ///
-/// At the first one that leads nowhere, with its place.
+/// The first reference to something that does not exist, with its location.
 pub(super) fn check(document: &Value) -> Result<(), TemplateError> {
     let empty = Map::new();
     let section = |name: &str| document.get(name).and_then(Value::as_object).unwrap_or(&empty);
@@ -63,7 +65,7 @@ pub(super) fn check(document: &Value) -> Result<(), TemplateError> {
 }
 
 impl Names<'_> {
-    /// A resource, an output or a condition, which may have a condition itself.
+    /// Checks a resource, output or condition, including its `Condition` and `DependsOn`.
     fn definition(&self, definition: &Value, at: &str) -> Result<(), TemplateError> {
         if let Some(name) = definition.get("Condition").and_then(Value::as_str) {
             self.condition(name).map_err(|reason| TemplateError::new(format!("{at}.Condition"), reason))?;
@@ -85,7 +87,7 @@ impl Names<'_> {
             Value::Array(items) => items
                 .iter()
                 .enumerate()
-                .try_for_each(|(place, item)| self.walk(item, &format!("{at}[{place}]"))),
+                .try_for_each(|(index, item)| self.walk(item, &format!("{at}[{index}]"))),
             Value::Object(object) => {
                 if let Some((function, argument)) = single_entry(object) {
                     self.call(function, argument).map_err(|reason| TemplateError::new(at, reason))?;
@@ -138,21 +140,21 @@ impl Names<'_> {
         if PSEUDO_PARAMETERS.contains(&name) || self.parameters.contains(name) || self.is_resource(name) {
             return Ok(());
         }
-        Err(format!("{function} {name}: there is no parameter or resource of that name"))
+        Err(format!("{function} {name}: no such parameter or resource"))
     }
 
     fn resource(&self, id: &str, function: &str) -> Result<(), String> {
-        if self.is_resource(id) { Ok(()) } else { Err(format!("{function} {id}: there is no resource {id}")) }
+        if self.is_resource(id) { Ok(()) } else { Err(format!("{function} {id}: no such resource {id}")) }
     }
 
     fn is_resource(&self, id: &str) -> bool {
-        // An API that no resource declares is made by SAM.
+        // SAM generates this API if no resource declares one.
         id == "ServerlessHttpApi"
             || self.resources.contains(id)
-            || self.serverless.iter().any(|made_for| id.starts_with(made_for))
+            || self.serverless.iter().any(|prefix| id.starts_with(prefix))
     }
 
     fn condition(&self, name: &str) -> Result<(), String> {
-        if self.conditions.contains(name) { Ok(()) } else { Err(format!("there is no condition {name}")) }
+        if self.conditions.contains(name) { Ok(()) } else { Err(format!("no such condition {name}")) }
     }
 }

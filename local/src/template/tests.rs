@@ -15,7 +15,7 @@ fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn functions_take_what_they_say_over_the_globals_and_lambdas_defaults() {
+fn function_properties_override_globals_which_override_lambda_defaults() {
     let template = parsed();
     let echo = template.function("echo").unwrap();
     assert_eq!(echo.binary, "fixture");
@@ -27,20 +27,20 @@ fn functions_take_what_they_say_over_the_globals_and_lambdas_defaults() {
 }
 
 #[test]
-fn triggers_are_read_with_what_bounds_them() {
+fn triggers_are_read_with_their_limits() {
     let template = parsed();
     let keys: Vec<_> =
         template.routes.iter().map(|route| (route.path.as_str(), route.authorizer.as_deref())).collect();
     let expected = [
+        ("/action", None),
         ("/things/{id}", Some("Keys")),
         ("/open", None),
-        ("/order", None),
         ("/rest/{path+}", Some("Keys")),
         ("/throttled", None),
     ];
     assert_eq!(keys, expected);
     assert_eq!(template.routes[4].throttle, Some(Throttle { rate: 0.01, burst: 1.0 }));
-    assert_eq!(template.routes[2].timeout, Duration::from_secs(30));
+    assert_eq!(template.routes[0].timeout, Duration::from_secs(30));
     let authorizer = AuthorizerSpec {
         function: "echo".to_owned(),
         headers: vec!["Authorization".to_owned()],
@@ -67,30 +67,30 @@ fn triggers_are_read_with_what_bounds_them() {
 }
 
 #[test]
-fn a_variable_is_set_by_the_environment_then_the_stack_then_the_template() {
+fn environment_overrides_take_precedence_over_defaults_and_template_values() {
     let template = parsed();
     let echo = template.function("echo").unwrap();
-    let embedded = map(&[("DATABASE_URL", "embedded"), ("NOT_DECLARED", "x")]);
-    let runtime = map(&[("Queue", "http://queue"), ("EchoFunctionUrl.FunctionUrl", "http://door/")]);
+    let defaults = map(&[("DATABASE_URL", "default"), ("NOT_DECLARED", "x")]);
+    let runtime = map(&[("Queue", "http://queue"), ("EchoFunctionUrl.FunctionUrl", "http://gateway/")]);
     let set = |name: &str| (name == "LOG_LEVEL").then(|| "debug".to_owned());
     let expected = map(&[
         ("LOG_LEVEL", "debug"),
-        ("DATABASE_URL", "embedded"),
+        ("DATABASE_URL", "default"),
         ("QUEUE_URL", "http://queue"),
         ("QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:work"),
-        ("CALLBACK", "http://door/hook"),
+        ("CALLBACK", "http://gateway/hook"),
     ]);
-    assert_eq!(template.environment(echo, set, &embedded, &runtime).unwrap(), expected);
+    assert_eq!(template.environment(echo, set, &defaults, &runtime).unwrap(), expected);
     let set = |name: &str| (name == "PEER_API_URL").then(|| "http://peer".to_owned());
-    let environment = template.environment(echo, set, &embedded, &runtime).unwrap();
+    let environment = template.environment(echo, set, &defaults, &runtime).unwrap();
     assert_eq!(
         environment["PEER_API_URL"], "http://peer",
-        "declared, though the template's condition drops it"
+        "an override applies even if the template's condition removes the variable"
     );
 }
 
 #[test]
-fn a_secret_that_nothing_replaces_is_named() {
+fn a_secret_without_a_local_value_is_an_error() {
     let template = parsed();
     let echo = template.function("echo").unwrap();
     let error =
@@ -98,115 +98,103 @@ fn a_secret_that_nothing_replaces_is_named() {
     assert_eq!(
         error,
         "EchoFunction.Properties.Environment.Variables.DATABASE_URL: \
-         {{resolve:secretsmanager:local/database:SecretString:url}} is not readable locally: set DATABASE_URL in the \
+         {{resolve:secretsmanager:local/database:SecretString:url}} cannot be read locally: set DATABASE_URL in the \
          environment"
     );
 }
 
+/// Valid text of the template, its invalid replacement, and the location and reason of the error.
+/// Without a location there is no error.
+const INVALID: [(&str, &str, &str, &str); 26] = [
+    ("BatchSize: 5", "BatchSize: five", "WorkMapping.Properties.BatchSize", "expected usize"),
+    ("BatchSize: 5", "BatchSise: 5", "WorkMapping.Properties", "unknown field `BatchSise`"),
+    ("BatchSize: 5", "BatchSize: 50", "WorkMapping.Properties.BatchSize", "Window"),
+    ("MaximumConcurrency: 2", "MaximumConcurrency: 1", "MaximumConcurrency", "between 2 and 1000"),
+    (
+        "EventSourceArn: !GetAtt Queue.Arn",
+        "EventSourceArn: !GetAtt Queu.Arn",
+        "WorkMapping.Properties.EventSourceArn",
+        "no such resource Queu",
+    ),
+    ("VisibilityTimeout: 5", "VisibilityTimout: 5", "Queue.Properties", "unknown field `VisibilityTimout`"),
+    (
+        "FunctionName: !Ref WorkFunction",
+        "FunctionName: x",
+        "WorkMapping.Properties.FunctionName",
+        "no such function",
+    ),
+    (
+        "      Events:\n",
+        "      Events:\n        Work: {Type: SQS, Properties: {Queue: !GetAtt Queue.Arn}}\n",
+        "EchoFunction.Properties.Events.Work",
+        "every queue of the account",
+    ),
+    ("Path: /open", "Path: open", "EchoFunction.Properties.Events.Open.Properties.Path", "slash"),
+    ("DefaultAuthorizer: Keys", "DefaultAuthorizer: Locks", "Auth.Authorizer", "no such authorizer Locks"),
+    ("Type: ScheduleV2", "Type: Clock", "EchoFunction.Properties.Events.Tick", "unknown variant `Clock`"),
+    (
+        "HookUrl: {Value:",
+        "HookUrl: {Condition: Missing, Value:",
+        "Outputs.HookUrl",
+        "no such condition Missing",
+    ),
+    ("AuthType: NONE", "AuthType: AWS_IAM", "EchoFunction.Properties.FunctionUrlConfig.AuthType", "NONE"),
+    ("CodeUri: functions/api/echo", "Handler: x", "EchoFunction.Properties.CodeUri", "folder"),
+    ("EnableSimpleResponses: true", "EnableSimpleResponses: false", "Api.Properties.Auth", "EnableSimple"),
+    (
+        "deadLetterTargetArn: !GetAtt DeadLetters.Arn",
+        "deadLetterTargetArn: x",
+        "Queue.Properties.RedrivePolicy",
+        "ARN",
+    ),
+    (
+        "Resource: !GetAtt Queue.Arn",
+        "Resource: !GetAtt Queues.Arn",
+        "EchoFunction.Properties.Policies[0].Statement[0].Resource",
+        "no such resource Queues",
+    ),
+    (
+        "LOG_LEVEL: !Ref LogLevel",
+        "LOG_LEVEL: !Ref LogLevl",
+        "Globals.Function.Environment.Variables.LOG_LEVEL",
+        "!Ref LogLevl: no such parameter or resource",
+    ),
+    (
+        "{{resolve:secretsmanager:local/database:SecretString:url}}",
+        "${Secrett}",
+        "",
+        "text outside !Sub is not a reference",
+    ),
+    (
+        "DATABASE_URL: \"{{resolve:secretsmanager:local/database:SecretString:url}}\"",
+        "DATABASE_URL: !Sub \"{{resolve:secretsmanager:${Secrett}:SecretString:url}}\"",
+        "EchoFunction.Properties.Environment.Variables.DATABASE_URL",
+        "!Sub Secrett: no such parameter or resource",
+    ),
+    ("!If [HasPeer,", "!If [HasPeers,", "PEER_API_URL", "no such condition HasPeers"),
+    ("  WorkFunction:\n", "  WorkFunction:\n    DependsOn: Nothing\n", "WorkFunction.DependsOn", "Nothing"),
+    (
+        "      MemorySize: 256",
+        "      MemorySise: 256",
+        "EchoFunction.Properties.MemorySise",
+        "no such property",
+    ),
+    ("Runtime: provided.al2023", "Runtime: python3.13", "Function.Properties.Runtime", "provided.al2023"),
+    ("      MemorySize: 256", "      Handler: main", "EchoFunction.Properties.Handler", "bootstrap"),
+    ("Parameters:", "Parameters: [", "template", ""),
+];
+
 #[test]
-fn what_is_wrong_is_named_with_its_place() {
-    let cases = [
-        ("BatchSize: 5", "BatchSize: five", "WorkMapping.Properties.BatchSize", "expected usize"),
-        ("BatchSize: 5", "BatchSise: 5", "WorkMapping.Properties", "unknown field `BatchSise`"),
-        ("BatchSize: 5", "BatchSize: 50", "WorkMapping.Properties.BatchSize", "Window"),
-        ("MaximumConcurrency: 2", "MaximumConcurrency: 1", "MaximumConcurrency", "between 2 and 1000"),
-        (
-            "EventSourceArn: !GetAtt Queue.Arn",
-            "EventSourceArn: !GetAtt Queu.Arn",
-            "WorkMapping.Properties.EventSourceArn",
-            "no resource Queu",
-        ),
-        (
-            "VisibilityTimeout: 5",
-            "VisibilityTimout: 5",
-            "Queue.Properties",
-            "unknown field `VisibilityTimout`",
-        ),
-        (
-            "FunctionName: !Ref WorkFunction",
-            "FunctionName: x",
-            "WorkMapping.Properties.FunctionName",
-            "no function",
-        ),
-        (
-            "      Events:\n",
-            "      Events:\n        Work: {Type: SQS, Properties: {Queue: !GetAtt Queue.Arn}}\n",
-            "EchoFunction.Properties.Events.Work",
-            "every queue of the account",
-        ),
-        ("Path: /open", "Path: open", "EchoFunction.Properties.Events.Open.Properties.Path", "slash"),
-        ("DefaultAuthorizer: Keys", "DefaultAuthorizer: Locks", "Auth.Authorizer", "no authorizer Locks"),
-        ("Type: ScheduleV2", "Type: Clock", "EchoFunction.Properties.Events.Tick", "unknown variant `Clock`"),
-        (
-            "HookUrl: {Value:",
-            "HookUrl: {Condition: Missing, Value:",
-            "Outputs.HookUrl",
-            "no condition Missing",
-        ),
-        ("AuthType: NONE", "AuthType: AWS_IAM", "EchoFunction.Properties.FunctionUrlConfig.AuthType", "NONE"),
-        ("CodeUri: functions/api/echo", "Handler: x", "EchoFunction.Properties.CodeUri", "folder"),
-        (
-            "EnableSimpleResponses: true",
-            "EnableSimpleResponses: false",
-            "Api.Properties.Auth",
-            "EnableSimple",
-        ),
-        (
-            "deadLetterTargetArn: !GetAtt DeadLetters.Arn",
-            "deadLetterTargetArn: x",
-            "Queue.Properties.RedrivePolicy",
-            "ARN",
-        ),
-        (
-            "Resource: !GetAtt Queue.Arn",
-            "Resource: !GetAtt Queues.Arn",
-            "EchoFunction.Properties.Policies[0].Statement[0].Resource",
-            "no resource Queues",
-        ),
-        (
-            "LOG_LEVEL: !Ref LogLevel",
-            "LOG_LEVEL: !Ref LogLevl",
-            "Globals.Function.Environment.Variables.LOG_LEVEL",
-            "!Ref LogLevl: there is no parameter or resource",
-        ),
-        (
-            "{{resolve:secretsmanager:local/database:SecretString:url}}",
-            "${Secrett}",
-            "",
-            "a text that no !Sub reads refers to nothing",
-        ),
-        (
-            "DATABASE_URL: \"{{resolve:secretsmanager:local/database:SecretString:url}}\"",
-            "DATABASE_URL: !Sub \"{{resolve:secretsmanager:${Secrett}:SecretString:url}}\"",
-            "EchoFunction.Properties.Environment.Variables.DATABASE_URL",
-            "!Sub Secrett: there is no parameter or resource",
-        ),
-        ("!If [HasPeer,", "!If [HasPeers,", "PEER_API_URL", "there is no condition HasPeers"),
-        (
-            "  WorkFunction:\n",
-            "  WorkFunction:\n    DependsOn: Nothing\n",
-            "WorkFunction.DependsOn",
-            "Nothing",
-        ),
-        (
-            "      MemorySize: 256",
-            "      MemorySise: 256",
-            "EchoFunction.Properties.MemorySise",
-            "no such property",
-        ),
-        ("Runtime: provided.al2023", "Runtime: python3.13", "Function.Properties.Runtime", "provided.al2023"),
-        ("      MemorySize: 256", "      Handler: main", "EchoFunction.Properties.Handler", "bootstrap"),
-        ("Parameters:", "Parameters: [", "template", ""),
-    ];
-    for (right, wrong, place, reason) in cases {
-        assert!(TEMPLATE.contains(right), "{right} is in the template");
-        match Template::parse(&TEMPLATE.replacen(right, wrong, 1), "us-east-1") {
-            Ok(_) => assert!(place.is_empty(), "{wrong} was taken"),
+fn template_errors_name_the_location_and_the_reason() {
+    for (valid, invalid, place, reason) in INVALID {
+        assert!(TEMPLATE.contains(valid), "the template does not contain {valid}");
+        match Template::parse(&TEMPLATE.replacen(valid, invalid, 1), "us-east-1") {
+            Ok(_) => assert!(place.is_empty(), "{invalid} was accepted"),
             Err(error) => {
                 let error = error.to_string();
                 assert!(
                     !place.is_empty() && error.contains(place) && error.contains(reason),
-                    "{wrong}: {error}"
+                    "{invalid}: {error}"
                 );
             }
         }
@@ -214,18 +202,18 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
-fn a_function_url_without_a_public_path_is_refused() {
+fn a_function_url_without_a_public_path_is_an_error() {
     let template = TEMPLATE
         .replace("HookUrl: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl}hook\"}", "Other: {Value: x}");
     let error = Template::parse(&template, "us-east-1").unwrap_err().to_string();
     assert!(
-        error.starts_with("EchoFunction.Properties.FunctionUrlConfig: no output gives its public path"),
+        error.starts_with("EchoFunction.Properties.FunctionUrlConfig: no output contains its public path"),
         "{error}"
     );
 }
 
 #[test]
-fn intrinsic_functions_give_what_cloudformation_gives() {
+fn intrinsic_functions_return_the_same_values_as_cloudformation() {
     let cases = [
         (r#"!Join ["-", [a, !Ref "AWS::Region", !Ref LogLevel]]"#, "a-us-east-1-info"),
         (r#"!Select [1, !Split [",", "a,b,c"]]"#, "b"),
@@ -239,14 +227,14 @@ fn intrinsic_functions_give_what_cloudformation_gives() {
     for (expression, expected) in cases {
         let template = TEMPLATE.replace("QUEUE_ARN: !GetAtt Queue.Arn", &format!("QUEUE_ARN: {expression}"));
         let template = Template::parse(&template, "us-east-1").unwrap();
-        let embedded = map(&[("DATABASE_URL", "x")]);
-        let environment = template.environment(&template.functions[0], |_| None, &embedded, &BTreeMap::new());
+        let defaults = map(&[("DATABASE_URL", "x")]);
+        let environment = template.environment(&template.functions[0], |_| None, &defaults, &BTreeMap::new());
         assert_eq!(environment.unwrap()["QUEUE_ARN"], expected, "{expression}");
     }
 }
 
 #[test]
-fn an_output_of_base_urls_is_no_path_and_a_fragment_is_not_part_of_one() {
+fn public_paths_exclude_base_urls_and_fragments() {
     let template = TEMPLATE.replace(
         "HookUrl: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl}hook\"}",
         "Bases: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl},${EchoFunctionUrl.FunctionUrl}\"}\n  \
@@ -258,12 +246,12 @@ fn an_output_of_base_urls_is_no_path_and_a_fragment_is_not_part_of_one() {
 }
 
 #[test]
-fn the_projects_own_template_is_one_that_the_stack_runs() {
+fn the_local_stack_can_run_the_project_template() {
     let template = Template::parse(include_str!("../../../template.yaml"), "us-east-1").unwrap();
-    let embedded = ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_WEBHOOK_BASE_URL"];
-    let embedded = map(&embedded.map(|name| (name, "embedded")));
+    let defaults = ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_WEBHOOK_BASE_URL"];
+    let defaults = map(&defaults.map(|name| (name, "default")));
     for function in &template.functions {
-        template.environment(function, |_| None, &embedded, &BTreeMap::new()).unwrap();
+        template.environment(function, |_| None, &defaults, &BTreeMap::new()).unwrap();
     }
     assert!(template.routes.iter().any(|route| route.path == "/health" && route.authorizer.is_none()));
     let urls: Vec<_> = template.function_urls.iter().map(|url| url.path.as_str()).collect();

@@ -1,4 +1,4 @@
-//! What invokes a function: routes, queues and schedules.
+//! Reads the triggers of functions: routes, queues and schedules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::properties::{
 use super::read::queue_of;
 use super::{FunctionSpec, MappingSpec, RouteSpec, ScheduleSpec, Template, TemplateError, Throttle};
 
-/// The longest an HTTP API waits for its integration, and the default.
+/// The maximum and default integration timeout of an HTTP API.
 const MAX_INTEGRATION_TIMEOUT_MS: u64 = 30_000;
 
 /// Reads a function's triggers into `template`.
@@ -27,7 +27,7 @@ pub(super) fn read(
                 template.routes.push(route);
             }
             Event::Sqs(_) => {
-                let reason = "SAM would let the function's role read and delete on every queue of the account: \
+                let reason = "SAM would grant the function's role access to every queue of the account: \
                               use AWS::Lambda::EventSourceMapping and SQSPollerPolicy";
                 return Err(TemplateError::new(at, reason));
             }
@@ -50,22 +50,22 @@ fn route(
     at: &str,
 ) -> Result<RouteSpec, TemplateError> {
     if event.payload_format_version.as_deref().is_some_and(|version| version != "2.0") {
-        let reason = "the local stack speaks 2.0 only";
+        let reason = "the local stack supports only 2.0";
         return Err(TemplateError::new(format!("{at}.PayloadFormatVersion"), reason));
     }
     if event.path != "$default" && !event.path.starts_with('/') {
-        return Err(TemplateError::new(format!("{at}.Path"), "it must begin with a slash"));
+        return Err(TemplateError::new(format!("{at}.Path"), "must start with a slash"));
     }
     let own = event.auth.as_ref().and_then(|auth| auth.authorizer.clone());
     let default = api.auth.as_ref().and_then(|auth| auth.default_authorizer.clone());
     let authorizer = own.or(default).filter(|name| name != "NONE");
     if let Some(name) = authorizer.as_ref().filter(|name| !template.authorizers.contains_key(*name)) {
-        let reason = format!("there is no authorizer {name}");
+        let reason = format!("no such authorizer {name}");
         return Err(TemplateError::new(format!("{at}.Auth.Authorizer"), reason));
     }
     let timeout = event.timeout_in_millis.unwrap_or(MAX_INTEGRATION_TIMEOUT_MS);
     if !(50..=MAX_INTEGRATION_TIMEOUT_MS).contains(&timeout) {
-        return Err(TemplateError::new(format!("{at}.TimeoutInMillis"), "it must be between 50 and 30000"));
+        return Err(TemplateError::new(format!("{at}.TimeoutInMillis"), "must be between 50 and 30000"));
     }
     let method = event.method.to_uppercase().replace('*', "ANY");
     let settings =
@@ -85,7 +85,7 @@ fn throttle(settings: RouteSettings) -> Option<Throttle> {
     Some(Throttle { rate, burst: settings.throttling_burst_limit.map_or(rate, f64::from) })
 }
 
-/// Reads an event source mapping; one that is disabled is none.
+/// Reads an event source mapping. Returns `None` if it is disabled.
 pub(super) fn mapping(
     event: &MappingProperties,
     template: &Template,
@@ -93,32 +93,29 @@ pub(super) fn mapping(
 ) -> Result<Option<MappingSpec>, TemplateError> {
     let queue = queue_of(&event.event_source_arn, format!("{at}.EventSourceArn"))?;
     if !template.queues.iter().any(|declared| declared.name == queue) {
-        return Err(TemplateError::new(
-            format!("{at}.EventSourceArn"),
-            format!("{queue} is no queue of this template"),
-        ));
+        return Err(TemplateError::new(format!("{at}.EventSourceArn"), format!("no such queue: {queue}")));
     }
-    // A function's name or ARN.
+    // The value is a function's name or ARN.
     let function = event.function_name.rsplit(':').next().unwrap_or_default();
     let Some(function) = template.function(function) else {
-        let reason = format!("{} is no function of this template", event.function_name);
+        let reason = format!("no such function: {}", event.function_name);
         return Err(TemplateError::new(format!("{at}.FunctionName"), reason));
     };
     if !(1..=10_000).contains(&event.batch_size) {
-        return Err(TemplateError::new(format!("{at}.BatchSize"), "it must be between 1 and 10000"));
+        return Err(TemplateError::new(format!("{at}.BatchSize"), "must be between 1 and 10000"));
     }
     if event.batch_size > 10 && event.maximum_batching_window_in_seconds == 0 {
-        let reason = "more than 10 need a MaximumBatchingWindowInSeconds of at least 1";
+        let reason = "a value above 10 needs a MaximumBatchingWindowInSeconds of at least 1";
         return Err(TemplateError::new(format!("{at}.BatchSize"), reason));
     }
     if event.filter_criteria.is_some() {
-        let reason = "it is not supported by the local stack";
+        let reason = "not supported by the local stack";
         return Err(TemplateError::new(format!("{at}.FilterCriteria"), reason));
     }
     let concurrency = event.scaling_config.as_ref().map(|scaling| scaling.maximum_concurrency);
     if concurrency.is_some_and(|most| !(2..=1000).contains(&most)) {
         let at = format!("{at}.ScalingConfig.MaximumConcurrency");
-        return Err(TemplateError::new(at, "it must be between 2 and 1000"));
+        return Err(TemplateError::new(at, "must be between 2 and 1000"));
     }
     let mapping = MappingSpec {
         queue,

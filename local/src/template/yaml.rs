@@ -1,19 +1,19 @@
-//! YAML with CloudFormation's short tags, as JSON with its long function names: `!Ref X` is `{"Ref": "X"}`.
+//! Converts YAML with CloudFormation's short tags to JSON with the long function names: `!Ref X` is `{"Ref": "X"}`.
 
 use saphyr::{LoadableYamlNode, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value, json};
 
 use super::TemplateError;
 
-/// Reads one YAML document.
+/// Parses a YAML document.
 ///
 /// # Errors
 ///
-/// When the text is not YAML, or holds what JSON cannot (a key that is no string, an alias).
+/// If the text is not valid YAML, or uses features that JSON does not have (keys that are not strings, aliases).
 pub(super) fn load(text: &str) -> Result<Value, TemplateError> {
     let documents =
         YamlOwned::load_from_str(text).map_err(|error| TemplateError::new("template", error.to_string()))?;
-    let document = documents.first().ok_or_else(|| TemplateError::new("template", "it is empty"))?;
+    let document = documents.first().ok_or_else(|| TemplateError::new("template", "empty"))?;
     to_json(document, "template")
 }
 
@@ -37,12 +37,12 @@ fn to_json(node: &YamlOwned, at: &str) -> Result<Value, TemplateError> {
         }
         YamlOwned::Tagged(tag, inner) => tagged(&tag.suffix, to_json(inner, at)?, at),
         YamlOwned::Representation(..) | YamlOwned::Alias(_) | YamlOwned::BadValue => {
-            Err(TemplateError::new(at, "this YAML is not supported in a template"))
+            Err(TemplateError::new(at, "unsupported YAML feature"))
         }
     }
 }
 
-/// Integer-looking keys occur in mappings (account ids); JSON has only strings.
+/// Returns a key as a string. Mappings have integer keys, for example account IDs.
 fn scalar_key(key: &YamlOwned) -> Option<String> {
     match key {
         YamlOwned::Value(ScalarOwned::String(key)) => Some(key.clone()),
@@ -56,7 +56,7 @@ fn tagged(tag: &str, value: Value, at: &str) -> Result<Value, TemplateError> {
         ("Ref" | "Condition", value) => Ok(json!({ tag: value })),
         ("GetAtt", Value::String(path)) => match path.split_once('.') {
             Some((id, attribute)) => Ok(json!({ "Fn::GetAtt": [id, attribute] })),
-            None => Err(TemplateError::new(at, format!("!GetAtt {path} names no attribute"))),
+            None => Err(TemplateError::new(at, format!("!GetAtt {path}: no attribute"))),
         },
         (function, value) => Ok(json!({ format!("Fn::{function}"): value })),
     }

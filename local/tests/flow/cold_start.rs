@@ -1,4 +1,4 @@
-//! Sends that come at once, to a stack whose functions have not started yet, on a machine that is busy, while Postgres is slow.
+//! Concurrent sends during the cold start, on a busy machine with a slow Postgres.
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::client::{Answer, exchange, fresh_handset};
-use crate::door::Database;
+use crate::client::{HttpResponse, fresh_handset, send_request};
+use crate::services::Database;
 use crate::stack::{Setup, eventually};
 
 const SENDS: usize = 200;
 
-/// How long Postgres, which takes connections, says nothing: longer than until callers are told that it is down.
-const SILENCE: Duration = Duration::from_secs(6);
+/// How long Postgres accepts connections without responding. Longer than the time after which callers get a 503.
+const STALL: Duration = Duration::from_secs(6);
 
-/// Keeps a processor busy for as long as the process that started it lives.
+/// Keeps a processor busy while the parent process runs.
 const LOAD: &str =
     "while kill -0 $PPID 2>/dev/null; do i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; done";
 
@@ -39,26 +39,31 @@ impl Drop for Load {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sends_at_once_to_a_cold_stack_on_a_busy_machine_with_a_slow_postgres_are_all_accepted() {
+async fn concurrent_sends_during_a_cold_start_are_all_accepted() {
     let database = Database::start().await;
-    let stack = Setup::impatient().with("DATABASE_URL", &database.url()).start().await;
+    let stack = Setup::fast().with("DATABASE_URL", &database.url()).start().await;
     let load = Load::start();
     database.stall(true);
     let sends = (0..SENDS).map(|n| {
         let body = json!({ "to": fresh_handset(), "body": format!("Send {n}") });
-        exchange(stack.call("POST", "/sms/send").json(&body))
+        send_request(stack.api_request("POST", "/sms/send").json(&body))
     });
-    let speak_again = async {
+    let resume = async {
         eventually("an authorizer has started", async || (!stack.pids("authorize").is_empty()).then_some(()))
             .await;
         let begun = Instant::now();
-        eventually("a slow Postgres", async || (begun.elapsed() > SILENCE).then_some(())).await;
+        eventually("the stall is over", async || (begun.elapsed() > STALL).then_some(())).await;
         database.stall(false);
     };
-    let (answers, ()) = tokio::join!(join_all(sends), speak_again);
+    let (responses, ()) = tokio::join!(join_all(sends), resume);
     drop(load);
-    let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 202).collect();
-    assert!(refused.is_empty(), "{} of {SENDS} were not accepted: {:#?}", refused.len(), refused.first());
+    let refused: Vec<&HttpResponse> = responses.iter().filter(|response| response.status != 202).collect();
+    assert!(
+        refused.is_empty(),
+        "{} of {SENDS} sends were not accepted: {:#?}",
+        refused.len(),
+        refused.first()
+    );
     let stored = "select count(*) from sms_messages where direction = 'outbound'";
     assert_eq!(stack.sql().await.count(stored, &[]).await, SENDS as i64);
 }

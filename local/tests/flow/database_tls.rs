@@ -1,4 +1,4 @@
-//! Postgres over TLS, with a certificate that it has signed itself, as a server on one machine has it.
+//! Postgres over TLS with a self-signed certificate.
 
 use common::config::Env;
 use common::db::{DatabaseConfig, Db};
@@ -6,22 +6,22 @@ use common::error::chain;
 use tempfile::NamedTempFile;
 
 use crate::client::{Sql, fresh_handset};
-use crate::door::Database;
+use crate::services::Database;
 use crate::stack::{Setup, eventually};
 
-/// The certificate of a server that answers here, and its key.
+/// Returns a certificate for the loopback interface, and its key.
 fn certificate() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-/// Starts a server that speaks TLS, and returns it with its certificate.
+/// Starts a server with TLS, and returns it with its certificate.
 async fn server() -> (Database, String) {
     let database = Database::start().await;
     let (certificate, key) = certificate();
     let sql = Sql::connect(&database.url()).await;
     for (file, pem) in [("server.crt", &certificate), ("server.key", &key)] {
-        // Its files must be its user's own: it writes them itself, into the folder that it runs in.
+        // The server's user must own the files, so the server writes them to its data folder.
         let write = format!(
             "copy (select unnest(string_to_array('{pem}', E'\\n'))) to program 'umask 077 && cat > {file}'"
         );
@@ -30,7 +30,7 @@ async fn server() -> (Database, String) {
     sql.client.batch_execute("alter system set ssl = on").await.unwrap();
     sql.client.batch_execute("select pg_reload_conf()").await.unwrap();
     let url = with_mode(&database, "require");
-    eventually("the server speaks TLS", async || outcome(&url, None).await.ok()).await;
+    eventually("the server accepts TLS connections", async || outcome(&url, None).await.ok()).await;
     (database, certificate)
 }
 
@@ -38,7 +38,7 @@ fn with_mode(database: &Database, mode: &str) -> String {
     database.url().replace("sslmode=disable", &format!("sslmode={mode}"))
 }
 
-/// What comes of asking a server anything that may take its time, and whose certificate may be known.
+/// Connects with the functions' database code and runs a query. `certificate` is the configured root certificate.
 async fn outcome(url: &str, certificate: Option<&str>) -> Result<(), String> {
     let lookup = |name: &str| match name {
         "DATABASE_URL" => Some(url.to_owned()),
@@ -52,23 +52,23 @@ async fn outcome(url: &str, certificate: Option<&str>) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_whole_service_works_over_tls() {
+async fn the_service_works_with_tls_to_postgres() {
     let (database, _) = server().await;
     let stack = Setup::as_deployed().with("DATABASE_URL", &with_mode(&database, "require")).start().await;
     let handset = fresh_handset();
-    stack.text(&handset, "The heating is off").await;
-    stack.conversation_where(&handset, |page| page["total"] == 1).await;
+    stack.send_from_handset(&handset, "The heating is off").await;
+    stack.wait_for_conversation(&handset, |page| page["total"] == 1).await;
     let id = stack.send(&handset, "We are on our way").await;
-    stack.reaches(&id, "delivered").await;
+    stack.wait_for_status(&id, "delivered").await;
     let sql = Sql::connect(&database.url()).await;
     let ours = "select count(*) from pg_stat_ssl join pg_stat_activity using (pid) \
                 where application_name = 'sms-foundation' and ssl = $1";
     assert!(sql.count(ours, &[&true]).await > 0);
-    assert_eq!(sql.count(ours, &[&false]).await, 0, "all of the functions' connections are protected");
+    assert_eq!(sql.count(ours, &[&false]).await, 0, "all connections of the functions must use TLS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_is_verified_by_the_roots_that_the_url_or_the_environment_names() {
+async fn the_server_certificate_is_verified_against_the_configured_root() {
     let (database, certificate) = server().await;
     let (own, other) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
     std::fs::write(own.path(), &certificate).unwrap();

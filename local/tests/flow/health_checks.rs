@@ -1,4 +1,4 @@
-//! Deep health checks: what the peers see of many calls.
+//! The cache of deep health checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,16 +12,16 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::client::{exchange, request};
+use crate::client::{request, send_request};
 use crate::stack::Setup;
 
-/// A peer that counts the requests that a health check makes of it.
-struct Peer {
+/// A service that counts the requests of health checks.
+struct CountingService {
     url: String,
     checks: Arc<AtomicUsize>,
 }
 
-impl Peer {
+impl CountingService {
     async fn start(routes: impl FnOnce(&str) -> Router, is_check: fn(&Request) -> bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -42,19 +42,19 @@ impl Peer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_deep_calls_through_the_gateway_cause_one_check_of_each_peer() {
+async fn a_hundred_deep_health_checks_call_each_service_once() {
     let folder = TempDir::new().unwrap();
     let queues =
         |url: &str| Arc::new(Sqs::open(&folder.path().join("queues"), url, "us-east-1").unwrap()).router();
-    let sqs = Peer::start(queues, |request| {
+    let sqs = CountingService::start(queues, |request| {
         request.headers().get("x-amz-target").is_some_and(|target| target == "AmazonSQS.GetQueueAttributes")
     });
     let empty = |_: &str| Router::new().fallback(async || Json(json!({"messages": []})));
-    // Schedules list messages too, but never a single one.
-    let twilio = Peer::start(empty, |request| request.uri().query() == Some("PageSize=1"));
-    let monitor = Peer::start(empty, |request| request.uri().path() == "/");
+    // Scheduled functions also list messages, but with larger pages.
+    let twilio = CountingService::start(empty, |request| request.uri().query() == Some("PageSize=1"));
+    let monitor = CountingService::start(empty, |request| request.uri().path() == "/");
     let (sqs, twilio, monitor) = (sqs.await, twilio.await, monitor.await);
-    // A busy machine may take longer for the calls than the result is kept for.
+    // On a busy machine, the calls may take longer than the default cache time.
     let stack = Setup::as_deployed()
         .edited(r#"HEALTH_CACHE_SECONDS: "10""#, r#"HEALTH_CACHE_SECONDS: "3600""#)
         .with("HEALTH_CHECK_TIMEOUT_MS", "20000")
@@ -67,11 +67,11 @@ async fn a_hundred_deep_calls_through_the_gateway_cause_one_check_of_each_peer()
 
     let url = format!("{}/health?deep=true", stack.info.api_url);
     for _ in 0..10 {
-        let answers = join_all((0..10).map(|_| exchange(request("GET", &url)))).await;
-        for answer in answers {
-            assert_eq!((answer.status, &answer.json()["ok"]), (200, &json!(true)), "{answer:?}");
+        let responses = join_all((0..10).map(|_| send_request(request("GET", &url)))).await;
+        for response in responses {
+            assert_eq!((response.status, &response.json()["ok"]), (200, &json!(true)), "{response:?}");
         }
     }
-    // One check of SQS asks each of the four queues.
+    // One check of SQS calls each of the four queues.
     assert_eq!((sqs.checks() - before, twilio.checks(), monitor.checks()), (4, 1, 1));
 }

@@ -1,42 +1,44 @@
-//! The flow through the whole stack: the built command, the built functions, real processes and sockets.
+//! End-to-end tests of the whole stack with the built command, the built functions, real processes and sockets.
 //!
-//! `make test` builds what these tests start; `cargo test -p local --test flow` runs them alone.
+//! `make test` builds the binaries and runs these tests. `cargo test -p local --test flow` runs them alone, after a
+//! build.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap fails the test")]
 
+mod api_access;
+mod api_page;
 mod callbacks;
 mod cancel;
 mod chaos;
 mod client;
 mod cold_start;
 mod create_faults;
-mod database_lost;
+mod database_crash;
+mod database_restore;
 mod database_tls;
-mod door;
+mod delivery_retries;
 mod duplicates;
-mod foreign_sqs;
-mod gateway;
 mod happy_path;
 mod health_checks;
-mod misrouted;
-mod operator;
+mod manage_sends;
+mod moto_sqs;
 mod opt_out;
 mod oracle;
 mod outages;
-mod pace;
-mod poison;
-mod pooled;
-mod pooler;
+mod pgbouncer;
+mod poison_messages;
 mod quiet_hours;
+mod rate_limits;
 mod reconcile;
 mod redelivery;
 mod restart;
-mod restored;
-mod second_creates;
 mod sender_killed;
+mod sender_rate;
+mod services;
 mod stack;
-mod stop_meets_send;
-mod surely_not;
+mod stop_during_send;
+mod swapped_webhook_urls;
 mod tenants;
-mod unknown;
+mod transaction_pooler;
+mod unknown_outcomes;
 mod worker_killed;

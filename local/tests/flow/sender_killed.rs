@@ -1,17 +1,17 @@
-//! The sender killed before its call and after it. That it is killed while Twilio has the request is in `worker_killed`.
+//! `send-outbound` is killed before or after its create call. `worker_killed` kills it during the call.
 
 use serde_json::json;
 
 use crate::client::{Sql, fresh_handset};
-use crate::oracle::{self, PATIENCE, QUIET};
+use crate::oracle::{self, DEADLINE, IDLE};
 use crate::stack::{Setup, Stack, eventually};
 
-/// Attempts can be read and not written while this is held.
+/// Blocks writes of attempts while the lock is held.
 const LOCK_ATTEMPTS: &str = "lock table sms_send_attempts in share mode";
-/// Whoever waits for that.
+/// Selects the sessions that wait for the lock.
 const WAITING: &str = "select l.pid from pg_locks l join pg_stat_activity a on a.pid = l.pid
     where l.relation = 'sms_send_attempts'::regclass and not l.granted";
-/// From now on outcomes can be recorded only while nobody holds `LOCK_OUTCOMES`.
+/// Blocks the recording of outcomes while `LOCK_OUTCOMES` is held.
 const GUARD_OUTCOMES: &str =
     "create function wait_for_the_test() returns trigger language plpgsql as $$ begin
         perform pg_advisory_xact_lock_shared(20201125, 1);
@@ -20,14 +20,14 @@ const GUARD_OUTCOMES: &str =
     create trigger wait_for_the_test before update of outcome on sms_send_attempts
         for each row execute function wait_for_the_test()";
 const LOCK_OUTCOMES: &str = "select pg_advisory_xact_lock(20201125, 1)";
-/// Whoever waits to record an outcome.
+/// Selects the sessions that wait to record an outcome.
 const RECORDING: &str =
     "select pid from pg_locks where locktype = 'advisory' and classid = 20201125 and not granted";
 
 async fn start() -> Stack {
-    Setup::impatient()
+    Setup::fast()
         .with("SEND_CLAIM_TIMEOUT_SECONDS", "2")
-        // What waits for a lock of the test's is to wait until the test goes on.
+        // Statements that wait for the test's lock must not time out.
         .with("DATABASE_STATEMENT_TIMEOUT_MS", "40000")
         .start()
         .await
@@ -38,56 +38,66 @@ async fn attempts(sql: &Sql, id: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_killed_between_its_claim_and_its_call_leaves_an_unknown_that_no_handset_got() {
+async fn a_send_is_unknown_if_the_sender_is_killed_between_claim_and_call() {
     let stack = start().await;
     let handset = fresh_handset();
     let (mut holder, sql) = (stack.sql().await, stack.sql().await);
     let lock = holder.client.transaction().await.unwrap();
     lock.batch_execute(LOCK_ATTEMPTS).await.unwrap();
-    let intent = stack.intend(&handset, "Claimed by a dead function").await;
-    // The sweep waits, too, to end claims that were abandoned.
+    let send = stack.send_unique(&handset, "Claimed by a killed function").await;
+    // The sweep also waits for the lock, to release abandoned claims.
     let claims = format!("select count(*) from ({WAITING} and a.query not like '%abandoned%') t");
-    sql.reaches(&claims, &[], 1).await;
+    sql.wait_for_count(&claims, &[], 1).await;
     stack.kill("send-outbound").await;
-    // Postgres ends the statement that it was told to run, and commits: nobody is there to make the call.
+    // Postgres completes and commits the claim, but no process makes the call.
     lock.rollback().await.unwrap();
-    stack.reaches(&intent.id, "unknown").await;
-    assert_eq!((attempts(&sql, &intent.id).await, stack.creates(&handset).await), (1, 0));
-    oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &[intent], QUIET).await;
+    stack.wait_for_status(&send.id, "unknown").await;
+    assert_eq!((attempts(&sql, &send.id).await, stack.count_creates(&handset).await), (1, 0));
+    oracle::wait_until_idle(&stack, DEADLINE).await;
+    let figures = oracle::check(&stack, &[send], IDLE).await;
     assert_eq!((figures.unknown, figures.receipts), (1, 0), "{figures}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_killed_between_the_answer_and_its_record_is_found_out_by_the_callback_or_in_twilios_list() {
+async fn a_send_is_settled_if_the_sender_is_killed_before_it_records_the_response() {
     let stack = start().await;
-    let (told, silent) = (fresh_handset(), fresh_handset());
-    stack.arm(json!({ "match": { "to": silent }, "fault": { "kind": "callbacks", "mode": "lost" } })).await;
+    let (with_callback, without_callback) = (fresh_handset(), fresh_handset());
+    stack
+        .set_fault(
+            json!({ "match": { "to": without_callback }, "fault": { "kind": "callbacks", "mode": "lost" } }),
+        )
+        .await;
     let (mut holder, sql) = (stack.sql().await, stack.sql().await);
     sql.client.batch_execute(GUARD_OUTCOMES).await.unwrap();
     let lock = holder.client.transaction().await.unwrap();
     lock.batch_execute(LOCK_OUTCOMES).await.unwrap();
-    let intents =
-        [stack.intend(&told, "Told by its callback").await, stack.intend(&silent, "Told by nobody").await];
-    for intent in &intents {
-        eventually("the answer has come", async || {
+    let sends = [
+        stack.send_unique(&with_callback, "With a callback").await,
+        stack.send_unique(&without_callback, "Without").await,
+    ];
+    for send in &sends {
+        eventually("the response has arrived", async || {
             let log = stack.log("send-outbound");
-            let took = |line: &serde_json::Value| {
-                line.to_string().contains(&intent.id) && line.to_string().contains("Twilio took the message")
+            let is_accepted = |line: &serde_json::Value| {
+                line.to_string().contains(&send.id)
+                    && line.to_string().contains("Twilio accepted the message")
             };
-            log.iter().any(took).then_some(())
+            log.iter().any(is_accepted).then_some(())
         })
         .await;
     }
     stack.kill("send-outbound").await;
-    // What it told Postgres last must not happen either.
+    // Its last statement must not take effect either.
     let terminate = format!("select count(pg_terminate_backend(pid)) from ({RECORDING}) t");
-    eventually("what it left is ended", async || (sql.count(&terminate, &[]).await > 0).then_some(())).await;
+    eventually("the statement is canceled", async || (sql.count(&terminate, &[]).await > 0).then_some(()))
+        .await;
     lock.rollback().await.unwrap();
 
-    stack.reaches(&intents[0].id, "delivered").await;
-    stack.becomes(&intents[1].id, "found", |message| message["twilio_sid"].is_string()).await;
-    oracle::quiet(&stack, PATIENCE).await;
-    let figures = oracle::judge(&stack, &intents, QUIET).await;
+    stack.wait_for_status(&sends[0].id, "delivered").await;
+    stack
+        .wait_for_message(&sends[1].id, "is found at Twilio", |message| message["twilio_sid"].is_string())
+        .await;
+    oracle::wait_until_idle(&stack, DEADLINE).await;
+    let figures = oracle::check(&stack, &sends, IDLE).await;
     assert_eq!((figures.receipts, figures.creates), (2, 2), "{figures}");
 }

@@ -1,4 +1,4 @@
-//! A stack of a test's own: the built command in a folder of its own, beside links to the built functions.
+//! Starts stacks for tests: the built command in a temporary folder with links to the built functions.
 
 use std::fs::{self, File};
 use std::ops::Deref;
@@ -14,14 +14,15 @@ use tempfile::TempDir;
 use testing::processes_of;
 use tokio::sync::OnceCell;
 
-/// How long anything may take: CI has two cores, and the functions are debug builds. Nothing that is right comes near it.
+/// Deadline of every condition. Generous, because CI has two cores and runs debug builds.
 pub const DEADLINE: Duration = Duration::from_secs(180);
-/// How long a clean stop may take before it counts as none.
+/// How long a clean stop may take before the stack is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-/// How much of a log is shown when a test fails.
-const SHOWN_LINES: usize = 40;
+/// The number of lines of each log that a failed test prints.
+const PRINTED_LINES: usize = 40;
 
-/// Ends the stack and removes its folder when the tests are gone, however they went: it reads until its input ends.
+/// Stops the stack and removes its folder when the test process ends for any reason: `read` returns when its input
+/// closes.
 const WATCHDOG: &str = r#"
 read -r _
 kill "$1" 2>/dev/null
@@ -30,69 +31,70 @@ while kill -0 "$1" 2>/dev/null && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tri
 rm -rf "$2"
 "#;
 
-/// Waits until `probe` returns something.
+/// Waits until `probe` returns a value. `what` names the condition in the panic message.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(begun.elapsed() < DEADLINE, "{what}: not within {} s", DEADLINE.as_secs());
+        assert!(begun.elapsed() < DEADLINE, "timed out waiting until {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// What a stack is started with.
+/// The template and variables of a stack.
 #[derive(Clone)]
 pub struct Setup {
     template: String,
     variables: Vec<(String, String)>,
-    looked_at: Option<String>,
+    direct_database: Option<String>,
 }
 
 impl Setup {
-    /// The template as it is deployed.
+    /// Uses the template unchanged.
     pub fn as_deployed() -> Self {
         let template = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml")).unwrap();
-        Self { template, variables: Vec::new(), looked_at: None }
+        Self { template, variables: Vec::new(), direct_database: None }
     }
 
-    /// Seconds instead of minutes: what failed comes back after five, sweeps run each second, keys are cached for two. Senders
-    /// send as fast as they can.
-    pub fn impatient() -> Self {
+    /// Uses intervals of seconds: failed messages are redelivered after five, schedules run every second, and API keys
+    /// are cached for two. The rate limit is practically off.
+    pub fn fast() -> Self {
         Self::as_deployed()
             .edited("VisibilityTimeout: 30", "VisibilityTimeout: 5")
             .edited("VisibilityTimeout: 60", "VisibilityTimeout: 5")
             .edited("ReauthorizeEvery: 60", "ReauthorizeEvery: 2")
             .with("SMS_SCHEDULE_SECONDS", "1")
-            // The tests share one number, and few of them are about its pace.
+            // The tests share one sender, and few of them test its rate limit.
             .with("SENDER_SEGMENTS_PER_SECOND", "1000")
             .with("SENDER_BURST_SEGMENTS", "1000")
     }
 
-    /// Replaces text of the template.
+    /// Replaces text in the template.
     pub fn edited(mut self, from: &str, to: &str) -> Self {
-        assert!(self.template.contains(from), "the template has no {from:?} any more");
+        assert!(self.template.contains(from), "the template does not contain {from:?}");
         self.template = self.template.replace(from, to);
         self
     }
 
-    /// Sets a variable of the stack's environment.
+    /// Sets an environment variable of the stack.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Has the test look at the database by this URL, past a pooler, which would mix its prepared statements up.
-    pub fn looked_at_by(mut self, database_url: &str) -> Self {
-        self.looked_at = Some(database_url.to_owned());
+    /// Sets the URL that the test itself uses for the database. It bypasses a pooler, which does not support the test's
+    /// prepared statements.
+    pub fn with_direct_database(mut self, database_url: &str) -> Self {
+        self.direct_database = Some(database_url.to_owned());
         self
     }
 
-    /// Starts it in a new folder.
+    /// Starts the stack in a new folder.
     pub async fn start(self) -> Stack {
         let folder = TempDir::with_prefix("sms-flow-").unwrap();
-        // For the database server's user too, when the tests run as root.
+        // If the tests run as root, the database server's user needs access.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(folder.path().join("template.yaml"), &self.template).unwrap();
         let command = Path::new(env!("CARGO_BIN_EXE_local"));
@@ -100,11 +102,11 @@ impl Setup {
         fs::hard_link(command, &own).or_else(|_| fs::copy(command, &own).map(|_| ())).unwrap();
         for function in Template::parse(&self.template, "us-east-1").unwrap().functions {
             let built = command.with_file_name(&function.binary);
-            // Some functions may share a binary.
+            // Fails if another function uses the same binary.
             let _ = symlink(built, folder.path().join(&function.binary));
         }
         let mut stack = Stack::launch(self.variables, folder.keep()).await;
-        stack.looked_at = self.looked_at;
+        stack.direct_database = self.direct_database;
         stack
     }
 }
@@ -113,7 +115,7 @@ impl Setup {
 pub struct Stack {
     pub info: StackInfo,
     variables: Vec<(String, String)>,
-    looked_at: Option<String>,
+    direct_database: Option<String>,
     folder: PathBuf,
     process: Child,
     watchdog: Watchdog,
@@ -125,14 +127,14 @@ struct Watchdog {
 }
 
 impl Watchdog {
-    fn over(stack: u32, folder: &Path) -> Self {
+    fn start(stack: u32, folder: &Path) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", WATCHDOG, "watchdog", &stack.to_string()]).arg(folder);
         let mut process = command.stdin(Stdio::piped()).spawn().unwrap();
         Self { input: process.stdin.take(), process }
     }
 
-    /// Ends it without its having done anything.
+    /// Ends the watchdog without stopping the stack.
     fn dismiss(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -151,71 +153,71 @@ impl Stack {
             .stdout(Stdio::null())
             .stderr(Stdio::from(error));
         let mut process = command.spawn().unwrap();
-        let watchdog = Watchdog::over(process.id(), &folder);
+        let watchdog = Watchdog::start(process.id(), &folder);
         let data = folder.join("target/local");
         let stale = StackInfo::read(&data).ok().map(|info| info.aws_endpoint_url);
         let info = eventually("the stack is ready", async || {
             if let Some(status) = process.try_wait().unwrap() {
-                panic!("the stack ended with {status}: {}", told(&folder));
+                panic!("the stack exited with {status}: {}", logs(&folder));
             }
             StackInfo::read(&data).ok().filter(|info| Some(&info.aws_endpoint_url) != stale.as_ref())
         })
         .await;
-        Self { info, variables, looked_at: None, folder, process, watchdog }
+        Self { info, variables, direct_database: None, folder, process, watchdog }
     }
 
-    /// Starts it once more in its folder, after [`Stack::signal`].
-    pub async fn start_again(mut self) -> Self {
+    /// Starts the stack again in the same folder, after [`Stack::signal`].
+    pub async fn restart(mut self) -> Self {
         self.watchdog.dismiss();
         let folder = std::mem::take(&mut self.folder);
-        let looked_at = self.looked_at.take();
+        let direct_database = self.direct_database.take();
         let mut again = Self::launch(std::mem::take(&mut self.variables), folder).await;
-        again.looked_at = looked_at;
+        again.direct_database = direct_database;
         again
     }
 
-    /// The URL by which the test looks at the database.
+    /// Returns the database URL for the test itself.
     pub fn database_url(&self) -> &str {
-        self.looked_at.as_ref().unwrap_or(&self.info.database_url)
+        self.direct_database.as_ref().unwrap_or(&self.info.database_url)
     }
 
-    /// Where the stack keeps its files.
+    /// Returns the stack's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// `local` with other arguments, as somebody would type it beside the running stack.
+    /// Runs `local` with other arguments in the folder of the running stack.
     pub fn command(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = Command::new(self.folder.join("local"));
         own_environment(command.args(arguments).current_dir(&self.folder)).output().unwrap()
     }
 
-    /// Sends the stack a signal and waits for its end.
+    /// Sends a signal to the stack and waits until it has exited.
     pub async fn signal(&mut self, signal: Signal) -> ExitStatus {
         send_signal(self.process.id(), signal);
-        eventually("the stack has ended", async || self.process.try_wait().unwrap()).await
+        eventually("the stack has exited", async || self.process.try_wait().unwrap()).await
     }
 
-    /// The processes of a function that live now.
+    /// Returns the process IDs of a function.
     pub fn pids(&self, function: &str) -> Vec<u32> {
         let info = StackInfo::read(&self.folder.join("target/local")).unwrap();
         info.functions.get(function).map(|function| function.pids.clone()).unwrap_or_default()
     }
 
-    /// Kills every process of a function, as soon as there is one.
+    /// Kills all processes of a function. Waits until there is one.
     pub async fn kill(&self, function: &str) {
-        let what = format!("{function} runs");
+        let what = format!("{function} is running");
         let pids = eventually(&what, async || Some(self.pids(function)).filter(|pids| !pids.is_empty()));
         pids.await.iter().for_each(|pid| send_signal(*pid, Signal::KILL));
     }
 
-    /// The processes that live and belong to the stack: each was started by a path in its folder, or with one.
+    /// Returns the stack's processes: those with a path in its folder as program or argument.
     pub fn processes(&self) -> Vec<String> {
         let processes = processes_of(&self.folder).into_iter();
         processes.filter(|line| !line.contains("watchdog")).collect()
     }
 
-    /// The lines that a function has logged.
+    /// Returns the log lines of a function.
     pub fn log(&self, function: &str) -> Vec<serde_json::Value> {
         let path = self.folder.join("target/local/logs").join(format!("{function}.log"));
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -223,16 +225,16 @@ impl Stack {
     }
 }
 
-/// What a stack of these tests has in its environment: free ports, and nothing that is set where the tests run.
+/// Sets the environment of a stack: free ports, and only the necessary variables of the test process.
 pub fn own_environment(command: &mut Command) -> &mut Command {
     command.env_clear();
-    for kept in ["PATH", "HOME", "LLVM_PROFILE_FILE", "RUST_BACKTRACE"] {
-        command.envs(std::env::var(kept).map(|value| (kept, value)));
+    for name in ["PATH", "HOME", "LLVM_PROFILE_FILE", "RUST_BACKTRACE"] {
+        command.envs(std::env::var(name).map(|value| (name, value)));
     }
     command.envs([("SMS_PORT", "0"), ("SMS_TWILIO_PORT", "0"), ("SMS_MONITOR_PORT", "0")])
 }
 
-/// Sends a process a signal; it may be gone.
+/// Sends a signal to a process, which may have exited.
 pub fn send_signal(pid: u32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
 }
@@ -243,7 +245,7 @@ impl Drop for Stack {
             return;
         }
         if std::thread::panicking() {
-            eprintln!("{}", told(&self.folder));
+            eprintln!("{}", logs(&self.folder));
         }
         self.watchdog.dismiss();
         send_signal(self.process.id(), Signal::TERM);
@@ -258,18 +260,18 @@ impl Drop for Stack {
     }
 }
 
-/// What the stack and its functions have to say about a failure.
-fn told(folder: &Path) -> String {
+/// Returns the stack's errors and the last log lines of its functions, without metrics and info messages.
+fn logs(folder: &Path) -> String {
     let mut text = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
-    let logs = fs::read_dir(folder.join("target/local/logs")).into_iter().flatten().flatten();
-    for log in logs {
+    let files = fs::read_dir(folder.join("target/local/logs")).into_iter().flatten().flatten();
+    for log in files {
         let lines = fs::read_to_string(log.path()).unwrap_or_default();
         let is_metric = |line: &str| line.contains("\"_aws\"") && !line.contains("\"level\"");
-        let grave = |line: &&str| !line.contains("\"level\":\"INFO\"") && !is_metric(line);
-        let grave: Vec<&str> = lines.lines().filter(grave).collect();
-        let shown = &grave[grave.len().saturating_sub(SHOWN_LINES)..];
-        if !shown.is_empty() {
-            text.push_str(&format!("--- {}\n{}\n", log.file_name().display(), shown.join("\n")));
+        let is_relevant = |line: &&str| !line.contains("\"level\":\"INFO\"") && !is_metric(line);
+        let relevant: Vec<&str> = lines.lines().filter(is_relevant).collect();
+        let last = &relevant[relevant.len().saturating_sub(PRINTED_LINES)..];
+        if !last.is_empty() {
+            text.push_str(&format!("--- {}\n{}\n", log.file_name().display(), last.join("\n")));
         }
     }
     text
@@ -277,13 +279,13 @@ fn told(folder: &Path) -> String {
 
 static SHARED: OnceCell<Stack> = OnceCell::const_new();
 
-/// The stack of all tests that neither break a part of it nor need a setting of their own. Their handsets keep them
-/// apart.
+/// Returns the stack shared by all tests that neither break a part of it nor change its settings. Each test uses its
+/// own handsets.
 pub async fn shared() -> Shared {
-    Shared(SHARED.get_or_init(|| Setup::impatient().start()).await)
+    Shared(SHARED.get_or_init(|| Setup::fast().start()).await)
 }
 
-/// The shared stack in the hands of one test.
+/// A reference to the shared stack that prints its logs if the test fails.
 pub struct Shared(&'static Stack);
 
 impl Deref for Shared {
@@ -297,7 +299,7 @@ impl Deref for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", told(self.0.folder()));
+            eprintln!("{}", logs(self.0.folder()));
         }
     }
 }

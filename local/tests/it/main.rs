@@ -1,6 +1,6 @@
-//! The stack from outside: real processes, real sockets, AWS's own SDK.
+//! Tests of the local stack with real processes, real sockets and the AWS SDK.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod gateway;
 mod lambda;

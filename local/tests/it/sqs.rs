@@ -1,4 +1,4 @@
-//! The embedded queues, through AWS's SDK for Rust.
+//! Tests of the SQS emulator with the AWS SDK for Rust.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,10 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        Self::over(TempDir::new().unwrap()).await
+        Self::start_in(TempDir::new().unwrap()).await
     }
 
-    async fn over(folder: TempDir) -> Self {
+    async fn start_in(folder: TempDir) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let sqs = Sqs::open(&folder.path().join("queues.sqlite"), &url, "us-east-1").unwrap();
@@ -78,7 +78,7 @@ fn text(value: &str) -> MessageAttributeValue {
 }
 
 #[tokio::test]
-async fn a_message_comes_as_it_was_sent_and_is_gone_when_deleted() {
+async fn a_message_is_received_unchanged_and_can_be_deleted() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;
     let binary = MessageAttributeValue::builder()
@@ -88,12 +88,12 @@ async fn a_message_comes_as_it_was_sent_and_is_gone_when_deleted() {
         .unwrap();
     let sent = server.client.send_message().queue_url(&url).message_body("¿Qué tal? 🙂");
     let sent = sent.message_attributes("a", text("x")).message_attributes("b", binary).send().await.unwrap();
-    let [message] = &server.receive(&url, 0).await[..] else { panic!("one message") };
+    let [message] = &server.receive(&url, 0).await[..] else { panic!("expected one message") };
     assert_eq!(message.body(), Some("¿Qué tal? 🙂"));
     assert_eq!(message.message_id(), sent.message_id());
     assert_eq!(message.md5_of_body(), sent.md5_of_message_body());
     assert_eq!(message.md5_of_message_attributes(), sent.md5_of_message_attributes());
-    // Both from Python's hashlib, over what SQS's documentation says is hashed.
+    // Computed with Python's hashlib according to SQS's documentation.
     assert_eq!(sent.md5_of_message_body(), Some("e418bac474cfd55ffa0efc0b90060208"));
     assert_eq!(sent.md5_of_message_attributes(), Some("c4ec7d55335539420ccc7ec70efeb4a1"));
     assert_eq!(message.message_attributes().unwrap()["b"].binary_value().unwrap().as_ref(), [0, 255]);
@@ -106,7 +106,7 @@ async fn a_message_comes_as_it_was_sent_and_is_gone_when_deleted() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_deleted_comes_back_and_in_the_end_goes_to_the_dead_letters() {
+async fn a_message_that_is_not_deleted_is_redelivered_and_then_dead_lettered() {
     let server = Server::start().await;
     let dead = server.queue("dead", &[]).await;
     let arn = server.count(&dead, Name::QueueArn).await;
@@ -116,9 +116,12 @@ async fn a_message_that_is_not_deleted_comes_back_and_in_the_end_goes_to_the_dea
     assert_eq!(receives(&server.receive(&url, 0).await[0]), "1");
     let begun = Instant::now();
     assert_eq!(receives(&server.receive(&url, 20).await[0]), "2");
-    assert!(begun.elapsed() < Duration::from_secs(20), "a long poll ends when it becomes visible");
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "the long poll must end when the message becomes visible"
+    );
     assert!(server.receive(&url, 2).await.is_empty());
-    let [message] = &server.receive(&dead, 0).await[..] else { panic!("it is among the dead letters") };
+    let [message] = &server.receive(&dead, 0).await[..] else { panic!("expected one dead-lettered message") };
     assert_eq!(message.body(), Some("poison"));
     let came_from = &message.attributes().unwrap()[&MessageSystemAttributeName::DeadLetterQueueSourceArn];
     assert!(came_from.ends_with(":q"));
@@ -126,11 +129,11 @@ async fn a_message_that_is_not_deleted_comes_back_and_in_the_end_goes_to_the_dea
     let request = server.client.change_message_visibility().queue_url(&dead).receipt_handle(receipt);
     request.visibility_timeout(0).send().await.unwrap();
     server.client.start_message_move_task().source_arn(&arn).send().await.unwrap();
-    assert_eq!(receives(&server.receive(&url, 20).await[0]), "1", "a redrive counts anew");
+    assert_eq!(receives(&server.receive(&url, 20).await[0]), "1", "a redrive must reset the receive count");
 }
 
 #[tokio::test]
-async fn a_long_poll_is_woken_by_a_message_and_a_delay_is_kept() {
+async fn a_long_poll_ends_when_a_message_arrives_and_delays_are_respected() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;
     let begun = Instant::now();
@@ -152,12 +155,12 @@ async fn a_long_poll_is_woken_by_a_message_and_a_delay_is_kept() {
 }
 
 #[tokio::test]
-async fn visibility_can_be_given_up_and_an_outdated_receipt_is_refused() {
+async fn the_visibility_timeout_can_be_changed_only_with_the_latest_receipt_handle() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;
     server.send(&url, "a").await;
     let first = server.receive(&url, 0).await[0].receipt_handle.clone().unwrap();
-    assert!(server.receive(&url, 0).await.is_empty(), "it is hidden");
+    assert!(server.receive(&url, 0).await.is_empty(), "the message must be invisible");
     let change = |receipt: &str, seconds| {
         let request = server.client.change_message_visibility().queue_url(&url);
         request.receipt_handle(receipt).visibility_timeout(seconds).send()
@@ -175,12 +178,12 @@ async fn visibility_can_be_given_up_and_an_outdated_receipt_is_refused() {
     assert_eq!(
         server.count(&url, Name::ApproximateNumberOfMessagesNotVisible).await,
         "1",
-        "nothing was deleted"
+        "an outdated receipt handle must not delete the message"
     );
 }
 
 #[tokio::test]
-async fn a_batch_is_taken_entry_by_entry_or_refused_whole() {
+async fn batch_entries_fail_individually_and_invalid_batches_fail_as_a_whole() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;
     let entry = |id: &str, body: &str| {
@@ -217,7 +220,7 @@ async fn a_batch_is_taken_entry_by_entry_or_refused_whole() {
 }
 
 #[tokio::test]
-async fn what_sqs_refuses_is_refused_with_its_codes() {
+async fn invalid_requests_return_the_error_codes_of_sqs() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;
     let send = |body: String| server.client.send_message().queue_url(&url).message_body(body).send();
@@ -250,13 +253,13 @@ async fn what_sqs_refuses_is_refused_with_its_codes() {
 }
 
 #[tokio::test]
-async fn messages_outlive_the_server() {
+async fn messages_survive_a_restart_of_the_server() {
     let server = Server::start().await;
     let url = server.queue("q", &[(Name::VisibilityTimeout, "7")]).await;
     server.send(&url, "kept").await;
     let Server { folder, task, .. } = server;
     task.abort();
-    let server = Server::over(folder).await;
+    let server = Server::start_in(folder).await;
     let url = server.client.get_queue_url().queue_name("q").send().await.unwrap().queue_url.unwrap();
     assert_eq!(server.count(&url, Name::VisibilityTimeout).await, "7");
     assert_eq!(server.receive(&url, 0).await[0].body(), Some("kept"));

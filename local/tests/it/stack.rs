@@ -1,4 +1,4 @@
-//! The whole stack as its command runs it, with a Postgres of its own.
+//! Tests of the whole stack, started by its command, with its own Postgres.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -14,17 +14,17 @@ use tokio_postgres::NoTls;
 
 use super::support::{TEMPLATE, eventually, fixture_folder, get, request};
 
-/// `local run` in a folder of its own.
+/// A `local run` process in a temporary folder.
 struct Run {
     child: Child,
     folder: TempDir,
 }
 
 impl Run {
-    /// Beside copies of the binaries, as cargo would put them.
+    /// Starts the stack with links to the binaries in the same folder.
     fn start(template: &str, variables: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
-        // For the server's user too, when the tests run as root.
+        // If the tests run as root, the database server's user needs access.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::write(folder.path().join("template.yaml"), template).unwrap();
         for (from, name) in [
@@ -35,13 +35,13 @@ impl Run {
                 .or_else(|_| std::fs::copy(from, folder.path().join(name)).map(|_| ()))
                 .unwrap();
         }
-        Self::again(folder, variables)
+        Self::restart(folder, variables)
     }
 
-    fn again(folder: TempDir, variables: &[(&str, &str)]) -> Self {
+    fn restart(folder: TempDir, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(folder.path().join("local"));
         command.arg("run").current_dir(folder.path()).env_clear();
-        // Whatever else is set where the tests run is not meant for it.
+        // Other variables of the test environment must not affect the stack.
         for kept in ["PATH", "HOME", "LLVM_PROFILE_FILE", "RUST_BACKTRACE"] {
             command.envs(std::env::var(kept).map(|value| (kept, value)));
         }
@@ -58,14 +58,14 @@ impl Run {
         let data = self.folder.path().join("target/local");
         eventually("the stack is ready", async || {
             if self.child.try_wait().unwrap().is_some() {
-                panic!("it ended: {}", self.error());
+                panic!("the stack exited: {}", self.error());
             }
             StackInfo::read(&data).ok()
         })
         .await
     }
 
-    /// What it printed, once it has ended.
+    /// Returns what the stack has written to stderr until its exit.
     fn error(&mut self) -> String {
         let mut error = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
@@ -85,12 +85,12 @@ impl Drop for Run {
     }
 }
 
-async fn nothing_is_left(folder: &Path) {
-    eventually("nothing is left behind", async || processes_of(folder).is_empty().then_some(())).await;
+async fn all_processes_end(folder: &Path) {
+    eventually("all processes have ended", async || processes_of(folder).is_empty().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stack_serves_survives_a_kill_and_leaves_nothing_behind() {
+async fn a_stack_can_be_killed_restarted_and_stopped() {
     let mut run = Run::start(TEMPLATE, &[]);
     let info = run.ready().await;
     let event = get(&format!("{}/open", info.api_url), &[]).await.json();
@@ -100,21 +100,22 @@ async fn a_stack_serves_survives_a_kill_and_leaves_nothing_behind() {
     assert_eq!(names, ["work", "work-dead"]);
     let data = run.folder.path().join("target/local");
     let pids = |name: &'static str| StackInfo::read(&data).ok().map(|info| info.functions[name].pids.clone());
-    let echo = eventually("its pid is told", async || pids("echo").filter(|pids| pids.len() == 1)).await;
+    let echo =
+        eventually("stack.json has the PID", async || pids("echo").filter(|pids| pids.len() == 1)).await;
     assert!(processes_of(run.folder.path()).iter().any(|line| line.trim().starts_with(&echo[0].to_string())));
-    let answer = request(Method::POST, &invoke_url(&info, "echo"), &[], r#"{"do":"sleep"}"#).await.json();
-    let environment = &answer["environment"];
+    let response = request(Method::POST, &invoke_url(&info, "echo"), &[], r#"{"do":"sleep"}"#).await.json();
+    let environment = &response["environment"];
     assert_eq!(environment["DATABASE_URL"], info.database_url.as_str());
     assert_eq!(environment["QUEUE_URL"], info.queues["work"].as_str());
     assert_eq!(environment["AWS_ENDPOINT_URL_SQS"], info.aws_endpoint_url.as_str());
 
     run.signal(Signal::KILL);
-    nothing_is_left(run.folder.path()).await;
+    all_processes_end(run.folder.path()).await;
     let folder = std::mem::replace(&mut run.folder, TempDir::new().unwrap());
     let stale = data.join("stack.json");
     assert!(stale.exists());
-    let mut run = Run::again(folder, &[]);
-    let info = eventually("it is ready again", async || {
+    let mut run = Run::restart(folder, &[]);
+    let info = eventually("the stack is ready again", async || {
         StackInfo::read(&data).ok().filter(|again| again.aws_endpoint_url != info.aws_endpoint_url)
     })
     .await;
@@ -128,7 +129,7 @@ fn invoke_url(info: &StackInfo, function: &str) -> String {
     format!("{}/2015-03-31/functions/{function}/invocations", info.aws_endpoint_url)
 }
 
-/// Sends to a queue without an SDK.
+/// Calls an SQS action without an SDK.
 async fn sqs(info: &StackInfo, action: &str, input: serde_json::Value) -> serde_json::Value {
     let target = format!("AmazonSQS.{action}");
     let headers = [("x-amz-target", target.as_str()), ("content-type", "application/x-amz-json-1.0")];
@@ -136,7 +137,7 @@ async fn sqs(info: &StackInfo, action: &str, input: serde_json::Value) -> serde_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_ends_among_the_dead_letters_and_harms_no_neighbour() {
+async fn poison_messages_go_to_the_dead_letter_queue_without_affecting_others() {
     let mut run = Run::start(TEMPLATE, &[]);
     let info = run.ready().await;
     let entries = ["fail", "good", "good", "fail", "good"];
@@ -153,28 +154,28 @@ async fn a_poison_record_ends_among_the_dead_letters_and_harms_no_neighbour() {
         let count = |name: &str| attributes[name].as_str().unwrap().parse::<u32>().unwrap();
         (count("ApproximateNumberOfMessages"), count("ApproximateNumberOfMessagesNotVisible"))
     };
-    eventually("the queue is empty and two are dead", async || {
+    eventually("the queue is empty and the dead-letter queue has two messages", async || {
         (counts("work").await == (0, 0) && counts("work-dead").await == (2, 0)).then_some(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn schedules_tick_as_often_as_asked() {
+async fn schedules_run_at_the_configured_interval() {
     let mut run = Run::start(TEMPLATE, &[("SMS_SCHEDULE_SECONDS", "1")]);
     let info = run.ready().await;
-    eventually("it has ticked twice", async || {
+    eventually("the schedule has run twice", async || {
         let metrics = get(&format!("{}/metrics", info.api_url), &[]).await;
         String::from_utf8(metrics.body.to_vec())
             .unwrap()
-            .contains("fixture_orders_taken_total{service=\"echo\"} 4")
+            .contains("fixture_jobs_done_total{service=\"echo\"} 4")
             .then_some(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_is_not_built_is_named() {
+async fn the_start_fails_with_the_name_of_a_function_that_is_not_built() {
     let template = TEMPLATE.replacen("Binary: fixture", "Binary: nowhere", 1);
     let mut run = Run::start(&template, &[]);
     assert!(!run.child.wait().unwrap().success());
@@ -182,12 +183,12 @@ async fn a_function_that_is_not_built_is_named() {
     run.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
     assert_eq!(
         error,
-        "local: not built: nowhere. `make run` builds every function that the template names\n"
+        "local: functions not built: nowhere. `make run` builds all functions of the template\n"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_set_for_other_servers_of_the_machine_changes_nothing() {
+async fn variables_for_other_postgres_servers_have_no_effect() {
     let others = [("TZ", "Asia/Kolkata"), ("PGOPTIONS", "-c nonsense=1"), ("PGSSLMODE", "require")];
     let mut run = Run::start(TEMPLATE, &others);
     let info = run.ready().await;

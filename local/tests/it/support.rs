@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! Shared test setup.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 
 pub const TEMPLATE: &str = include_str!("template.yaml");
 
-/// Where cargo puts the fixture: beside the tests' own folder.
+/// Returns the folder where Cargo puts the fixture.
 pub fn fixture_folder() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("examples")
@@ -40,13 +40,13 @@ impl Lambda {
         Self::with(&[])
     }
 
-    /// With a time limit of two seconds, for what overruns it.
-    pub fn hasty() -> Self {
+    /// Starts the functions with a timeout of two seconds.
+    pub fn with_short_timeout() -> Self {
         Self::of(&edited("    Timeout: 60\n", "    Timeout: 2\n"), &[])
     }
 
-    /// With an integration timeout of a second, for what overruns it.
-    pub fn behind_a_hasty_gateway() -> Self {
+    /// Starts the functions with an integration timeout of one second.
+    pub fn with_short_integration_timeout() -> Self {
         Self::of(&edited("TimeoutInMillis: 30000", "TimeoutInMillis: 1000"), &[])
     }
 
@@ -72,9 +72,9 @@ impl Lambda {
     }
 
     pub async fn invoke(&self, payload: &str) -> Result<Value, Value> {
-        let answer = self.functions.invoke("echo", payload.to_owned().into(), WhenBusy::Wait).await;
-        match answer {
-            Ok(answer) => Ok(serde_json::from_slice(&answer).unwrap()),
+        let response = self.functions.invoke("echo", payload.to_owned().into(), WhenBusy::Wait).await;
+        match response {
+            Ok(response) => Ok(serde_json::from_slice(&response).unwrap()),
             Err(local::lambda::InvokeError::Function(payload)) => {
                 Err(serde_json::from_slice(&payload).unwrap())
             }
@@ -90,8 +90,8 @@ impl Lambda {
         self.functions.get("echo").unwrap().pids()
     }
 
-    /// Opens a front door, and returns its base URL.
-    pub async fn front_door(&self) -> String {
+    /// Starts a gateway and returns its base URL.
+    pub async fn gateway(&self) -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let gateway = Gateway::new(&self.template, self.functions.clone(), self.metrics.clone(), port);
@@ -102,24 +102,29 @@ impl Lambda {
 }
 
 fn edited(from: &str, to: &str) -> String {
-    assert!(TEMPLATE.contains(from), "{from:?}");
+    assert!(TEMPLATE.contains(from), "the template does not contain {from:?}");
     TEMPLATE.replace(from, to)
 }
 
-/// An HTTP answer.
-pub struct Answer {
+/// An HTTP response.
+pub struct HttpResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl HttpResponse {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.body))
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {:?}", self.body))
     }
 }
 
-pub async fn request(method: Method, url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+pub async fn request(
+    method: Method,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> HttpResponse {
     let mut request = Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -127,24 +132,24 @@ pub async fn request(method: Method, url: &str, headers: &[(&str, &str)], body: 
     let request = request.body(Full::new(body.into())).unwrap();
     let response = Client::builder(TokioExecutor::new()).build_http().request(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
-    Answer { status, headers, body: response.into_body().collect().await.unwrap().to_bytes() }
+    HttpResponse { status, headers, body: response.into_body().collect().await.unwrap().to_bytes() }
 }
 
-pub async fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
+pub async fn get(url: &str, headers: &[(&str, &str)]) -> HttpResponse {
     request(Method::GET, url, headers, "").await
 }
 
-/// How long anything may take on the busiest machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Deadline of every condition, long enough for a slow and busy machine.
+const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value. `what` names the condition in the panic message.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(begun.elapsed() < PATIENCE, "it never happened that {what}");
+        assert!(begun.elapsed() < DEADLINE, "timed out waiting until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,27 +1,27 @@
-//! What routers set on a conversation.
+//! Updates the fields that routers set.
 
 use super::Conversation;
 use crate::db::{Db, DbError, Type};
 use jiff::Timestamp;
 
-/// What is to be changed: what is `None` stays as it is, what is `Some(None)` is cleared.
+/// The changes: `None` keeps a field, `Some(None)` clears it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The workflow.
     pub workflow_type: Option<Option<String>>,
-    /// That workflow's instance.
+    /// The instance of the workflow.
     pub workflow_id: Option<Option<String>>,
-    /// Where it stands; cleared, it is `open` again.
+    /// The status. Clearing it sets `open`.
     pub conversation_status: Option<Option<String>>,
-    /// Where the recipient's clock is: an IANA name.
+    /// The recipient's time zone, an IANA name.
     pub time_zone: Option<Option<String>>,
 }
 
 /// The steps of the statement:
 /// - `conversation`: the first variant of the number that is known;
 /// - `changed`: what it holds from here on;
-/// - `looked_at_again`: the messages that wait for the end of quiet hours by another clock than the new one. They are due
-///   now, and the next claim looks at the new one.
+/// - `looked_at_again`: the messages that wait for the end of quiet hours by another clock than the new one. They are
+///   due now, and the next claim looks at the new one.
 const UPDATE: &str = "
 with conversation as (
     select c.id, c.time_zone from unnest($2::text[]) with ordinality as v (number, position)

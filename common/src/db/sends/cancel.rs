@@ -1,24 +1,24 @@
-//! Cancelling what has not been handed to Twilio.
+//! Cancels messages that were not handed to Twilio.
 
 use crate::db::{Db, DbError, Type};
 use uuid::Uuid;
 
-/// What became of a request to cancel.
+/// The result of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Canceled {
-    /// It will not be sent.
+    /// The message is canceled.
     Done,
-    /// There is no such message.
+    /// The message does not exist.
     NotFound,
-    /// It came in: there is nothing to cancel.
+    /// It is an inbound message.
     Inbound,
-    /// A function is handing it to Twilio.
+    /// A function is handing it to Twilio now.
     UnderWay,
-    /// It has this status: it may have been handed over, or was, or has ended.
+    /// It has this status, and cannot be canceled.
     TooLate(String),
 }
 
-/// Whoever is claiming the message is waited for: then it is his, or it is canceled and he does not get it.
+/// Waits for a concurrent claim: either the claim or the cancellation wins.
 pub(crate) const CANCEL: &str = "
 with held as (
     select m.id, m.direction, m.delivery_status, m.claimed_at is not null as is_claimed
@@ -33,11 +33,11 @@ with held as (
 )
 select h.direction, h.delivery_status, h.is_claimed, exists (select from canceled) from held h";
 
-/// Cancels a message that is pending and held by nobody, whether its time has come or not.
+/// Cancels a pending message without a claim, due or not.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the message may be canceled all the same when the connection broke at the very end; asking again tells.
+/// [`DbError`]: the message may be canceled if the connection failed during the commit. A retry returns the result.
 pub async fn cancel(db: &Db, id: Uuid) -> Result<Canceled, DbError> {
     let rows = db.query_confirmed("cancel a message", CANCEL, &[(&id, Type::UUID)]).await?;
     let Some(row) = rows.first() else { return Ok(Canceled::NotFound) };

@@ -1,4 +1,4 @@
-//! Claims: committed before a call to Twilio, so that nobody else makes it.
+//! Claims: committed before a call to Twilio, so that no other function makes it.
 
 use crate::db::senders::WakeUp;
 use crate::db::{Db, DbError, Row, Type};
@@ -8,23 +8,24 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How many messages one call claims at most: each is a call to Twilio of its own, all at once, and an account has some
-/// hundred of these at a time for all functions that run.
+/// The maximum number of messages per claim. Each is a concurrent call to Twilio, and an account has about a hundred of
+/// these for all functions.
 const MAX_CLAIMS: usize = 20;
 
-/// How far ahead a sender's next message gets its wake-up: longer than the time between two sweeps, which find the rest.
+/// How far ahead a sender's next message gets its wake-up: more than the interval of `retry-sends`, which finds the
+/// rest.
 pub(in crate::db) const HORIZON: Duration = Duration::from_secs(90);
 
-/// A message that is ours to hand to Twilio, once.
+/// A claimed message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     /// The message.
     pub message_id: Uuid,
-    /// The attempt that was written for it.
+    /// The attempt created with the claim.
     pub attempt_id: Uuid,
-    /// How many attempts there have been, this one included.
+    /// The number of attempts, including this one.
     pub attempt_number: i32,
-    /// Whose pace and holds it goes by: `from`, or else the messaging service.
+    /// The sender for pace and holds: the number or the messaging service.
     pub sender: String,
     /// The recipient.
     pub to: String,
@@ -36,28 +37,28 @@ pub struct Claimed {
     pub message_content: String,
     /// References to media.
     pub media_urls: Vec<String>,
-    /// The request that asked for it.
+    /// The id of the request.
     pub request_id: String,
-    /// Not after.
+    /// The latest time to send.
     pub send_before: Option<Timestamp>,
-    /// When it was to be sent first: its `send_at`, or else when it was asked for.
+    /// Its first due time: `send_at`, or the time of the request.
     pub wanted_at: Timestamp,
-    /// When it became due: its place among the messages of its sender and priority.
+    /// When it became due, which defines its order.
     pub due_at: Timestamp,
-    /// Whether its sender was held until now, and everything behind it waits for what becomes of this one.
+    /// Whether it is the probe of a held sender.
     pub is_probe: bool,
 }
 
-/// How senders are paced and held.
+/// The pace of senders, and their holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
-    /// Segments a second.
+    /// Segments per second.
     pub rates: SenderRates,
-    /// How many segments a sender that was idle may hand over at once; three seconds' worth of it if that is more.
+    /// The burst in segments after a pause, at least three seconds' worth.
     pub burst: u32,
-    /// How long a sender stays held while nothing else is known.
+    /// The default length of a hold.
     pub hold: Duration,
-    /// How long a message without `send_before` may wait from when it was wanted.
+    /// The maximum age of a message without `send_before`.
     pub max_age: Duration,
 }
 
@@ -72,35 +73,35 @@ impl Default for Pace {
     }
 }
 
-/// What a batch of the queue asks for.
+/// The wake-ups of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// Messages, which stand for their senders.
+    /// Messages, whose senders are woken.
     pub messages: Vec<Uuid>,
-    /// Senders with something to do.
+    /// Senders.
     pub wake_ups: Vec<WakeUp>,
-    /// When only these may be handed over now.
+    /// If set, only these messages may be claimed.
     pub allowed: Option<Vec<Uuid>>,
 }
 
 impl Asked {
-    /// Asks for what the senders of these messages have to hand over.
+    /// Returns the wake-ups of the senders of these messages.
     #[must_use]
     pub fn messages(ids: &[Uuid]) -> Self {
         Self { messages: ids.to_vec(), ..Self::default() }
     }
 }
 
-/// What a call claimed, and what else became of the batch.
+/// The result of a claim.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Claims {
-    /// What is to be handed to Twilio, the most urgent of each sender first.
+    /// The claimed messages, the most urgent of each sender first.
     pub claimed: Vec<Claimed>,
-    /// What failed for good: its recipient has opted out, or its time has passed.
+    /// Messages that failed permanently: opted out or expired.
     pub refused: Vec<Uuid>,
-    /// How many of the batch's messages were handled before.
+    /// The number of the batch's messages that were processed before.
     pub done: usize,
-    /// What is to be put on the queue for senders that have more to do, each after its delay.
+    /// Wake-ups to queue, with their delays.
     pub wake_ups: Vec<(WakeUp, Duration)>,
 }
 
@@ -110,14 +111,15 @@ select kind, message_id, attempt_id, attempt_number, sender, to_number, from_num
 from sms_claim_sends($1, $2, $3, $4, $5, $6, $7, $8, make_interval(secs => $9), make_interval(secs => $10),
     make_interval(secs => $11), $12)";
 
-/// Claims what is most urgent for the senders of a batch, as much as their pace allows, and refuses what must not be sent
-/// any more (`migrations/0007_dispatch.sql` has the rules).
+/// Claims the most urgent messages of the senders, within their pace, and fails those that must not be sent any more
+/// (rules: `migrations/0007_dispatch.sql`).
 ///
-/// Attempts are written with the claim, so that a function that dies afterwards leaves its traces.
+/// Attempts are stored with the claim, so that a crash is visible afterwards.
 ///
 /// # Errors
 ///
-/// [`DbError`]: none was claimed, or, when the connection broke twice, some are held by nobody: the sweep finds those.
+/// [`DbError`]: none was claimed, or, if the connection failed twice, some claims have no owner; `retry-sends` ends
+/// those.
 pub async fn claim(db: &Db, asked: &Asked, pace: &Pace, now: Timestamp) -> Result<Claims, DbError> {
     let woken: Vec<&str> = asked.wake_ups.iter().map(|wake_up| wake_up.sender.as_str()).collect();
     let woken_at: Vec<Timestamp> = asked.wake_ups.iter().map(|wake_up| wake_up.due_at).collect();

@@ -1,4 +1,4 @@
-//! Requests to send: a message is a row before anything else.
+//! Stores messages to send.
 
 use crate::db::{Db, DbError, Json, Type};
 use crate::domain::metadata::Metadata;
@@ -7,25 +7,25 @@ use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long an `Idempotency-Key` is remembered (SPEC §6).
+/// How long an `Idempotency-Key` is remembered.
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSend {
-    /// The id it will have.
+    /// Its id.
     pub id: Uuid,
-    /// The id that its conversation will have, unless there is one.
+    /// The id of its conversation, if there is none yet.
     pub conversation_id: Uuid,
-    /// Our Twilio account.
+    /// The Twilio account.
     pub account_sid: String,
     /// The recipient in E.164.
     pub to: String,
-    /// The recipient as the caller wrote it.
+    /// The recipient as the caller spelled it.
     pub to_original: String,
-    /// Our number; none when the messaging service chooses.
+    /// The sender number. `None` if the messaging service chooses.
     pub from: Option<String>,
-    /// The messaging service to send through, when there is no number.
+    /// The messaging service, if there is no number.
     pub messaging_service_sid: Option<String>,
     /// The text.
     pub message_content: String,
@@ -33,29 +33,29 @@ pub struct NewSend {
     pub media: Value,
     /// `GSM-7` or `UCS-2`.
     pub encoding: &'static str,
-    /// How many segments the text costs.
+    /// The number of segments.
     pub segments: i32,
     /// `urgent`, `normal` or `bulk`.
     pub priority: &'static str,
-    /// The workflow that asks, for its own use.
+    /// The workflow that requests it.
     pub workflow_type: Option<String>,
-    /// That workflow's instance.
+    /// The instance of the workflow.
     pub workflow_id: Option<String>,
-    /// Whatever the caller wants kept with it.
+    /// The caller's metadata.
     pub metadata: Option<Metadata>,
-    /// Not before.
+    /// The earliest time to send.
     pub send_at: Option<Timestamp>,
-    /// Not after.
+    /// The latest time to send.
     pub send_before: Option<Timestamp>,
-    /// The key that asks.
+    /// The API key.
     pub api_key_id: Uuid,
-    /// The request that asks.
+    /// The id of the request.
     pub request_id: String,
-    /// Now.
+    /// The current time.
     pub created_at: Timestamp,
 }
 
-/// The caller's promise that two requests are one.
+/// The idempotency key of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// The `Idempotency-Key`.
@@ -64,7 +64,7 @@ pub struct Idempotency {
     pub payload_hash: Vec<u8>,
 }
 
-/// What became of a request to send.
+/// The result of a request to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// The message is stored.
@@ -72,22 +72,22 @@ pub enum Created {
         /// Its conversation.
         conversation_id: Uuid,
     },
-    /// The recipient has opted out; nothing was stored.
+    /// The recipient has opted out. Nothing was stored.
     OptedOut,
     /// The key was used before.
     Repeated(Repeated),
 }
 
-/// What an Idempotency-Key was used for before.
+/// The earlier use of an Idempotency-Key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeated {
     /// Whether the payload is the same.
     pub same_payload: bool,
-    /// The message that the first request made.
+    /// The message of the first request.
     pub message_id: Uuid,
 }
 
-/// Runs the function that `migrations/0011_cost_of_a_send.sql` explains step by step.
+/// Calls the function in `migrations/0011_cost_of_a_send.sql`.
 pub(crate) const CREATE: &str = "
 select opted_out, conversation_id
 from sms_create_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
@@ -97,11 +97,11 @@ pub(crate) const REPEATED: &str = "
 select payload_hash, resource_id from idempotency_keys
 where api_key_id = $1 and idempotency_key = $2 and created_at >= $3";
 
-/// Tells what was made for an Idempotency-Key before, if it is still remembered.
+/// Returns the earlier use of an Idempotency-Key, if it is still remembered.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn repeated(
     db: &Db,
     api_key_id: Uuid,
@@ -120,13 +120,13 @@ pub async fn repeated(
     }))
 }
 
-/// Stores a message to be sent, once for an Idempotency-Key. What its client was refused for Postgres's silence must not
-/// be sent when Postgres wakes up, hence the confirmation.
+/// Stores a message to send, once per Idempotency-Key. If the client got an error because Postgres timed out, the
+/// message must not be sent when Postgres recovers, hence the second round trip.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the message may be stored all the same when the connection broke at the very end, so the caller must answer with an
-/// error and leave it to the client, whose Idempotency-Key makes a second try safe.
+/// [`DbError`]: the message may be stored if the connection failed during the commit. Return an error; a retry with the
+/// same Idempotency-Key is safe.
 pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) -> Result<Created, DbError> {
     let key = idempotency.map(|i| i.key.as_str());
     let hash = idempotency.map(|i| i.payload_hash.as_slice());
@@ -169,7 +169,7 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
     if let Some(conversation_id) = conversation_id {
         return Ok(Created::Stored { conversation_id });
     }
-    // A repeated request gets its first answer, even when the recipient has opted out since.
+    // A repeated request gets the first response, even if the recipient has opted out since.
     if let Some(idempotency) = idempotency
         && let Some(repeated) = repeated(db, send.api_key_id, idempotency, send.created_at).await?
     {

@@ -1,11 +1,11 @@
-//! Messages whose time passed while nobody claimed them: held, paced, or waiting for a window.
+//! Expires messages that were never claimed: held, paced, or in quiet hours.
 
 use crate::db::{Db, DbError, Type};
 use jiff::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Each pending message is in one of the two indexes that this reads. Whoever is changing a row keeps it.
+/// Each pending message is in one of two indexes. Locked rows are skipped.
 const EXPIRE: &str = "
 with late as (
     select id from sms_messages
@@ -21,12 +21,11 @@ update sms_messages m set delivery_status = 'failed', error_code = 'retries_exha
 where m.id in (select id from late union all select id from old)
 returning m.id";
 
-/// Fails pending messages whose `send_before` has passed, or that were wanted longer ago than `max_age`, tried or not.
-/// Returns them.
+/// Fails pending messages whose `send_before` has passed, or that are older than `max_age`, and returns them.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the next sweep finds them.
+/// [`DbError`]: the next run finds them.
 pub async fn expire(db: &Db, now: Timestamp, max_age: Duration, limit: i64) -> Result<Vec<Uuid>, DbError> {
     let params = [
         (&now as _, Type::TIMESTAMPTZ),

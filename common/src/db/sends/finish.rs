@@ -1,4 +1,4 @@
-//! What came of calls to Twilio.
+//! Records the outcomes of calls to Twilio.
 
 use super::claim::Claimed;
 use crate::db::statuses::replaced_by;
@@ -7,53 +7,52 @@ use crate::domain::message::Status;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Twilio took the message.
+    /// Twilio accepted the message.
     Accepted {
-        /// Twilio's id for it.
+        /// The message SID.
         twilio_sid: String,
-        /// The status that Twilio gave it.
+        /// Twilio's status.
         status: Status,
     },
-    /// Twilio surely did not process it: it is tried again then.
+    /// Twilio certainly did not process it. It is retried.
     Deferred {
-        /// When.
+        /// The time of the retry.
         next_attempt_at: Timestamp,
-        /// Twilio's error code, if there is one.
+        /// Twilio's error code, if it has one.
         error_code: Option<String>,
-        /// What happened.
+        /// The details, for people.
         detail: String,
     },
-    /// It will not be sent.
+    /// It failed permanently.
     Failed {
-        /// Whether Twilio itself refused it, or we gave up trying.
+        /// Whether Twilio rejected it, or the retries ended.
         by_twilio: bool,
-        /// Twilio's error code, or a word of ours.
+        /// Twilio's error code, or our own.
         error_code: String,
-        /// What happened.
+        /// The details, for people.
         detail: String,
     },
-    /// It can't be told whether Twilio took it: it is not tried again until that is known.
+    /// It is not known whether Twilio accepted it. There is no retry until that is known.
     Unknown {
-        /// What happened.
+        /// The details, for people.
         detail: String,
     },
-    /// Nothing can tell whether Twilio took it: an operator must decide.
+    /// It cannot be determined whether Twilio accepted it. An operator must decide.
     Parked {
-        /// What happened.
+        /// The details, for people.
         detail: String,
     },
 }
 
-/// What follows from recording outcomes.
+/// The result of recording outcomes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finished {
-    /// SIDs whose callbacks were stored before the SID was known: they are for
-    /// [`join_orphans`](crate::db::statuses::join_orphans).
+    /// SIDs with earlier callbacks, for [`join_orphans`](crate::db::statuses::join_orphans).
     pub early: Vec<String>,
-    /// Messages that were parked, among them those that Twilio accepted under the SID of another message.
+    /// Parked messages, including those that Twilio accepted under the SID of another message.
     pub parked: Vec<Uuid>,
 }
 
@@ -109,18 +108,17 @@ impl Outcome {
     }
 }
 
-/// Runs the function that `migrations/0016_once_only.sql` explains step by step.
+/// Calls the function in `migrations/0016_once_only.sql`.
 pub(crate) const FINISH: &str = "
 select kind, twilio_sid, message_id
 from sms_finish_sends_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
-/// Records how attempts ended. A message that Twilio accepted under a SID that belongs to another message is parked.
+/// Records outcomes. A message that Twilio accepted under the SID of another message is parked.
 ///
 /// # Errors
 ///
-/// [`DbError`]; none of the outcomes is then recorded. Worth another try, since the claims keep everybody else away; what
-/// can't be recorded, the sweep takes for unknown. When it [is about the data](DbError::is_about_the_data), record them one
-/// by one to find the one at fault.
+/// [`DbError`]: none is recorded. Retry, because the claims are still valid; `retry-sends` marks what stays unrecorded
+/// as unknown. If it [is about the data](DbError::is_about_the_data), record them one by one.
 pub async fn finish(db: &Db, ended: &[(&Claimed, &Outcome)], now: Timestamp) -> Result<Finished, DbError> {
     let messages: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.message_id).collect();
     let attempts: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.attempt_id).collect();

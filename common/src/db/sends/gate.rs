@@ -1,4 +1,4 @@
-//! The gate right before a call to Twilio: every condition for sending is checked again, and STOPs are held back.
+//! The gate right before a call to Twilio: checks every condition for sending again, and delays STOPs.
 
 use super::claim::Claimed;
 use crate::db::{Db, DbError, Held, Row, Type};
@@ -6,24 +6,24 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// What the gate says about a claimed message.
+/// The verdict on a claimed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
-    /// Its call may be made.
+    /// The message may be sent.
     Go,
-    /// Its claim has ended, or Twilio has the message already, or it is not to be sent for another reason.
+    /// The claim has ended, Twilio has the message already, or it must not be sent for another reason.
     Settled,
-    /// Its recipient has opted out.
+    /// The recipient has opted out.
     OptedOut,
     /// Its `send_before` has passed.
     TooLate,
 }
 
-/// Runs the function that `migrations/0016_once_only.sql` explains.
+/// Calls the function in `migrations/0016_once_only.sql`.
 const PASS: &str = "select attempt_id, verdict from sms_pass_send_gate($1, $2)";
 
-/// Checks whether claimed messages may still be sent, and returns a verdict for each message, with the transaction that
-/// holds STOPs back. Keep that open while the calls begin, but not while waiting for something that records a STOP.
+/// Checks whether claimed messages may still be sent. Returns a verdict for each, and the transaction that delays
+/// STOPs. Keep it open while the calls begin, but not while waiting for something that records a STOP.
 ///
 /// # Errors
 ///

@@ -1,36 +1,36 @@
-//! What an operator may do with sends: decide what can't be found out, try failures again, look for either.
+//! Operations for operators: decide unknown outcomes, retry failures, list both.
 
 use crate::db::{Db, DbError, Row, Type};
 use jiff::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What an operator knows of a message whose outcome is unknown.
+/// An operator's decision on an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Twilio took it.
+    /// Twilio accepted it.
     Sent {
-        /// Twilio's id, if it is known: its status is then followed on.
+        /// The message SID, if it is known. Its status is then tracked.
         twilio_sid: Option<String>,
     },
-    /// Twilio did not take it: it is sent again, or has failed when its time is over.
+    /// Twilio did not accept it. It is sent again, or fails if it has expired.
     NotSent,
 }
 
-/// What became of a decision.
+/// The result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
     /// The message has this status now.
     Done(String),
-    /// There is no such message.
+    /// The message does not exist.
     NotFound,
-    /// Its outcome is not unknown: it has this status.
+    /// Its outcome is known: it has this status.
     NotUnknown(String),
-    /// Twilio's id belongs to another message.
+    /// The SID belongs to another message.
     SidTaken,
 }
 
-/// The attempts that are settled are those whose outcome is unknown; `$2` is null for what was not sent.
+/// Settles the attempts with an unknown outcome. `$2` is null if the message was not sent.
 pub(crate) const DECIDE: &str = "
 with held as (
     select m.id, m.delivery_status,
@@ -67,7 +67,7 @@ select (select d.delivery_status from decided d), h.delivery_status, h.is_taken 
 ///
 /// # Errors
 ///
-/// [`DbError`]: asking again tells whether it was recorded.
+/// [`DbError`]: a retry shows whether it was recorded.
 pub async fn decide(
     db: &Db,
     id: Uuid,
@@ -95,17 +95,17 @@ pub async fn decide(
     })
 }
 
-/// What became of a message that an operator wants tried again.
+/// The result of a retry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retried {
     /// The message.
     pub message_id: Uuid,
-    /// Why it is not tried again, if it isn't.
+    /// Why it is not retried, if it is not.
     pub refused: Option<&'static str>,
 }
 
-/// A new try is a new time for it: a `send_before` that has passed no longer counts. The attempts stay, and so do the
-/// SIDs that they hold, by which late callbacks still find the message.
+/// A retry ignores a `send_before` that has passed. The attempts and their SIDs stay, so that late callbacks find the
+/// message.
 pub(crate) const RETRY: &str = "
 with held as (
     select m.id, m.direction, m.delivery_status, c.opted_out_at is not null as opted_out,
@@ -130,11 +130,11 @@ select h.id, h.direction, h.delivery_status, h.opted_out, h.has_arrived,
     exists (select from retried r where r.id = h.id)
 from held h order by h.id";
 
-/// Has failed messages tried again, and says of each that is stored whether it is.
+/// Retries failed messages, and returns the result for each.
 ///
 /// # Errors
 ///
-/// [`DbError`]; asking again is safe: what waits already has not failed.
+/// [`DbError`]: calling it again is safe, because waiting messages are not failed ones.
 pub async fn retry(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<Retried>, DbError> {
     let params = [(&ids as _, Type::UUID_ARRAY), (&now as _, Type::TIMESTAMPTZ)];
     let rows = db.query("try failed messages again", RETRY, &params).await?;
@@ -154,41 +154,41 @@ pub async fn retry(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<Retried>
     Ok(rows.iter().map(retried).collect())
 }
 
-/// Which messages an operator looks for; what is left out matches all.
+/// A filter for messages. Fields that are not set match all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// `unknown`, `failed` or `undelivered`; without one, the latter two.
+    /// `unknown`, `failed` or `undelivered`. Default: the latter two.
     pub status: Option<&'static str>,
-    /// Twilio's error code, or a word of ours.
+    /// Twilio's error code, or our own.
     pub error_code: Option<String>,
-    /// Asked for at or after.
+    /// Requested at or after.
     pub since: Option<Timestamp>,
-    /// Asked for before.
+    /// Requested before.
     pub until: Option<Timestamp>,
-    /// How many at most.
+    /// The maximum number.
     pub limit: i64,
 }
 
-/// A message that is not settled, or failed.
+/// An unknown or failed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsettled {
     /// Its id.
     pub id: Uuid,
     /// Its conversation.
     pub conversation_id: Uuid,
-    /// Where it stands.
+    /// Its status.
     pub delivery_status: String,
-    /// Why.
+    /// The error code.
     pub error_code: Option<String>,
-    /// Twilio's id of its latest create.
+    /// The message SID of its latest create.
     pub twilio_sid: Option<String>,
-    /// Since when it is left to a person.
+    /// When it was parked.
     pub parked_at: Option<Timestamp>,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i64,
-    /// What came of the last try.
+    /// The outcome of the last attempt.
     pub detail: Option<String>,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Timestamp,
 }
 
@@ -206,11 +206,11 @@ where m.direction = 'outbound' and m.delivery_status in ('unknown', 'failed', 'u
   and ($3::timestamptz is null or m.created_at >= $3) and ($4::timestamptz is null or m.created_at < $4)
 order by m.created_at, m.id limit $5";
 
-/// Lists messages that are not settled or have failed, oldest first.
+/// Lists unknown or failed messages, oldest first.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn unsettled(db: &Db, wanted: &Wanted) -> Result<Vec<Unsettled>, DbError> {
     let params = [
         (&wanted.status.unwrap_or("failed,undelivered") as _, Type::TEXT),

@@ -1,11 +1,11 @@
-//! What is about to be handed over, for a look at the recipients' clocks before it is claimed.
+//! Finds the next messages to claim, to check quiet hours first.
 
 use super::claim::Asked;
 use crate::db::{Db, DbError, Type};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// A message that the next claim may take.
+/// A message that the next claim may include.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// The message.
@@ -14,11 +14,11 @@ pub struct Candidate {
     pub to: String,
     /// The recipient's time zone, if it is known.
     pub time_zone: Option<String>,
-    /// Whether it waits for no window.
+    /// Whether it ignores quiet hours.
     pub is_urgent: bool,
 }
 
-/// Of each sender of the batch and each priority the first messages that are due, in the order of the claim.
+/// The first due messages of each sender and priority, in the order of the claim.
 const CANDIDATES: &str = "
 with sender as (
     select coalesce(m.from_number, m.messaging_service_sid, '') as name from sms_messages m
@@ -36,11 +36,11 @@ cross join lateral (
 ) m
 join sms_conversations c on c.id = m.conversation_id";
 
-/// Finds what the next claim for a batch may take, at most so many messages of each sender and priority.
+/// Finds the messages that the next claim may include, with a limit per sender and priority.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn candidates(
     db: &Db,
     asked: &Asked,
@@ -70,12 +70,12 @@ from unnest($1::uuid[], $2::timestamptz[], $3::text[]) as t (id, until, time_zon
 where m.id = t.id and m.delivery_status = 'pending' and m.claimed_at is null
   and c.id = m.conversation_id and c.time_zone is not distinct from t.time_zone";
 
-/// Puts messages off, each until the end of its recipient's quiet hours, unless somebody has claimed them by now, or has
-/// set another time zone.
+/// Postpones messages to the end of their quiet hours, except those that were claimed, or whose time zone changed,
+/// meanwhile.
 ///
 /// # Errors
 ///
-/// [`DbError`]: they are due as before.
+/// [`DbError`]: they stay due.
 pub async fn postpone(db: &Db, disturbing: &[(Candidate, Timestamp)]) -> Result<(), DbError> {
     let ids: Vec<Uuid> = disturbing.iter().map(|(candidate, _)| candidate.message_id).collect();
     let until: Vec<Timestamp> = disturbing.iter().map(|(_, until)| *until).collect();

@@ -1,30 +1,29 @@
-//! Answers that this service owes by itself.
+//! Automatic replies.
 
 use crate::db::{Db, DbError, Type};
 use jiff::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// An answer that this service owes by itself to an inbound message.
+/// An automatic reply to an inbound message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewReply {
-    /// The id that the answer will have.
+    /// The id of the reply.
     pub id: Uuid,
-    /// The SID of the message that it answers.
+    /// The SID of the inbound message.
     pub in_reply_to: String,
     /// The text.
     pub text: String,
     /// `GSM-7` or `UCS-2`.
     pub encoding: &'static str,
-    /// How many segments the text costs.
+    /// The number of segments.
     pub segments: i32,
 }
 
-/// A number of ours, which has sent messages itself, gets none: two of them would answer each other.
+/// Our own numbers get no reply, because two of them would reply to each other.
 ///
-/// One answer per conversation and period, and one per inbound message: whoever moves the conversation's
-/// `auto_replied_at` owes the answer, to the conversation's number, and the unique `in_reply_to` stops a second one if the
-/// batch comes again.
+/// One reply per conversation and period, and one per inbound message: the statement that moves `auto_replied_at`
+/// stores the reply, and the unique `in_reply_to` prevents a second one if the batch is processed again.
 pub(crate) const REPLY: &str = "
 with input as (
     select distinct on (m.conversation_id) t.*, m.id as inbound_id, m.conversation_id, m.to_number,
@@ -52,12 +51,11 @@ from input i join claimed c on c.id = i.conversation_id
 on conflict (in_reply_to) do nothing
 returning id, coalesce(request_id, id::text)";
 
-/// Stores the answers that are owed, at most one per conversation and `period`, and returns their ids and request
-/// ids for the queue.
+/// Stores replies, at most one per conversation and `period`, and returns their ids and request ids for the queue.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the same call later stores what is still owed.
+/// [`DbError`]: a retry stores the missing ones.
 pub async fn create_replies(
     db: &Db,
     replies: &[NewReply],

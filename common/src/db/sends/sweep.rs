@@ -1,14 +1,14 @@
-//! What a sweep finds: claims of functions that died.
+//! Ends claims of functions that crashed.
 
 use crate::db::{Db, DbError, Type};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 /// The steps of the statement:
-/// - `abandoned`: the messages whose function has held them for too long;
-/// - `attempt`: their attempts whose outcome is open, which nobody knows now;
-/// - `ended`: the claims end. A message whose attempt is not open stays as it is: a callback told what became of that one,
-///   and perhaps that another create is to follow.
+/// - `abandoned`: messages with an expired claim;
+/// - `attempt`: their attempts without an outcome, which is now unknown;
+/// - `ended`: ends the claims. A message whose attempt has an outcome is not changed: a callback reported it, and
+///   perhaps scheduled another create.
 pub(crate) const ABANDONED: &str = "
 with abandoned as (
     select id from sms_messages where claimed_at < $1 order by id limit $2 for no key update skip locked
@@ -28,21 +28,21 @@ with abandoned as (
 )
 select id, delivery_status = 'unknown' from ended";
 
-/// What became of the claims of functions that died.
+/// The ended claims.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Abandoned {
-    /// How many ended.
+    /// Their number.
     pub ended: usize,
-    /// The messages of which it is not known now whether Twilio took them.
+    /// The messages whose outcome is now unknown.
     pub unknown: Vec<Uuid>,
 }
 
-/// Ends the claims of functions that died: where it is not known what they did, the message becomes `unknown` rather than
-/// being sent again.
+/// Ends the claims of functions that crashed. If the outcome is not known, the message becomes `unknown` and is not
+/// sent again.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the next sweep finds them.
+/// [`DbError`]: the next run finds them.
 pub async fn abandon_claims(
     db: &Db,
     claimed_before: Timestamp,

@@ -1,4 +1,4 @@
-//! Messages of which it is not known whether Twilio took them: who looks for them, and what the search may conclude.
+//! Messages with an unknown outcome: claiming them for a search, and recording its result.
 
 use crate::db::{Db, DbError, Row, Type};
 use jiff::Timestamp;
@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A message that Twilio may have taken.
+/// A message that Twilio may have accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unresolved {
     /// The message.
     pub message_id: Uuid,
-    /// The attempt whose outcome is not known.
+    /// The attempt with the unknown outcome.
     pub attempt_id: Uuid,
     /// The recipient.
     pub to: String,
@@ -22,17 +22,17 @@ pub struct Unresolved {
     pub messaging_service_sid: Option<String>,
     /// The text.
     pub message_content: String,
-    /// How many files it has.
+    /// The number of media.
     pub num_media: i32,
-    /// When the attempt began.
+    /// The start of the attempt.
     pub started_at: Timestamp,
-    /// When it ended, as far as we were concerned.
+    /// The end of the attempt on our side.
     pub ended_at: Timestamp,
-    /// The request that asked for the message.
+    /// The id of the request.
     pub request_id: String,
 }
 
-/// Whoever takes a message has it for himself until `$2`; an attempt that was never ended began and ended at once.
+/// A message is claimed until `$2`. An attempt without an end counts as ended at its start.
 pub(crate) const TAKE: &str = "
 with due as (
     select m.id from sms_messages m
@@ -51,11 +51,11 @@ from taken t join lateral (
 ) a on true
 order by a.started_at, a.id";
 
-/// Takes messages whose outcome is not known, for as long as `until`, those that were waited for longest first.
+/// Claims messages with an unknown outcome until `until`, the oldest first.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the next run takes them.
+/// [`DbError`]: the next run claims them.
 pub async fn take_unresolved(
     db: &Db,
     now: Timestamp,
@@ -84,18 +84,18 @@ pub(crate) const CLAIMED_SIDS: &str = "
 select m.twilio_sid from sms_messages m where m.twilio_sid = any($1)
 union select a.twilio_sid from sms_send_attempts a where a.twilio_sid = any($1)";
 
-/// Returns those of Twilio's ids that belong to a message or an attempt already.
+/// Returns those SIDs that belong to a message or an attempt.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn claimed_sids(db: &Db, sids: &[&str]) -> Result<HashSet<String>, DbError> {
     let rows =
         db.query_idempotent("look Twilio's ids up", CLAIMED_SIDS, &[(&sids, Type::TEXT_ARRAY)]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// A message whose create may be at Twilio without our knowing its SID.
+/// A message that may be at Twilio with an unknown SID.
 #[derive(Clone, PartialEq)]
 pub struct Rival {
     /// The message.
@@ -104,11 +104,11 @@ pub struct Rival {
     pub message_content: String,
     /// References to media.
     pub media: Value,
-    /// Whether a function is handing it to Twilio now.
+    /// Whether a function is sending it now.
     pub is_claimed: bool,
 }
 
-/// Shows no text.
+/// Contains no text.
 impl std::fmt::Debug for Rival {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Rival").field(&self.message_id).finish_non_exhaustive()
@@ -121,12 +121,12 @@ from sms_messages m join sms_messages o on o.conversation_id = m.conversation_id
 where m.id = any($1) and o.direction = 'outbound' and o.twilio_sid is null
   and (o.claimed_at is not null or o.delivery_status = 'unknown')";
 
-/// Returns the messages to the recipients of `ids`, these included, whose create may be at Twilio without our knowing its
-/// SID: a message of Twilio's list that has no owner may be any of them.
+/// Returns the messages to the recipients of `ids` (including these) that may be at Twilio with an unknown SID. An
+/// unowned message in Twilio's list may be any of them.
 ///
 /// # Errors
 ///
-/// [`DbError`] when Postgres can't be read.
+/// [`DbError`] when the query fails.
 pub async fn rivals(db: &Db, ids: &[Uuid]) -> Result<Vec<Rival>, DbError> {
     let params = [(&ids as _, Type::UUID_ARRAY)];
     let rows = db.query_idempotent("find messages with an open attempt", RIVALS, &params).await?;
@@ -139,23 +139,22 @@ pub async fn rivals(db: &Db, ids: &[Uuid]) -> Result<Vec<Rival>, DbError> {
     Ok(rows.iter().map(rival).collect())
 }
 
-/// What follows from a list of Twilio's in which an attempt is not to be found.
+/// The result of a search that did not find an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// It is noted, or was settled meanwhile.
+    /// Recorded, or settled meanwhile.
     Noted,
-    /// It is proven, and the message is sent again.
+    /// Proven absent. The message is sent again.
     SentAgain,
-    /// It is proven, and the message's time is over: it has failed.
+    /// Proven absent, and the message has expired.
     TooLate,
 }
 
 /// The steps of the statement:
-/// - `held`: the message, if it still is what was looked for;
-/// - `looked`: its attempt, with the first list that did not have it. If an earlier list did not have it either, and this
-///   one was read late enough (`$4`: for an attempt that ended by then), it was not processed;
-/// - last, the message waits for its next attempt, or its time is over, or it is looked for again when that can prove
-///   something.
+/// - `held`: the message, if it is unchanged;
+/// - `looked`: its attempt, with the first list that lacked it. If an earlier list lacked it too, and this one was read
+///   late enough (`$4`: for an attempt that ended by then), Twilio did not process it;
+/// - last, the message waits for its next attempt, expires, or is searched again when that can prove it.
 pub(crate) const ABSENT: &str = "
 with held as (
     select m.id, coalesce(m.send_before, coalesce(m.send_at, m.created_at) + make_interval(secs => $6)) <= $5 as is_over
@@ -184,21 +183,21 @@ returning m.delivery_status";
 /// A search that did not find an attempt at Twilio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Search {
-    /// When its list was asked for.
+    /// When the list was requested.
     pub listed_at: Timestamp,
-    /// How long after the end of an attempt a list must be asked for to prove anything.
+    /// How long after the end of an attempt a list must be requested to be a proof.
     pub proves_after: Duration,
-    /// How long a message without `send_before` is tried.
+    /// The maximum age of a message without `send_before`.
     pub max_age: Duration,
 }
 
-/// Notes that a list of Twilio's did not have an attempt; when that proves it absent, its message is sent again.
+/// Records that a list lacked an attempt. If that proves it absent, its message is sent again.
 ///
-/// Free of effect when the message was settled meanwhile.
+/// No effect if the message was settled meanwhile.
 ///
 /// # Errors
 ///
-/// [`DbError`]; the next run looks again.
+/// [`DbError`]: the next run searches again.
 pub async fn absent(db: &Db, of: &Unresolved, search: Search, now: Timestamp) -> Result<Absence, DbError> {
     let ended_by = search.listed_at - search.proves_after;
     let again_at = of.ended_at + search.proves_after;
@@ -236,12 +235,12 @@ select event_id, 'message.status', conversation_id, id, jsonb_build_object('stat
 from parked
 returning message_id";
 
-/// Leaves messages to a person, and tells so: they are not looked for any more, nor ever sent by themselves. Returns
-/// those that were parked by this call.
+/// Parks messages for an operator: they are not searched any more and never sent automatically. Returns the newly
+/// parked ones.
 ///
 /// # Errors
 ///
-/// [`DbError`]; none is parked, the next run looks again.
+/// [`DbError`]: none is parked; the next run searches again.
 pub async fn park(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<Uuid>, DbError> {
     let event_ids: Vec<Uuid> = ids.iter().map(|_| crate::clock::new_id()).collect();
     let params =

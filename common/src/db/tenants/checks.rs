@@ -1,4 +1,4 @@
-//! Who asks about which number, and when.
+//! Claims tenant lookups.
 
 use super::MAX_BACKOFF;
 use crate::db::{Db, DbError, Row, Type};
@@ -6,30 +6,30 @@ use jiff::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A conversation whose number is looked at.
+/// A conversation to look up.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Checked {
     /// The conversation.
     pub conversation_id: Uuid,
     /// Its number.
     pub phone_number_canonical: String,
-    /// The number as it was first written.
+    /// The first received spelling of the number.
     pub phone_number_original: String,
-    /// The tenant it is known to be.
+    /// The known tenant.
     pub tenant_id: Option<String>,
-    /// Whether something is known about the number that the Monitor is to confirm: a tenant, or several candidates.
+    /// Whether the Monitor must confirm a known tenant or candidates.
     pub is_known: bool,
-    /// The spelling by which the Monitor knew the number, if those after it are still to be asked for.
+    /// The spelling that matched, if the later ones were not looked up yet.
     pub found_by: Option<String>,
-    /// Whether the Monitor is to be asked now, by the caller and by nobody else.
+    /// Whether the caller must look it up. No other function does.
     pub is_due: bool,
 }
 
 /// The steps of the statement:
-/// - `wanted`: the conversations, locked in the order of numbers, as everywhere; a check is due when its time has come,
-///   or when there was none;
-/// - `claimed`: those due become somebody's for a while, so that two functions don't ask about one number at once;
-/// - `used`: a tenant's number was used just now, whether or not the Monitor is asked.
+/// - `wanted`: the conversations, locked in the order of numbers to avoid deadlocks; a lookup is due at its time, or if
+///   there was none;
+/// - `claimed`: claims due lookups, so that two functions do not look up one number at once;
+/// - `used`: records that a tenant's number was used, with or without a lookup.
 const CLAIM: &str = "
 with wanted as (
     select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.tenant_candidates,
@@ -48,13 +48,13 @@ select id, phone_number_canonical, phone_number_original, tenant_id,
     tenant_id is not null or tenant_candidates is not null, due, tenant_found_by
 from wanted";
 
-/// Looks conversations up that a message has just come to, and claims the checks that are due until `now` plus `lease`.
+/// Reads conversations with new messages, and claims due lookups until `now` plus `lease`.
 ///
-/// Whoever dies with a claim leaves it to the schedule, which finds it due after the lease.
+/// After a crash, the schedule finds them due after the lease.
 ///
 /// # Errors
 ///
-/// [`DbError`]: nothing is claimed, or it is found after the lease.
+/// [`DbError`]: nothing is claimed, or it is due again after the lease.
 pub async fn claim(
     db: &Db,
     conversation_ids: &[Uuid],
@@ -71,8 +71,8 @@ pub async fn claim(
     Ok(rows.iter().map(checked).collect())
 }
 
-/// Two short walks along the index: numbers never asked about, once whoever stored their first message had time to have
-/// them asked, and numbers whose time has come. What somebody else holds is left to them.
+/// Two short index scans: numbers that were never looked up, after the normal lookup had time to run, and due numbers.
+/// Locked rows are skipped.
 const TAKE_DUE: &str = "
 with unasked as (
     select id, null::timestamptz as due_at from sms_conversations
@@ -94,13 +94,13 @@ select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.i
 from claimed c join taken on taken.id = c.id
 order by taken.due_at nulls first";
 
-/// Takes the checks that were due at `due_at`, `limit` of them at most, and claims them `until` then; numbers that were never
-/// asked about only if their conversation was there at `unasked_since`. These come first, and then what has been due for
-/// longest. With each comes when it was due, if it had a time.
+/// Claims at most `limit` lookups due at `due_at` until `until`. Numbers that were never looked up are included if
+/// their conversation existed at `unasked_since`; they come first, then the longest due ones. Returns each with its due
+/// time.
 ///
 /// # Errors
 ///
-/// [`DbError`]: nothing is claimed, or it is found after the lease.
+/// [`DbError`]: nothing is claimed, or it is due again after the lease.
 pub async fn take_due(
     db: &Db,
     due_at: Timestamp,
@@ -126,12 +126,12 @@ set tenant_failed_checks = tenant_failed_checks + $5,
 where id in (select c.id from sms_conversations c where c.id = any($1)
              order by c.account_sid, c.phone_number_canonical for no key update)";
 
-/// Gives checks back that got no answer: due again after `retry`, which doubles, up to an hour, each time that the Monitor
-/// `answers_others` and not these.
+/// Reschedules failed lookups after `retry`, which doubles up to an hour each time the Monitor `answers_others` but not
+/// these.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the checks are due after their lease.
+/// [`DbError`]: they are due again after their lease.
 pub async fn give_back(
     db: &Db,
     conversation_ids: &[Uuid],
@@ -159,11 +159,11 @@ from (select c.id, r.due_at
       order by c.account_sid, c.phone_number_canonical for no key update of c) released
 where c.id = released.id";
 
-/// Releases checks that were taken and not begun: each is due again when it was due.
+/// Releases claimed lookups that were not started. Each keeps its due time.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the checks are due after their lease.
+/// [`DbError`]: they are due again after their lease.
 pub async fn release(db: &Db, checks: &[(Uuid, Option<Timestamp>)]) -> Result<(), DbError> {
     if checks.is_empty() {
         return Ok(());

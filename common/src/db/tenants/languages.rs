@@ -1,32 +1,32 @@
-//! What a tenant's numbers say about each other's language.
+//! Shares the language between the numbers of a tenant.
 
 use crate::db::{Db, DbError, Type};
 use crate::domain::language::Strength;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// A conversation that took a language over from its tenant.
+/// A conversation that got the language of its tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carried {
     /// The conversation.
     pub conversation_id: Uuid,
-    /// What it held before.
+    /// The language before.
     pub previous: String,
-    /// What it holds now.
+    /// The language now.
     pub chosen: String,
 }
 
 /// The steps of the statement:
 /// - `tenant`: the tenants, each once;
-/// - `mark`: what says that they are to be settled, as it stands when all of this is read;
-/// - `own`: the greatest evidence of each that one of their numbers wrote itself;
-/// - `known`: that, or the preference that we found in their profile, whichever is greater;
-/// - `touched`: their conversations that are marked or hold less, locked in the order of numbers, as everywhere. What is
-///   carried over ranks below a number's own evidence of the same strength;
+/// - `mark`: the mark that they must be settled, as of this snapshot;
+/// - `own`: the greatest own evidence of each tenant's numbers;
+/// - `known`: that, or the preference found in their profile, whichever is greater;
+/// - `touched`: their conversations that are marked or hold less, locked in the order of numbers, as everywhere. What
+///   is carried over ranks below a number's own evidence of the same strength;
 /// - `updated`: those that hold less take it over, and lose their mark, unless it is a newer one;
 /// - `changed`: an event for each whose language that changes;
-/// - `decided`: what the tenant wrote is sure enough, and another language than was decided for before: the profile is to
-///   be told, unless it holds that already. A push that is under way keeps its time: two at once could overtake each
+/// - `decided`: what the tenant wrote is sure enough, and another language than was decided for before: the profile is
+///   to be told, unless it holds that already. A push that is under way keeps its time: two at once could overtake each
 ///   other.
 const SETTLE: &str = "
 with tenant as (
@@ -95,22 +95,22 @@ select distinct tenant_id from (
     where tenant_unsettled_at <= $1 and tenant_id is not null
     order by tenant_unsettled_at limit $2) longest";
 
-/// Returns the tenants whose language somebody should have settled since `marked_by`, those of `limit` conversations at most,
-/// the longest waiting ones first.
+/// Returns tenants whose language has not been settled since `marked_by`, for at most `limit` conversations, oldest
+/// first.
 ///
 /// # Errors
 ///
-/// [`DbError`]: they are found by the next look.
+/// [`DbError`]: the next run finds them.
 pub async fn unsettled(db: &Db, marked_by: Timestamp, limit: i64) -> Result<Vec<String>, DbError> {
     let params = [(&marked_by as _, Type::TIMESTAMPTZ), (&limit as _, Type::INT8)];
     let rows = db.query_idempotent("look for unsettled languages", UNSETTLED, &params).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Carries each tenant's language over to their numbers that know less, and notes what their profiles are to be told.
-/// Returns the conversations that took something over.
+/// Applies each tenant's language to their numbers with weaker evidence, and records the pending profile updates.
+/// Returns the changed conversations.
 ///
-/// Free of effect when it is repeated.
+/// Idempotent.
 ///
 /// # Errors
 ///
@@ -122,7 +122,7 @@ pub async fn settle_languages(
     preference_confidence: f32,
 ) -> Result<Vec<Carried>, DbError> {
     let strength = Strength::of(preference_confidence) as i16;
-    // Hundredths, written as such.
+    // In hundredths.
     let confidence = (f64::from(preference_confidence) * 100.0).round() / 100.0;
     let params = [
         (&tenant_ids as _, Type::TEXT_ARRAY),

@@ -1,20 +1,20 @@
-//! What the tenants' profiles are still to be told.
+//! Pending updates of tenant profiles.
 
 use super::MAX_BACKOFF;
 use crate::db::{Db, DbError, Type};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// A language to be pushed to a tenant's profile.
+/// A language to push to a tenant's profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
-    /// Whose.
+    /// The tenant.
     pub tenant_id: String,
     /// `en`, `es` or `pt`.
     pub language: String,
 }
 
-/// Claiming sets when the next try is due, doubled with each: whoever fails, or dies, has nothing more to write.
+/// A claim sets the time of the next attempt with a doubling delay, so that a failure needs no further write.
 const CLAIM_PUSHES: &str = "
 update sms_tenants t
 set push_tries = t.push_tries + 1,
@@ -25,8 +25,8 @@ where t.tenant_id in (
     order by d.push_due_at limit $5 for no key update skip locked)
 returning t.tenant_id, t.push_language";
 
-/// Claims pushes that are due, those of the given tenants or of all, `limit` of them at most. Nobody else pushes for the
-/// same tenant before `retry` has passed.
+/// Claims at most `limit` due pushes, of the given tenants or of all. No other function pushes for the same tenant
+/// within `retry`.
 ///
 /// # Errors
 ///
@@ -49,7 +49,7 @@ pub async fn claim_pushes(
     Ok(rows.iter().map(|row| Push { tenant_id: row.get(0), language: row.get(1) }).collect())
 }
 
-/// What was decided meanwhile is still to be told, at once. A preference that came from us is no evidence of its own.
+/// A language decided meanwhile is due at once. A preference that we pushed is not evidence.
 const TOLD: &str = "
 update sms_tenants
 set push_language = nullif(push_language, $2), push_tries = 0,
@@ -58,11 +58,11 @@ set push_language = nullif(push_language, $2), push_tries = 0,
     preference_at = case when $4 and language_preference is distinct from $2 then null else preference_at end
 where tenant_id = $1";
 
-/// Notes that a profile was told, and whether there is one that holds it now.
+/// Records that a profile was updated, and whether it exists.
 ///
 /// # Errors
 ///
-/// [`DbError`]: the profile is told once more, which does no harm.
+/// [`DbError`]: the profile is updated again, which is harmless.
 pub async fn told(db: &Db, push: &Push, now: Timestamp, is_stored: bool) -> Result<(), DbError> {
     let params = [
         (&push.tenant_id as _, Type::TEXT),

@@ -1,4 +1,4 @@
-//! What the Monitor said, kept on the conversation.
+//! Records lookup results on conversations.
 
 use crate::db::{Db, DbError, Json, Type};
 use crate::domain::language::Language;
@@ -7,30 +7,30 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What was found out about a number.
+/// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// Nobody's.
+    /// No tenant.
     Nobody,
-    /// One tenant's.
+    /// One tenant.
     Tenant {
         /// The tenant.
         tenant_id: String,
-        /// The language that they prefer.
+        /// The preferred language.
         preference: Option<Language>,
-        /// The spelling that was found, if those after it are still to be asked for.
+        /// The spelling that matched, if the later ones were not looked up yet.
         found_by: Option<String>,
     },
-    /// Several tenants'.
+    /// Several tenants.
     Ambiguous(Vec<String>),
 }
 
-/// A conversation with what was found out about its number.
+/// A conversation with its lookup result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedNumber {
     /// The conversation.
     pub conversation_id: Uuid,
-    /// What was found out.
+    /// The lookup result.
     pub finding: Finding,
     /// The request that made us ask.
     pub request_id: String,
@@ -58,24 +58,23 @@ pub struct Recorded {
     pub previous_tenant_id: Option<String>,
     /// The tenant it is.
     pub tenant_id: Option<String>,
-    /// Whether several tenants claim it.
+    /// Whether there are several candidates.
     pub is_ambiguous: bool,
-    /// The language that it held of a tenant before, if it holds none any more.
+    /// The language of an earlier tenant, if it was removed.
     pub forgotten_language: Option<String>,
 }
 
 /// The steps of the statement:
 /// - `input`: one finding per conversation;
-/// - `prior`: the conversations as they are, locked in the order of numbers, as everywhere;
-/// - `verdict`: whose they are from now on. Several claimants are nobody, and a tenant whose number the Monitor does
-///   not know any more keeps it until the second such answer: the first may be a mistake;
-/// - `updated`: the conversations. What another tenant wrote before the Monitor last confirmed them says nothing about
-///   the language of whom the number was passed on to. A tenant's language is to be settled anew, which whoever settles
-///   it takes the mark away for;
-/// - `identified`: an event for each conversation that is now another tenant's, or a tenant's for the first time;
-/// - `forgotten`: an event for each that no longer holds the language of a tenant before;
+/// - `prior`: the current conversations, locked in the order of numbers to avoid deadlocks;
+/// - `verdict`: their tenants from now on. With several candidates there is none. A tenant keeps a number that the
+///   Monitor no longer knows until the second such response, because the first may be a mistake;
+/// - `updated`: the conversations. Messages that another tenant wrote before the Monitor last confirmed them do not
+///   count for the new tenant's language. The mark to settle the tenant's language is set;
+/// - `identified`: an event for each conversation with a new tenant;
+/// - `forgotten`: an event for each that loses the language of an earlier tenant;
 /// - `given_up`, `used`: the tenants' numbers;
-/// - `preferred`: what the profile is known to hold; its time stays while it says the same.
+/// - `preferred`: the language in the profile; its time stays while the language is the same.
 const RECORD: &str = "
 with input as (
     select distinct on (conversation_id) *
@@ -148,7 +147,7 @@ select v.conversation_id, v.previous, v.owner, v.candidates is not null,
     case when v.outdated and v.held <> 'unknown' then v.held end
 from verdict v";
 
-/// Keeps what was found out, with the events that follow from it, and sets when the Monitor is asked next.
+/// Stores lookup results with their events, and schedules the next lookups.
 ///
 /// Free of effect but for times when it is repeated.
 ///

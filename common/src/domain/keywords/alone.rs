@@ -1,21 +1,21 @@
-//! The exact layer: a message that is an opt-out, opt-in or help word and nothing else that counts.
+//! The exact layer: messages that consist of an opt-out, opt-in or help keyword.
 
 use std::borrow::Cow;
 
 use super::fold::{Kind, Token, fold, squeeze, tokens};
 
-/// Twilio's own opt-out words (TWILIO.md §8).
+/// Twilio's opt-out keywords (<https://help.twilio.com/articles/223134027>).
 pub(super) const TWILIO_STOP_WORDS: &[&str] =
     &["stop", "stopall", "unsubscribe", "cancel", "end", "quit", "optout", "revoke"];
 
-/// Their Spanish and Portuguese counterparts (SPEC §6).
+/// The Spanish and Portuguese counterparts.
 pub(super) const OTHER_STOP_WORDS: &[&str] =
     &["baja", "alto", "parar", "salir", "cancelar", "detener", "pare", "remover", "sair"];
 
 const START_WORDS: &[&str] = &["start", "yes", "unstop"];
 const HELP_WORDS: &[&str] = &["help", "info"];
 
-/// What may stand around an opt-out word: courtesies, greetings, and punctuation as dictation spells it.
+/// Words that may surround a keyword: courtesies, greetings, and punctuation spelled out by dictation.
 const COURTESIES: &[&str] = &[
     "please",
     "pls",
@@ -210,7 +210,7 @@ const COURTESIES: &[&str] = &[
     "final",
 ];
 
-/// What a footer of ours says before or between its words, when it is copied: "Reply STOP to unsubscribe".
+/// Words of our footers, which senders copy: "Reply STOP to unsubscribe".
 const FOOTER: &[&str] = &[
     "reply",
     "text",
@@ -244,7 +244,7 @@ const FOOTER: &[&str] = &[
     "ou",
 ];
 
-/// Words of a signature that are no names.
+/// Words of a signature that are not names.
 const ADDRESS: &[&str] = &[
     "apt",
     "apto",
@@ -303,11 +303,11 @@ const ADDRESS: &[&str] = &[
     "here",
 ];
 
-/// How the line begins that phones and mail programs add.
+/// Beginnings of the line that phones and mail programs add.
 const ADDED_BY_DEVICES: &[&str] =
     &["sent from", "enviado desde", "enviado do", "enviado de", "get outlook", "sent via"];
 
-/// Words that look like a misspelt opt-out word and are none.
+/// Words that look like a misspelled keyword but are not.
 const NOT_MISSPELT: &[&str] = &[
     "shop",
     "step",
@@ -356,17 +356,17 @@ const NOT_MISSPELT: &[&str] = &[
     "sais",
 ];
 
-/// What a message is that is nothing but a word.
+/// A message that consists of a keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alone {
     Stop(&'static str),
-    /// An opt-out word that is laughed at.
+    /// An opt-out keyword with laughing emoji.
     Joke,
     Start(&'static str),
     Help,
 }
 
-/// Recognises a message that is one of the words.
+/// Recognizes a message that consists of a keyword.
 pub(super) fn find(body: &str, tokens: &[Token<'_>]) -> Option<Alone> {
     let is_text = |token: &&Token<'_>| matches!(token.kind, Kind::Word | Kind::Number);
     let mut words = tokens.iter().filter(is_text).map(|token| token.text);
@@ -390,7 +390,7 @@ fn among(list: &'static [&'static str], word: &str) -> Option<&'static str> {
     list.iter().copied().find(|&known| known == word)
 }
 
-/// Tells whether the first word that is no courtesy may begin an opt-out word: nearly all texts end here.
+/// Tells whether the first word after courtesies may begin a keyword. Most texts end here.
 fn may_begin(tokens: &[Token<'_>]) -> bool {
     let mut words = tokens.iter().filter(|token| token.kind == Kind::Word).map(|token| token.text);
     words
@@ -398,7 +398,7 @@ fn may_begin(tokens: &[Token<'_>]) -> bool {
         .is_some_and(|word| word.len() < 4 || FOOTER.contains(&word) || known(word, true).is_some())
 }
 
-/// Looks for an opt-out word above or before a signature.
+/// Finds a keyword before a signature.
 fn signed_stop_word(body: &str) -> Option<&'static str> {
     let body = body.trim();
     let breaks = body
@@ -417,7 +417,7 @@ fn signed_stop_word(body: &str) -> Option<&'static str> {
     None
 }
 
-/// Tells whether a text is a name, a unit or what a device adds: at most eight words with capitals, and numbers.
+/// Tells whether a text is a signature: a name, a unit or a device's line, with at most eight words.
 fn is_signature(text: &str) -> bool {
     let shouted = !text.contains(char::is_lowercase);
     let on_own_line = text.starts_with(['\n', '-', '–', '—', '~', '(']);
@@ -448,7 +448,7 @@ fn is_signature(text: &str) -> bool {
     some && lines.all(is_line)
 }
 
-/// Returns the opt-out word that tokens are, whatever courtesy is around it.
+/// Returns the keyword in the tokens, ignoring courtesies.
 fn stop_word(tokens: &[Token<'_>]) -> Option<&'static str> {
     let words = without_spaces(tokens);
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
@@ -456,7 +456,7 @@ fn stop_word(tokens: &[Token<'_>]) -> Option<&'static str> {
         return None;
     }
     let start = words.iter().position(|word| !COURTESIES.contains(word))?;
-    // "that you have a nice day" follows a word, and does not begin it: "que pare" is something else.
+    // "que" may follow a keyword ("que tenga buen dia") but not begin it: "que pare" means something else.
     let ends = |word: &&str| COURTESIES.contains(word) || *word == "que";
     let end = words.iter().rposition(|word| !ends(word))? + 1;
     let kept = words.get(start..end)?;
@@ -464,7 +464,7 @@ fn stop_word(tokens: &[Token<'_>]) -> Option<&'static str> {
     if let Some(word) = known(&joined, kept.len() == 1) {
         return Some(word);
     }
-    // "stop all", whose "all" is a courtesy of its own ("thank you all"), and words that are repeated or listed.
+    // "stop all", although "all" is also a courtesy ("thank you all"), and repeated or listed keywords.
     let mut first = None;
     let mut rest = kept;
     while let Some((word, after)) = rest.split_first() {
@@ -484,7 +484,7 @@ fn stop_word(tokens: &[Token<'_>]) -> Option<&'static str> {
     first
 }
 
-/// Returns the words of a text; of letters that stand alone, as in "S T O P", three or more are one word.
+/// Returns the words of a text. Three or more single letters in a row, as in "S T O P", are one word.
 fn without_spaces<'a>(tokens: &[Token<'a>]) -> Vec<Cow<'a, str>> {
     let words = tokens.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Number));
     let words: Vec<&'a str> = words.map(|token| token.text).collect();
@@ -496,14 +496,14 @@ fn without_spaces<'a>(tokens: &[Token<'a>]) -> Vec<Cow<'a, str>> {
     joined.collect()
 }
 
-/// Returns the opt-out word that a word is, exactly, with a letter held down, or (if it stands alone) misspelt.
+/// Returns the keyword that a word is: exactly, with repeated letters, or, if it stands alone, misspelled.
 fn known(word: &str, may_be_misspelt: bool) -> Option<&'static str> {
     let exact = |word: &str| among(TWILIO_STOP_WORDS, word).or_else(|| among(OTHER_STOP_WORDS, word));
     let squeezed = squeeze(word);
     if let Some(found) = exact(word).or_else(|| exact(&squeezed)) {
         return Some(found);
     }
-    // Said over and over: "stopstopstop".
+    // Repeated without spaces: "stopstopstop".
     let all = TWILIO_STOP_WORDS.iter().chain(OTHER_STOP_WORDS);
     if let Some(found) =
         all.clone().find(|known| word.len() > known.len() && word.replace(**known, "").is_empty())
@@ -524,7 +524,7 @@ fn known(word: &str, may_be_misspelt: bool) -> Option<&'static str> {
     })
 }
 
-/// Tells whether two words are at most so many typing errors apart: a letter more, less, another, or two swapped.
+/// Tells whether two words differ by at most this many typing errors: a letter added, missing, replaced, or two swapped.
 fn differs_by(word: &[u8], known: &[u8], allowed: usize) -> bool {
     if word.len().abs_diff(known.len()) > allowed {
         return false;

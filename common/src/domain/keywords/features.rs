@@ -1,7 +1,7 @@
-//! What the model looks at: words, their kinds, and how they stand to each other.
+//! Features of the model: words, their kinds, and their positions.
 //!
-//! A *kind* is a group of words of the three languages that do the same in a refusal (`material/kinds.txt`): "texts",
-//! "mensajes" and "msgs" are one, so that what is learned of one is learned of all.
+//! A *kind* is a group of words of the three languages with the same role in a refusal (`material/kinds.txt`): "texts",
+//! "mensajes" and "msgs" are one, so the model learns them together.
 
 use std::borrow::Cow;
 
@@ -9,23 +9,23 @@ use super::fold::{Kind, Token, squeeze};
 use super::model;
 use super::signs;
 
-/// Of longer texts the first and the last tokens are read.
+/// Longer texts are reduced to their first and last tokens.
 const MOST_TOKENS: usize = 96;
-/// The longest letter sequences of a word that count.
+/// The maximum length of letter sequences.
 const SEQUENCES: [usize; 2] = [3, 4];
-/// A sign counts as so many features: it says more than a word.
+/// The weight of a sign, in features.
 const SIGN_WEIGHT: u64 = 8;
-/// A word of no kind is known by its first letters.
+/// The number of letters of a stem, for words without a kind.
 const STEM: usize = 5;
 
-/// A token as the model sees it.
+/// A token with its kind.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     /// The word.
     word: u64,
-    /// Its kind, or else its stem.
+    /// Its kind, or its stem.
     kind: u64,
-    /// It belongs to one of the kinds.
+    /// Whether it has a kind.
     is_known: bool,
     is_word: bool,
     clause: u16,
@@ -39,7 +39,7 @@ impl Seen {
 }
 
 const EDGE: Seen = Seen { word: 1, kind: 1 << 50, is_known: false, is_word: false, clause: 0 };
-/// Added to the number of a mark, to tell it from the kinds.
+/// Offset of punctuation marks, to separate them from kinds.
 const MARKS: u64 = 210;
 
 /// Tells whether a folded word belongs to a kind.
@@ -75,7 +75,7 @@ pub(super) fn for_each(table: &[u8], tokens: &[Token<'_>], mut visit: impl FnMut
     }
 }
 
-/// Leaves the middle of a very long text out.
+/// Removes the middle of a very long text.
 fn shortened<'t, 'a>(tokens: &'t [Token<'a>]) -> Cow<'t, [Token<'a>]> {
     const HALF: usize = MOST_TOKENS / 2;
     match (tokens.first_chunk::<HALF>(), tokens.last_chunk::<HALF>()) {
@@ -153,7 +153,7 @@ fn neighbours(seen: &[Seen], add: &mut impl FnMut(u64, u64)) {
     add(22, mix(mix(EDGE.kind, a.kind), b.kind));
 }
 
-/// Every two kinds of a text, wherever they stand.
+/// All pairs of kinds in a text.
 fn pairs(seen: &[Seen], add: &mut impl FnMut(u64, u64)) {
     const MOST: usize = 16;
     let mut kinds = [0; MOST];
@@ -211,7 +211,7 @@ fn places(seen: &[Seen], count: usize, add: &mut impl FnMut(u64, u64)) {
     }
 }
 
-/// The letter sequences of a word, its edges included: what is left of a word that is misspelt.
+/// The letter sequences of a word with its edges, which misspelled words still share.
 fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(u64)) {
     if letters.len() < 3 {
         return;

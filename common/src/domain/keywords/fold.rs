@@ -1,17 +1,17 @@
-//! Folds a text, and cuts it into words and marks.
+//! Normalizes a text and splits it into tokens.
 
 use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// A word or a mark of a folded text.
+/// A word or a punctuation mark of a folded text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) kind: Kind,
     pub(super) text: &'a str,
 }
 
-/// What a token is. The numbers are part of what the model has learned.
+/// The kind of a token. The trained model depends on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Word = 0,
@@ -39,7 +39,7 @@ pub(super) fn fold(text: &str) -> String {
     text.nfkd().filter(|c| !is_dropped(*c)).flat_map(char::to_lowercase).map(look_alike).collect()
 }
 
-/// Tells whether a character only decorates others: apostrophes, accents, selectors, and format characters.
+/// Tells whether a character is dropped: apostrophes, accents, variation selectors and format characters.
 fn is_dropped(c: char) -> bool {
     matches!(c,
         '\'' | '’' | '‘' | '`' | '´' | 'ʼ'
@@ -71,7 +71,7 @@ fn look_alike(c: char) -> char {
     }
 }
 
-/// Cuts a folded text into tokens. Of a run of equal marks only the first counts, and none before the first word.
+/// Splits a folded text into tokens. Repeated marks count once, and marks before the first word are dropped.
 pub(super) fn tokens(folded: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::with_capacity(folded.len() / 4 + 4);
     let mut rest = folded;
@@ -112,7 +112,7 @@ fn kind(first: char, text: &str, after: &str) -> Option<Kind> {
     })
 }
 
-/// Writes a letter that is held down once: "stoooop" is "stop".
+/// Reduces three or more equal letters to one: "stoooop" becomes "stop".
 pub(super) fn squeeze(word: &str) -> Cow<'_, str> {
     let bytes = word.as_bytes();
     if !bytes.windows(3).any(|three| three.iter().all(|byte| Some(byte) == three.first())) {

@@ -1,10 +1,8 @@
-//! Reactions ("tapbacks"), which phones of another make receive as a text: `Liked “Reply STOP to opt out”`.
-//!
-//! All but the first words is a text of ours.
+//! Reactions (tapbacks), which arrive as texts: `Liked “Reply STOP to opt out”`. The quotation is one of our texts.
 
 use super::fold::{fold, tokens};
 
-/// What stands before the quotation, folded. Sources: Messages on iOS 10–18 and Google Messages, in three languages.
+/// Folded text before the quotation. Sources: Messages on iOS 10–18 and Google Messages, in three languages.
 const REACTIONS: &[&str] = &[
     "liked",
     "loved",
@@ -62,12 +60,12 @@ const REACTIONS: &[&str] = &[
     "reagiu com a",
 ];
 
-/// Tells whether a text is a reaction to another one.
+/// Tells whether a text is a reaction to another message.
 #[must_use]
 pub fn is_reaction(body: &str) -> bool {
     let body = body.trim();
     let Some(quotation) = body.find(['“', '"', '«', '„']) else { return false };
-    // A reaction is short, and its quotation ends the text (or is cut off).
+    // A reaction is short, and ends with the quotation, which may be cut off.
     let (before, quotation) = body.split_at(quotation);
     if before.len() > 60 || goes_on(quotation) {
         return false;
@@ -79,12 +77,12 @@ pub fn is_reaction(body: &str) -> bool {
         .map(|token| token.text)
         .collect();
     let words = words.join(" ");
-    // "👍 to “…”" needs its emoji: `to "…"` alone is anybody's.
+    // `👍 to “…”` needs the emoji: `to "…"` alone is an ordinary text.
     let bare = ["to", "a", "em", "para"].contains(&words.as_str());
     REACTIONS.contains(&words.as_str()) && (!bare || !before.is_ascii())
 }
 
-/// Tells whether words follow the closing quotation mark.
+/// Tells whether text follows the closing quotation mark.
 fn goes_on(quotation: &str) -> bool {
     let mut marks = quotation.char_indices();
     let opening = marks.next().map(|(_, mark)| mark);

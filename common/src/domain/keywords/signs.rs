@@ -1,16 +1,15 @@
-//! Signs by which a text speaks *about* opting out, or wants texts: features of the model that look at more than
-//! neighbouring words.
+//! Signs that a text is *about* opting out, or wants texts: features that depend on more than neighboring words.
 
 use super::features::Seen;
 use super::fold::{Kind, Token};
 use super::kinds::*;
 
-/// What negates.
+/// Negations.
 const NEGATIONS: &[&str] = &[
     "dont", "not", "never", "didnt", "no", "nao", "n", "nunca", "ñ", "dnt", "nadie", "ninguem", "nobody",
     "havent", "hasnt", "tampoco", "jamas",
 ];
-/// What opts out, unless it is negated.
+/// Kinds that opt out, unless they are negated.
 const OPTS_OUT: &[&str] = &[
     "unsubscribe",
     "unsubscribed",
@@ -79,7 +78,7 @@ const OPTS_OUT: &[&str] = &[
     "apaguem",
     "retirem",
 ];
-/// What may stand between the two: "don't you ever take me off".
+/// Words between negation and opt-out: "don't you ever take me off".
 const BETWEEN: &[&str] = &[
     "ever", "want", "wanna", "wanted", "wish", "to", "you", "u", "me", "my", "please", "pls", "need", "say",
     "said", "mean", "meant", "be", "trying", "take", "taken", "ask", "asked", "asking", "tell", "told",
@@ -89,11 +88,11 @@ const BETWEEN: &[&str] = &[
     "escribi", "mande", "hace", "falta", "quero", "disse", "pra", "para", "falei", "estou", "pedindo",
     "escrevi", "mandei", "precisa", "preciso", "em",
 ];
-/// A negation reaches so many words.
+/// The reach of a negation, in words.
 const REACH: usize = 7;
-/// What nobody said, if it is negated: "I never said stop".
+/// Verbs of saying, which negated mean no opt-out: "I never said stop".
 const CLAIMS: &[&str] = &["said", "say", "dije", "disse", "falei", "true", "verdad", "verdade", "cierto"];
-/// What did not come, if it is negated: "no me llegan los mensajes".
+/// Verbs of receiving, which negated mean missing texts: "no me llegan los mensajes".
 const ARRIVES: &[&str] = &[
     "getting",
     "receiving",
@@ -128,12 +127,12 @@ const ARRIVES: &[&str] = &[
     "escreve",
     "escrevem",
 ];
-/// What may stand before it: "ya no me han".
+/// Words before it: "ya no me han".
 const BEFORE_ARRIVES: &[&str] = &[
     "me", "nos", "been", "am", "im", "i", "he", "hemos", "han", "ha", "estoy", "estou", "mas", "mais", "se",
     "tenho", "tem", "have", "any", "ya",
 ];
-/// What says that the writer did not mean it.
+/// Words for a mistake.
 const BY_MISTAKE: &[(&str, &str)] = &[
     ("by", "accident"),
     ("by", "mistake"),
@@ -148,12 +147,12 @@ const BY_MISTAKE: &[(&str, &str)] = &[
     ("didnt", "mean"),
 ];
 const ACCIDENTS: &[&str] = &["accidentally", "accidently", "autocorrect", "autocorrector", "autocorreto"];
-/// What follows those who did it: "my son texted stop".
+/// Verbs after another person: "my son texted stop".
 const DID: &[&str] = &[
     "texted", "wrote", "said", "typed", "replied", "sent", "opted", "puso", "escribio", "mando", "dijo",
     "escreveu", "mandou", "disse", "falou", "pressed", "hit", "digitou",
 ];
-/// Passive voice, and what was done: "fui removido da lista".
+/// Passive voice and its participle: "fui removido da lista".
 const WAS: &[&str] = &["was", "were", "been", "fui", "foi", "fue"];
 const DONE: &[&str] = &[
     "removed",
@@ -174,11 +173,11 @@ const DONE: &[&str] = &[
     "quitado",
     "sacado",
 ];
-/// Before a wish that goes against what was said: "but still want them".
+/// Words before an opposite wish: "but still want them".
 const STILL: &[&str] = &["still", "pero", "mas", "but"];
 const WISHES: &[&str] = &["want", "need", "quiero", "quero", "necesito", "preciso", "like"];
 const WHO_WISHES: &[&str] = &["i", "si", "still", "eu", "yo"];
-/// A text in another channel's place: "stop calling, just text".
+/// Texts instead of another channel: "stop calling, just text".
 const WANTS_BEFORE: &[&str] = &[
     "just", "only", "prefer", "rather", "send", "want", "solo", "mejor", "prefiero", "manden", "mandenme",
     "mandeme", "melhor", "so", "prefiro", "mandem", "manda", "mande", "keep", "by", "por",
@@ -187,12 +186,12 @@ const WANTS_AFTER: &[&str] = &[
     "only", "instead", "fine", "ok", "okay", "better", "works", "work", "me", "us", "r", "is", "are", "si",
     "mejor", "sim", "pode",
 ];
-/// What turns such a wish round: "don't call or text me".
+/// Negations of such a wish: "don't call or text me".
 const REFUSES: &[&str] = &[
     "dont", "no", "not", "never", "or", "nor", "ni", "nem", "ou", "sin", "sem", "nao", "n", "stop",
     "without", "nunca", "dejen", "parem", "quit", "avoid", "dnt", "neither",
 ];
-/// Words of no kind that refuse.
+/// Refusing words without a kind.
 const ALSO_REFUSING: &[&str] = &[
     "corten",
     "corte",
@@ -208,7 +207,7 @@ const ALSO_REFUSING: &[&str] = &[
     "get",
 ];
 
-/// Kinds that have to do with messages or lists: a text without any is a shout, or about something else.
+/// Kinds about messages or lists. A text without any is a shout or about something else.
 const OF_MESSAGES: u64 = set(&[
     TEXT,
     TEXTING,
@@ -228,7 +227,7 @@ const OF_MESSAGES: u64 = set(&[
     LEGAL,
     SPAM,
 ]);
-/// Kinds that a refusal is made of.
+/// Kinds of refusals.
 const REFUSING: u64 = set(&[
     NEGATION,
     STOP,
@@ -258,17 +257,17 @@ const fn set(kinds: &[u8]) -> u64 {
     set
 }
 
-/// A text, and its kinds as a set.
+/// A text with the set of its kinds.
 struct Text<'a> {
     tokens: &'a [Token<'a>],
     seen: &'a [Seen],
     kinds: u64,
 }
 
-/// How many signs there are.
+/// The number of signs.
 pub(super) const SIGNS: usize = 8;
 
-/// Tells which of the signs a text has. `seen` is what the model sees of each token.
+/// Returns the signs of a text. `seen` contains the tokens with their kinds.
 pub(super) fn of(tokens: &[Token<'_>], seen: &[Seen]) -> [bool; SIGNS] {
     let kinds = seen.iter().filter_map(Seen::kind_number).fold(0, |kinds, kind| kinds | 1 << kind);
     let text = Text { tokens, seen, kinds };
@@ -289,7 +288,7 @@ impl<'a> Text<'a> {
         self.kinds & kinds != 0
     }
 
-    /// Returns the places of the tokens of a kind.
+    /// Returns the positions of the tokens of a kind.
     fn places(&self, kind: u8) -> impl Iterator<Item = usize> {
         let seen = if self.has(1 << kind) { self.seen } else { &[] };
         seen.iter().enumerate().filter(move |(_, seen)| seen.kind_number() == Some(kind)).map(|(at, _)| at)
@@ -299,13 +298,13 @@ impl<'a> Text<'a> {
         self.tokens.get(at).filter(|token| token.kind == Kind::Word).map_or("", |token| token.text)
     }
 
-    /// Returns the words from a place on, to the end of the clause.
+    /// Returns the words from a position to the end of the clause.
     fn words_from(&self, at: usize) -> impl Iterator<Item = &'a str> + Clone {
         let tokens = self.tokens.get(at..).unwrap_or_default();
         tokens.iter().take_while(|token| token.kind == Kind::Word).map(|token| token.text)
     }
 
-    /// Returns the words before a place, the nearest first.
+    /// Returns the words before a position, the nearest first.
     fn words_before(&self, at: usize) -> impl Iterator<Item = &'a str> {
         let tokens = self.tokens.get(..at).unwrap_or_default();
         tokens.iter().rev().take_while(|token| token.kind == Kind::Word).map(|token| token.text)

@@ -59,8 +59,8 @@ fn result(body: &str) -> OptOut {
     OptOut::of(classify(body).as_ref())
 }
 
-/// The targets are 93 % found, 2 % missed, 1 % false, on texts that nobody tuned on. The asserted bounds are a little wider:
-/// three texts of a hundred are within chance.
+/// The targets are 93 % found, 2 % missed, 1 % false, on texts that nobody tuned on. The asserted bounds are a little
+/// wider: three texts of a hundred are within chance.
 #[test]
 fn texts_by_an_independent_author_are_classified_as_they_labelled_them() {
     for (name, texts) in

@@ -1,16 +1,15 @@
-//! Which language a conversation holds (SPEC §3).
+//! Decides the language of a conversation.
 //!
-//! Evidence has three strengths, by its confidence: strong, fair and weak. A conversation keeps the most recent among the
-//! strongest: a clear English sentence replaces a clear Spanish one, and a doubtful "no" after it changes nothing. An
-//! unknown language is no evidence at all.
+//! Evidence is strong, fair or weak, by its confidence. A conversation keeps the most recent of its strongest evidence:
+//! a clear English sentence replaces a clear Spanish one, and a doubtful "no" after it changes nothing. An unknown
+//! language is no evidence.
 //!
-//! A tenant's language, known from another of their numbers or from their profile, fills in where a number has no
-//! evidence of its own, or only weaker; it gives way to the number's own evidence of the same strength, whichever came
-//! first.
+//! A tenant's language, known from another number or from their profile, applies if a number has no evidence of its own
+//! or only weaker evidence. The number's own evidence of the same strength wins, whichever came first.
 //!
-//! So all evidence stands in one order ([`Evidence`]'s), and a conversation holds the greatest that it has met: the same
-//! whatever the order in which messages arrive, and however often. Postgres compares the same four columns
-//! (`migrations/0009_tenants.sql`), since only there a conversation's row is locked; a test holds the two together.
+//! So all evidence has one order ([`Evidence`]), and a conversation keeps the greatest. The order of arrival and
+//! duplicates do not matter. Postgres compares the same four columns (`migrations/0009_tenants.sql`), because the
+//! conversation's row is locked only there; a test compares both implementations.
 
 use std::cmp::Ordering;
 
@@ -18,24 +17,24 @@ use jiff::Timestamp;
 
 use super::{Detection, Language};
 
-/// A change that is at least this sure is pushed to the tenant profile (SPEC §3): fair evidence.
+/// The lowest confidence with which a language is pushed to the tenant profile: fair evidence.
 pub const PUSH_CONFIDENCE: f32 = 0.7;
-/// Nine such answers in ten are right: strong evidence.
+/// The lowest confidence of strong evidence: nine in ten such results are right.
 const STRONG_FROM: f32 = 0.9;
 
-/// How much evidence weighs. Its numbers are what Postgres keeps; there, 0 stands for no evidence.
+/// The strength of evidence. Postgres stores these numbers, and 0 for no evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strength {
-    /// Better than nothing.
+    /// Below [`PUSH_CONFIDENCE`].
     Weak = 1,
-    /// At least [`PUSH_CONFIDENCE`] sure.
+    /// At least [`PUSH_CONFIDENCE`].
     Fair = 2,
-    /// At least 0.9 sure.
+    /// At least 0.9.
     Strong = 3,
 }
 
 impl Strength {
-    /// Weighs evidence of this confidence.
+    /// Returns the strength for a confidence.
     #[must_use]
     pub fn of(confidence: f32) -> Self {
         match confidence {
@@ -47,14 +46,14 @@ impl Strength {
 }
 
 impl Detection {
-    /// Returns the number of this detection's strength, 0 for an unknown language.
+    /// Returns the strength as stored in Postgres, 0 for an unknown language.
     #[must_use]
     pub fn strength(&self) -> i16 {
         if self.language == Language::Unknown { 0 } else { Strength::of(self.confidence) as i16 }
     }
 }
 
-/// Where evidence for a conversation's language comes from; the number's own counts for more.
+/// The source of evidence. A number's own evidence counts more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// Another number of the same tenant, or their profile.
@@ -63,23 +62,23 @@ pub enum Source {
     Own,
 }
 
-/// One reason to take a conversation for one of the three languages. The greater is kept.
+/// Evidence for a conversation's language. The greater one is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// The language: never unknown.
+    /// The language, never unknown.
     language: Language,
-    /// How sure that is, 0 to 1.
+    /// The confidence, 0 to 1.
     confidence: f32,
     /// Where it comes from.
     source: Source,
-    /// When it was written.
+    /// The time of the message.
     at: Timestamp,
-    /// What says so, a message's SID: decides between two of the same instant.
+    /// The message SID: decides between two of the same time.
     id: String,
 }
 
 impl Evidence {
-    /// Makes evidence of what was detected; `None` for an unknown language.
+    /// Creates evidence from a detection; `None` for an unknown language.
     #[must_use]
     pub fn new(detected: Detection, source: Source, at: Timestamp, id: &str) -> Option<Self> {
         let Detection { language, confidence } = detected;
@@ -92,7 +91,7 @@ impl Evidence {
         self.language
     }
 
-    /// Returns how sure it is, 0 to 1.
+    /// Returns the confidence, 0 to 1.
     #[must_use]
     pub const fn confidence(&self) -> f32 {
         self.confidence
@@ -102,14 +101,14 @@ impl Evidence {
         (Strength::of(self.confidence), self.source, self.at, &self.id)
     }
 
-    /// Compares what two pieces of evidence count for.
+    /// Compares the weight of two pieces of evidence.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Ordering {
         self.weight().cmp(&other.weight())
     }
 }
 
-/// Decides what a conversation holds once it has met new evidence: the greater of the two.
+/// Returns the greater of the current and the new evidence.
 #[must_use]
 pub fn decide(held: Option<Evidence>, new: Option<Evidence>) -> Option<Evidence> {
     match (held, new) {
@@ -134,7 +133,7 @@ mod tests {
     #[test]
     fn a_conversation_keeps_the_most_recent_among_the_strongest_evidence() {
         let table = [
-            // Held, met, and whether the met one is kept. The first evidence is, however weak.
+            // Current, new, and whether the new one is kept. The first evidence always is.
             (None, (Es, 0.95, Own, 1), true),
             (None, (Es, 0.41, Own, 1), true),
             // The most recent among equally strong evidence.
@@ -143,21 +142,21 @@ mod tests {
             (Some((Es, 0.8, Own, 1)), (Pt, 0.75, Own, 2), true),
             (Some((Es, 0.6, Own, 1)), (Pt, 0.5, Own, 2), true),
             (Some((Es, 0.95, Own, 1)), (Es, 0.91, Own, 2), true),
-            // What was written earlier and arrives later changes nothing.
+            // An older message that arrives later changes nothing.
             (Some((Es, 0.95, Own, 2)), (En, 0.97, Own, 1), false),
-            // Weaker evidence changes nothing, stronger does, whenever it was written.
+            // Weaker evidence changes nothing, stronger evidence does, whatever its time.
             (Some((Es, 0.95, Own, 1)), (En, 0.89, Own, 2), false),
             (Some((Es, 0.75, Own, 1)), (En, 0.6, Own, 2), false),
             (Some((Es, 0.75, Own, 2)), (En, 0.9, Own, 1), true),
-            // A tenant's language fills in where there is only weaker evidence.
+            // A tenant's language applies if there is only weaker evidence.
             (None, (Es, 0.7, Carried, 1), true),
             (Some((En, 0.6, Own, 2)), (Es, 0.95, Carried, 1), true),
             (Some((En, 0.95, Own, 1)), (Es, 0.95, Carried, 2), false),
             (Some((Es, 0.95, Carried, 1)), (En, 0.8, Own, 2), false),
-            // It gives way to the number's own evidence of the same strength.
+            // The number's own evidence of the same strength wins.
             (Some((Es, 0.95, Carried, 2)), (En, 0.92, Own, 1), true),
             (Some((Es, 0.95, Carried, 1)), (Es, 0.91, Own, 2), true),
-            // And follows what the tenant writes elsewhere.
+            // It follows the tenant's messages from other numbers.
             (Some((Es, 0.95, Carried, 1)), (En, 0.92, Carried, 2), true),
         ];
         for (held, met, is_kept) in table {
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_language_is_no_evidence() {
+    fn an_unknown_language_is_not_evidence() {
         assert_eq!(evidence(Unknown, 0.98, Own, 1), None);
         assert_eq!(Detection { language: Unknown, confidence: 0.98 }.strength(), 0);
         let held = evidence(Es, 0.5, Own, 1);
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sure_enough_to_be_pushed_is_fair_evidence() {
+    fn the_push_confidence_is_fair_evidence() {
         assert_eq!(Strength::of(PUSH_CONFIDENCE), Strength::Fair);
         assert_eq!(Strength::of(0.69), Strength::Weak);
         assert_eq!(Strength::of(0.9), Strength::Strong);
@@ -185,7 +184,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_arrival_is_of_no_account(
+        fn the_order_of_arrival_does_not_matter(
             met in prop::collection::vec((0..3_usize, 0..100_u8, any::<bool>(), 0..5_i64), 1..12),
             turn in 0..12_usize,
         ) {

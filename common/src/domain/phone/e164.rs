@@ -1,4 +1,4 @@
-//! A number in the shape of E.164, which is how numbers are kept.
+//! Phone numbers in E.164 format.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use super::last_four;
 
-/// The longest number that ITU-T E.164 allows, country code included.
+/// The maximum number of digits in ITU-T E.164, including the country code.
 const MAX_DIGITS: usize = 15;
-/// No country's plan has shorter numbers (Iran, Austria and Germany have some of 6, country code included).
+/// The minimum number of digits. No numbering plan has shorter numbers (Iran, Austria and Germany have some of 6).
 const MIN_DIGITS: usize = 6;
 
-/// A phone number as ITU-T E.164 writes it: `+`, country code, national significant number, nothing else.
+/// A phone number in E.164 format: `+`, country code, national significant number.
 ///
-/// The shape is all this promises. Whether a country's plan allows the number is asked of
-/// [`NumberingPlan`](super::NumberingPlan), and only where it matters: a number that Twilio gives exists.
+/// Only the format is checked. [`NumberingPlan`](super::NumberingPlan) checks whether the number can exist; numbers
+/// from Twilio do not need that.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct E164(String);
 
-/// A text that doesn't have the shape of an E.164 number.
+/// The text is not in E.164 format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an E.164 number: a plus sign and {MIN_DIGITS} to {MAX_DIGITS} digits, the first not 0")]
 pub struct NotE164;
 
 impl E164 {
-    /// Returns the number as text, with its `+`.
+    /// Returns the number with its `+`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -44,18 +44,18 @@ impl E164 {
         &self.digits()[..country_code_length(self.digits())]
     }
 
-    /// Returns the national significant number: what follows the country code, which for Italy may start with 0.
+    /// Returns the national significant number, which may start with 0 (Italy).
     #[must_use]
     pub fn national(&self) -> &str {
         &self.digits()[country_code_length(self.digits())..]
     }
 
-    /// Returns the number as its country writes it now, so that one handset has one conversation and one opt-out.
+    /// Returns the number in its country's current format, so that one handset has one conversation and one opt-out.
     ///
-    /// Mexico's mobile numbers had a 1 between the country code and their ten digits until August 2019
-    /// (<https://www.twilio.com/en-us/guidelines/mx/sms>), and some networks still give it; no number of ten digits begins
-    /// with one, so it can't be anything else. Other countries' old spellings are left alone: without Argentina's 9 a
-    /// mobile number is somebody's landline, and Brazil's old ones of eight digits could be too.
+    /// Until August 2019, Mexico's mobile numbers had a 1 between the country code and the ten digits
+    /// (<https://www.twilio.com/en-us/guidelines/mx/sms>). Some networks still send it. No Mexican number starts with
+    /// 1, so this is unambiguous. Argentina's 9 and Brazil's ninth digit stay, because without them the number may be a
+    /// landline.
     #[must_use]
     pub fn current(self) -> Self {
         match self.0.strip_prefix("+521") {
@@ -64,14 +64,14 @@ impl E164 {
         }
     }
 
-    /// Returns the last four digits: all of the number that a log may show.
+    /// Returns the last four digits. Logs must not contain more of a number.
     #[must_use]
     pub fn last_four(&self) -> &str {
         last_four(&self.0)
     }
 
-    /// Returns the spellings under which another service may know the number, most faithful first, each once:
-    /// as received, E.164, national significant number, digits with country code.
+    /// Returns the spellings under which another service may store the number, without duplicates: as received, E.164,
+    /// national significant number, digits with country code.
     #[must_use]
     pub fn lookup_variants(&self, as_received: &str) -> Vec<String> {
         let mut variants = Vec::with_capacity(4);
@@ -122,10 +122,10 @@ impl fmt::Debug for E164 {
     }
 }
 
-/// Returns how many digits the country code has.
+/// Returns the length of the country code.
 ///
-/// Country codes are prefix-free: zones 1 and 7 are one code each, the pairs below are complete, and everything
-/// else, assigned or spare, has three digits (ITU-T E.164 annex D, list of 2016-11-15).
+/// Country codes are prefix-free: zones 1 and 7 have one digit, the pairs below two, and all others three digits (ITU-T
+/// E.164 annex D, list of 2016-11-15).
 const fn country_code_length(digits: &str) -> usize {
     match digits.as_bytes() {
         [b'1' | b'7', ..] => 1,
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_written_as_its_country_does_now() {
+    fn old_mexican_numbers_are_converted() {
         for (text, current) in [
             ("+5215512345678", "+525512345678"),
             ("+525512345678", "+525512345678"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn variants_come_in_order_and_once() {
+    fn variants_are_in_order_and_unique() {
         let number = e164("+12035550123");
         assert_eq!(
             number.lookup_variants("(203) 555-0123"),
@@ -213,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_never_whole_in_debug_output() {
+    fn debug_output_hides_most_of_the_number() {
         assert_eq!(format!("{:?}", e164("+12035550123")), "E164(…0123)");
     }
 
     #[test]
-    fn json_is_checked_like_any_other_text() {
+    fn json_is_validated_too() {
         assert_eq!(serde_json::to_string(&e164("+12035550123")).unwrap(), r#""+12035550123""#);
         assert!(serde_json::from_str::<E164>(r#""2035550123""#).is_err());
     }

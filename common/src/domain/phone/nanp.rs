@@ -1,13 +1,13 @@
-//! Area codes of the North American Numbering Plan that libphonenumber does not know yet.
+//! Area codes of the North American Numbering Plan (NANP) that libphonenumber lacks.
 //!
-//! libphonenumber learns of some area codes years after their numbers are in use. `nanp.txt` is NANPA's own list.
+//! libphonenumber adds some area codes years after they are in service. `nanp.txt` is NANPA's list.
 
 use super::E164;
 
-/// The list; its head has its source and its date.
+/// The list. Its first lines have the source and the date.
 const LIST: &str = include_str!("nanp.txt");
 
-/// Returns the columns of each line: area code, country, states, time zones, and the codes that it was laid over.
+/// Returns the columns of each line: area code, country, states, time zones, and the overlaid area codes.
 fn lines() -> impl Iterator<Item = [&'static str; 5]> {
     LIST.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let mut columns = line.split(' ');
@@ -15,10 +15,10 @@ fn lines() -> impl Iterator<Item = [&'static str; 5]> {
     })
 }
 
-/// Returns whether a number is in an area code of the US or Canada that is in service or assigned.
+/// Tells whether a number is in an area code of the US or Canada that is in service or assigned.
 ///
-/// The other countries of the plan use few of their exchanges, which libphonenumber lists; in the US and Canada any
-/// exchange of an area code may be in use.
+/// In the US and Canada, any exchange of an area code may be in service. The other NANP countries use few exchanges,
+/// which libphonenumber lists.
 pub(super) fn is_in_use(number: &E164) -> bool {
     let national = number.national().as_bytes();
     let has_shape = national.len() == 10 && national[0] >= b'2' && national[3] >= b'2';
@@ -28,14 +28,14 @@ pub(super) fn is_in_use(number: &E164) -> bool {
             .any(|[code, country, ..]| matches!(country, "US" | "CA") && number.national().starts_with(code))
 }
 
-/// An area code, for tests of what must agree with the list.
+/// An area code, for tests.
 #[cfg(test)]
 #[derive(Debug)]
 pub(crate) struct AreaCode {
     pub(crate) code: &'static str,
-    /// `E`, `EC`, `+10` …: its time zones.
+    /// The time zones: `E`, `EC`, `+10` …
     pub(crate) clocks: &'static str,
-    /// The area codes that it was laid over.
+    /// The overlaid area codes.
     pub(crate) overlaid: std::vec::IntoIter<&'static str>,
 }
 
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_sorted_and_whole() {
+    fn the_list_is_sorted_and_complete() {
         let codes: Vec<&str> = area_codes().map(|area_code| area_code.code).collect();
         assert!(codes.len() > 450, "{}", codes.len());
         assert!(codes.is_sorted());
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_the_us_and_canada_are_in_use_by_their_area_code() {
+    fn us_and_canadian_numbers_are_checked_by_area_code() {
         for (number, expected) in [
             ("+16245550144", true),
             ("+12735550144", true),

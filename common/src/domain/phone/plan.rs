@@ -1,4 +1,4 @@
-//! The world's numbering plans: which numbers exist, and what a spelling of one means.
+//! Parses phone numbers with the numbering plans of all countries.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,15 +11,14 @@ use rlibphonenumber::{
 use super::spelling::plain;
 use super::{E164, nanp};
 
-/// The longest text that is looked at, in characters. The official library has the same limit; the port used here
-/// has none.
+/// The maximum length of a text, in characters. The official library has the same limit; this port has none.
 const MAX_CHARACTERS: usize = 250;
 
-/// The country whose plan a number without a country code is read by, as an ISO 3166-1 code of two letters.
+/// The country of numbers without a country code: an ISO 3166-1 alpha-2 code.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Region(rlibphonenumber::Region);
 
-/// A text that isn't the code of a region.
+/// The text is not a country code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an ISO 3166-1 code of two letters, such as US")]
 pub struct InvalidRegion(#[source] InvalidRegionError);
@@ -49,30 +48,30 @@ impl fmt::Debug for Region {
     }
 }
 
-/// Why the numbering plans could not be loaded.
+/// The numbering plans could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The default region is no country that has phone numbers.
+    /// The default region has no numbering plan.
     #[error("{0} has no numbering plan")]
     UnknownRegion(Region),
-    /// The metadata inside the library is not readable.
+    /// The metadata in the library is unreadable.
     #[error("reading the numbering plans")]
     Metadata(#[source] CreateUtilError),
 }
 
-/// Why a text can't be sent to. Each says what is wrong in words that a caller of the API can use.
+/// The text is not a valid recipient. The messages are for callers of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PhoneError {
-    /// Nothing, or white space only.
+    /// Empty, or white space only.
     #[error("the phone number is empty")]
     Empty,
-    /// More text than any number needs.
+    /// Longer than any phone number.
     #[error("the phone number is longer than {MAX_CHARACTERS} characters")]
     TooLong,
-    /// A text that can't be read as digits.
+    /// Not a phone number.
     #[error("not a phone number")]
     NotANumber,
-    /// A plus sign followed by a code that no country has.
+    /// A plus sign and an unknown country code.
     #[error("no country has this country code")]
     UnknownCountryCode,
     /// A local number, without its area code.
@@ -84,21 +83,21 @@ pub enum PhoneError {
     /// More digits than any number of its country, or than E.164 allows.
     #[error("too many digits for a number of its country")]
     TooManyDigits,
-    /// A number of digits between those that its country uses.
+    /// A number of digits that its country does not use.
     #[error("no number of its country has this many digits")]
     WrongLength,
-    /// The right number of digits in a range that its country doesn't use.
+    /// A range that its country does not use.
     #[error("its country's numbering plan has no such number")]
     NotInPlan,
-    /// A short code: it can send, but not be sent to.
+    /// A short code, which cannot receive messages.
     #[error("a short code can't receive messages")]
     ShortCode,
-    /// A valid number with an extension behind it.
+    /// A valid number with an extension.
     #[error("a number with an extension can't receive messages")]
     Extension,
 }
 
-/// A number that a message may be sent to: its country's plan allows it.
+/// A valid recipient.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Recipient {
     e164: E164,
@@ -118,7 +117,7 @@ impl Recipient {
         &self.original
     }
 
-    /// Takes the number apart from its original spelling.
+    /// Splits the recipient into the number and its original spelling.
     #[must_use]
     pub fn into_parts(self) -> (E164, String) {
         (self.e164, self.original)
@@ -131,21 +130,21 @@ impl fmt::Debug for Recipient {
     }
 }
 
-/// The numbering plans of all countries, read for callers in one of them.
+/// The numbering plans of all countries, with a default region.
 ///
-/// Loading takes milliseconds, so it belongs beside the other set-up before the first request; reading a number
-/// takes microseconds. See `common/docs/decisions/0004-phone-numbers.md`.
+/// Loading takes milliseconds, so do it at cold start. Parsing a number takes microseconds. See
+/// `common/docs/decisions/0004-phone-numbers.md`.
 pub struct NumberingPlan {
     util: PhoneNumberUtil,
     default_region: Region,
 }
 
 impl NumberingPlan {
-    /// Loads the plans, and compiles what numbers of the default region need, so that no request pays for it.
+    /// Loads the plans and compiles the patterns of the default region.
     ///
     /// # Errors
     ///
-    /// When the region has no numbering plan: the function should not start.
+    /// When the region has no numbering plan. The function must not start.
     pub fn load(default_region: Region) -> Result<Self, LoadError> {
         let util = PhoneNumberUtil::new().map_err(LoadError::Metadata)?;
         if util.get_country_code_for_region(default_region.0).is_none() {
@@ -157,12 +156,12 @@ impl NumberingPlan {
         Ok(Self { util, default_region })
     }
 
-    /// Reads a number that a message is to be sent to, in any spelling: punctuation, letters for digits, digits of
-    /// other scripts, `011…` from the US, `tel:` URIs. Characters that can't be seen don't matter.
+    /// Parses a recipient in any spelling: punctuation, letters for digits, digits of other scripts, `011…` from the
+    /// US, `tel:` URIs. Invisible characters are ignored.
     ///
     /// # Errors
     ///
-    /// When the text is no number that can be sent to, with the reason to tell the caller.
+    /// When the text is not a valid recipient. Show the reason to the caller.
     pub fn recipient(&self, spelling: &str) -> Result<Recipient, PhoneError> {
         if spelling.chars().nth(MAX_CHARACTERS).is_some() {
             return Err(PhoneError::TooLong);
@@ -182,8 +181,8 @@ impl NumberingPlan {
         Ok(Recipient { e164, original: spelling.to_owned() })
     }
 
-    /// Reads a number that [`recipient`](Self::recipient) refused since its plan has no such number. It may be sent to
-    /// if it has written to us: Twilio knows it then, and the plan does not know it yet.
+    /// Parses a number that [`recipient`](Self::recipient) rejected because the plan lacks it. It is a valid recipient
+    /// if it has sent us a message: then Twilio knows it and the plan is outdated.
     #[must_use]
     pub fn unlisted_recipient(&self, spelling: &str, refusal: PhoneError) -> Option<Recipient> {
         match refusal {
@@ -207,16 +206,16 @@ impl NumberingPlan {
             || self.format(number).is_some_and(|number| nanp::is_in_use(&number))
     }
 
-    /// Returns the key of the conversation that a spelling belongs to: the E.164 number, or the text itself where
-    /// it is no number, which is how short codes and alphanumeric senders are found.
+    /// Returns the key of the conversation for a spelling: the E.164 number, or the text itself for short codes and
+    /// alphanumeric senders.
     #[must_use]
     pub fn canonical(&self, spelling: &str) -> String {
         self.resolve(spelling).map_or_else(|| as_text(spelling), String::from)
     }
 
-    /// Returns the spellings to look a number up by, in order and each once: as received, E.164, national
-    /// significant number, digits with country code. A text that is no number has only itself, as received and without
-    /// what can't be seen.
+    /// Returns the spellings to look up, in order and without duplicates: as received, E.164, national significant
+    /// number, digits with country code. For a text that is not a number: as received, and without invisible
+    /// characters.
     #[must_use]
     pub fn lookup_variants(&self, spelling: &str) -> Vec<String> {
         match self.resolve(spelling) {
@@ -229,12 +228,12 @@ impl NumberingPlan {
         }
     }
 
-    /// Finds the number that a spelling most likely means.
+    /// Finds the most likely number for a spelling.
     ///
-    /// This is milder than [`recipient`](Self::recipient), for nothing is sent on its account: a number need only
-    /// have the right length, an extension is ignored, any space and an underscore separate, as does a plus sign within
-    /// (how forms write a space), `00` leads abroad from everywhere, and a foreign number may lack its plus sign, as it
-    /// does when a caller forgets to percent-encode it.
+    /// This accepts more than [`recipient`](Self::recipient), because nothing is sent to it. A possible length is
+    /// enough, and an extension is ignored. Spaces, underscores and inner plus signs (form encoding) separate. `00` is
+    /// the international prefix everywhere. A foreign number may lack its plus sign, which callers forget to
+    /// percent-encode.
     fn resolve(&self, spelling: &str) -> Option<E164> {
         if spelling.chars().nth(MAX_CHARACTERS).is_some() {
             return None;
@@ -260,7 +259,8 @@ impl NumberingPlan {
         self.foreign(format!("+{digits}").parse::<E164>().ok()?.as_str())
     }
 
-    /// Reads a number with its country code, which must be valid, as its country writes it now: a mere length fits too many.
+    /// Parses a number with its country code. It must be valid, because a possible length alone matches too many
+    /// numbers.
     fn foreign(&self, spelling: &str) -> Option<E164> {
         let current = self.format(&self.parse(spelling).ok()?)?.current();
         let number = self.parse(current.as_str()).ok().filter(|number| self.util.is_valid_number(number))?;
@@ -300,7 +300,7 @@ impl NumberingPlan {
     }
 }
 
-/// Returns a text that is no number, such as a short code, without what can't be seen.
+/// Removes invisible characters from a text that is not a number, such as a short code.
 fn as_text(spelling: &str) -> String {
     if spelling.chars().nth(MAX_CHARACTERS).is_some() {
         spelling.to_owned()
@@ -309,7 +309,7 @@ fn as_text(spelling: &str) -> String {
     }
 }
 
-/// Has a space wherever something separates that the plans don't know as a separator.
+/// Replaces separators that the library does not know by spaces.
 fn spaced(spelling: &str) -> String {
     let mut before = ' ';
     let space = |character: char| {

@@ -1,26 +1,26 @@
-//! Who an inbound message is from, which need not be a phone number.
+//! The sender of an inbound message, which may not be a phone number.
 
 use std::fmt;
 
 use super::{E164, last_four};
 
-/// The `From` of an inbound message, kept as Twilio gave it, but for a number that is written otherwise now.
+/// The `From` of an inbound message, as received except for numbers in an outdated format.
 ///
-/// Reading one never fails: a message is not lost because its sender looks odd.
+/// Parsing never fails, so that no message is lost because of an unusual sender.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Sender {
-    /// A phone number. Only these can be answered.
+    /// A phone number. Only these can receive replies.
     Number(E164),
-    /// Three to eight digits without a plus sign.
+    /// A short code: three to eight digits without a plus sign.
     ShortCode(String),
-    /// A name of up to eleven letters, digits and spaces with a letter in it, such as `TWILIO`.
+    /// An alphanumeric sender id: up to eleven letters, digits and spaces, such as `TWILIO`.
     Alphanumeric(String),
     /// Anything else, such as `whatsapp:+12035550123`.
     Other(String),
 }
 
 impl Sender {
-    /// Reads the `From` of a webhook by its shape alone.
+    /// Parses the `From` of a webhook by its format.
     ///
     /// Short codes have 5 or 6 digits in the US and 3 to 8 elsewhere; alphanumeric sender ids are described at
     /// <https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id>.
@@ -39,7 +39,7 @@ impl Sender {
         }
     }
 
-    /// Returns the one spelling that a conversation with this sender is kept under.
+    /// Returns the key of the conversation with this sender.
     #[must_use]
     pub fn canonical(&self) -> &str {
         match self {
@@ -48,7 +48,7 @@ impl Sender {
         }
     }
 
-    /// Returns the phone number, if the sender has one: replies and tenant look-ups need it.
+    /// Returns the phone number, if the sender has one. Replies and tenant lookups need it.
     #[must_use]
     pub const fn number(&self) -> Option<&E164> {
         match self {
@@ -57,7 +57,7 @@ impl Sender {
         }
     }
 
-    /// Returns the last four characters: all of the sender that a log may show.
+    /// Returns the last four characters. Logs must not contain more of the sender.
     #[must_use]
     pub fn last_four(&self) -> &str {
         last_four(self.canonical())
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn senders_are_told_apart_by_shape() {
+    fn senders_are_distinguished_by_format() {
         for (from, expected) in [
             ("+12035550123", "Number(…0123)"),
             ("+5511912345678", "Number(…5678)"),

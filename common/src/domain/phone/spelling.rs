@@ -1,12 +1,12 @@
-//! What of a number's spelling matters: copied numbers carry characters that nobody sees.
+//! Normalizes spellings: copied numbers often contain invisible characters.
 
-/// Removes characters that can't be seen, and writes every space as a space and every dash as a hyphen.
+/// Removes invisible characters, and replaces every kind of space and dash by the ASCII one.
 pub(super) fn plain(spelling: &str) -> String {
     spelling
         .chars()
         .filter(|character| !is_invisible(*character))
         .map(|character| match character {
-            // The Braille blank is no space by Unicode, but looks like one.
+            // The Braille blank is not a space in Unicode, but looks like one.
             '\u{2800}' => ' ',
             character if character.is_whitespace() => ' ',
             character if is_dash(character) => '-',
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spelling_keeps_what_can_be_seen() {
+    fn visible_characters_are_kept() {
         assert_eq!(plain("+1\u{200e}202\u{202f}555\u{2011}0123\u{fe0f}"), "+1202 555-0123");
         assert_eq!(plain("(203)\t555\u{2800}0123\u{3164}"), "(203) 555 0123");
         assert_eq!(plain("２０３ x12\0"), "２０３ x12\0");

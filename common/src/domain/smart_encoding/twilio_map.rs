@@ -1,6 +1,6 @@
-// Twilio's Smart Encoding map: `SmartEncodingMap` of the npm package `sms-segments-calculator` 1.3.0 (published 2026-09-04, read
-// 2026-11-27; <https://github.com/TwilioDevEd/message-segment-calculator>, MIT licence), sorted by character.
-// 1.2.0 lacks U+200C, turns both angle quotation marks the other way, and makes U+2017 an apostrophe.
+// Twilio's Smart Encoding map: `SmartEncodingMap` of the npm package `sms-segments-calculator` 1.3.0 (published
+// 2026-09-04, read 2026-11-27; <https://github.com/TwilioDevEd/message-segment-calculator>, MIT licence), sorted by
+// character. 1.2.0 lacks U+200C, turns both angle quotation marks the other way, and makes U+2017 an apostrophe.
 [
     ('\u{0}', ""), // <control>
     ('\u{3}', ""), // <control>

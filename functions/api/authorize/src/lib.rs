@@ -1,29 +1,29 @@
-//! The gateway's Lambda authorizer (payload format 2.0, simple responses): who holds a key, and what it allows.
+//! The gateway's Lambda authorizer (payload format 2.0, simple responses).
 //!
-//! Reads `api_keys`. The gateway keeps the answer for a while and hands `context` on to the function behind the route.
-//! A text that can't be a key, and a key that was refused within `KEY_CACHE_SECONDS`, are refused without asking Postgres;
-//! the process connects only for the first text that may be a key. A refusal is one line in the log, with its metric.
+//! Reads `api_keys`. The gateway caches the result for a minute and passes `context` to the function behind the route.
+//! Malformed keys, and keys that were refused within `KEY_CACHE_SECONDS`, are refused without a query. The process
+//! connects at the first key that may be valid.
 //!
-//! When Postgres can't be asked, a key that this process has found good within `KEY_CACHE_SECONDS` stays good, and any other
-//! is handed on as unverified: the function behind the route looks for itself (`caller`), and answers 503 while it can't either, where a
-//! failed authorizer would make the gateway say 500. The gateway may remember this for its minute; nobody waits for that.
+//! When Postgres is unavailable, a key that this process verified within `KEY_CACHE_SECONDS` stays valid. Any other key
+//! is passed on as unverified: the endpoint verifies it itself (`common::service::caller`) and returns 503 if it
+//! cannot, where a failed authorizer would make the gateway return 500.
 //!
 //! Format: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
 use common::clock;
 use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, api_keys};
-use common::http::{Caller, Principal, null_as_default};
+use common::http::{Caller, Principal};
 use common::telemetry::{self, Metric};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tracing::Instrument;
 
-/// Configuration: what [`DatabaseConfig`] reads; `DATABASE_BUDGET_MS` (3000), all the time that Postgres may take for one
-/// key (API Gateway waits 10 s for an authorizer, and the function behind the route asks again); `KEY_CACHE_SECONDS` (60), how long an answer about a key is remembered.
+/// Configuration, read from the environment: the variables of [`DatabaseConfig`]; `DATABASE_BUDGET_MS` (3000), the time
+/// limit for one key (API Gateway waits 10 s for an authorizer); `KEY_CACHE_SECONDS` (60), how long results are cached.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -40,7 +40,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -49,16 +49,16 @@ pub struct App {
     remembered: Mutex<Remembered>,
 }
 
-/// What Postgres said about keys, by their hashes.
+/// Cached results, by the hash of the key.
 #[derive(Debug, Default)]
 struct Remembered {
-    /// Asked only while Postgres can't be. There are at most as many as valid keys.
+    /// Used only while Postgres is unavailable. Not larger than the number of valid keys.
     good: HashMap<Vec<u8>, Known>,
-    /// When they were refused. A key that was refused does not become good: keys are random, and a revocation is final.
+    /// Time of the refusal. A refused key never becomes valid: keys are random, and a revocation is final.
     refused: HashMap<Vec<u8>, Timestamp>,
 }
 
-/// A key that was found good.
+/// A valid key.
 #[derive(Debug, Clone)]
 struct Known {
     principal: Principal,
@@ -66,15 +66,15 @@ struct Known {
     found_at: Timestamp,
 }
 
-/// How many refused keys are remembered: less than a megabyte.
+/// How many refused keys are cached (less than 1 MB).
 const MAX_REFUSED: usize = 4_096;
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Creates the state without connecting.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when TLS can't be set up: the function can't start.
+    /// [`DbError`] when TLS cannot be configured.
     pub fn init(config: &Config) -> Result<Self, DbError> {
         Ok(Self {
             db: Db::new(&config.database)?,
@@ -85,7 +85,7 @@ impl App {
     }
 }
 
-/// What the gateway asks; only what is read is declared.
+/// The event, with only the fields that are read.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Question {
@@ -102,20 +102,27 @@ struct Context {
     request_id: String,
 }
 
+/// Reads `null` like an absent value: AWS omits empty values, other gateways write `null`.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 impl Question {
-    /// Returns the key, if the header holds something that may be one.
+    /// Returns the key if the header has a well-formed one.
     fn key(&self) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization"))?;
         api_keys::in_header(value)
     }
 }
 
-/// What the gateway is told.
+/// The response to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     is_authorized: bool,
-    /// Handed on to the function behind the route.
+    /// Passed to the function behind the route.
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Caller>,
 }
@@ -123,24 +130,24 @@ pub struct Verdict {
 impl Verdict {
     const REFUSED: Self = Self { is_authorized: false, context: None };
 
-    fn hand_on(caller: Caller) -> Self {
+    fn allow(caller: Caller) -> Self {
         Self { is_authorized: true, context: Some(caller) }
     }
 }
 
-/// Looks the caller's key up.
+/// Verifies the caller's key.
 ///
 /// # Errors
 ///
-/// [`DbError`] that no waiting mends: the gateway then says 500 and, unlike a verdict, does not remember it.
+/// [`DbError`] that is not temporary. The gateway then returns 500 and does not cache it.
 pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
     let span = telemetry::request(&question.request_context.request_id);
     let Some(key) = question.key() else {
-        return Ok(span.in_scope(|| refuse("no key of ours in the header")));
+        return Ok(span.in_scope(|| refuse("no well-formed key")));
     };
     let hash = api_keys::hash(key);
     if app.was_refused(&hash) {
-        return Ok(span.in_scope(|| refuse("a key that was refused before")));
+        return Ok(span.in_scope(|| refuse("key refused before")));
     }
     let found = app.find(&hash).instrument(span.clone()).await;
     let _request = span.entered();
@@ -148,7 +155,7 @@ pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
         Ok(Some(known)) => {
             let principal = known.principal.clone();
             app.remembered().good.insert(hash, known);
-            Ok(Verdict::hand_on(Caller::Known(principal)))
+            Ok(Verdict::allow(Caller::Known(principal)))
         }
         Ok(None) => {
             app.remember_refused(hash);
@@ -156,14 +163,14 @@ pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
         }
         Err(error) if error.is_unavailable() => {
             telemetry::count(Metric::ApiFailures, 1);
-            tracing::error!(error = common::error::chain(&error), "the keys cannot be read");
+            tracing::error!(error = common::error::chain(&error), "could not read keys");
             Ok(app.unverified(&hash))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Refuses a key. This is the last line of the invocation.
+/// Refuses a key, with the last log line of the invocation.
 fn refuse(reason: &str) -> Verdict {
     telemetry::count(Metric::KeysRefused, 1);
     tracing::info!(name: telemetry::LAST_LINE, reason, "refused");
@@ -183,14 +190,14 @@ impl App {
         }))
     }
 
-    /// Answers without Postgres.
+    /// Returns the result without Postgres.
     fn unverified(&self, hash: &[u8]) -> Verdict {
         let now = clock::now();
         let mut remembered = self.remembered();
         remembered.good.retain(|_, key| {
             now < key.found_at + self.remembered_for && key.expires_at.is_none_or(|end| now < end)
         });
-        Verdict::hand_on(match remembered.good.get(hash) {
+        Verdict::allow(match remembered.good.get(hash) {
             Some(known) => Caller::Known(known.principal.clone()),
             None => Caller::Unverified { unverified: true },
         })

@@ -1,6 +1,4 @@
 //! The gateway's authorizer.
-//!
-//! The whole function is `authorize::handle`; this file starts it.
 
 use authorize::{App, Config};
 use common::config::Configuration;

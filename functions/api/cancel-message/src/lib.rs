@@ -1,18 +1,20 @@
-//! POST /messages/{id}/cancel: cancels what has not been handed to Twilio.
+//! POST /messages/{id}/cancel: cancels a message that was not passed to Twilio yet.
 //!
-//! Reads and writes Postgres (`sms_messages`). A message that is just being claimed is either canceled or sent, never
-//! both: one statement decides.
+//! Reads and writes Postgres (`sms_messages`). One statement decides, so a message is either canceled or sent.
 
 use common::config::{Configuration, Env};
 use common::db::sends::{self, Canceled};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
-use common::http::{ApiError, Reply, Request, Scope, ValidationError};
+use common::http::{
+    self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, ValidationError, responses,
+};
+use common::service::caller;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What the function is told by its environment.
+/// Configuration, read from the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -25,34 +27,34 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Creates the state without connecting.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when TLS can't be set up: the function can't start.
+    /// [`DbError`] when TLS cannot be configured.
     pub fn init(config: &Config) -> Result<Self, DbError> {
         Ok(Self { db: Db::new(&config.database)? })
     }
 
-    /// Connects ahead of the first event.
+    /// Opens the connection before the first event.
     pub async fn warm_up(&self) {
         self.db.warm_up().await;
     }
 }
 
-/// A message that will not be sent.
+/// A canceled message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CanceledMessage {
-    /// Its id.
+    /// Message id.
     pub id: Uuid,
-    /// `canceled`.
+    /// Always `canceled`.
     pub status: Status,
 }
 
@@ -60,51 +62,47 @@ pub struct CanceledMessage {
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 when the id is none, 403, 404, 409 when it is too late, or 503 when Postgres can't be written.
+/// [`ApiError`]: 400 for an invalid id, 403, 404, 409 when it is too late, or 503 when Postgres is unavailable.
 #[utoipa::path(
     post, path = "/messages/{id}/cancel", tag = "messages",
     operation_id = "cancel_message",
     summary = "Cancel a message",
-    description = "Cancels a message that has not been handed to Twilio, whether its time has come or not. \
+    description = "Cancels a message that was not passed to Twilio yet, scheduled or not. \
                    Scope: `messages:send`.",
-    params(("id" = Uuid, Path, description = "The message's id.")),
+    params(("id" = Uuid, Path, description = "Message id.")),
     responses(
-        (status = 200, description = "It will not be sent.", body = CanceledMessage),
-        (status = 400, description = "`sms.validation_error`: the id is not a UUID.",
-            body = common::http::ErrorEnvelope),
-        (status = 403, description = "`sms.forbidden`: the key lacks `messages:send`.",
-            body = common::http::ErrorEnvelope),
-        (status = 404, description = "`sms.not_found`: there is no such message.",
-            body = common::http::ErrorEnvelope),
-        (status = 409, description = "`sms.conflict`: it is being handed to Twilio, may have been, was, or has ended.",
-            body = common::http::ErrorEnvelope),
-        (status = 503, description = "`sms.unavailable`: try again.", body = common::http::ErrorEnvelope),
+        (status = 200, description = "The message will not be sent.", body = CanceledMessage),
+        responses::InvalidRequest,
+        responses::MissingScope,
+        responses::NotFound,
+        responses::Conflict,
+        responses::Unavailable,
     ),
     security(("api_key" = ["messages:send"])),
 )]
-pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     caller::authorize(&app.db, request, Scope::MessagesSend).await?;
     let id = request.path_parameter("id")?;
     let id: Uuid = id.parse().map_err(|_| ValidationError::field("id", "is not a UUID"))?;
     match sends::cancel(&app.db, id).await? {
         Canceled::Done => {
-            tracing::info!(message_id = %id, "canceled");
-            Reply::json(200, &CanceledMessage { id, status: Status::Canceled })
+            tracing::info!(message_id = %id, "message canceled");
+            http::json(StatusCode::OK, &CanceledMessage { id, status: Status::Canceled })
         }
         Canceled::NotFound => Err(ApiError::NotFound("the message")),
-        Canceled::Inbound => Err(ApiError::Conflict("the message came in: there is nothing to cancel")),
-        Canceled::UnderWay => Err(ApiError::Conflict("the message is being handed to Twilio")),
+        Canceled::Inbound => Err(ApiError::Conflict("an inbound message cannot be canceled")),
+        Canceled::UnderWay => Err(ApiError::Conflict("the message is being sent to Twilio")),
         Canceled::TooLate(status) => Err(ApiError::Conflict(too_late(&status))),
     }
 }
 
-/// Why a message of this status can't be canceled.
+/// Returns why a message with this status cannot be canceled.
 fn too_late(status: &str) -> &'static str {
     match status {
-        "unknown" => "the message may have been handed to Twilio: that is being found out",
-        "delivered" | "read" => "the message is delivered",
+        "unknown" => "the message may have been sent: its status is unknown",
+        "delivered" | "read" => "the message was delivered",
         "failed" | "undelivered" => "the message has failed",
-        "canceled" => "the message is canceled already",
-        _ => "the message was handed to Twilio",
+        "canceled" => "the message is already canceled",
+        _ => "the message was sent to Twilio",
     }
 }

@@ -1,6 +1,4 @@
 //! POST /messages/{id}/cancel
-//!
-//! The whole function is `cancel_message::handle`; this file starts it.
 
 use cancel_message::{App, Config};
 use common::config::Configuration;

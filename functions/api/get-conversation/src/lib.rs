@@ -1,15 +1,16 @@
-//! GET /conversations/{phone_number}: a conversation by any spelling of its number, and a page of its messages.
+//! GET /conversations/{phone_number}: returns a conversation and a page of its messages.
 //!
 //! Reads Postgres (`sms_conversations`, `sms_messages`) in one round trip.
 
 mod page;
 
-pub use conversation::{App, Config};
+pub use common::service::conversation::{App, Config};
 pub use page::{Cursor, Page};
 
 use common::db::conversations::{self, PageMessage};
-use common::http::{ApiError, Reply, Request, Scope};
-use conversation::Conversation;
+use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
+use common::service::caller;
+use common::service::conversation::Conversation;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -21,53 +22,53 @@ use uuid::Uuid;
 pub struct ConversationPage {
     #[serde(flatten)]
     conversation: Conversation,
-    /// The page, newest first.
+    /// Messages of the page, newest first.
     pub messages: Vec<MessageSummary>,
-    /// Which page this is, the first being 1; null when a cursor was given.
+    /// Page number, starting at 1; null for a cursor.
     pub page: Option<u64>,
-    /// How many messages a page holds at most.
+    /// Maximum number of messages per page.
     pub limit: u32,
-    /// How many newer messages were left out; null when a cursor was given.
+    /// Number of newer messages that were skipped; null for a cursor.
     pub offset: Option<u64>,
-    /// How many messages the conversation holds.
+    /// Number of messages in the conversation.
     pub total: i64,
-    /// What to give as `cursor` for the page after this one; null at the end.
+    /// The `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// A message as a conversation shows it.
+/// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct MessageSummary {
-    /// Its id.
+    /// Message id.
     pub id: Uuid,
     /// `inbound` or `outbound`.
     pub direction: String,
-    /// Its sender; null while a messaging service has not said whom it chose.
+    /// Sender; null until the messaging service has chosen one.
     pub from_number: Option<String>,
-    /// Its recipient.
+    /// Recipient.
     pub to_number: String,
-    /// Its text.
+    /// Text.
     pub message_content: String,
-    /// Its text once more, under the name that older callers read.
+    /// Same as `message_content`, for older clients.
     pub content: String,
-    /// Its files: `[{url, content_type}]`.
+    /// Files: `[{url, content_type}]`.
     #[schema(value_type = Vec<Object>)]
     pub media: Value,
-    /// Twilio's id of its latest create, once there is one.
+    /// Twilio's SID of the latest attempt; null before the first.
     pub twilio_sid: Option<String>,
-    /// Where it stands.
+    /// Delivery status.
     #[schema(value_type = common::domain::message::Status)]
     pub delivery_status: String,
-    /// Why it failed, or why it is still pending: Twilio's number, or a word of ours.
+    /// Reason for a failure or a delay: an error code of Twilio or of this service.
     pub error_code: Option<String>,
-    /// `en`, `es`, `pt` or `unknown`.
+    /// Detected language: `en`, `es`, `pt` or `unknown`.
     pub language: String,
-    /// How sure that is, 0 to 1.
+    /// Confidence of the detected language, 0 to 1.
     pub language_confidence: f64,
-    /// `opt_out`, `unsure` or `none`: whether it refuses messages. Only `opt_out` stops them. Null for what we send, and for
-    /// messages from before this was recorded.
+    /// Whether the message is an opt-out: `opt_out`, `unsure` or `none`. Only `opt_out` stops messages. Null for
+    /// outbound messages and for messages older than this field.
     pub opt_out: Option<String>,
-    /// When it came or was asked for.
+    /// Time of receipt, or of the request to send.
     pub created_at: Timestamp,
 }
 
@@ -93,7 +94,7 @@ impl From<PageMessage> for MessageSummary {
 }
 
 impl ConversationPage {
-    /// Puts the answer together from a page that was read with one message more than it shows.
+    /// Creates the page from its messages, of which one more was read than it shows.
     fn new(conversation: conversations::Conversation, mut messages: Vec<PageMessage>, page: Page) -> Self {
         let shown = page.limit as usize;
         let is_last = messages.len() <= shown;
@@ -114,46 +115,43 @@ impl ConversationPage {
     }
 }
 
-/// Reads a conversation and a page of its messages.
+/// Returns a conversation and a page of its messages.
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 with every parameter at fault, 403, 404, or 503 when Postgres can't be read.
+/// [`ApiError`]: 400 with all invalid parameters, 403, 404, or 503 when Postgres is unavailable.
 #[utoipa::path(
     get, path = "/conversations/{phone_number}", tag = "conversations",
     operation_id = "get_conversation",
-    summary = "Read a conversation",
-    description = "A conversation by any spelling of its number, and a page of its messages, newest first. A cursor \
-                   costs the same on every page and misses nothing when messages arrive in between. \
+    summary = "Get a conversation",
+    description = "Returns a conversation and a page of its messages, newest first. With a cursor every page is \
+                   equally fast, and no message is missed when new ones arrive in between. \
                    Scope: `conversations:read`.",
     params(
-        ("phone_number" = String, Path, description = "Any spelling, percent-encoded; a short code or alphanumeric \
-            sender as it is.", example = "+12035550123"),
-        ("page" = Option<u32>, Query, minimum = 1, description = "Which page, the first being 1."),
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "How many messages a page holds; 20 \
-            when left out."),
-        ("offset" = Option<u32>, Query, description = "How many of the newest messages to skip, instead of a page."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before; excludes `page` and \
-            `offset`."),
+        ("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
+            alphanumeric sender; percent-encoded.", example = "+12035550123"),
+        ("page" = Option<u32>, Query, minimum = 1, description = "Page number, starting at 1."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Messages per page; default \
+            20."),
+        ("offset" = Option<u32>, Query, description = "Number of newest messages to skip, instead of `page`."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page; cannot be combined with \
+            `page` or `offset`."),
     ),
     responses(
         (status = 200, description = "The conversation and the page.", body = ConversationPage),
-        (status = 400, description = "`sms.validation_error`: every parameter at fault is named.",
-            body = common::http::ErrorEnvelope),
-        (status = 403, description = "`sms.forbidden`: the key lacks `conversations:read`.",
-            body = common::http::ErrorEnvelope),
-        (status = 404, description = "`sms.not_found`: there is no conversation with this number.",
-            body = common::http::ErrorEnvelope),
-        (status = 503, description = "`sms.unavailable`: try again.", body = common::http::ErrorEnvelope),
+        responses::InvalidRequest,
+        responses::MissingScope,
+        responses::NotFound,
+        responses::Unavailable,
     ),
     security(("api_key" = ["conversations:read"])),
 )]
-pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     caller::authorize(&app.db, request, Scope::ConversationsRead).await?;
     let page = Page::from_query(request.query())?;
     let variants = app.variants(request)?;
     let read = i64::from(page.limit) + 1;
     let found = conversations::page(&app.db, &app.account_sid, &variants, page.start, read).await?;
     let (conversation, messages) = found.ok_or(ApiError::NotFound("the conversation"))?;
-    Reply::json(200, &ConversationPage::new(conversation, messages, page))
+    http::json(StatusCode::OK, &ConversationPage::new(conversation, messages, page))
 }

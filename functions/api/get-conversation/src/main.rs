@@ -1,6 +1,4 @@
 //! GET /conversations/{phone_number}
-//!
-//! The whole function is `get_conversation::handle`; this file starts it.
 
 use common::config::Configuration;
 use common::{http, telemetry};

@@ -1,4 +1,4 @@
-//! Which page of a conversation is asked for.
+//! Pagination of a conversation.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,23 +9,23 @@ use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// How many messages a page holds unless the caller says otherwise.
+/// Default number of messages per page.
 const DEFAULT_LIMIT: u32 = 20;
-/// How many messages a page holds at most.
+/// Maximum number of messages per page.
 const MAX_LIMIT: u32 = 100;
 
-/// The message that a page begins after: opaque to callers.
+/// The last message of the previous page, opaque to callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// When the message came.
+    /// Creation time of the message.
     pub created_at: Timestamp,
-    /// Its id, which tells it from others of the same instant.
+    /// Id of the message, because several can have the same time.
     pub id: Uuid,
 }
 
-/// The first byte of a cursor, so that another kind may come one day.
+/// The first byte of a cursor, so that its format can change.
 const VERSION: u8 = 1;
-/// A version, microseconds since 1970, an id.
+/// Version, microseconds since 1970, id.
 const BYTES: usize = 1 + 8 + 16;
 
 impl fmt::Display for Cursor {
@@ -38,7 +38,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A text that is no cursor of ours.
+/// The text is not a cursor of this API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not a next_cursor of this API")]
 pub struct NotACursor;
@@ -51,28 +51,28 @@ impl FromStr for Cursor {
         let (version, rest) = bytes.split_first().ok_or(NotACursor)?;
         let (micros, id) = rest.split_first_chunk::<8>().ok_or(NotACursor)?;
         let id = Uuid::from_slice(id).map_err(|_| NotACursor)?;
-        // Nothing was sent before 1970, and Postgres refuses some of the times that jiff has before it.
+        // No message is older than 1970, and Postgres rejects some earlier timestamps that jiff accepts.
         let micros = u64::from_be_bytes(*micros).try_into().map_err(|_| NotACursor)?;
         let created_at = Timestamp::from_microsecond(micros).map_err(|_| NotACursor)?;
         if *version == VERSION { Ok(Self { created_at, id }) } else { Err(NotACursor) }
     }
 }
 
-/// Which messages are asked for.
+/// The requested page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Where it begins.
+    /// Position of the first message.
     pub start: PageStart,
-    /// How many messages it holds at most, 1 to 100.
+    /// Maximum number of messages, 1 to 100.
     pub limit: u32,
 }
 
 impl Page {
-    /// Reads `page`, `limit`, `offset` and `cursor`; other parameters are none of ours.
+    /// Reads `page`, `limit`, `offset` and `cursor`, and ignores other parameters.
     ///
     /// # Errors
     ///
-    /// [`ValidationError`] with every parameter at fault.
+    /// [`ValidationError`] with all invalid parameters.
     pub fn from_query(query: impl Iterator<Item = (String, String)>) -> Result<Self, ValidationError> {
         let mut problems = ValidationError::default();
         let mut given = Given::default();
@@ -85,7 +85,7 @@ impl Page {
         let of_page = page.map(|page| i64::from(page - 1) * i64::from(limit));
         let start = match given.cursor {
             Some(_) if page.is_some() || offset.is_some() => {
-                problems.add_once("cursor", "excludes page and offset");
+                problems.add_once("cursor", "cannot be combined with page or offset");
                 PageStart::Offset(0)
             }
             Some(text) => match text.parse::<Cursor>() {
@@ -100,20 +100,22 @@ impl Page {
         if let (Some(page), Some(offset), Some(of_page)) = (page, offset, of_page)
             && of_page != i64::from(offset)
         {
-            problems
-                .add_once("offset", format!("is not where page {page} begins, {of_page}; give one of them"));
+            problems.add_once(
+                "offset",
+                format!("conflicts with page {page}, which begins at {of_page}; give only one of them"),
+            );
         }
         problems.check()?;
         Ok(Self { start, limit })
     }
 
-    /// Returns the page's number, unless a cursor was given.
+    /// Returns the page number, or `None` for a cursor.
     #[must_use]
     pub fn number(&self) -> Option<u64> {
         self.offset().map(|offset| offset / u64::from(self.limit) + 1)
     }
 
-    /// Returns how many messages are skipped, unless a cursor was given.
+    /// Returns how many messages are skipped, or `None` for a cursor.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         match self.start {
@@ -154,7 +156,7 @@ fn number(
     problems: &mut ValidationError,
 ) -> Option<u32> {
     let text = text?;
-    // `parse` would take a plus sign.
+    // `parse` accepts a plus sign.
     let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|number| is_digits && (min..=max).contains(number));
     if number.is_none() {
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_read_as_it_was_written() {
+    fn a_cursor_is_parsed_from_its_text() {
         let cursor =
             Cursor { created_at: "2026-11-01T12:00:00.123456Z".parse().unwrap(), id: Uuid::from_u128(7) };
         let text = cursor.to_string();
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_an_offset_or_nothing_says_where_to_begin() {
+    fn the_start_is_given_by_page_or_offset() {
         assert_eq!(start(&[]), (PageStart::Offset(0), 20));
         assert_eq!(start(&[("page", "3"), ("limit", "10")]), (PageStart::Offset(20), 10));
         assert_eq!(start(&[("offset", "7")]), (PageStart::Offset(7), 20));
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_page_is_refused_with_every_reason() {
+    fn invalid_parameters_are_refused_with_all_reasons() {
         let whole = |name: &str, min: u32, max: u32| {
             Err(format!("{name} must be a whole number from {min} to {max}"))
         };
@@ -241,7 +243,7 @@ mod tests {
         let cursor = Cursor { created_at: Timestamp::UNIX_EPOCH, id: Uuid::nil() }.to_string();
         for other in ["page", "offset"] {
             let both = page(&[("cursor", &cursor), (other, "1")]);
-            assert_eq!(both, Err("cursor excludes page and offset".to_owned()));
+            assert_eq!(both, Err("cursor cannot be combined with page or offset".to_owned()));
         }
         assert_eq!(
             page(&[("page", "0"), ("limit", "x"), ("cursor", "?"), ("cursor", "?")]),
@@ -251,7 +253,7 @@ mod tests {
         );
         assert_eq!(
             page(&[("page", "2"), ("offset", "5")]),
-            Err("offset is not where page 2 begins, 20; give one of them".to_owned())
+            Err("offset conflicts with page 2, which begins at 20; give only one of them".to_owned())
         );
     }
 }

@@ -1,17 +1,20 @@
-//! GET /messages/{id}: a message, the tries to hand it to Twilio, and its way to the handset.
+//! GET /messages/{id}: returns a message with its send attempts and its status history.
 //!
 //! Reads Postgres (`sms_messages`, `sms_send_attempts`, `sms_message_status_events`).
 
 use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, messages};
 use common::domain::metadata::Metadata;
-use common::http::{ApiError, Reply, Request, Scope, ValidationError};
+use common::http::{
+    self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, ValidationError, responses,
+};
+use common::service::caller;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What the function is told by its environment.
+/// Configuration, read from the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -24,135 +27,135 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Creates the state without connecting.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when TLS can't be set up: the function can't start.
+    /// [`DbError`] when TLS cannot be configured.
     pub fn init(config: &Config) -> Result<Self, DbError> {
         Ok(Self { db: Db::new(&config.database)? })
     }
 
-    /// Connects ahead of the first event.
+    /// Opens the connection before the first event.
     pub async fn warm_up(&self) {
         self.db.warm_up().await;
     }
 }
 
-/// A message with all that is known of it.
+/// A message with its attempts and status history.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct MessageDetails {
-    /// Its id.
+    /// Message id.
     pub id: Uuid,
-    /// Its conversation.
+    /// Conversation id.
     pub conversation_id: Uuid,
     /// `inbound` or `outbound`.
     pub direction: String,
-    /// Its sender; null while a messaging service has not said whom it chose.
+    /// Sender; null until the messaging service has chosen one.
     pub from_number: Option<String>,
-    /// Its recipient.
+    /// Recipient.
     pub to_number: String,
-    /// The messaging service it goes through.
+    /// Messaging service that sends the message.
     pub messaging_service_sid: Option<String>,
-    /// Its text.
+    /// Text.
     pub message_content: String,
-    /// Its text once more, under the name that older callers read.
+    /// Same as `message_content`, for older clients.
     pub content: String,
-    /// Its files.
+    /// Files.
     pub media: Vec<Media>,
-    /// Twilio's id, once there is one. A message may be created there more than once: this is the latest, `attempts` has all.
+    /// Twilio's SID of the latest attempt; null before the first. `attempts` lists all of them.
     pub twilio_sid: Option<String>,
-    /// Where it stands.
+    /// Delivery status.
     #[schema(value_type = common::domain::message::Status)]
     pub delivery_status: String,
-    /// Why it failed, or why it is still pending: Twilio's number, or a word of ours.
+    /// Reason for a failure or a delay: an error code of Twilio or of this service.
     pub error_code: Option<String>,
-    /// `GSM-7` or `UCS-2`, of what we send.
+    /// Encoding of an outbound message: `GSM-7` or `UCS-2`.
     #[schema(value_type = Option<common::domain::segments::Encoding>)]
     pub encoding: Option<String>,
-    /// How many segments it costs, of what we send.
+    /// Number of segments of an outbound message.
     pub segments: Option<i32>,
-    /// `en`, `es`, `pt` or `unknown`.
+    /// Detected language: `en`, `es`, `pt` or `unknown`.
     pub language: String,
-    /// How sure that is, 0 to 1.
+    /// Confidence of the detected language, 0 to 1.
     pub language_confidence: f64,
-    /// `opt_out`, `unsure` or `none`: whether it refuses messages. Only `opt_out` stops them. Null for what we send, and for
-    /// messages from before this was recorded.
+    /// Whether the message is an opt-out: `opt_out`, `unsure` or `none`. Only `opt_out` stops messages. Null for
+    /// outbound messages and for messages older than this field.
     pub opt_out: Option<String>,
-    /// How urgent it is.
+    /// Priority.
     #[schema(value_type = common::domain::message::Priority)]
     pub priority: String,
-    /// The workflow that asked for it.
+    /// Workflow that requested the message.
     pub workflow_type: Option<String>,
-    /// That workflow's instance.
+    /// Instance of the workflow.
     pub workflow_id: Option<String>,
-    /// What the caller wanted kept with it.
+    /// Metadata from the request.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Metadata>,
-    /// Not before.
+    /// Earliest time to send.
     pub send_at: Option<Timestamp>,
-    /// Not after.
+    /// Latest time to send; after that the message fails.
     pub send_before: Option<Timestamp>,
-    /// When it is tried next at the earliest, while it is `pending`: at `send_at`, after the recipient's quiet hours, or after
-    /// a try that came to nothing. Null while it is being handed over.
+    /// Earliest time of the next attempt of a `pending` message: `send_at`, the end of the recipient's quiet hours, or
+    /// the next retry. Null during an attempt.
     pub next_attempt_at: Option<Timestamp>,
-    /// Since when it is left to a person to find out what became of it, while it is `unknown`.
+    /// Time since which an `unknown` message waits for an operator.
     pub parked_at: Option<Timestamp>,
-    /// When it came or was asked for.
+    /// Time of receipt, or of the request to send.
     pub created_at: Timestamp,
-    /// The tries to hand it to Twilio, first one first.
+    /// Send attempts, oldest first.
     pub attempts: Vec<Attempt>,
-    /// What Twilio said of it, in the order of arrival.
+    /// Status callbacks of Twilio, in the order of arrival.
     pub status_history: Vec<StatusEvent>,
 }
 
 /// A file of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Media {
-    /// Where it is. What came in is at Twilio, behind its credentials.
+    /// URL. Files of inbound messages are stored at Twilio and need its credentials.
     pub url: String,
-    /// Its type, where Twilio said it.
+    /// Media type, if Twilio reported one.
     pub content_type: Option<String>,
 }
 
-/// A try to hand a message to Twilio.
+/// An attempt to send a message through Twilio.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
-    /// The first is 1.
+    /// Number of the attempt, starting at 1.
     pub number: i32,
-    /// `accepted`, `not_processed`, `rejected` or `unknown`; null while it lasts.
+    /// `accepted`, `not_processed`, `rejected` or `unknown`; null during the attempt.
     pub outcome: Option<String>,
-    /// Twilio's id, if it took the message.
+    /// Twilio's SID, if it accepted the message.
     pub twilio_sid: Option<String>,
-    /// Twilio's error code, or a word of ours.
+    /// Error code of Twilio or of this service.
     pub error_code: Option<String>,
-    /// What happened, for a person.
+    /// Description of the outcome.
     pub detail: Option<String>,
-    /// When it began.
+    /// Start time.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// End time.
     pub finished_at: Option<Timestamp>,
 }
 
-/// What Twilio said of a message.
+/// A status callback of Twilio.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusEvent {
-    /// Twilio's word, verbatim.
+    /// Twilio's message status, unchanged.
     pub status: String,
     /// Twilio's error code.
     pub error_code: Option<String>,
-    /// The id under which Twilio said it.
+    /// Twilio's SID of the message.
     pub twilio_sid: String,
-    /// Whether a final status was known already and this one says otherwise.
+    /// Whether it contradicts a final status that was recorded before.
     pub contradicts: bool,
-    /// When it arrived.
+    /// Time of arrival.
     pub at: Timestamp,
 }
 
@@ -191,34 +194,31 @@ impl MessageDetails {
     }
 }
 
-/// Reads a message.
+/// Returns a message.
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 when the id is none, 403, 404, or 503 when Postgres can't be read.
+/// [`ApiError`]: 400 for an invalid id, 403, 404, or 503 when Postgres is unavailable.
 #[utoipa::path(
     get, path = "/messages/{id}", tag = "messages",
     operation_id = "get_message",
-    summary = "Read a message",
-    description = "One message with the tries to hand it to Twilio and what Twilio said of it. \
+    summary = "Get a message",
+    description = "Returns a message with its send attempts and its status history. \
                    Scope: `messages:read`.",
-    params(("id" = Uuid, Path, description = "The message's id.")),
+    params(("id" = Uuid, Path, description = "Message id.")),
     responses(
         (status = 200, description = "The message.", body = MessageDetails),
-        (status = 400, description = "`sms.validation_error`: the id is not a UUID.",
-            body = common::http::ErrorEnvelope),
-        (status = 403, description = "`sms.forbidden`: the key lacks `messages:read`.",
-            body = common::http::ErrorEnvelope),
-        (status = 404, description = "`sms.not_found`: there is no such message.",
-            body = common::http::ErrorEnvelope),
-        (status = 503, description = "`sms.unavailable`: try again.", body = common::http::ErrorEnvelope),
+        responses::InvalidRequest,
+        responses::MissingScope,
+        responses::NotFound,
+        responses::Unavailable,
     ),
     security(("api_key" = ["messages:read"])),
 )]
-pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     caller::authorize(&app.db, request, Scope::MessagesRead).await?;
     let id = request.path_parameter("id")?;
     let id: Uuid = id.parse().map_err(|_| ValidationError::field("id", "is not a UUID"))?;
     let message = messages::find(&app.db, id).await?.ok_or(ApiError::NotFound("the message"))?;
-    Reply::json(200, &MessageDetails::new(message).map_err(ApiError::internal)?)
+    http::json(StatusCode::OK, &MessageDetails::new(message).map_err(ApiError::internal)?)
 }

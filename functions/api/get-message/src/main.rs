@@ -1,6 +1,4 @@
 //! GET /messages/{id}
-//!
-//! The whole function is `get_message::handle`; this file starts it.
 
 use common::config::Configuration;
 use common::{http, telemetry};

@@ -1,4 +1,4 @@
-//! What the function is told by its environment.
+//! Configuration.
 
 use common::config::{Configuration, Env};
 use common::db::DatabaseConfig;
@@ -7,13 +7,13 @@ use common::twilio::TwilioConfig;
 use std::time::Duration;
 use url::Url;
 
-/// The queues whose URLs the function knows.
+/// The required queue URLs.
 const QUEUES: [&str; 3] = ["INBOUND_QUEUE_URL", "STATUS_QUEUE_URL", "OUTBOUND_QUEUE_URL"];
 
-/// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`] and [`TwilioConfig`]
-/// read, `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL` and `MONITOR_API_URL`
-/// (both optional), `HEALTH_CHECK_TIMEOUT_MS` (1000): how long each of the checks may take, all of them at once, and
-/// `HEALTH_CACHE_SECONDS` (10): how long the result of a deep check is returned to everybody; 0 checks for every call.
+/// Configuration, read from the environment: the variables of [`DatabaseConfig`], [`PublisherConfig`] and
+/// [`TwilioConfig`], `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `IDENTIFY_QUEUE_URL` and
+/// `MONITOR_API_URL` (both optional), `HEALTH_CHECK_TIMEOUT_MS` (1000), the time limit of each check, and
+/// `HEALTH_CACHE_SECONDS` (10), how long the result of a deep check is cached; 0 disables the cache.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) database: DatabaseConfig,

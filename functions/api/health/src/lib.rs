@@ -1,12 +1,13 @@
-//! GET /health: whether the service is well, and with `?deep=true` whether what it needs is.
+//! GET /health: reports whether the service runs, and with `?deep=true` whether its dependencies do.
 //!
-//! The shallow answer waits for nothing: it says that the function runs, which it does only with a usable environment.
-//! The deep one asks Postgres, and then the queues, Twilio and the Monitor, all at once and each for at most
-//! `HEALTH_CHECK_TIMEOUT_MS`. Causes go to the log; the answer is open to everybody.
+//! A shallow check returns at once: the function only starts with a valid configuration. A deep check calls Postgres,
+//! and then the queues, Twilio and the Monitor at the same time, each for at most `HEALTH_CHECK_TIMEOUT_MS`. The
+//! endpoint is public, so causes are only logged.
 //!
-//! Anybody may call it, so calls must not add up: the result is kept for `HEALTH_CACHE_SECONDS`, in the process and in
-//! `sms_health`, by which all instances share one check of each peer. An instance asks Postgres once in that time, on one
-//! connection. While Postgres is down, each instance checks the other peers for itself, once in that time.
+//! Because the endpoint is public, many calls must not cause many checks: results are cached for
+//! `HEALTH_CACHE_SECONDS`, in the process and in `sms_health`, where all instances share one check. Each instance then
+//! reads Postgres once in that time. While Postgres is unavailable, each instance checks the other dependencies itself,
+//! once in that time.
 
 mod config;
 mod monitor;
@@ -18,7 +19,9 @@ use common::clock;
 use common::db::health::{self, Times, Turn};
 use common::db::{Db, DbError};
 use common::error::chain;
-use common::http::{ApiError, Reply, Request, ValidationError};
+use common::http::{
+    self, ApiError, HttpRequestExt, Request, Response, StatusCode, ValidationError, responses,
+};
 use common::queue::Publisher;
 use common::twilio::{ClientError, TwilioClient};
 use jiff::Timestamp;
@@ -29,24 +32,24 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
-/// The pause before an instance asks again for the result of another one that is checking.
+/// The interval at which an instance looks for the result of another instance's check.
 const POLL: Duration = Duration::from_millis(25);
 
-/// Why the function can't start.
+/// Why the function cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// Postgres can't be set up.
+    /// The database client could not be created.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// Twilio's client can't be set up.
+    /// The Twilio client could not be created.
     #[error(transparent)]
     Twilio(#[from] ClientError),
-    /// The Monitor's client can't be set up.
+    /// The Monitor client could not be created.
     #[error(transparent)]
     Monitor(#[from] MonitorError),
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -56,16 +59,16 @@ pub struct App {
     monitor: Option<Monitor>,
     check_timeout: Duration,
     cache: Duration,
-    /// When the last deep check was made, and its result. Locked during a check, so that calls at once share it.
+    /// Time and result of the last deep check. Locked during a check, so that concurrent calls share it.
     last: Mutex<Option<(Timestamp, Checks)>>,
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Creates the state without connecting.
     ///
     /// # Errors
     ///
-    /// [`InitError`]: the function can't start.
+    /// [`InitError`] when the function cannot start.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         Ok(Self {
             db: Db::new(&config.database)?,
@@ -80,32 +83,32 @@ impl App {
     }
 }
 
-/// How one thing that the service needs is.
+/// The state of one dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
-    /// It answers.
+    /// Available.
     Ok,
-    /// It does not.
+    /// Unavailable.
     Failed,
-    /// It was not asked.
+    /// Not checked.
     Skipped,
-    /// There is none.
+    /// Not configured.
     NotConfigured,
 }
 
-/// How everything that the service needs is.
+/// The state of all dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Checks {
-    /// The environment: `ok` as soon as the function runs.
+    /// The configuration: always `ok`, because the function does not start without a valid one.
     pub config: Check,
     /// Postgres.
     pub db: Check,
-    /// The queues.
+    /// SQS queues.
     pub queues: Check,
-    /// Twilio, with our credentials.
+    /// Twilio, with the configured credentials.
     pub twilio: Check,
-    /// The Collections Monitor, without which messages are kept all the same.
+    /// Collections Monitor. Messages are stored even if it is unavailable.
     pub monitor: Check,
 }
 
@@ -117,19 +120,19 @@ impl Checks {
     }
 }
 
-/// How the service is.
+/// The state of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Health {
-    /// Whether nothing that was asked has failed.
+    /// Whether no check failed.
     pub ok: bool,
-    /// The version that answers.
+    /// Version of the service.
     #[schema(value_type = String)]
     pub version: &'static str,
-    /// How everything that the service needs is.
+    /// Result of each check.
     pub checks: Checks,
 }
 
-/// Says how the service is.
+/// Reports the state of the service.
 ///
 /// # Errors
 ///
@@ -137,19 +140,18 @@ pub struct Health {
 #[utoipa::path(
     get, path = "/health", tag = "service",
     operation_id = "get_health",
-    summary = "Ask how the service is",
-    description = "Open. The shallow answer asks nothing else and comes at once; the deep one asks the database, the \
-                   queues, Twilio and the Monitor, or returns what was found in the last seconds.",
-    params(("deep" = Option<bool>, Query, description = "Whether to ask what the service needs.")),
+    summary = "Check the service",
+    description = "Public. A shallow check returns at once. A deep check calls the database, the queues, Twilio and \
+                   the Monitor, or returns a result of the last seconds.",
+    params(("deep" = Option<bool>, Query, description = "Whether to check the dependencies.")),
     responses(
-        (status = 200, description = "Well.", body = Health),
-        (status = 400, description = "`sms.validation_error`: `deep` is neither `true` nor `false`.",
-            body = common::http::ErrorEnvelope),
-        (status = 503, description = "Something that the service needs has failed.", body = Health),
+        (status = 200, description = "All checks passed.", body = Health),
+        (status = 503, description = "A dependency is unavailable.", body = Health),
+        responses::InvalidRequest,
     ),
     security(()),
 )]
-pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     let checks = if is_deep(request)? {
         app.deep().await
     } else {
@@ -158,7 +160,8 @@ pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
     };
     let ok = checks.is_well();
     let health = Health { ok, version: env!("CARGO_PKG_VERSION"), checks };
-    Reply::json(if ok { 200 } else { 503 }, &health)
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    http::json(status, &health)
 }
 
 fn is_deep(request: &Request) -> Result<bool, ValidationError> {
@@ -170,7 +173,7 @@ fn is_deep(request: &Request) -> Result<bool, ValidationError> {
     }
 }
 
-/// The peers that are checked once for all instances.
+/// The dependencies that are checked once for all instances.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Peers {
     queues: Check,
@@ -202,7 +205,7 @@ impl App {
         checks
     }
 
-    /// Returns the result of the instance that checked last, or checks.
+    /// Returns a recent result of any instance, or checks.
     async fn shared(&self) -> (Timestamp, Checks) {
         let begun = Instant::now();
         loop {
@@ -211,7 +214,7 @@ impl App {
                     if let Ok(peers) = serde_json::from_value::<Peers>(result) {
                         return (checked_at, peers.and_db(Check::Ok));
                     }
-                    // Another version's.
+                    // Written by another version.
                     return (clock::now(), self.peers().await.and_db(Check::Ok));
                 }
                 Some(Turn::Check) => {
@@ -228,7 +231,7 @@ impl App {
         }
     }
 
-    /// Asks Postgres whose turn it is; none when it does not answer.
+    /// Asks Postgres which instance checks; `None` when Postgres is unavailable.
     async fn turn(&self) -> Option<Turn> {
         let now = clock::now();
         // A check takes one timeout, and storing it another.
@@ -245,7 +248,7 @@ impl App {
 
     async fn store(&self, now: Timestamp, peers: Peers) -> Check {
         let store = async {
-            // Words have a JSON form.
+            // Enums can always be written as JSON.
             let result = serde_json::to_value(peers).unwrap_or_default();
             health::store(&self.db, now, &result).await
         };
@@ -265,7 +268,7 @@ impl App {
     }
 
     async fn queues(&self) -> Check {
-        // Boxed: the SDK's futures are nested so deeply that the compiler gives up on laying them out in one piece.
+        // Boxed: the SDK's futures are too deeply nested for the compiler.
         let checks = self.queue_urls.iter().map(|url| Box::pin(self.publisher.check(url)));
         let checks = checks.map(|check| self.check("queues", check));
         let checks = futures::future::join_all(checks).await;
@@ -280,11 +283,11 @@ impl App {
         match tokio::time::timeout(self.check_timeout, question).await {
             Ok(Ok(())) => Check::Ok,
             Ok(Err(error)) => {
-                tracing::warn!(check = name, error = chain(&error), "a check failed");
+                tracing::warn!(check = name, error = chain(&error), "health check failed");
                 Check::Failed
             }
             Err(_) => {
-                tracing::warn!(check = name, "a check took too long");
+                tracing::warn!(check = name, "health check timed out");
                 Check::Failed
             }
         }

@@ -1,6 +1,4 @@
 //! GET /health
-//!
-//! The whole function is `health::handle`; this file starts it.
 
 use common::config::Configuration;
 use common::{http, telemetry};

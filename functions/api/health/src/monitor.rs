@@ -1,24 +1,24 @@
-//! Whether the Collections Monitor answers at all.
+//! Availability of the Collections Monitor.
 
 use common::tls::{self, TlsError};
 use reqwest::{Client, StatusCode};
 use url::Url;
 
-/// Why the Monitor can't be asked.
+/// Why the check of the Monitor failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MonitorError {
-    /// TLS can't be set up.
+    /// TLS could not be configured.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The client can't be set up, or the Monitor gave no answer.
+    /// The client could not be created, or the Monitor did not respond.
     #[error("calling the Monitor")]
     Http(#[source] reqwest::Error),
-    /// The Monitor is broken.
-    #[error("the Monitor answered {0}")]
+    /// The Monitor returned a server error.
+    #[error("the Monitor returned {0}")]
     Failed(StatusCode),
 }
 
-/// Asks the Monitor for its base address.
+/// Calls the Monitor's base URL.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     client: Client,
@@ -36,9 +36,9 @@ impl Monitor {
         Ok(Self { client, url })
     }
 
-    /// Any answer but a 5xx will do: the base address need not mean anything.
+    /// Accepts any status but 5xx, because the base URL need not be a resource.
     pub(crate) async fn check(&self) -> Result<(), MonitorError> {
-        // The address may hold credentials.
+        // The URL may contain credentials.
         let hidden = |error: reqwest::Error| MonitorError::Http(error.without_url());
         let status = self.client.get(self.url.clone()).send().await.map_err(hidden)?.status();
         if status.is_server_error() { Err(MonitorError::Failed(status)) } else { Ok(()) }

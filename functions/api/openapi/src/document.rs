@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document.
 
-use common::http::{ErrorEnvelope, Scope};
+use common::http::{ErrorEnvelope, Scope, responses};
 use serde::Serialize;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
@@ -19,10 +19,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
 #[openapi(
     info(
         title = "SMS Foundation",
-        description = "The SMS backbone of a property-management company: every message that comes in is kept, every \
-            message that goes out is followed to the handset.\n\nCall it with `Authorization: Bearer <key>`. Whatever \
-            fails is answered with one shape, `ErrorEnvelope`, whose `code` callers can rely on; what the gateway \
-            answers by itself has its own, `GatewayMessage`. Every answer carries `x-request-id`.",
+        description = "SMS service of a property-management company. It stores every inbound message, and sends \
+            messages through Twilio and tracks their delivery.\n\nAuthenticate with `Authorization: Bearer <key>`. \
+            Every error has the body `ErrorEnvelope` with a stable `code`; errors of the gateway have the body \
+            `GatewayMessage`. Every response has the header `x-request-id`.",
     ),
     paths(
         send_sms::handle,
@@ -33,48 +33,49 @@ pub fn document() -> utoipa::openapi::OpenApi {
         health::handle,
         openapi_json,
         docs,
+        docs_script,
         inbound_sms,
         delivery_status,
     ),
     components(schemas(ErrorEnvelope, GatewayMessage)),
     tags(
-        (name = "messages", description = "Sending, and following what was sent."),
-        (name = "conversations", description = "What was said with a number."),
-        (name = "service", description = "The service itself; open to everybody."),
-        (name = "webhooks", description = "Called by Twilio, at function URLs of their own, signed by Twilio."),
+        (name = "messages", description = "Send messages and track their delivery."),
+        (name = "conversations", description = "Messages and settings per phone number."),
+        (name = "service", description = "Health and documentation; public."),
+        (name = "webhooks", description = "Called by Twilio only, at their own function URLs."),
     ),
     modifiers(&Everywhere),
 )]
 struct Document;
 
-/// What the gateway answers by itself.
+/// An error response of the gateway.
 #[derive(Debug, Serialize, ToSchema)]
 struct GatewayMessage {
-    /// A sentence of the gateway's.
+    /// Description of the error.
     message: String,
 }
 
-/// A webhook's form: Twilio's parameters, all of them kept, the unknown ones too.
+/// The form of a webhook. All parameters are stored, including unknown ones.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, non_snake_case, reason = "it is only described here, in Twilio's own spelling")]
+#[expect(dead_code, non_snake_case, reason = "it only documents Twilio's parameters")]
 struct TwilioForm {
-    /// Twilio's id of the message, without which the form is refused.
+    /// Twilio's SID of the message; required.
     MessageSid: String,
-    /// Who wrote.
+    /// Sender.
     From: Option<String>,
-    /// To which of our numbers.
+    /// Recipient.
     To: Option<String>,
-    /// The text of an inbound message.
+    /// Text of an inbound message.
     Body: Option<String>,
-    /// The status of an outbound message.
+    /// Status of an outbound message.
     MessageStatus: Option<String>,
-    /// Why it failed.
+    /// Error code of a failed message.
     ErrorCode: Option<String>,
 }
 
 #[utoipa::path(
     get, path = "/openapi.json", tag = "service", operation_id = "get_openapi",
-    summary = "Read this document",
+    summary = "Get this document",
     responses((status = 200, description = "This document.", body = Object)),
     security(()),
 )]
@@ -83,24 +84,34 @@ fn openapi_json() {}
 
 #[utoipa::path(
     get, path = "/docs", tag = "service", operation_id = "get_docs",
-    summary = "Read and try the API",
-    responses((status = 200, description = "A page.", body = String, content_type = "text/html")),
+    summary = "Documentation page",
+    responses((status = 200, description = "HTML page.", body = String, content_type = "text/html")),
     security(()),
 )]
 #[expect(dead_code, reason = "the path macro describes a function")]
 fn docs() {}
 
 #[utoipa::path(
+    get, path = "/docs/scalar.js", tag = "service", operation_id = "get_docs_script",
+    summary = "Load the script of the page",
+    description = "The renderer that `/docs` loads, always compressed with gzip.",
+    responses((status = 200, description = "The script.", body = String, content_type = "text/javascript")),
+    security(()),
+)]
+#[expect(dead_code, reason = "the path macro describes a function")]
+fn docs_script() {}
+
+#[utoipa::path(
     post, path = "/webhook/twilio/sms", tag = "webhooks", operation_id = "receive_inbound_sms",
     summary = "Receive an inbound message",
-    description = "Twilio's, not yours. A signed GET, and a signed JSON body that holds MessageSid, are taken too.",
+    description = "Called by Twilio only. A signed GET and a signed JSON body with `MessageSid` are also accepted.",
     request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "Durable. An empty TwiML document.", body = String, content_type = "text/xml"),
-        (status = 400, description = "Not a form, or without MessageSid.", body = ErrorEnvelope),
-        (status = 403, description = "Not signed by Twilio.", body = ErrorEnvelope),
-        (status = 413, description = "More than 64 KiB.", body = ErrorEnvelope),
-        (status = 503, description = "Nothing durable took it: Twilio tries again.", body = ErrorEnvelope),
+        (status = 200, description = "Stored. The body is an empty TwiML document.", body = String, content_type = "text/xml"),
+        responses::InvalidRequest,
+        responses::InvalidSignature,
+        responses::PayloadTooLarge,
+        responses::Unavailable,
     ),
     security(("twilio_signature" = [])),
 )]
@@ -109,24 +120,24 @@ fn inbound_sms() {}
 
 #[utoipa::path(
     post, path = "/webhook/twilio/status", tag = "webhooks", operation_id = "receive_delivery_status",
-    summary = "Receive what became of a message",
-    description = "Twilio's, not yours. A signed GET, and a signed JSON body that holds MessageSid, are taken too.",
-    params(("message_id" = Option<uuid::Uuid>, Query, description = "Our id of the message, which our own callback \
-        address carries.")),
+    summary = "Receive a status callback",
+    description = "Called by Twilio only. A signed GET and a signed JSON body with `MessageSid` are also accepted.",
+    params(("message_id" = Option<uuid::Uuid>, Query, description = "Message id of this service, from the \
+        callback URL.")),
     request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "Durable."),
-        (status = 400, description = "Not a form, or without MessageSid.", body = ErrorEnvelope),
-        (status = 403, description = "Not signed by Twilio.", body = ErrorEnvelope),
-        (status = 413, description = "More than 64 KiB.", body = ErrorEnvelope),
-        (status = 503, description = "Nothing durable took it: Twilio tries again.", body = ErrorEnvelope),
+        (status = 200, description = "Stored."),
+        responses::InvalidRequest,
+        responses::InvalidSignature,
+        responses::PayloadTooLarge,
+        responses::Unavailable,
     ),
     security(("twilio_signature" = [])),
 )]
 #[expect(dead_code, reason = "the path macro describes a function")]
 fn delivery_status() {}
 
-/// What holds for every operation.
+/// Adds security schemes and common responses to all operations.
 struct Everywhere;
 
 impl Modify for Everywhere {
@@ -135,11 +146,11 @@ impl Modify for Everywhere {
         let key = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("smsk_…")
-            .description(Some(format!("A key of this API. It carries some of the scopes {scopes}.")))
+            .description(Some(format!("API key. A key has some of the scopes {scopes}.")))
             .build();
         let signature = ApiKey::Header(ApiKeyValue::with_description(
             "X-Twilio-Signature",
-            "What Twilio signs its requests with.",
+            "Twilio's signature of the request.",
         ));
         if let Some(components) = &mut document.components {
             components.add_security_scheme("api_key", SecurityScheme::Http(key));
@@ -153,7 +164,7 @@ impl Modify for Everywhere {
     }
 }
 
-/// Adds what the gateway may answer to an operation that needs a key, and the request's id to every answer.
+/// Adds the gateway's errors to an operation that needs a key, and the request id to every response.
 fn complete(operation: &mut Operation) {
     let needs_key = operation
         .security
@@ -165,14 +176,14 @@ fn complete(operation: &mut Operation) {
         let gateway = || Ref::from_schema_name("GatewayMessage");
         let either =
             || Schema::from(OneOfBuilder::new().item(Ref::from_schema_name("ErrorEnvelope")).item(gateway()));
-        let refused = json_response("No key came with the request.", gateway());
+        let refused = json_response("The request has no key.", gateway());
         responses.insert("401".to_owned(), RefOr::T(refused));
         if let Some(RefOr::T(forbidden)) = responses.get_mut("403") {
-            forbidden.description.push_str(" Or the gateway does not know the key.");
+            forbidden.description.push_str(" Or the key is not valid.");
             let content = ContentBuilder::new().schema(Some(either())).build();
             forbidden.content.insert("application/json".to_owned(), RefOr::T(content));
         }
-        let other = json_response("Any other failure, such as too many requests.", either());
+        let other = json_response("Any other error, such as too many requests.", either());
         responses.insert("default".to_owned(), RefOr::T(other));
     }
     for response in responses.values_mut() {
@@ -180,7 +191,7 @@ fn complete(operation: &mut Operation) {
             let id = ObjectBuilder::new().schema_type(Type::String).build();
             let header = HeaderBuilder::new()
                 .schema(Some(id))
-                .description(Some("The id that this request has in our logs: yours, if it was well-formed."))
+                .description(Some("Id of the request in the service's logs: yours, if it was well-formed."))
                 .build();
             response.headers.insert("x-request-id".to_owned(), RefOr::T(header));
         }

@@ -1,67 +1,67 @@
-//! GET /openapi.json and GET /docs: the contract, made of the functions' own types, and a page to read and try it.
+//! GET /openapi.json, GET /docs and GET /docs/scalar.js: the OpenAPI document, and a page to read and try it.
 //!
-//! Needs nothing of its environment. The document is written once, at start. The page is one file without anything
-//! from elsewhere, and its content security policy allows its own script and style by their hashes, and nothing else.
+//! Reads no configuration. The document is generated at cold start from the types of the other functions.
 
 mod document;
 
 pub use document::document;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use common::http::{ApiError, Reply, Request};
-use sha2::{Digest, Sha256};
+use common::http::{self, ApiError, HeaderValue, Request, RequestExt, Response, StatusCode};
 
-const STYLE: &str = include_str!("docs.css");
-const SCRIPT: &str = include_str!("docs.js");
 const PAGE: &str = include_str!("docs.html");
+/// The renderer of the page, compressed with gzip. Its source is in `scalar/README.md`.
+const SCALAR: &[u8] = include_bytes!("../scalar/standalone.js.gz");
 
-/// How long clients may keep either, in seconds: both change with deployments only.
+/// The page loads nothing from other hosts. Scalar adds its style sheet at run time, which needs `unsafe-inline` for styles.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'; \
+     style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Clients may cache all three for five minutes: they change with deployments only.
 const CACHE: &str = "public, max-age=300";
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     document: String,
-    page: String,
-    policy: String,
 }
 
 impl App {
-    /// Writes the document and the page.
+    /// Generates the document.
     ///
     /// # Errors
     ///
-    /// When the document has no JSON form: the function can't start.
+    /// When the document cannot be written as JSON.
     pub fn init() -> Result<Self, serde_json::Error> {
-        let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
-        Ok(Self {
-            document: serde_json::to_string(&document())?,
-            page: PAGE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT),
-            policy: format!(
-                "default-src 'none'; connect-src 'self'; style-src 'sha256-{}'; script-src 'sha256-{}'; \
-                 base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-                hash(STYLE),
-                hash(SCRIPT)
-            ),
-        })
+        Ok(Self { document: serde_json::to_string(&document())? })
     }
 }
 
-/// Answers with the document or the page.
+/// Returns the document, the page or its script.
 ///
 /// # Errors
 ///
-/// [`ApiError::NotFound`] for any other path, which only a wrong route in the template can bring here.
-pub fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
-    let reply = match request.raw_path() {
-        path if path.ends_with("/openapi.json") => Reply::new(200, "application/json", app.document.clone()),
-        path if path.trim_end_matches('/').ends_with("/docs") => {
-            Reply::new(200, "text/html; charset=utf-8", app.page.clone())
-                .with_header("content-security-policy", app.policy.clone())
-                .with_header("referrer-policy", "no-referrer")
+/// [`ApiError::NotFound`] for any other path, which means that the template has a wrong route.
+pub fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
+    // A custom domain can put a prefix before our path.
+    let mut response = match request.raw_http_path() {
+        path if path.ends_with("/openapi.json") => {
+            http::text(StatusCode::OK, "application/json", app.document.clone())
+        }
+        path if path.ends_with("/docs") => {
+            let mut page = http::text(StatusCode::OK, "text/html; charset=utf-8", PAGE);
+            page.headers_mut()
+                .insert("content-security-policy", HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+            page.headers_mut().insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+            page
+        }
+        path if path.ends_with("/docs/scalar.js") => {
+            let mut script = http::binary(StatusCode::OK, "text/javascript; charset=utf-8", SCALAR);
+            script.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+            script
         }
         _ => return Err(ApiError::NotFound("the page")),
     };
-    Ok(reply.with_header("cache-control", CACHE).with_header("x-content-type-options", "nosniff"))
+    response.headers_mut().insert("cache-control", HeaderValue::from_static(CACHE));
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    Ok(response)
 }

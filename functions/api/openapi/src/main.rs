@@ -1,6 +1,4 @@
 //! GET /openapi.json and GET /docs
-//!
-//! The whole function is `openapi::handle`; this file starts it.
 
 use common::{http, telemetry};
 use openapi::App;

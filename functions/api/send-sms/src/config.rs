@@ -1,4 +1,4 @@
-//! What the function is told by its environment.
+//! Configuration.
 
 use common::config::{Configuration, Env};
 use common::db::DatabaseConfig;
@@ -7,11 +7,11 @@ use common::domain::smart_encoding::SmartEncoding;
 use common::queue::PublisherConfig;
 use std::time::Duration;
 
-/// What the function is told by its environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
-/// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), by which numbers without a country code
-/// are read; `SMART_ENCODING` (none), for requests that don't say; what [`PublisherConfig`] and [`DatabaseConfig`]
-/// read; and `DATABASE_BUDGET_MS` (25 000), all the time that Postgres may take in one request: API Gateway waits 30 s. One
-/// that refuses connections is not waited for: callers are told within two seconds.
+/// Configuration, read from the environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
+/// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), the region of numbers without a country
+/// code; `SMART_ENCODING` (none), the default for requests; the variables of [`PublisherConfig`] and
+/// [`DatabaseConfig`]; and `DATABASE_BUDGET_MS` (25000), the time limit for Postgres in one request. API Gateway times
+/// out after 30 s. If Postgres refuses connections, the request fails within two seconds.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) account_sid: String,
@@ -24,12 +24,12 @@ pub struct Config {
     pub(crate) database_budget: Duration,
 }
 
-/// What messages may be sent from: our numbers, and a messaging service that chooses among its own.
+/// The configured senders: phone numbers, and a messaging service, which chooses one of its own numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Senders {
-    /// In E.164, or short codes.
+    /// E.164 numbers or short codes.
     pub(crate) numbers: Vec<String>,
-    /// `MG…`; it sends what names no sender, since it knows which number a handset last heard from.
+    /// `MG…`; the default sender, because it keeps using the number that a recipient already knows.
     pub(crate) messaging_service_sid: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether what a caller asks for can be done, and everything that is wrong with it.
+//! Validation of a request beyond the types of its fields.
 
 use super::SendRequest;
 use super::config::Senders;
@@ -7,21 +7,21 @@ use common::http::ValidationError;
 use jiff::Timestamp;
 use url::Url;
 
-/// The longest text, in Unicode scalar values (SPEC §6, and Twilio's own limit).
+/// The longest text, in Unicode scalar values (Twilio's limit).
 pub(crate) const MAX_BODY: usize = 1_600;
-/// How many files Twilio takes with one message.
+/// How many files Twilio accepts per message.
 const MAX_MEDIA: usize = 10;
-/// The longest name of a workflow and of its instance, in characters.
+/// The longest workflow type and id, in characters.
 const MAX_WORKFLOW: usize = 255;
 
-/// What a message is to be sent from: one of the two is set unless there is a problem.
+/// The sender of a message. One of the two is set unless there is a problem.
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) from: Option<String>,
     pub(crate) messaging_service_sid: Option<String>,
 }
 
-/// Looks at every field but the recipient, and adds what is wrong to `problems`.
+/// Validates all fields but the recipient, and adds problems to `problems`.
 pub(crate) fn judge(
     wanted: &SendRequest,
     plan: &NumberingPlan,
@@ -65,7 +65,7 @@ fn content(wanted: &SendRequest, problems: &mut ValidationError) {
 }
 
 fn is_public_address(text: &str) -> bool {
-    // The parser forgives white space and control characters, Twilio does not.
+    // The parser accepts white space and control characters, Twilio does not.
     let is_clean = !text.chars().any(|character| character.is_whitespace() || character.is_control());
     is_clean && Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
@@ -101,7 +101,7 @@ fn sender(
     let canonical = plan.canonical(from);
     let number = senders.numbers.iter().find(|number| **number == from || **number == canonical);
     if number.is_none() {
-        problems.add("from", "is neither one of our numbers nor our messaging service");
+        problems.add("from", "is not a configured number or messaging service");
     }
     (number.cloned(), None)
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_http_addresses_are_media() {
+    fn media_urls_must_be_absolute_http_urls() {
         for good in ["https://a.example/x.png", "http://a.example", "HTTPS://a.example/%20?q=1#f"] {
             assert!(is_public_address(good), "{good}");
         }

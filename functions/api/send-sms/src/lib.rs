@@ -1,10 +1,11 @@
-//! POST /sms/send: a message that is stored first and put on a queue second.
+//! POST /sms/send: stores a message, and puts it on a queue to be sent.
 //!
-//! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `idempotency_keys`); puts the message's id on
-//! `[outbound]` (`OUTBOUND_QUEUE_URL`), from where it comes when it is due, unless that is later than SQS can wait. When SQS does not take it the answer is 202 all the
-//! same: the row is there, and the next sweep puts it on the queue. When Postgres is down the answer is 503 within two
-//! seconds; when it is only slow, or frozen, within `DATABASE_BUDGET_MS`. Nothing is on the queue then, and nothing is stored
-//! later: a statement that must not take effect after its caller has timed out is committed by a message of its own.
+//! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `idempotency_keys`). Puts the message's id on
+//! `[outbound]` (`OUTBOUND_QUEUE_URL`) with a delay until it is due, unless that is longer than SQS allows. If SQS is
+//! unavailable, the response is still 202: the message is stored, and the next sweep enqueues it. If Postgres is down,
+//! the response is 503 within two seconds; if it is slow, within `DATABASE_BUDGET_MS`. Then the message is not stored
+//! later either: a statement that must not take effect after its caller has timed out is committed by a message of its
+//! own.
 
 mod config;
 mod judge;
@@ -21,8 +22,12 @@ use common::domain::phone::{LoadError, NumberingPlan, Recipient};
 use common::domain::segments;
 use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
-use common::http::{ApiError, Fields, Principal, Reply, Request, Scope, ValidationError};
+use common::http::{
+    self, ApiError, ErrorEnvelope, Fields, HttpRequestExt, Principal, Request, Response, Scope, StatusCode,
+    ValidationError, responses,
+};
 use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
+use common::service::caller;
 use common::telemetry::{self, Metric};
 use judge::Judged;
 use serde::Serialize;
@@ -31,18 +36,18 @@ use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Why the function can't start.
+/// Why the function cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// Postgres can't be set up.
+    /// The database client could not be created.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// The numbering plans can't be loaded.
-    #[error("DEFAULT_REGION is not usable")]
+    /// The numbering plan could not be loaded.
+    #[error("DEFAULT_REGION is invalid")]
     Plan(#[from] LoadError),
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     config: Config,
@@ -52,11 +57,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Creates the state without connecting.
     ///
     /// # Errors
     ///
-    /// [`InitError`]: the function can't start.
+    /// [`InitError`] when the function cannot start.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         let plan = NumberingPlan::load(config.region)?;
         let publisher = Publisher::new(config.publisher.clone());
@@ -64,94 +69,90 @@ impl App {
         Ok(Self { config, plan, publisher, db })
     }
 
-    /// Connects ahead of the first event.
+    /// Opens the connection before the first event.
     pub async fn warm_up(&self) {
         self.db.warm_up().await;
     }
 }
 
-/// What a message is accepted with.
+/// An accepted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SendAccepted {
-    /// The message's id.
+    /// Message id.
     pub id: Uuid,
-    /// Its conversation.
+    /// Conversation id.
     pub conversation_id: Uuid,
-    /// Always `pending`: Twilio has not been asked yet.
+    /// Always `pending`: the message was not sent to Twilio yet.
     pub status: Status,
     /// Always null, for the same reason.
     pub twilio_sid: Option<String>,
-    /// The recipient in E.164.
+    /// Recipient in E.164.
     pub to: String,
     /// `GSM-7` or `UCS-2`.
     #[schema(value_type = segments::Encoding)]
     pub encoding: String,
-    /// How many segments the text costs.
+    /// Number of segments of the text.
     pub segments: i32,
 }
 
-/// Accepts a message to be sent.
+/// Accepts a message for sending.
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 with every field at fault, 403, 409, 413, or 503 when Postgres can't store it.
+/// [`ApiError`]: 400 with all invalid fields, 403, 409, 413, or 503 when Postgres is unavailable.
 #[utoipa::path(
     post, path = "/sms/send", tag = "messages",
     operation_id = "send_sms",
     summary = "Send a message",
-    description = "Stores a message and hands it to Twilio in the background. With an `Idempotency-Key` the same \
-                   request may be made again without sending twice: it gets the first answer. Scope: `messages:send`.",
+    description = "Stores a message and sends it in the background. With an `Idempotency-Key` a request can be retried \
+                   without sending twice: it gets the first response. Scope: `messages:send`.",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
-        description = "Printable ASCII, remembered for 24 hours, per API key.")),
+        description = "Printable ASCII; stored per API key for 24 hours.")),
     request_body = SendRequest,
     responses(
-        (status = 202, description = "Stored; it will be sent.", body = SendAccepted),
-        (status = 400, description = "`sms.validation_error`: every field at fault is named.",
-            body = common::http::ErrorEnvelope),
-        (status = 403, description = "`sms.forbidden`: the key lacks `messages:send`.",
-            body = common::http::ErrorEnvelope),
-        (status = 409, description = "`sms.recipient_opted_out`, or `sms.idempotency_conflict`: the key came with \
-            another payload.", body = common::http::ErrorEnvelope),
-        (status = 413, description = "`sms.payload_too_large`: more than 256 KiB.",
-            body = common::http::ErrorEnvelope),
-        (status = 503, description = "`sms.unavailable`: not stored; try again.",
-            body = common::http::ErrorEnvelope),
+        (status = 202, description = "The message is stored and will be sent.", body = SendAccepted),
+        (status = 409, description = "`sms.recipient_opted_out`, or `sms.idempotency_conflict`: the idempotency \
+            key was used with another payload.", body = ErrorEnvelope),
+        responses::InvalidRequest,
+        responses::MissingScope,
+        responses::PayloadTooLarge,
+        responses::Unavailable,
     ),
     security(("api_key" = ["messages:send"])),
 )]
-pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     let budget = app.config.database_budget;
     let accepted = tokio::time::timeout(budget, accept(app, request)).await;
     let accepted =
         accepted.map_err(|_| DbError::TimedOut { operation: "store a message to send", after: budget })?;
-    let (answer, due_in) = accepted?;
+    let (accepted, due_in) = accepted?;
     if let Some(delay) = due_in {
-        app.enqueue(answer.id, request.request_id(), delay).await;
+        app.enqueue(accepted.id, request.request_id(), delay).await;
     }
-    Reply::json(202, &answer)
+    http::json(StatusCode::ACCEPTED, &accepted)
 }
 
-/// Does all that needs Postgres, for [`Asked::store`]'s outcome.
+/// Validates and stores the message. Returns as [`ParsedRequest::store`] does.
 async fn accept(app: &App, request: &Request) -> Result<(SendAccepted, Option<Duration>), ApiError> {
     let principal = caller::authorize(&app.db, request, Scope::MessagesSend).await?;
     let mut fields = Fields::from_slice(request.payload()?)?;
     let wanted = SendRequest::take(&mut fields);
     let mut problems = fields.finish();
     let key = request::idempotency_key(request, &mut problems);
-    Asked { wanted, key, principal, request }.store(app, problems).await
+    ParsedRequest { wanted, key, principal, request }.store(app, problems).await
 }
 
-/// A request that could be read.
-struct Asked<'a> {
+/// A request whose body was parsed.
+struct ParsedRequest<'a> {
     wanted: SendRequest,
     key: Option<String>,
     principal: Principal,
     request: &'a Request,
 }
 
-impl Asked<'_> {
-    /// Stores the message and returns the answer, and the delay after which the message is to come off its queue; none
-    /// when it is not to be put there: it is there already, or due so late that a sweep does it.
+impl ParsedRequest<'_> {
+    /// Stores the message. Returns the response body and the delay with which to enqueue the message: `None` if it was
+    /// enqueued before, or if the delay is longer than SQS allows, so that a sweep does it.
     async fn store(
         self,
         app: &App,
@@ -167,12 +168,12 @@ impl Asked<'_> {
         let send = match (recipient, problems.check()) {
             (Some(recipient), Ok(())) => self.new_send(app, judged, recipient, now),
             (_, refused) => {
-                // What was fine the first time may have become wrong since, as a send_at that has passed.
+                // A valid request may have become invalid since, such as by a send_at in the past.
                 if let Some(idempotency) = idempotency.filter(|_| is_readable)
                     && let Ok(Some(repeated)) =
                         sends::repeated(&app.db, self.principal.key_id, &idempotency, now).await
                 {
-                    return Ok((answer_again(app, repeated).await?, None));
+                    return Ok((repeated_response(app, repeated).await?, None));
                 }
                 refused?;
                 return Err(ValidationError::field("to", "can't be sent to").into());
@@ -184,12 +185,13 @@ impl Asked<'_> {
                 let wait = send.send_at.map_or(Duration::ZERO, |at| until(now, at));
                 Ok((accepted(&send, conversation_id), Some(wait).filter(|wait| *wait <= MAX_DELAY)))
             }
-            Created::Repeated(repeated) => Ok((answer_again(app, repeated).await?, None)),
+            Created::Repeated(repeated) => Ok((repeated_response(app, repeated).await?, None)),
             Created::OptedOut => Err(ApiError::RecipientOptedOut),
         }
     }
 
-    /// Returns the number to send to, or adds a problem: the numbering plan must have it, or it must have written to us.
+    /// Returns the recipient, or adds a problem. A number that the numbering plan does not contain must have sent a
+    /// message before.
     async fn recipient(
         &self,
         app: &App,
@@ -208,7 +210,7 @@ impl Asked<'_> {
         Ok(None)
     }
 
-    /// Adds a problem when the conversation is unknown or another number's.
+    /// Adds a problem when the conversation does not exist or is with another number.
     async fn check_conversation(
         &self,
         app: &App,
@@ -230,7 +232,7 @@ impl Asked<'_> {
         let wanted = self.wanted.clone();
         let choice = wanted.smart_encoding.unwrap_or(app.config.smart_encoding);
         let written = wanted.body.unwrap_or_default();
-        // Three dots are longer than an ellipsis; a composed text is never longer.
+        // A replacement can be longer, such as three dots for an ellipsis. Composing never makes a text longer.
         let body = match choice.apply(&written) {
             body if body.chars().count() > judge::MAX_BODY => SmartEncoding::None.apply(&written),
             body => body,
@@ -250,7 +252,7 @@ impl Asked<'_> {
             message_content: body,
             media: media.map(|url| json!({"url": url, "content_type": null})).collect(),
             encoding: cost.encoding.as_str(),
-            // 1600 characters make a few dozen segments.
+            // 1600 characters have at most a few dozen segments.
             segments: i32::try_from(cost.segments).unwrap_or(i32::MAX),
             priority: wanted.priority.unwrap_or_default().as_str(),
             workflow_type: wanted.workflow_type,
@@ -281,14 +283,15 @@ fn accepted(send: &NewSend, conversation_id: Uuid) -> SendAccepted {
     }
 }
 
-/// Makes the first answer once more, of the message that it was about, however far that has come since.
-async fn answer_again(app: &App, repeated: Repeated) -> Result<SendAccepted, ApiError> {
+/// Returns the response of the first request again, whatever the message's status is now.
+async fn repeated_response(app: &App, repeated: Repeated) -> Result<SendAccepted, ApiError> {
     let Repeated { same_payload, message_id } = repeated;
     if !same_payload {
         return Err(ApiError::IdempotencyConflict);
     }
     let message = messages::find(&app.db, message_id).await?;
-    let message = message.ok_or_else(|| ApiError::internal(format!("message {message_id} is gone")))?;
+    let message =
+        message.ok_or_else(|| ApiError::internal(format!("message {message_id} does not exist")))?;
     Ok(SendAccepted {
         id: message.id,
         conversation_id: message.conversation_id,
@@ -301,13 +304,13 @@ async fn answer_again(app: &App, repeated: Repeated) -> Result<SendAccepted, Api
 }
 
 impl App {
-    /// Puts a message on its queue; when SQS does not take it, the next sweep does without.
+    /// Puts a message on its queue. If SQS is unavailable, the next sweep enqueues it.
     async fn enqueue(&self, id: Uuid, request_id: &str, delay: Duration) {
-        // Boxed: the SDK's futures are nested so deeply that the compiler gives up on laying them out in one piece.
+        // Boxed: the SDK's futures are too deeply nested for the compiler.
         let message = DispatchMessage::new(id);
         let put = self.publisher.send_later(&self.config.queue_url, &message, request_id, delay);
         if let Err(error) = Box::pin(put).await {
-            tracing::warn!(message_id = %id, error = chain(&error), "SQS did not take the message; a sweep will");
+            tracing::warn!(message_id = %id, error = chain(&error), "could not enqueue message, leaving it to the sweep");
         }
     }
 }

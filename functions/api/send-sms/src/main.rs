@@ -1,6 +1,4 @@
 //! POST /sms/send
-//!
-//! The whole function is `send_sms::handle`; this file starts it.
 
 use common::config::Configuration;
 use common::{http, telemetry};

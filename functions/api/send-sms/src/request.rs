@@ -1,9 +1,9 @@
-//! What a caller asks for, as it comes.
+//! The request body and its idempotency key.
 
 use common::domain::message::Priority;
 use common::domain::metadata::Metadata;
 use common::domain::smart_encoding::SmartEncoding;
-use common::http::{Fields, Request, ValidationError};
+use common::http::{Fields, HttpRequestExt, Request, ValidationError};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,49 +11,49 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The longest `Idempotency-Key`, in characters (SPEC §6).
+/// The longest `Idempotency-Key`, in characters.
 const MAX_KEY: usize = 255;
 
-/// A message to be sent: `to`, and a `body` or `media_urls` or both.
+/// A message to send: `to`, and `body` or `media_urls` or both.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"to": "(202) 555-0123", "body": "Your rent is due on the 1st."}))]
 pub struct SendRequest {
-    /// The recipient, in any spelling; without a country code it is read as a number of the default region.
+    /// Recipient in any common format. Without a country code it is a number of the default region.
     pub to: String,
-    /// The text: at most 1600 characters (Unicode scalar values).
+    /// Text of at most 1600 characters (Unicode scalar values).
     #[schema(max_length = 1600)]
     pub body: Option<String>,
-    /// The conversation that the caller takes this message to belong to: it must be the recipient's.
+    /// Conversation id. It must be the conversation with the recipient.
     pub conversation_id: Option<Uuid>,
-    /// Public addresses of files.
+    /// Public URLs of files.
     #[schema(max_items = 10)]
     pub media_urls: Option<Vec<String>>,
-    /// One of our numbers, or our messaging service; left out, the service or else our first number sends.
+    /// A configured number or messaging service. Default: the messaging service, else the first number.
     pub from: Option<String>,
-    /// Not before.
+    /// Earliest time to send, RFC 3339.
     pub send_at: Option<Timestamp>,
-    /// Not after: what was not handed over by then fails.
+    /// Latest time to send, RFC 3339. A message that was not sent by then fails.
     pub send_before: Option<Timestamp>,
-    /// The workflow that asks, for its own use.
+    /// Workflow that requests the message; stored only.
     #[schema(max_length = 255)]
     pub workflow_type: Option<String>,
-    /// That workflow's instance.
+    /// Instance of the workflow; stored only.
     #[schema(max_length = 255)]
     pub workflow_id: Option<String>,
-    /// How urgent it is; `normal` when left out.
+    /// Priority; default `normal`.
     pub priority: Option<Priority>,
-    /// Which characters may be replaced that alone would make the text UCS-2, at less than half the room. What is stored
-    /// and sent, and what the answer counts, is the text after that. Decomposed accents are always composed.
+    /// Which characters to replace so that the text fits into GSM-7, whose segments have more than twice the characters
+    /// of UCS-2. The text after the replacement is stored, sent and counted. Decomposed accents are always composed.
     pub smart_encoding: Option<SmartEncoding>,
-    /// Whatever the caller wants kept with the message. Its numbers are kept as they are written; those with an exponent,
-    /// a negative zero and more than 100 digits are refused.
+    /// JSON object that is stored with the message. Numbers are stored as they are written; numbers with an exponent,
+    /// with more than 100 digits, and negative zero are not allowed.
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Metadata>,
 }
 
 impl SendRequest {
-    /// Takes the fields, noting those of a wrong type.
+    /// Reads the fields. Problems are recorded in `fields`.
     pub(crate) fn take(fields: &mut Fields) -> Self {
         Self {
             to: fields.required_text("to").unwrap_or_default(),
@@ -71,11 +71,11 @@ impl SendRequest {
         }
     }
 
-    /// Returns the SHA-256 that tells this payload from another, whatever the order and spacing of its fields.
+    /// Returns the SHA-256 of the payload, independent of the order and spacing of its fields.
     pub(crate) fn hash(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut value = serde_json::to_value(self)?;
         if let Value::Object(fields) = &mut value {
-            // So that a field of the future, left out, changes nothing.
+            // Absent fields are not hashed, so that a future field does not change the hash of old payloads.
             fields.retain(|_, value| !value.is_null());
             if let Some(metadata) = &self.metadata {
                 fields.insert("metadata".to_owned(), metadata.exact());
@@ -105,7 +105,7 @@ fn priority(fields: &mut Fields) -> Option<Priority> {
     found
 }
 
-/// Returns the `Idempotency-Key`, if there is one that can be taken.
+/// Returns the `Idempotency-Key` if it is valid, or adds a problem.
 pub(crate) fn idempotency_key(request: &Request, problems: &mut ValidationError) -> Option<String> {
     let key = request.header("idempotency-key")?;
     if (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_the_same_in_any_order_and_spacing() {
+    fn the_hash_does_not_depend_on_order_and_spacing() {
         let first = hash(
             r#"{"to":"1","body":"x","metadata":{"a":{"x":1,"y":2},"b":2},"send_at":"2027-01-01T00:00:00Z"}"#,
         );
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn another_payload_has_another_hash() {
+    fn different_payloads_have_different_hashes() {
         let first = hash(r#"{"to":"1","body":"x"}"#);
         for other in [
             r#"{"to":"1","body":"X"}"#,
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn two_numbers_are_two_payloads_even_where_a_double_has_one_for_both() {
+    fn numbers_that_are_equal_as_doubles_have_different_hashes() {
         let of = |number: &str| hash(&format!(r#"{{"to":"1","body":"x","metadata":{{"a":{number}}}}}"#));
         assert_ne!(of("123456789012345678901234567890"), of("123456789012345678901234567891"));
         assert_ne!(of("9007199254740993.0"), of("9007199254740992.0"));

@@ -1,6 +1,4 @@
 //! PATCH /conversations/{phone_number}
-//!
-//! The whole function is `update_conversation::handle`; this file starts it.
 
 use common::config::Configuration;
 use common::{http, telemetry};

@@ -1,4 +1,4 @@
-//! What a caller wants changed.
+//! The request body.
 
 use common::db::conversations::Changes;
 use common::domain::quiet_hours;
@@ -6,37 +6,37 @@ use common::http::{Fields, ValidationError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The longest name of a workflow and of its instance, in characters, as for a message.
+/// The longest workflow type and id, in characters, as for a message.
 const MAX_WORKFLOW: usize = 255;
 /// The longest status, in characters.
 const MAX_STATUS: usize = 64;
 
-/// What is to be changed: a field that is left out stays as it is, `null` clears it.
+/// Fields to change. Absent fields stay unchanged; `null` clears a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"workflow_type": "collections", "workflow_id": "case-17", "time_zone": "America/Chicago"}))]
 pub struct ConversationChanges {
-    /// The workflow that the conversation is part of.
+    /// Workflow of the conversation.
     #[schema(min_length = 1, max_length = 255)]
     pub workflow_type: Option<String>,
-    /// That workflow's instance.
+    /// Instance of the workflow.
     #[schema(min_length = 1, max_length = 255)]
     pub workflow_id: Option<String>,
-    /// Where the conversation stands, in a word of your own, such as `waiting` or `closed`: lower-case letters, digits and
-    /// underscores, a letter first. This service draws nothing from it. Cleared, it is `open`.
+    /// Status that your service defines, such as `waiting` or `closed`: lower-case letters, digits and underscores,
+    /// starting with a letter. This service only stores it. `null` resets it to `open`.
     #[schema(min_length = 1, max_length = 64, pattern = "^[a-z][a-z0-9_]{0,63}$")]
     pub conversation_status: Option<String>,
-    /// Where the recipient's clock is: an IANA time zone. Quiet hours go by it; cleared, they go by the number. What waits
-    /// for the end of quiet hours by another clock is looked at again within a minute.
+    /// IANA time zone of the recipient, used for quiet hours. `null` resets it to the time zone of the phone number.
+    /// Messages that wait for the end of quiet hours are rescheduled within a minute.
     #[schema(example = "America/Chicago")]
     pub time_zone: Option<String>,
 }
 
-/// Reads a request's body.
+/// Parses the request body.
 ///
 /// # Errors
 ///
-/// [`ValidationError`] with every field at fault.
+/// [`ValidationError`] with all invalid fields.
 pub(crate) fn changes(body: &[u8]) -> Result<Changes, ValidationError> {
     let mut fields = Fields::from_slice(body)?;
     let changes = Changes {
@@ -63,26 +63,27 @@ fn workflow(fields: &mut Fields, name: &str) -> Option<Option<String>> {
 fn status(fields: &mut Fields) -> Option<Option<String>> {
     let change = fields.change("conversation_status");
     if change.iter().flatten().any(|word| !is_status(word)) {
-        let rule =
-            format!("must be 1 to {MAX_STATUS} lower-case letters, digits and underscores, a letter first");
+        let rule = format!(
+            "must be 1 to {MAX_STATUS} lower-case letters, digits and underscores, starting with a letter"
+        );
         fields.problem("conversation_status", rule);
     }
     change
 }
 
-/// As `migrations/0012_conversation_settings.sql` has it.
+/// The same rule as in `migrations/0012_conversation_settings.sql`.
 fn is_status(word: &str) -> bool {
     word.len() <= MAX_STATUS
         && word.starts_with(|first: char| first.is_ascii_lowercase())
         && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
-/// Takes a zone in the spelling of the IANA's database, whatever its case was.
+/// Reads a time zone in any case and returns the name of the IANA database.
 fn time_zone(fields: &mut Fields) -> Option<Option<String>> {
     let Some(given) = fields.change("time_zone")? else { return Some(None) };
     let known = quiet_hours::zone_name(&given);
     if known.is_none() {
-        fields.problem("time_zone", "is not a time zone of the IANA's, such as America/Chicago");
+        fields.problem("time_zone", "is not an IANA time zone such as America/Chicago");
     }
     known.map(|name| Some(name.to_owned()))
 }

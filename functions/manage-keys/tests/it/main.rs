@@ -1,5 +1,5 @@
-//! The built binary, through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+//! Tests of the built binary through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
 
 use common::db::api_keys;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ async fn start(database: &Database) -> Function {
     Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await
 }
 
-async fn refused(function: &mut Function, payload: Value) -> String {
+async fn rejected(function: &mut Function, payload: Value) -> String {
     match function.invoke(payload).await {
         Outcome::Error(error) => error["errorMessage"].as_str().unwrap().to_owned(),
         other => panic!("{other:?}"),
@@ -19,15 +19,15 @@ async fn refused(function: &mut Function, payload: Value) -> String {
 }
 
 #[tokio::test]
-async fn a_key_that_is_made_is_valid_until_it_is_revoked() {
+async fn a_key_is_valid_until_it_is_revoked() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let scopes = json!(["messages:send", "conversations:read", "messages:send"]);
-    let made = function.call(json!({"action": "create", "name": " collections ", "scopes": scopes})).await;
-    assert_eq!(made["name"], "collections");
-    assert_eq!(made["scopes"], json!(["messages:send", "conversations:read"]));
-    assert_eq!((&made["expires_at"], &made["revoked_at"]), (&Value::Null, &Value::Null));
-    let key = made["key"].as_str().unwrap();
+    let created = function.call(json!({"action": "create", "name": " collections ", "scopes": scopes})).await;
+    assert_eq!(created["name"], "collections");
+    assert_eq!(created["scopes"], json!(["messages:send", "conversations:read"]));
+    assert_eq!((&created["expires_at"], &created["revoked_at"]), (&Value::Null, &Value::Null));
+    let key = created["key"].as_str().unwrap();
     let valid = async || {
         let found = api_keys::find_valid(&database.db(), &api_keys::hash(key), common::clock::now()).await;
         found.unwrap().map(|key| key.scopes)
@@ -35,72 +35,68 @@ async fn a_key_that_is_made_is_valid_until_it_is_revoked() {
     assert_eq!(valid().await.as_deref(), Some("messages:send conversations:read"));
 
     let listed = function.call(json!({"action": "list"})).await;
-    assert_eq!(listed["keys"][0]["id"], made["id"]);
-    assert!(!listed.to_string().contains(key), "a key is shown once");
-    assert!(!json!(function.log().await).to_string().contains(key), "and never logged");
+    assert_eq!(listed["keys"][0]["id"], created["id"]);
+    assert!(!listed.to_string().contains(key), "the key is not listed");
+    assert!(!json!(function.log().await).to_string().contains(key), "the key is not logged");
 
-    let revoked = function.call(json!({"action": "revoke", "id": made["id"]})).await;
-    let again = function.call(json!({"action": "revoke", "id": made["id"]})).await;
+    let revoked = function.call(json!({"action": "revoke", "id": created["id"]})).await;
+    let again = function.call(json!({"action": "revoke", "id": created["id"]})).await;
     assert!(revoked["revoked_at"].is_string());
-    assert_eq!(again["revoked_at"], revoked["revoked_at"], "the first revocation counts");
+    assert_eq!(again["revoked_at"], revoked["revoked_at"], "a second revocation changes nothing");
     assert_eq!(valid().await, None);
 }
 
 #[tokio::test]
-async fn a_key_ends_when_it_says() {
+async fn a_key_is_invalid_after_it_expires() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let payload = json!({"action": "create", "name": "x", "scopes": ["admin"], "expires_at": "2126-01-01T00:00:00+02:00"});
-    let made = function.call(payload).await;
-    assert_eq!(made["expires_at"], "2125-12-31T22:00:00Z");
-    let hash = api_keys::hash(made["key"].as_str().unwrap());
+    let created = function.call(payload).await;
+    assert_eq!(created["expires_at"], "2125-12-31T22:00:00Z");
+    let hash = api_keys::hash(created["key"].as_str().unwrap());
     let later = "2126-01-01T00:00:00Z".parse().unwrap();
     assert!(api_keys::find_valid(&database.db(), &hash, common::clock::now()).await.unwrap().is_some());
     assert!(api_keys::find_valid(&database.db(), &hash, later).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn a_payload_that_is_not_valid_is_refused_with_every_field_and_its_reason() {
+async fn an_invalid_payload_is_rejected_with_all_fields_and_reasons() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let unknown = "00000000-0000-0000-0000-000000000000";
     let cases = [
-        (json!("list"), "the payload is not valid: request body is not a JSON object"),
-        (json!({}), "the payload is not valid: action must be create, list or revoke"),
-        (json!({"action": 1}), "the payload is not valid: action must be create, list or revoke"),
-        (
-            json!({"action": "list", "page": 1}),
-            "the payload is not valid: page is not a field of this request",
-        ),
-        (json!({"action": "create"}), "the payload is not valid: name is missing; scopes is missing"),
+        (json!("list"), "invalid payload: request body is not a JSON object"),
+        (json!({}), "invalid payload: action must be create, list or revoke"),
+        (json!({"action": 1}), "invalid payload: action must be create, list or revoke"),
+        (json!({"action": "list", "page": 1}), "invalid payload: page is not a field of this request"),
+        (json!({"action": "create"}), "invalid payload: name is missing; scopes is missing"),
         (
             json!({"action": "create", "name": " ", "scopes": [], "expires_at": "2020-01-01T00:00:00Z", "key": "x"}),
-            "the payload is not valid: name is blank; scopes is missing; expires_at has passed; \
+            "invalid payload: name is blank; scopes is missing; expires_at has passed; \
              key is not a field of this request",
         ),
         (
             json!({"action": "create", "name": 1, "scopes": "admin", "expires_at": "tomorrow"}),
-            "the payload is not valid: name must be a string, not a number; scopes must be a list of strings, \
+            "invalid payload: name must be a string, not a number; scopes must be a list of strings, \
              not a string; expires_at is not an instant with its offset, such as 2026-11-23T10:00:00Z",
         ),
         (
             json!({"action": "create", "name": "x", "scopes": ["admin", "messages"]}),
-            "the payload is not valid: scopes[1] \"messages\" is not a scope: known are messages:send, \
-             messages:read, conversations:read, conversations:write, subscriptions:manage, events:read, \
-             stats:read, admin",
+            "invalid payload: scopes[1] \"messages\" is not a scope; valid scopes: messages:send, \
+             messages:read, conversations:read, conversations:write, admin",
         ),
-        (json!({"action": "revoke"}), "the payload is not valid: id is missing"),
-        (json!({"action": "revoke", "id": "7"}), "the payload is not valid: id is not a UUID"),
-        (json!({"action": "revoke", "id": unknown}), "there is no key 00000000-0000-0000-0000-000000000000"),
+        (json!({"action": "revoke"}), "invalid payload: id is missing"),
+        (json!({"action": "revoke", "id": "7"}), "invalid payload: id is not a UUID"),
+        (json!({"action": "revoke", "id": unknown}), "unknown key 00000000-0000-0000-0000-000000000000"),
     ];
     for (payload, message) in cases {
-        assert_eq!(refused(&mut function, payload.clone()).await, message, "{payload}");
+        assert_eq!(rejected(&mut function, payload.clone()).await, message, "{payload}");
     }
     assert_eq!(database.scalar("select count(*) from api_keys").await, "0");
 }
 
 #[tokio::test]
-async fn a_missing_environment_stops_the_function_at_start() {
+async fn a_missing_variable_stops_the_function_at_startup() {
     let log = Function::start(BINARY, &[]).await.ended().await;
-    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+    assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
 }

@@ -1,5 +1,5 @@
-//! The built binary, through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+//! Tests of the built binary through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
 
 use common::clock;
 use common::db::sends::{self, Asked, NewSend, Pace};
@@ -15,14 +15,14 @@ async fn start(database: &Database) -> Function {
     Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await
 }
 
-async fn refused(function: &mut Function, payload: Value) -> String {
+async fn rejected(function: &mut Function, payload: Value) -> String {
     match function.invoke(payload).await {
         Outcome::Error(error) => error["errorMessage"].as_str().unwrap().to_owned(),
         other => panic!("{other:?}"),
     }
 }
 
-/// Stores a message of an hour ago in this state, with an attempt of this outcome.
+/// Stores a message that is one hour old, with the given columns and an attempt with the given outcome.
 async fn message(database: &Database, to: &str, changes: &str, outcome: &str) -> Uuid {
     let at = clock::now() - SignedDuration::from_hours(1);
     let send = NewSend { created_at: at, ..testing::new_send(to) };
@@ -50,7 +50,7 @@ async fn state(database: &Database, id: Uuid) -> String {
 const UNKNOWN: &str = "delivery_status = 'unknown', parked_at = now()";
 
 #[tokio::test]
-async fn what_an_operator_knows_of_an_unknown_message_settles_it() {
+async fn a_decision_resolves_an_unknown_message() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let cases = [
@@ -62,19 +62,19 @@ async fn what_an_operator_knows_of_an_unknown_message_settles_it() {
         let id = message(&database, "+12025550143", UNKNOWN, "unknown").await;
         payload["action"] = "decide".into();
         payload["message_id"] = id.to_string().into();
-        let answer = function.call(payload.clone()).await;
-        assert_eq!(answer, json!({"message_id": id, "status": status}));
+        let response = function.call(payload.clone()).await;
+        assert_eq!(response, json!({"message_id": id, "status": status}));
         assert_eq!(state(&database, id).await, expected);
-        let again = refused(&mut function, payload).await;
+        let again = rejected(&mut function, payload).await;
         assert_eq!(again, format!("message {id} is {status}: there is nothing to decide"));
     }
     let due =
         "select count(*) from sms_messages where delivery_status = 'pending' and next_attempt_at <= now()";
-    assert_eq!(database.scalar(due).await, "1", "what was not sent is sent again");
+    assert_eq!(database.scalar(due).await, "1", "a message that was not sent is due again");
 }
 
 #[tokio::test]
-async fn what_was_not_sent_in_its_time_has_failed() {
+async fn an_expired_message_that_was_not_sent_fails() {
     let database = Database::create().await;
     let late = format!("{UNKNOWN}, send_before = now() - interval '1 minute'");
     let id = message(&database, "+12025550143", &late, "unknown").await;
@@ -84,46 +84,46 @@ async fn what_was_not_sent_in_its_time_has_failed() {
 }
 
 #[tokio::test]
-async fn a_sid_of_another_message_is_refused() {
+async fn the_sid_of_another_message_is_rejected() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let sent = format!("delivery_status = 'sent', twilio_sid = '{SID}'");
     message(&database, "+12025550143", &sent, "accepted").await;
     let id = message(&database, "+12025550143", UNKNOWN, "unknown").await;
     let payload = json!({"action": "decide", "message_id": id.to_string(), "was": "sent", "twilio_sid": SID});
-    assert_eq!(refused(&mut function, payload).await, "twilio_sid belongs to another message");
+    assert_eq!(rejected(&mut function, payload).await, "twilio_sid belongs to another message");
     assert_eq!(state(&database, id).await, "unknown - - unknown parked");
 }
 
 #[tokio::test]
-async fn failures_are_tried_again_unless_they_arrived_or_opted_out() {
+async fn failed_messages_are_retried_unless_delivered_or_opted_out() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let failed =
         "delivery_status = 'undelivered', error_code = '30007', twilio_sid = 'SM1', send_before = created_at";
     let again = message(&database, "+12025550143", failed, "accepted").await;
-    let arrived = message(&database, "+12025550143", "delivery_status = 'failed'", "rejected").await;
+    let delivered = message(&database, "+12025550143", "delivery_status = 'failed'", "rejected").await;
     let stopped = message(&database, "+12025550144", "delivery_status = 'failed'", "rejected").await;
     let sent = message(&database, "+12025550143", "delivery_status = 'sent'", "accepted").await;
-    let nobody = Uuid::nil();
-    let told = format!(
+    let unknown = Uuid::nil();
+    let changes = format!(
         "insert into sms_message_status_events (id, message_id, twilio_sid, event_status, raw_webhook_data, created_at)
-         values (gen_random_uuid(), '{arrived}', 'SM9', 'delivered', '{{}}', now());
+         values (gen_random_uuid(), '{delivered}', 'SM9', 'delivered', '{{}}', now());
          update sms_conversations set opted_out_at = now() where phone_number_canonical = '+12025550144'"
     );
-    database.client.batch_execute(&told).await.unwrap();
-    let ids = [again, arrived, stopped, sent, nobody].map(|id| id.to_string());
-    let answer = function.call(json!({"action": "retry", "message_ids": ids})).await;
+    database.client.batch_execute(&changes).await.unwrap();
+    let ids = [again, delivered, stopped, sent, unknown].map(|id| id.to_string());
+    let response = function.call(json!({"action": "retry", "message_ids": ids})).await;
     assert_eq!(
-        answer,
+        response,
         json!({"retried": [again], "refused": [
-            {"message_id": arrived, "reason": "it was delivered"},
+            {"message_id": delivered, "reason": "it was delivered"},
             {"message_id": stopped, "reason": "its recipient has opted out"},
             {"message_id": sent, "reason": "it has not failed"},
-            {"message_id": nobody, "reason": "there is no such message"},
+            {"message_id": unknown, "reason": "the message does not exist"},
         ]})
     );
-    assert_eq!(state(&database, again).await, "pending - - accepted SM1", "its attempt stays");
+    assert_eq!(state(&database, again).await, "pending - - accepted SM1", "the earlier attempt is kept");
     let (asked, pace) = (Asked::messages(&[again]), Pace::default());
     let claims = sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap();
     assert_eq!(claims.claimed[0].attempt_number, 2);
@@ -131,7 +131,7 @@ async fn failures_are_tried_again_unless_they_arrived_or_opted_out() {
 }
 
 #[tokio::test]
-async fn failures_are_found_by_their_code_and_time_as_many_as_wanted() {
+async fn failed_messages_are_retried_by_error_code_and_time_up_to_a_limit() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let blocked = "delivery_status = 'failed', error_code = '30007'";
@@ -148,7 +148,7 @@ async fn failures_are_found_by_their_code_and_time_as_many_as_wanted() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_or_failed_is_listed_without_texts_and_numbers() {
+async fn unknown_and_failed_messages_are_listed_without_texts_and_phone_numbers() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     let id = message(&database, "+12025550143", UNKNOWN, "unknown").await;
@@ -162,48 +162,48 @@ async fn what_is_unknown_or_failed_is_listed_without_texts_and_numbers() {
 }
 
 #[tokio::test]
-async fn a_payload_that_is_not_valid_is_refused_with_every_field_and_its_reason() {
+async fn an_invalid_payload_is_rejected_with_all_fields_and_reasons() {
     let database = Database::create().await;
     let mut function = start(&database).await;
-    let nobody = Uuid::nil().to_string();
+    let unknown = Uuid::nil().to_string();
     let cases = [
         (json!("list"), "request body is not a JSON object"),
         (json!({}), "action must be decide, retry or list"),
         (json!({"action": "decide"}), "message_id is missing; was must be sent or not_sent"),
         (
             json!({"action": "decide", "message_id": "7", "was": "lost", "twilio_sid": "SM1", "x": 1}),
-            "message_id is not a UUID; twilio_sid is not SM or MM and 32 hexadecimal digits; \
+            "message_id is not a UUID; twilio_sid must be SM or MM followed by 32 hexadecimal digits; \
              was must be sent or not_sent; x is not a field of this request",
         ),
         (
-            json!({"action": "decide", "message_id": nobody, "was": "not_sent", "twilio_sid": SID}),
-            "twilio_sid can't be given for what was not sent",
+            json!({"action": "decide", "message_id": unknown, "was": "not_sent", "twilio_sid": SID}),
+            "twilio_sid is only allowed if was is sent",
         ),
         (json!({"action": "retry"}), "message_ids is missing"),
-        (json!({"action": "retry", "message_ids": []}), "message_ids must hold between 1 and 1000 ids"),
+        (json!({"action": "retry", "message_ids": []}), "message_ids must contain between 1 and 1000 ids"),
         (json!({"action": "retry", "message_ids": ["7"]}), "message_ids[0] is not a UUID"),
         (
-            json!({"action": "retry", "message_ids": [nobody], "error_code": "30007"}),
-            "error_code can't be given together with message_ids",
+            json!({"action": "retry", "message_ids": [unknown], "error_code": "30007"}),
+            "error_code cannot be combined with message_ids",
         ),
         (json!({"action": "retry", "error_code": "30007"}), "since is missing"),
         (
             json!({"action": "retry", "error_code": "30007", "since": "2026-11-02T00:00:00Z", "until": "2026-11-01T00:00:00Z", "limit": 0}),
-            "until is not after since; limit must be a whole number from 1 to 1000",
+            "until must be after since; limit must be an integer between 1 and 1000",
         ),
         (json!({"action": "list"}), "status is missing"),
         (json!({"action": "list", "status": "sent"}), "status must be unknown, failed or undelivered"),
     ];
     for (payload, problems) in cases {
-        let message = format!("the payload is not valid: {problems}");
-        assert_eq!(refused(&mut function, payload.clone()).await, message, "{payload}");
+        let message = format!("invalid payload: {problems}");
+        assert_eq!(rejected(&mut function, payload.clone()).await, message, "{payload}");
     }
-    let payload = json!({"action": "decide", "message_id": nobody, "was": "sent"});
-    assert_eq!(refused(&mut function, payload).await, format!("there is no outbound message {nobody}"));
+    let payload = json!({"action": "decide", "message_id": unknown, "was": "sent"});
+    assert_eq!(rejected(&mut function, payload).await, format!("unknown outbound message {unknown}"));
 }
 
 #[tokio::test]
-async fn a_missing_environment_stops_the_function_at_start() {
+async fn a_missing_variable_stops_the_function_at_startup() {
     let log = Function::start(BINARY, &[]).await.ended().await;
-    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+    assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
 }

@@ -1,5 +1,5 @@
-//! The built binary, through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+//! Tests of the built binary through the Runtime API.
+#![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
 
 use serde_json::{Value, json};
 use testing::{Database, Function, Outcome};
@@ -10,20 +10,20 @@ async fn start(database: &Database) -> Function {
     Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await
 }
 
-/// A database in which nothing of ours is left.
-async fn empty() -> Database {
+/// Returns a database without migrations.
+async fn empty_database() -> Database {
     let database = Database::create().await;
     database.client.batch_execute("drop schema public cascade; create schema public").await.unwrap();
     database
 }
 
-fn applied(answer: &Value) -> Vec<&str> {
-    answer["applied"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+fn applied(response: &Value) -> Vec<&str> {
+    response["applied"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
 
 #[tokio::test]
-async fn an_empty_database_gets_every_migration_once() {
-    let database = empty().await;
+async fn all_migrations_are_applied_once() {
+    let database = empty_database().await;
     let mut function = start(&database).await;
     let first = function.call(json!({"any": "payload"})).await;
     assert_eq!(applied(&first).first(), Some(&"0001_conversations_and_messages"));
@@ -37,8 +37,8 @@ async fn an_empty_database_gets_every_migration_once() {
 }
 
 #[tokio::test]
-async fn runs_side_by_side_apply_everything_once() {
-    let database = empty().await;
+async fn concurrent_runs_apply_each_migration_once() {
+    let database = empty_database().await;
     let mut functions = Vec::new();
     for _ in 0..4 {
         functions.push(start(&database).await);
@@ -47,21 +47,21 @@ async fn runs_side_by_side_apply_everything_once() {
     for mut function in functions {
         runs.spawn(async move { function.call(json!({})).await });
     }
-    let answers = runs.join_all().await;
-    let mut names: Vec<&str> = answers.iter().flat_map(|answer| applied(answer)).collect();
+    let responses = runs.join_all().await;
+    let mut names: Vec<&str> = responses.iter().flat_map(|response| applied(response)).collect();
     names.sort_unstable();
     let total = names.len();
     names.dedup();
-    assert_eq!(names.len(), total, "{answers:?}");
+    assert_eq!(names.len(), total, "{responses:?}");
     assert_eq!(database.scalar("select count(*) from schema_migrations").await, total.to_string());
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_is_a_function_error_that_names_it() {
-    let database = empty().await;
-    database.client.batch_execute("create table webhook_spool (in_the_way int)").await.unwrap();
+async fn a_failed_migration_is_a_function_error_with_its_name() {
+    let database = empty_database().await;
+    database.client.batch_execute("create table webhook_spool (conflict int)").await.unwrap();
     let mut function = start(&database).await;
-    let Outcome::Error(error) = function.invoke(json!({})).await else { panic!("a function error") };
+    let Outcome::Error(error) = function.invoke(json!({})).await else { panic!("expected a function error") };
     assert_eq!(error["errorType"], "MigrationFailed");
     let message = error["errorMessage"].as_str().unwrap();
     assert!(message.starts_with("applying migration 0003_webhook_spool: "), "{message}");
@@ -71,18 +71,20 @@ async fn a_migration_that_fails_is_a_function_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_a_function_error_and_later_runs_go_on() {
+async fn an_unavailable_database_is_a_function_error_and_does_not_stop_the_function() {
     let mut function =
         Function::start(BINARY, &[("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")]).await;
     for _ in 0..2 {
-        let Outcome::Error(error) = function.invoke(json!({})).await else { panic!("a function error") };
+        let Outcome::Error(error) = function.invoke(json!({})).await else {
+            panic!("expected a function error")
+        };
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_missing_environment_stops_the_function_at_start() {
+async fn a_missing_variable_stops_the_function_at_startup() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     let last = log.last().unwrap();
-    assert_eq!(last["error"], "the environment is not usable: DATABASE_URL is missing", "{last}");
+    assert_eq!(last["error"], "invalid configuration: DATABASE_URL is missing", "{last}");
 }

@@ -1,41 +1,44 @@
-//! Every minute: asks the Monitor about the numbers whose time has come, and tells profiles what they could not be told.
+//! Every minute: looks up the numbers that are due in the Monitor, and retries updates of tenant profiles.
 //!
-//! - numbers that nobody has asked about: `[identify]` did not take them, or the Monitor was dead;
-//! - numbers of nobody, ever more rarely, so that a late match is found;
-//! - numbers of a tenant, to confirm that they still are;
-//! - the languages of tenants that whoever was to settle them left undone, for whatever reason.
+//! - numbers that were never looked up, because SQS or the Monitor was unavailable;
+//! - numbers without a tenant, at growing intervals, to find late matches;
+//! - numbers with a tenant, to confirm the tenant;
+//! - tenants whose languages were not settled, for example because a function died.
 //!
-//! A late match updates the same conversation, with its event, as `identify-tenant` would have. Running it at any time,
-//! twice or side by side does no harm: a check is claimed before the Monitor is asked.
+//! A late match updates the conversation and stores an event, as `identify-tenant` does. Concurrent and repeated runs
+//! are safe: a check is claimed before the lookup.
 
 use common::clock;
 use common::config::{Configuration, Env};
 use common::db::DbError;
 use common::db::tenants::{self, Checked};
 use common::monitor::MonitorClient;
-use identify::{Asked, Identifier, IdentifierConfig, InitError, LEASE, Number};
+use common::service::identify::{
+    Identifier, IdentifierConfig, InitError, LEASE, LookupResults, NumberToCheck,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// How many numbers are taken at a time: two rounds of the concurrency of [`Identifier::ask`], so that a claim is not
-/// outlived by the lookups before it.
+/// How many numbers are claimed at a time: twice the concurrency of [`Identifier::look_up`], so that the lookups of a
+/// page end before its claims expire.
 const PAGE: i64 = 20;
 
-/// No page is begun later than this, so that a run ends within its timeout even when each lookup takes its whole budget.
-const TIME_TO_BEGIN: Duration = Duration::from_secs(20);
+/// How long a run starts new pages, so that it ends within its timeout even if every lookup takes its whole budget.
+const START_WITHIN: Duration = Duration::from_secs(20);
 
-/// How many conversations' tenants a run settles the languages of at most.
-const SETTLED: i64 = 500;
+/// The maximum number of tenants whose languages a run settles.
+const MAX_SETTLED: i64 = 500;
 
-/// How many profiles a run tells at most.
-const PUSHES: i64 = 50;
+/// The maximum number of profiles that a run updates.
+const MAX_PROFILES: i64 = 50;
 
-/// What the function is told by its environment: what [`IdentifierConfig`] reads, `TENANT_CHECKS_PER_RUN` (500): how
-/// many numbers a run asks about at most, and `TENANT_GRACE_SECONDS` (120): how long a new conversation, and new words
-/// of a tenant, are left to `identify-tenant`.
+/// Configuration, read from the environment: [`IdentifierConfig`], and
+///
+/// - `TENANT_CHECKS_PER_RUN` (500): the maximum number of numbers that a run looks up.
+/// - `TENANT_GRACE_SECONDS` (120): how long new conversations and languages are left to `identify-tenant`.
 #[derive(Debug, Clone)]
 pub struct Config {
     identifier: IdentifierConfig,
@@ -52,7 +55,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every run.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     identifier: Identifier,
@@ -61,11 +64,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it, and connects to Postgres.
+    /// Builds the clients and connects to Postgres.
     ///
     /// # Errors
     ///
-    /// [`InitError`] when a peer can't be spoken to at all. Its being away is no error.
+    /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         let identifier = Identifier::init(config.identifier).await?;
         let per_run = usize::try_from(config.per_run).unwrap_or(usize::MAX);
@@ -73,31 +76,31 @@ impl App {
     }
 }
 
-/// Why a part of a run was not done; the next run does it.
+/// Some parts of a run failed. The next run retries them.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} of the run's parts failed")]
+#[error("{0} parts of the run failed")]
 pub struct PartsFailed(usize);
 
 /// What a run did.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reconciled {
-    /// Numbers that the Monitor was asked about.
+    /// Numbers that were looked up.
     asked: usize,
-    /// Those of them that are a tenant's.
+    /// Numbers that have a tenant.
     identified: usize,
-    /// Tenants whose languages had been left unsettled.
+    /// Tenants whose languages were settled late.
     settled: usize,
-    /// Profiles that were told a language.
+    /// Profiles that were updated.
     profiles_told: usize,
 }
 
-/// Asks about what is due, settles what was left unsettled, then tells profiles, each even if another part failed.
+/// Looks up due numbers, settles languages, and updates profiles. Each part runs even if another fails.
 ///
-/// A Monitor that fails is no failure of the run: `tenant_lookups_failed` counts it, and the numbers' time comes again.
+/// A failed lookup does not fail the run: it is counted in `tenant_lookups_failed` and retried later.
 ///
 /// # Errors
 ///
-/// [`PartsFailed`] when Postgres did not do its part.
+/// [`PartsFailed`] if Postgres failed in a part.
 pub async fn handle(app: &App, request_id: &str) -> Result<Reconciled, PartsFailed> {
     let mut done = Reconciled::default();
     let mut failures = 0;
@@ -114,7 +117,7 @@ pub async fn handle(app: &App, request_id: &str) -> Result<Reconciled, PartsFail
         Ok(settled) => done.settled = settled,
         Err(error) => failed("languages", &error),
     }
-    match app.identifier.tell_profiles(None, PUSHES).await {
+    match app.identifier.update_profiles(None, MAX_PROFILES).await {
         Ok(told) => done.profiles_told = told,
         Err(error) => failed("profiles", &error),
     }
@@ -127,9 +130,9 @@ async fn check(
     request_id: &str,
     done: &mut Reconciled,
 ) -> Result<(), DbError> {
-    // What becomes due meanwhile is the next run's: with short times a number would be asked about again and again.
+    // Numbers that become due during the run are left to the next one; short intervals would cause repeated lookups.
     let (begun, begun_at) = (Instant::now(), clock::now());
-    while done.asked < app.per_run && begun.elapsed() < TIME_TO_BEGIN {
+    while done.asked < app.per_run && begun.elapsed() < START_WITHIN {
         let limit = PAGE.min(i64::try_from(app.per_run - done.asked).unwrap_or(PAGE));
         let due = tenants::take_due(
             app.identifier.db(),
@@ -142,15 +145,15 @@ async fn check(
         let (taken, limit) = (due.len(), usize::try_from(limit).unwrap_or(usize::MAX));
         done.asked += taken;
         page(app, monitor, request_id, due, done).await?;
-        // A dead Monitor's numbers have been given back: to take them again at once would go round in circles.
-        if taken < limit || !monitor.is_alive() {
+        // The numbers of an unavailable Monitor were released, so the next page would contain them again.
+        if taken < limit || !monitor.is_available() {
             break;
         }
     }
     Ok(())
 }
 
-/// A check that was taken, and when it was due.
+/// A claimed check, and when it was due.
 type Due = (Checked, Option<Timestamp>);
 
 async fn page(
@@ -160,11 +163,11 @@ async fn page(
     due: Vec<Due>,
     done: &mut Reconciled,
 ) -> Result<(), DbError> {
-    let as_written = |checked: &Checked| Number::new(checked, &checked.phone_number_original, request_id);
-    let asked =
-        app.identifier.ask(monitor, due.iter().map(|(checked, _)| as_written(checked)).collect()).await;
-    let recorded = app.identifier.keep(&asked.found).await?;
-    give_back(app, &asked, &due, monitor.is_alive()).await?;
+    let number = |checked: &Checked| NumberToCheck::new(checked, &checked.phone_number_original, request_id);
+    let numbers = due.iter().map(|(checked, _)| number(checked)).collect();
+    let results = app.identifier.look_up(monitor, numbers).await;
+    let recorded = app.identifier.store(&results.found).await?;
+    reschedule(app, &results, &due, monitor.is_available()).await?;
     let tenant_ids: BTreeSet<String> = recorded
         .into_iter()
         .filter_map(|outcome| outcome.tenant_id)
@@ -174,32 +177,37 @@ async fn page(
     app.identifier.settle_languages(&tenant_ids).await
 }
 
-/// Settles the languages of tenants that somebody was about to settle, and died, or never heard of.
+/// Settles the languages that earlier invocations left unsettled.
 async fn settle(app: &App) -> Result<usize, DbError> {
-    let tenant_ids = tenants::unsettled(app.identifier.db(), clock::now() - app.grace, SETTLED).await?;
+    let tenant_ids = tenants::unsettled(app.identifier.db(), clock::now() - app.grace, MAX_SETTLED).await?;
     if !tenant_ids.is_empty() {
-        tracing::warn!(tenants = tenant_ids.len(), "languages had been left unsettled");
+        tracing::warn!(tenants = tenant_ids.len(), "settling languages that were left unsettled");
     }
     app.identifier.settle_languages(&tenant_ids).await?;
     Ok(tenant_ids.len())
 }
 
-/// Sets when the numbers that got no answer are asked about next: ever more rarely if it is about them, since the Monitor
-/// answers to others. What was not asked about stays due, and so comes before what failed: some numbers by which the
-/// Monitor fails would else open the breaker at the beginning of each run, and hold up all others for ever.
-async fn give_back(app: &App, asked: &Asked, due: &[Due], is_alive: bool) -> Result<(), DbError> {
+/// Schedules the next lookup of numbers without a result. Failed numbers get a growing interval if the Monitor is
+/// available. Skipped numbers keep their due time and so precede the failed ones; otherwise a few numbers that always
+/// fail would open the circuit breaker at the start of each run and block all others.
+async fn reschedule(
+    app: &App,
+    results: &LookupResults,
+    due: &[Due],
+    is_available: bool,
+) -> Result<(), DbError> {
     let (db, now, retry) = (app.identifier.db(), clock::now(), app.identifier.retry());
-    for (number, error) in &asked.failed {
+    for (number, error) in &results.failed {
         let error = common::error::chain(error.as_ref());
-        tracing::warn!(conversation_id = %number.conversation_id, error, "the Monitor gave no answer");
+        tracing::warn!(conversation_id = %number.conversation_id, error, "Monitor lookup failed");
     }
-    let failed: Vec<Uuid> = asked.failed.iter().map(|(number, _)| number.conversation_id).collect();
-    let is_unasked = |id: Uuid| asked.unasked.iter().any(|number| number.conversation_id == id);
-    let unasked: Vec<_> = due
+    let failed: Vec<Uuid> = results.failed.iter().map(|(number, _)| number.conversation_id).collect();
+    let is_skipped = |id: Uuid| results.skipped.iter().any(|number| number.conversation_id == id);
+    let skipped: Vec<_> = due
         .iter()
         .map(|(checked, due_at)| (checked.conversation_id, *due_at))
-        .filter(|(id, _)| is_unasked(*id))
+        .filter(|(id, _)| is_skipped(*id))
         .collect();
-    tenants::give_back(db, &failed, now, retry, is_alive).await?;
-    tenants::release(db, &unasked).await
+    tenants::give_back(db, &failed, now, retry, is_available).await?;
+    tenants::release(db, &skipped).await
 }

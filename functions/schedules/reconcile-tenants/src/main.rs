@@ -1,4 +1,4 @@
-//! Invoked by EventBridge Scheduler; the whole function is `reconcile_tenants::handle`, this file starts it.
+//! Starts `reconcile_tenants::handle`, invoked by EventBridge Scheduler.
 
 use common::config::Configuration;
 use common::{runtime, telemetry};

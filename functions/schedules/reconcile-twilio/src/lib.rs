@@ -1,19 +1,19 @@
-//! Every hour: compares with what Twilio has for the last days, both ways.
+//! Every hour: compares our messages with Twilio's for the last days.
 //!
-//! - `list`: inbound messages that never reached us are recorded, with their own time, language and wish to opt out, marked as
-//!   `reconciled` in their raw data. A webhook that comes later all the same is a duplicate. Statuses that never came are
-//!   filled in, as their callbacks would have.
-//! - `unsent`: messages that Twilio has not sent, as far as we know, are fetched one by one, as the list leaves them out.
-//! - `media`: messages with media are recorded once their media are listed.
+//! - `list`: stores inbound messages whose webhook never arrived, with their original time, language and opt-out,
+//!   marked as `reconciled` in their raw data. A webhook that arrives later is a duplicate. Also stores missing
+//!   statuses.
+//! - `unsent`: fetches single messages that Twilio has not sent, as far as we know. The list does not contain them.
+//! - `media`: stores inbound messages with media after listing their media.
 //!
-//! Reads Twilio, reads and writes Postgres. Safe at any time, over any window, twice and side by side. Each part has its own
-//! share of the run's time and its own cursor, and runs even if another fails. A part that runs out of time saves where it is,
-//! and the next run continues there. A single message that Twilio fails to return does not stop the others.
+//! Reads Twilio, reads and writes Postgres. Repeated and concurrent runs over any window are safe. Each part has its
+//! own share of the run's time and its own cursor, and runs even if another fails. A part that runs out of time saves
+//! its position, and the next run continues there. A message that Twilio fails to return does not stop the others.
 //!
 //! | payload | window |
 //! |---|---|
 //! | `{}` | the last `RECONCILE_WINDOW_SECONDS`, without the last `RECONCILE_GRACE_SECONDS` |
-//! | `{"since", "until"}` | as given; if Twilio fails, or time runs out, the schedule continues with it |
+//! | `{"since", "until"}` | as given; if Twilio fails or time runs out, scheduled runs continue |
 
 mod list;
 mod media;
@@ -26,23 +26,25 @@ use common::config::{Configuration, Env};
 use common::db::reconciliation::{self, Cursor, Part, Window};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::http::ValidationError;
+use common::service::lookup::InitError;
+use common::service::parts::{self, PartTimedOut};
 use common::telemetry::{self, Metric};
 use common::twilio::{RenewalPolicy, SendError, TwilioClient, TwilioConfig};
 use jiff::Timestamp;
-use lookup::InitError;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// The parts' shares of the run's time. A part begins calls during the first half of its share, and is stopped at the end.
+/// The parts' shares of the run's time, see [`parts::run`].
 const LIST: u32 = 60;
 const UNSENT: u32 = 30;
 const MEDIA: u32 = 20;
 
-/// What the function is told by its environment: what [`DatabaseConfig`], [`TwilioConfig`] and [`RenewalPolicy`] read,
-/// `RECONCILE_WINDOW_SECONDS` (172 800): how far back a run looks, `RECONCILE_GRACE_SECONDS` (30): how young a
-/// message may be whose webhook is still waited for, and `RECONCILE_BUDGET_SECONDS` (110): how long a run may take, which
-/// must be less than its timeout.
+/// Configuration, read from the environment: [`DatabaseConfig`], [`TwilioConfig`], [`RenewalPolicy`], and
+///
+/// - `RECONCILE_WINDOW_SECONDS` (172 800): how far back a run looks.
+/// - `RECONCILE_GRACE_SECONDS` (30): the minimum age of messages, since webhooks of younger ones may still arrive.
+/// - `RECONCILE_BUDGET_SECONDS` (110): how long a run may take. It must be less than the function's timeout.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -72,7 +74,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every run.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -84,11 +86,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Builds the clients without connecting.
     ///
     /// # Errors
     ///
-    /// [`InitError`] when Postgres or Twilio can't be spoken to at all. Their being away is no error.
+    /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub fn init(config: Config) -> Result<Self, InitError> {
         Ok(Self {
             db: Db::new(&config.database)?,
@@ -101,23 +103,23 @@ impl App {
     }
 }
 
-/// Why a run did not get to its end; what it did stays done.
+/// A run failed. What it stored stays stored.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The payload can't be taken as it is.
-    #[error("the payload is not valid: {}", sentences(.0))]
+    /// The payload is invalid.
+    #[error("invalid payload: {}", sentences(.0))]
     Invalid(ValidationError),
     /// Postgres failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// Twilio did not return its messages.
-    #[error("reading Twilio's messages")]
+    /// Twilio did not return messages.
+    #[error("could not read messages from Twilio")]
     Twilio(#[from] SendError),
-    /// A part was stopped at the end of its time.
-    #[error("it did not end within {} ms", .0.as_millis())]
-    TooSlow(Duration),
+    /// A part was stopped at the end of its share.
+    #[error(transparent)]
+    TimedOut(#[from] PartTimedOut),
     /// Some parts failed; each was logged.
-    #[error("{0} of the reconciliation's parts failed")]
+    #[error("{0} parts of the reconciliation failed")]
     Parts(usize),
 }
 
@@ -138,13 +140,13 @@ fn sentences(error: &ValidationError) -> String {
 pub struct Reconciled {
     /// Messages that Twilio listed.
     listed: usize,
-    /// Inbound messages that were not stored before.
+    /// Inbound messages that were missing.
     inbound_recovered: usize,
-    /// Statuses that were not known before.
+    /// Statuses that were missing.
     statuses_recovered: usize,
-    /// Messages that Twilio failed to return, or whose media it failed to list: a later run tries again.
+    /// Messages that Twilio failed to return, or whose media it failed to list. A later run retries them.
     set_aside: usize,
-    /// Whether there is more, which the next run does.
+    /// Whether work is left for the next run.
     unfinished: bool,
 }
 
@@ -152,16 +154,16 @@ pub struct Reconciled {
 ///
 /// # Errors
 ///
-/// [`ReconcileError::Invalid`], or [`ReconcileError::Parts`] after all parts have been tried; running it again is always safe.
+/// [`ReconcileError::Invalid`], or [`ReconcileError::Parts`] after all parts have run. Retrying is safe.
 pub async fn handle(app: &App, payload: Value) -> Result<Reconciled, ReconcileError> {
     let named = window::named(payload)?;
     let begun = clock::now();
     let own = named.unwrap_or(Window { since: begun - app.window, until: begun - app.grace });
     let mut run = Run { app, own, is_named: named.is_some(), begun, reconciled: Reconciled::default() };
     let outcomes = [
-        ("list", limited(app, LIST, async |until| run.windows(Part::List, until).await).await),
-        ("unsent", limited(app, UNSENT, async |until| run.windows(Part::Unsent, until).await).await),
-        ("media", limited(app, MEDIA, async |until| media::store(&mut run, until).await).await),
+        ("list", parts::run(time(app, LIST), async |until| run.windows(Part::List, until).await).await),
+        ("unsent", parts::run(time(app, UNSENT), async |until| run.windows(Part::Unsent, until).await).await),
+        ("media", parts::run(time(app, MEDIA), async |until| media::store(&mut run, until).await).await),
     ];
     let reconciled = run.reconciled;
     telemetry::count(Metric::InboundRecovered, reconciled.inbound_recovered);
@@ -180,23 +182,16 @@ pub async fn handle(app: &App, payload: Value) -> Result<Reconciled, ReconcileEr
     if failures > 0 { Err(ReconcileError::Parts(failures)) } else { Ok(reconciled) }
 }
 
-/// Runs a part for at most its share of the time. The part gets the time until which it may begin calls.
-async fn limited(
-    app: &App,
-    share: u32,
-    part: impl AsyncFnOnce(Instant) -> Result<(), ReconcileError>,
-) -> Result<(), ReconcileError> {
-    let share = app.budget * share / (LIST + UNSENT + MEDIA);
-    let outcome = tokio::time::timeout(share, part(Instant::now() + share / 2)).await;
-    outcome.unwrap_or(Err(ReconcileError::TooSlow(share)))
+fn time(app: &App, share: u32) -> Duration {
+    app.budget * share / (LIST + UNSENT + MEDIA)
 }
 
-/// Whether a failure is not about the message or page that was asked for: other calls would fail the same way.
+/// Returns whether a failure does not depend on the requested message or page, so that other requests would also fail.
 fn concerns_all(error: &SendError) -> bool {
     match error {
         SendError::Connect(_) | SendError::TokenRefused | SendError::Limited { .. } => true,
         SendError::Refused { status, .. } => matches!(status, 401 | 403),
-        SendError::Failed { .. } | SendError::NoAnswer(_) | SendError::Unreadable { .. } => false,
+        SendError::Failed { .. } | SendError::NoResponse(_) | SendError::Unreadable { .. } => false,
     }
 }
 
@@ -205,20 +200,20 @@ struct Run<'a> {
     app: &'a App,
     /// The window of this run.
     own: Window,
-    /// Whether a person named it.
+    /// Whether an operator gave the window.
     is_named: bool,
     begun: Timestamp,
     reconciled: Reconciled,
 }
 
-/// Whether a cursor is saved when a window is not completed.
+/// When the cursor of an incomplete window is saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
-    /// Nothing else covers the window.
+    /// Always: nothing else covers the window.
     Always,
-    /// Later windows cover it, but they should not all begin at the same end.
+    /// After the first page: later windows cover the rest, but they must not all read the same first pages.
     OnceBegun,
-    /// Another cursor is behind already: one more would only add to that.
+    /// Never: another cursor is unfinished, and one more would increase the backlog.
     Never,
 }
 
@@ -233,12 +228,12 @@ impl Keep {
 }
 
 impl Run<'_> {
-    /// Continues with the windows that earlier runs did not complete, in the first half of the time, then does its own. A
-    /// window that fails does not stop another.
+    /// Continues unfinished windows of earlier runs in the first half of the time, then works on this run's window. A
+    /// failed window does not stop another.
     async fn windows(&mut self, part: Part, until: Instant) -> Result<(), ReconcileError> {
         let mut failure = None;
         let mut is_behind = false;
-        // A person who names a window wants that one.
+        // An operator's run works on the given window only.
         if !self.is_named {
             let half = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
             while let Some(cursor) = reconciliation::unfinished(&self.app.db, part, self.begun).await? {
@@ -260,7 +255,7 @@ impl Run<'_> {
                 }
             }
         }
-        // The list begins with the newest messages, so its first page is worth reading even when older ones wait.
+        // The list starts with the newest messages, so its first page is useful even if older windows are unfinished.
         if self.own.since < self.own.until && (part == Part::List || !is_behind) {
             let keep = match (self.is_named, is_behind) {
                 (true, _) => Keep::Always,
@@ -278,7 +273,7 @@ impl Run<'_> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Works on a window until a time, and returns whether it is complete.
+    /// Works on a window until the given time and returns whether it is complete.
     async fn window(&mut self, cursor: Cursor, keep: Keep, until: Instant) -> Result<bool, ReconcileError> {
         match cursor.part {
             Part::List => list::read(self, cursor, keep, until).await,

@@ -1,18 +1,18 @@
-//! Twilio's list of a window, page by page.
+//! Reads Twilio's list of a window, page by page.
 
 use crate::{Keep, ReconcileError, Run, concerns_all, page};
 use common::db::reconciliation::{self, Cursor, Window};
 use common::twilio::{MessageFilter, SendError};
 use std::time::Instant;
 
-/// After how many failures a window is given up: about a day of runs.
+/// The number of failures after which a window is abandoned: about a day of runs.
 const MAX_FAILURES: i32 = 24;
 
-/// Compares a window's pages until a time, at least one of them, and returns whether that was the last.
+/// Compares at least one page of a window, and more until the given time. Returns whether the window is complete.
 ///
 /// # Errors
 ///
-/// [`ReconcileError`]. The window is kept, as `keep` says, until Twilio has failed too often because of it.
+/// [`ReconcileError`]. The cursor is saved as `keep` says, until the window has failed too often.
 pub(crate) async fn read(
     run: &mut Run<'_>,
     mut cursor: Cursor,
@@ -53,7 +53,7 @@ pub(crate) async fn read(
     }
 }
 
-/// Saves a cursor after a failure. Twilio may no longer know the address of the next page: then the window starts again.
+/// Saves a cursor after a failure. If Twilio rejects the address of the next page, the window starts again.
 async fn failed(
     run: &Run<'_>,
     cursor: &mut Cursor,
@@ -67,10 +67,10 @@ async fn failed(
         cursor.failures += 1;
     }
     if can_restart {
-        tracing::warn!(%since, %until, error = chain, "Twilio does not know the next page: the window starts again");
+        tracing::warn!(%since, %until, error = chain, "restarting a window whose next page is gone");
         cursor.position = None;
     } else if cursor.failures >= MAX_FAILURES {
-        tracing::error!(%since, %until, error = chain, "a window is given up: it failed too often");
+        tracing::error!(%since, %until, error = chain, "abandoned a window after too many failures");
         return Ok(reconciliation::finished(&run.app.db, cursor).await?);
     }
     Ok(keep.save(&run.app.db, cursor).await?)

@@ -1,6 +1,4 @@
-//! Invoked by EventBridge Scheduler, or by a person who names a window of time.
-//!
-//! The whole function is `reconcile_twilio::handle`; this file starts it.
+//! Starts `reconcile_twilio::handle`, invoked by EventBridge Scheduler, or by an operator with a time window.
 
 use common::config::Configuration;
 use common::{invoke, telemetry};

@@ -1,4 +1,4 @@
-//! Inbound messages with media, which are recorded once Twilio has listed those.
+//! Stores inbound messages with media after listing their media at Twilio.
 
 use crate::{ReconcileError, Run, concerns_all, page};
 use common::clock;
@@ -8,18 +8,18 @@ use common::twilio::{Media, Message, SendError};
 use futures::StreamExt;
 use std::time::Instant;
 
-/// How many messages are taken between two looks at the clock.
+/// How many messages are claimed at a time.
 const PAGE: usize = 20;
-/// How many lists of media are read at a time.
-const AT_ONCE: usize = 4;
-/// After how many tries a message is stored without its media: its text matters more.
-const MAX_TRIES: i32 = 6;
+/// How many media lists are read concurrently.
+const CONCURRENCY: usize = 4;
+/// The number of attempts after which a message is stored without its media, so that its text is not lost.
+const MAX_ATTEMPTS: i32 = 6;
 
-/// Stores the messages whose media Twilio lists, until a time. Each is tried once in a run.
+/// Stores messages with their media until the given time. A run tries each message once.
 ///
 /// # Errors
 ///
-/// [`ReconcileError`]. A message whose media can't be listed is no error, unless it is the same for all.
+/// [`ReconcileError`] if the cause affects all messages. Otherwise a later run retries the message.
 pub(crate) async fn store(run: &mut Run<'_>, until: Instant) -> Result<(), ReconcileError> {
     let app = run.app;
     loop {
@@ -27,13 +27,13 @@ pub(crate) async fn store(run: &mut Run<'_>, until: Instant) -> Result<(), Recon
             reconciliation::take_awaiting_media(&app.db, run.begun, clock::now(), PAGE as i64).await?;
         let is_last = taken.len() < PAGE;
         let calls = taken.into_iter().map(async |awaiting| {
-            let media = app.twilio.media_of(&awaiting.twilio_sid).await;
+            let media = app.twilio.list_media(&awaiting.twilio_sid).await;
             (awaiting, media)
         });
-        let answers: Vec<_> = futures::stream::iter(calls).buffer_unordered(AT_ONCE).collect().await;
+        let results: Vec<_> = futures::stream::iter(calls).buffer_unordered(CONCURRENCY).collect().await;
         let mut complete = Vec::new();
         let mut failure = None;
-        for (awaiting, media) in answers {
+        for (awaiting, media) in results {
             match media {
                 Err(error) if concerns_all(&error) => failure = Some(error),
                 media => match message(&awaiting, media) {
@@ -58,7 +58,7 @@ pub(crate) async fn store(run: &mut Run<'_>, until: Instant) -> Result<(), Recon
     }
 }
 
-/// Makes the message to be stored, or `None` if its media are to be listed again. An opt-out does not wait for them.
+/// Builds the message to store, or returns `None` if its media are to be listed again. An opt-out is stored at once.
 fn message(awaiting: &AwaitingMedia, media: Result<Vec<Media>, SendError>) -> Option<NewInbound> {
     let twilio_sid = awaiting.twilio_sid.as_str();
     let listed = Message::from_json(&awaiting.message)?;
@@ -69,14 +69,10 @@ fn message(awaiting: &AwaitingMedia, media: Result<Vec<Media>, SendError>) -> Op
     let message = page::new(&listed, Vec::new());
     let is_gone = matches!(error, SendError::Refused { status: 404, .. });
     let error = common::error::chain(&error);
-    if is_gone || awaiting.tries >= MAX_TRIES || message.opt_out.is_some() {
-        tracing::error!(
-            twilio_sid,
-            error,
-            "a message is stored without its media, which Twilio does not list"
-        );
+    if is_gone || awaiting.tries >= MAX_ATTEMPTS || message.opt_out.is_some() {
+        tracing::error!(twilio_sid, error, "storing a message without its media");
         return Some(message);
     }
-    tracing::warn!(twilio_sid, error, "the media of a message can't be listed");
+    tracing::warn!(twilio_sid, error, "could not list the media of a message");
     None
 }

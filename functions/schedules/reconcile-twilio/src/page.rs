@@ -1,26 +1,26 @@
-//! A page of Twilio's list against what we have.
+//! Compares a page of Twilio's list with our messages.
 
 use crate::{App, Reconciled};
 use common::clock;
 use common::db::inbound::{self, NewInbound};
-use common::db::statuses::RecordedStatus;
 use common::db::{DbError, reconciliation, sends};
 use common::domain::message::Status;
+use common::service::batches;
+use common::service::inbound::new_inbound;
+use common::service::lookup::{Lookup, marked};
 use common::twilio::{InboundSms, Media, Message};
-use lookup::Lookup;
-use record_inbound::new_inbound;
 
-/// How many rows one statement writes at most.
+/// The maximum number of rows that one statement writes.
 const BATCH: usize = 100;
 
-/// The request id of what no request brought.
+/// The request id of messages that did not arrive by webhook.
 const REQUEST_ID: &str = "reconcile-twilio";
 
-/// Records what the page has and we have not.
+/// Stores the page's inbound messages and statuses that are missing.
 ///
 /// # Errors
 ///
-/// [`DbError`]; what was recorded by then stays so.
+/// [`DbError`]. Rows that were stored stay stored.
 pub(crate) async fn compare(
     app: &App,
     listed: &[Message],
@@ -48,58 +48,46 @@ async fn recover_inbound(app: &App, listed: &[&Message]) -> Result<usize, DbErro
     store(app, &texts).await
 }
 
-/// Stores inbound messages, and returns how many were not stored before.
+/// Stores inbound messages and returns how many are new.
 ///
 /// # Errors
 ///
-/// [`DbError`]; what was stored by then stays so.
+/// [`DbError`]. Messages that were stored stay stored.
 pub(crate) async fn store(app: &App, messages: &[NewInbound]) -> Result<usize, DbError> {
     let mut recovered = 0;
     for batch in messages.chunks(BATCH) {
-        recovered += match inbound::store(&app.db, batch).await {
-            Ok(stored) => report(&stored.iter().map(|s| s.twilio_sid.as_str()).collect::<Vec<_>>()),
-            Err(error) if error.is_about_the_data() => store_one_by_one(app, batch).await?,
-            Err(error) => return Err(error),
-        };
-    }
-    Ok(recovered)
-}
-
-/// What Postgres refuses for what it holds is told, and keeps nothing else from being stored.
-async fn store_one_by_one(app: &App, batch: &[NewInbound]) -> Result<usize, DbError> {
-    let mut recovered = 0;
-    for message in batch {
-        match inbound::store(&app.db, std::slice::from_ref(message)).await {
-            Ok(stored) => {
-                recovered += report(&stored.iter().map(|s| s.twilio_sid.as_str()).collect::<Vec<_>>());
-            }
-            Err(error) if error.is_about_the_data() => {
-                let error = common::error::chain(&error);
-                tracing::error!(twilio_sid = message.twilio_sid, error, "an inbound message can't be stored");
-            }
-            Err(error) => return Err(error),
+        let written = batches::write(batch, async |batch| inbound::store(&app.db, batch).await).await;
+        recovered += written.rows.len();
+        for stored in &written.rows {
+            let twilio_sid = &stored.twilio_sid;
+            tracing::warn!(twilio_sid, "stored an inbound message whose webhook never arrived");
+        }
+        for (position, error) in written.into_rejected()? {
+            log_rejected(&batch[position].twilio_sid, &error);
         }
     }
     Ok(recovered)
 }
 
-fn report(stored: &[&str]) -> usize {
-    for twilio_sid in stored {
-        tracing::warn!(twilio_sid, "stored an inbound message whose webhook never came");
-    }
-    stored.len()
+/// Logs a row that Postgres rejected because of its data.
+fn log_rejected(twilio_sid: &str, error: &DbError) {
+    tracing::error!(
+        twilio_sid,
+        error = common::error::chain(error),
+        "could not store a message of Twilio's list"
+    );
 }
 
-/// Makes a message to be stored.
+/// Builds the row of a listed message.
 pub(crate) fn new(message: &Message, media: Vec<Media>) -> NewInbound {
-    // A wish to opt out counts from when it was written, not from when it was found.
+    // An opt-out is dated by when it was sent, not by when it was found.
     let received_at = message.created_at.or(message.sent_at).unwrap_or_else(clock::now);
     let sms = InboundSms::from_list(message, media);
     let nul_removed = message.json.to_string().contains("\\u0000");
-    new_inbound(sms, lookup::marked(&message.json), nul_removed, REQUEST_ID, received_at)
+    new_inbound(sms, marked(&message.json), nul_removed, REQUEST_ID, received_at)
 }
 
-/// Only what moves a message forward is recorded: the rest its callbacks have told.
+/// Stores the statuses that move a message forward. The others have arrived as callbacks.
 async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbError> {
     let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
     let held = reconciliation::on_their_way(&app.db, &sids).await?;
@@ -118,31 +106,15 @@ async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbErr
     let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
     let mut recovered = 0;
     for batch in moved.chunks(BATCH) {
-        let outcome = lookup.record(batch, clock::now()).await;
-        let recorded = match outcome {
-            Err(error) if error.is_about_the_data() => record_one_by_one(&lookup, batch).await?,
-            outcome => outcome?,
-        };
-        for status in recorded {
-            recovered += 1;
-            tracing::info!(twilio_sid = status.twilio_sid, "filled in a status whose callback never came");
+        let written = batches::write(batch, async |batch| lookup.record(batch, clock::now()).await).await;
+        recovered += written.rows.len();
+        for status in &written.rows {
+            let twilio_sid = &status.twilio_sid;
+            tracing::info!(twilio_sid, "stored a status whose callback never arrived");
+        }
+        for (position, error) in written.into_rejected()? {
+            log_rejected(&batch[position].sid, &error);
         }
     }
     Ok(recovered)
-}
-
-/// A status that Postgres refuses because of its data does not keep others from being recorded.
-async fn record_one_by_one(lookup: &Lookup<'_>, batch: &[&Message]) -> Result<Vec<RecordedStatus>, DbError> {
-    let mut recorded = Vec::new();
-    for message in batch {
-        match lookup.record(&[message], clock::now()).await {
-            Ok(status) => recorded.extend(status),
-            Err(error) if error.is_about_the_data() => {
-                let error = common::error::chain(&error);
-                tracing::error!(twilio_sid = message.sid, error, "a status can't be recorded");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(recorded)
 }

@@ -1,5 +1,5 @@
-//! Messages that Twilio has not sent yet, as far as we know, one by one: its list by time of sending leaves out those that have
-//! no such time, among them what failed before it was sent.
+//! Fetches single messages that Twilio has not sent, as far as we know. Twilio's list filters by the time of sending,
+//! which these messages do not have, for example because they failed before.
 
 use crate::{Keep, ReconcileError, Run, concerns_all, page};
 use common::db::reconciliation::{self, Cursor};
@@ -7,16 +7,16 @@ use common::twilio::SendError;
 use futures::StreamExt;
 use std::time::Instant;
 
-/// How many messages are fetched between two looks at the clock.
+/// How many messages are fetched before the cursor is saved.
 const PAGE: usize = 20;
-/// How many are fetched at a time.
-const AT_ONCE: usize = 4;
+/// How many messages are fetched concurrently.
+const CONCURRENCY: usize = 4;
 
-/// Fetches a window's messages until a time, and returns whether all have been fetched.
+/// Fetches a window's messages until the given time and returns whether all have been fetched.
 ///
 /// # Errors
 ///
-/// [`ReconcileError`]. A message that Twilio fails to return is no error, unless it is the same for all.
+/// [`ReconcileError`] if the cause affects all messages. Otherwise a later run retries the message.
 pub(crate) async fn fetch(
     run: &mut Run<'_>,
     mut cursor: Cursor,
@@ -30,20 +30,20 @@ pub(crate) async fn fetch(
         let Some((last, _)) = unsent.last() else { break };
         let before = cursor.clone();
         cursor.position = Some(last.to_string());
-        // Before they are fetched: if the run is stopped meanwhile, the next one does not begin with the same messages.
+        // Saved before the requests, so that after a timeout the next run does not start with the same messages.
         keep.save(&app.db, &cursor).await?;
         let calls = unsent.iter().map(async |(_, sid)| (sid, app.twilio.fetch_message(sid).await));
-        let answers: Vec<_> = futures::stream::iter(calls).buffer_unordered(AT_ONCE).collect().await;
+        let results: Vec<_> = futures::stream::iter(calls).buffer_unordered(CONCURRENCY).collect().await;
         let mut found = Vec::new();
         let mut failures = Vec::new();
-        for (twilio_sid, answer) in answers {
-            match answer {
+        for (twilio_sid, result) in results {
+            match result {
                 Ok(message) => found.push(message),
-                // Twilio has forgotten it, or never had it under our account: there is nothing to find out.
+                // Deleted, or of another account: there is nothing to reconcile.
                 Err(SendError::Refused { status: 404, .. }) => {}
                 Err(error) => {
                     let chain = common::error::chain(&error);
-                    tracing::warn!(twilio_sid, error = chain, "Twilio did not return a message");
+                    tracing::warn!(twilio_sid, error = chain, "could not fetch a message from Twilio");
                     failures.push(error);
                 }
             }
@@ -55,7 +55,7 @@ pub(crate) async fn fetch(
             return Err(failures.swap_remove(position).into());
         }
         // Twilio is down.
-        if failures.len() >= AT_ONCE && failures.len() == unsent.len() {
+        if failures.len() >= CONCURRENCY && failures.len() == unsent.len() {
             return Err(failures.swap_remove(0).into());
         }
         if unsent.len() < PAGE {

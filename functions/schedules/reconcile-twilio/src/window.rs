@@ -1,14 +1,14 @@
-//! Which window a person names.
+//! Parses the payload.
 
 use common::db::reconciliation::Window;
 use common::http::{Fields, ValidationError};
 use serde_json::Value;
 
-/// Reads a payload: a person's has none of the fields, or both; the clock's is an event of EventBridge's, or empty.
+/// Returns the window that an operator gave, or `None` for scheduled runs and an empty payload.
 ///
 /// # Errors
 ///
-/// [`ValidationError`] with every field at fault.
+/// [`ValidationError`] with all invalid fields.
 pub(crate) fn named(payload: Value) -> Result<Option<Window>, ValidationError> {
     if payload.get("detail-type").is_some() {
         return Ok(None);
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_has_both_ends_or_is_left_to_the_schedule() {
+    fn a_window_has_both_ends_or_is_the_default() {
         assert_eq!(named(json!({})), Ok(None));
         assert_eq!(
             named(json!({"detail-type": "Scheduled Event", "source": "aws.events", "id": "x"})),

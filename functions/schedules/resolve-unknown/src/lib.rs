@@ -1,45 +1,46 @@
-//! Every minute: finds out whether Twilio took the messages whose create call was not answered.
+//! Every minute: finds out whether Twilio accepted the messages whose create request had no response.
 //!
-//! For each message that is `unknown`, Twilio's list of the messages to its recipient is read. A candidate is a message of
-//! that list from the same sender, created around the time of the attempt, whose SID no message or attempt of ours has.
-//! - A candidate has the same content: the message gets its SID and status, as if its callback had come.
-//! - Another candidate is there: the outcome is undecided, and the message is looked for again. Bodies at Twilio change (Smart
-//!   Encoding, redaction), so a different text proves nothing.
-//! - Neither of two lists has a candidate, the second read `UNKNOWN_RESOLVE_AFTER_SECONDS` after the attempt ended or later:
-//!   the message was not processed, and is sent again, or fails if its time is over.
-//! - It is undecided, or Twilio's lists can't be read, for `UNKNOWN_PARK_AFTER_SECONDS`: the message is parked for an operator
-//!   (`manage-sends`), with an event and an alarm.
+//! For each `unknown` message, Twilio's list of messages to its recipient is read. A candidate is a listed message from
+//! the same sender, created around the time of the attempt, whose SID does not belong to a message or attempt of ours.
 //!
-//! Reads and writes Postgres, reads Twilio. Running it at any time, twice or side by side does no harm: a run takes its
-//! messages for itself, and every conclusion is drawn only if the message is what it was.
+//! - A candidate has the same content: the message gets its SID and status, as from a status callback.
+//! - Only other candidates exist: the result is undecided, and the message is looked for again. Twilio can change a
+//!   body (Smart Encoding, redaction), so a different text proves nothing.
+//! - Two lists have no candidate, and the second was read at least `UNKNOWN_RESOLVE_AFTER_SECONDS` after the end of the
+//!   attempt: Twilio did not process the message. It is sent again, or fails if it is too old.
+//! - The result is undecided, or Twilio's lists cannot be read, for `UNKNOWN_PARK_AFTER_SECONDS`: the message is parked
+//!   for an operator (`manage-sends`), with an event and an alarm.
+//!
+//! Reads and writes Postgres, reads Twilio. Repeated and concurrent runs are safe: a run claims its messages, and a
+//! result is stored only if the message has not changed.
 
 use common::clock;
 use common::config::{Configuration, Env};
 use common::db::sends::{self, Absence, Search, Unresolved};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::renewal::Renewals;
+use common::service::lookup::{InitError, Lookup, LookupError, Missing, Presence};
 use common::telemetry::{self, Metric};
-use common::twilio::{RenewalPolicy, Sender, Sought, TwilioClient, TwilioConfig};
+use common::twilio::{ExpectedMessage, RenewalPolicy, Sender, TwilioClient, TwilioConfig};
 use futures::StreamExt;
-use lookup::{Finding, InitError, Lookup, LookupError, Missing};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 
-/// How many messages are taken at a time.
+/// How many messages are claimed at a time.
 const PAGE: i64 = 100;
-/// How many lists are read at a time.
-const AT_ONCE: usize = 4;
-/// How long a run goes on taking messages, so that it ends within its timeout; the next run goes on.
+/// How many lists are read concurrently.
+const CONCURRENCY: usize = 4;
+/// How long a run claims messages, so that it ends within its timeout. The next run continues.
 const BUDGET: Duration = Duration::from_secs(30);
-/// How long a run has its messages for itself, at most; then they are looked for again.
+/// The maximum duration of a claim, after which another run may claim the message.
 const LEASE: Duration = Duration::from_secs(60);
-/// How long after the end of an attempt Twilio may still take its message: an unowned message that is younger is no candidate.
-/// Far longer than a request can be under way; as long as the default of `UNKNOWN_RESOLVE_AFTER_SECONDS`.
-const TAKEN_WITHIN: Duration = Duration::from_secs(900);
+/// How long after the end of an attempt Twilio may still create its message: messages created later are no candidates.
+/// Far longer than a request can be in flight; equal to the default of `UNKNOWN_RESOLVE_AFTER_SECONDS`.
+const CREATED_WITHIN: Duration = Duration::from_secs(900);
 
-/// What the function is told by its environment: what [`DatabaseConfig`], [`TwilioConfig`] and [`RenewalPolicy`] read,
+/// Configuration, read from the environment: [`DatabaseConfig`], [`TwilioConfig`], [`RenewalPolicy`],
 /// `UNKNOWN_RESOLVE_AFTER_SECONDS` (900) and `UNKNOWN_PARK_AFTER_SECONDS` (86 400).
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -49,7 +50,7 @@ pub struct Config {
     times: Times,
 }
 
-/// When what may be concluded.
+/// How long after an attempt a message may be resolved or parked.
 #[derive(Debug, Clone, Copy)]
 struct Times {
     resolve_after: Duration,
@@ -72,7 +73,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every run.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -82,11 +83,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it.
+    /// Builds the clients without connecting.
     ///
     /// # Errors
     ///
-    /// [`InitError`] when Postgres or Twilio can't be spoken to at all. Their being away is no error.
+    /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         Ok(Self {
             db: Db::new(&config.database)?,
@@ -97,18 +98,18 @@ impl App {
     }
 }
 
-/// Why a run did not do all that it should; the next run goes on.
+/// A run failed in part. The next run continues.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// Postgres failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// Some recipients' messages could not be looked for; each was logged.
-    #[error("the messages to {0} recipients could not be looked for")]
+    /// Lookups failed. Each was logged.
+    #[error("could not look for the messages to {0} recipients")]
     Lookups(usize),
 }
 
-/// What a run concluded.
+/// The results of a run.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resolved {
     found: usize,
@@ -118,14 +119,14 @@ pub struct Resolved {
     parked: usize,
 }
 
-/// Looks for all messages that are due to be looked for, as long as the run may last.
+/// Looks for all due messages until the time budget is used.
 ///
 /// # Errors
 ///
-/// [`ResolveError`], after all have been tried.
+/// [`ResolveError`], after all messages have been tried.
 pub async fn handle(app: &App) -> Result<Resolved, ResolveError> {
     let begun = Instant::now();
-    // A fifteenth of a quarter of an hour is a minute: as often as the schedule runs.
+    // With the default of 900 seconds this is a minute, the interval of the schedule.
     let lease = LEASE.min(app.times.resolve_after / 15).max(Duration::from_secs(1));
     let mut total = Resolved::default();
     let mut failures = 0;
@@ -135,7 +136,7 @@ pub async fn handle(app: &App) -> Result<Resolved, ResolveError> {
         let is_last = taken.len() < PAGE as usize;
         let groups = by_recipient(taken);
         let outcomes = futures::stream::iter(groups.values().map(|group| resolve(app, group, begun)))
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .collect::<Vec<_>>()
             .await;
         for (resolved, is_failure) in outcomes {
@@ -161,7 +162,7 @@ impl Resolved {
     }
 }
 
-/// One list serves all messages from one sender to one recipient; they keep the order in which they were created.
+/// Messages by recipient, number and messaging service, in order of creation. Each group needs one list.
 type Groups = BTreeMap<(String, Option<String>, Option<String>), Vec<Unresolved>>;
 
 fn by_recipient(taken: Vec<Unresolved>) -> Groups {
@@ -173,7 +174,7 @@ fn by_recipient(taken: Vec<Unresolved>) -> Groups {
     groups
 }
 
-/// Looks for the messages of one group, and tells whether that failed; when the run has lasted too long, another one does.
+/// Looks for the messages of one group and returns whether that failed. Does nothing after the time budget is used.
 async fn resolve(app: &App, group: &[Unresolved], begun: Instant) -> (Resolved, bool) {
     let mut resolved = Resolved::default();
     if begun.elapsed() >= BUDGET {
@@ -182,7 +183,7 @@ async fn resolve(app: &App, group: &[Unresolved], begun: Instant) -> (Resolved, 
     let outcome = match look(app, group, &mut resolved).await {
         Ok(()) => Ok(()),
         Err(error) => {
-            tracing::error!(error = common::error::chain(&error), "unknown sends could not be looked for");
+            tracing::error!(error = common::error::chain(&error), "could not look for unknown sends");
             park(app, group.iter(), &mut resolved).await.map_err(LookupError::from).and(Err(error))
         }
     };
@@ -199,12 +200,12 @@ async fn look(app: &App, group: &[Unresolved], resolved: &mut Resolved) -> Resul
         max_age: app.renewals.max_age(),
     };
     let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
-    let findings = lookup.find(&first.to, &sender, &missing).await?;
-    for (unresolved, finding) in group.iter().zip(&findings) {
+    let presences = lookup.find(&first.to, &sender, &missing).await?;
+    for (unresolved, presence) in group.iter().zip(&presences) {
         let span = telemetry::request(&unresolved.request_id);
-        conclude(app, unresolved, finding, search, resolved).instrument(span).await?;
+        resolve_one(app, unresolved, presence, search, resolved).instrument(span).await?;
     }
-    let undecided = group.iter().zip(&findings).filter(|(_, finding)| **finding == Finding::Undecided);
+    let undecided = group.iter().zip(&presences).filter(|(_, presence)| **presence == Presence::Undecided);
     park(app, undecided.map(|(unresolved, _)| unresolved), resolved).await?;
     Ok(())
 }
@@ -219,65 +220,65 @@ fn sender(unresolved: &Unresolved) -> Sender {
 fn missing(unresolved: &Unresolved, sender: &Sender) -> Missing {
     Missing {
         message_id: unresolved.message_id,
-        sought: Sought {
+        sought: ExpectedMessage {
             to: unresolved.to.clone(),
             sender: sender.clone(),
             body: unresolved.message_content.clone(),
             num_media: usize::try_from(unresolved.num_media).unwrap_or_default(),
             since: unresolved.started_at,
-            until: unresolved.ended_at + TAKEN_WITHIN,
+            until: unresolved.ended_at + CREATED_WITHIN,
         },
         is_attempted: true,
     }
 }
 
-async fn conclude(
+async fn resolve_one(
     app: &App,
     unresolved: &Unresolved,
-    finding: &Finding,
+    presence: &Presence,
     search: Search,
     resolved: &mut Resolved,
 ) -> Result<(), DbError> {
     let message_id = unresolved.message_id;
-    match finding {
-        Finding::Adopted { twilio_sid } => {
+    match presence {
+        Presence::Adopted { twilio_sid } => {
             resolved.found += 1;
-            tracing::info!(%message_id, twilio_sid, "Twilio has the message");
+            tracing::info!(%message_id, twilio_sid, "Twilio has the unknown message");
         }
-        Finding::Undecided => {
+        Presence::Undecided => {
             resolved.waiting += 1;
-            tracing::info!(%message_id, "undecided: Twilio has a message without an owner that may be this one");
+            tracing::info!(%message_id, "undecided: Twilio has an unowned message that may be this one");
         }
-        Finding::Absent => match sends::absent(&app.db, unresolved, search, clock::now()).await? {
+        Presence::Absent => match sends::absent(&app.db, unresolved, search, clock::now()).await? {
             Absence::Noted => resolved.waiting += 1,
             Absence::SentAgain => {
                 resolved.sent_again += 1;
-                tracing::info!(%message_id, "proven absent at Twilio: it is sent again");
+                tracing::info!(%message_id, "sending an unknown message again: Twilio does not have it");
             }
             Absence::TooLate => {
                 resolved.too_late += 1;
-                tracing::warn!(%message_id, "proven absent at Twilio, and its time is over: it has failed");
+                tracing::warn!(%message_id, "an unknown message has expired: Twilio does not have it");
             }
         },
     }
     Ok(())
 }
 
-/// Parks those messages whose outcome could not be found out for too long.
+/// Parks the messages that have been unresolved for too long.
 async fn park(
     app: &App,
     undecided: impl Iterator<Item = &Unresolved>,
     resolved: &mut Resolved,
 ) -> Result<(), DbError> {
     let now = clock::now();
-    let for_too_long = undecided.filter(|unresolved| unresolved.ended_at + app.times.park_after <= now);
-    let ids: Vec<_> = for_too_long.map(|unresolved| unresolved.message_id).collect();
+    let expired = undecided.filter(|unresolved| unresolved.ended_at + app.times.park_after <= now);
+    let ids: Vec<_> = expired.map(|unresolved| unresolved.message_id).collect();
     if ids.is_empty() {
         return Ok(());
     }
     for message_id in sends::park(&app.db, &ids, now).await? {
         resolved.parked += 1;
-        tracing::error!(%message_id, "parked: nothing tells whether Twilio took the message, an operator must decide");
+        tracing::error!(%message_id, "parked a message for an operator");
     }
     Ok(())
 }

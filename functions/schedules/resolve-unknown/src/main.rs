@@ -1,4 +1,4 @@
-//! Invoked by EventBridge Scheduler; the whole function is `resolve_unknown::handle`, this file starts it.
+//! Starts `resolve_unknown::handle`, invoked by EventBridge Scheduler.
 
 use common::config::Configuration;
 use common::{runtime, telemetry};

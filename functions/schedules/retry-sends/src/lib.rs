@@ -1,36 +1,38 @@
-//! Every minute: puts back on its queue what should be there and is not, and ends what nobody else ends.
+//! Every minute: the sweep, which puts missing messages back on their queues and completes unfinished work.
 //!
-//! - webhooks that SQS did not take, from the spool to `[inbound]` and `[status]`;
-//! - senders with something to do, now or within the next minute, and nothing on its way to `[outbound]` for them: what
-//!   was to be sent later, whose time for another try has come, or whose place on the queue got lost;
-//! - sends that have waited for too long, which fail;
-//! - claims of functions that died: their messages become `unknown`, they are not sent again;
-//! - status callbacks that came before their message's SID was known;
-//! - idempotency keys that are past their time.
+//! - moves webhooks that SQS did not accept from the spool to `[inbound]` and `[status]`;
+//! - wakes senders with messages due within the next minute and no wake-up on `[outbound]`: scheduled messages,
+//!   retries, and messages whose queue message was lost;
+//! - fails messages that have waited too long;
+//! - marks the messages of functions that died as `unknown`. They are not sent again;
+//! - joins status callbacks that arrived before their message's SID was known;
+//! - deletes expired idempotency keys.
 //!
-//! Each part has its own share of the run's time, and runs even if another fails or does not end; then the invocation fails,
-//! so that the alarm on errors is raised. Running it at any time, twice or side by side does no harm.
+//! Each part has its own share of the run's time and runs even if another fails or times out. Then the invocation
+//! fails, which raises the alarm on errors. Repeated and concurrent runs are safe.
 
 mod spool;
 
 use common::clock;
 use common::config::{Configuration, Env};
-use common::db::senders::{self, WakeUp};
+use common::db::senders;
 use common::db::spool::SpoolQueue;
 use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
-use common::queue::{DispatchMessage, PublishError, Publisher, PublisherConfig};
+use common::queue::{PublishError, Publisher, PublisherConfig};
+use common::service::parts::{self, PartTimedOut};
+use common::service::wake_ups::{self, QueuedWakeUp, WakeUpError};
 use common::telemetry::{self, Metric};
 use common::twilio::RenewalPolicy;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// How many rows are taken at a time: a few calls to SQS, and little to repeat if one fails.
+/// How many rows are processed at a time: a few SQS requests, and little to repeat if one fails.
 const PAGE: i64 = 100;
 
 /// A part of a run.
 struct Part {
     name: &'static str,
-    /// Its share of the run's time. A part takes pages during the first half of it, and is stopped at the end.
+    /// Its share of the run's time, see [`parts::run`].
     share: u32,
 }
 
@@ -44,11 +46,12 @@ const CALLBACKS: Part = Part { name: "callbacks", share: 4 };
 const KEYS: Part = Part { name: "idempotency keys", share: 2 };
 const PARTS: [Part; 8] = [INBOUND_SPOOL, STATUS_SPOOL, BACKLOG, CLAIMS, EXPIRED, SENDS, CALLBACKS, KEYS];
 
-/// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`] and [`RenewalPolicy`]
-/// read, the three queues' URLs, `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait,
-/// `SEND_CLAIM_TIMEOUT_SECONDS` (60): how long a function may hold a message before it is taken for dead, which
-/// must be longer than `send-outbound` can run, and `SWEEP_BUDGET_SECONDS` (50): how long a run may take, which must be
-/// less than its timeout.
+/// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`RenewalPolicy`], and
+///
+/// - `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`.
+/// - `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait.
+/// - `SEND_CLAIM_TIMEOUT_SECONDS` (60): when a claim is abandoned. It must exceed the timeout of `send-outbound`.
+/// - `SWEEP_BUDGET_SECONDS` (50): how long a run may take. It must be less than the function's timeout.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -60,7 +63,7 @@ pub struct Config {
     renewals: RenewalPolicy,
 }
 
-/// Where things are put back.
+/// The URLs of the queues.
 #[derive(Debug, Clone)]
 struct Queues {
     inbound: String,
@@ -91,7 +94,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every run.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -104,11 +107,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it.
+    /// Builds the clients without connecting.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when the connection can't be set up at all. Postgres being away is no error.
+    /// [`DbError`] if the settings of Postgres are invalid. An unavailable Postgres is not an error.
     pub async fn init(config: Config) -> Result<Self, DbError> {
         Ok(Self {
             db: Db::new(&config.database)?,
@@ -122,7 +125,7 @@ impl App {
     }
 }
 
-/// Why a part of a run was not done; the next run does it.
+/// A part of a run failed. The next run retries it.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// Postgres failed.
@@ -131,11 +134,14 @@ pub enum SweepError {
     /// SQS failed.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The part was stopped at the end of its time.
-    #[error("it did not end within {} ms", .0.as_millis())]
-    TooSlow(Duration),
-    /// Several parts failed; each was logged.
-    #[error("{0} of the sweep's parts failed")]
+    /// Wake-ups were not put on the queue.
+    #[error(transparent)]
+    WakeUps(#[from] WakeUpError),
+    /// The part was stopped at the end of its share.
+    #[error(transparent)]
+    TimedOut(#[from] PartTimedOut),
+    /// Some parts failed. Each was logged.
+    #[error("{0} parts of the sweep failed")]
     Parts(usize),
 }
 
@@ -153,7 +159,7 @@ pub struct Swept {
 ///
 /// # Errors
 ///
-/// [`SweepError::Parts`] when a part failed, after all have been tried.
+/// [`SweepError::Parts`] if a part failed, after all have run.
 pub async fn handle(app: &App) -> Result<Swept, SweepError> {
     let mut run = Run { budget: app.budget, failures: 0 };
     let (inbound, status) = (&app.queues.inbound, &app.queues.status);
@@ -184,16 +190,14 @@ struct Run {
 }
 
 impl Run {
-    /// Runs one part for at most its share of the time, and counts its failure. The part gets the time until which it may
-    /// begin a page.
+    /// Runs a part for its share of the time, and counts and logs its failure.
     async fn part(
         &mut self,
         part: &Part,
         work: impl AsyncFnOnce(Instant) -> Result<usize, SweepError>,
     ) -> usize {
         let share = self.budget * part.share / PARTS.iter().map(|part| part.share).sum::<u32>();
-        let outcome = tokio::time::timeout(share, work(Instant::now() + share / 2)).await;
-        outcome.unwrap_or(Err(SweepError::TooSlow(share))).unwrap_or_else(|error| {
+        parts::run(share, work).await.unwrap_or_else(|error| {
             let error = common::error::chain(&error);
             tracing::error!(part = part.name, error, "a part of the sweep failed");
             self.failures += 1;
@@ -212,7 +216,7 @@ async fn abandon_claims(app: &App, until: Instant) -> Result<usize, SweepError> 
         let now = clock::now();
         let abandoned = sends::abandon_claims(&app.db, now - app.claim_timeout, now, PAGE).await?;
         for message_id in &abandoned.unknown {
-            tracing::warn!(%message_id, "a function died while it held this message: it is not known whether it was sent");
+            tracing::warn!(%message_id, "abandoned a claim: it is unknown whether the message was sent");
         }
         telemetry::count(Metric::SendsUnknown, abandoned.unknown.len());
         ended += abandoned.ended;
@@ -223,45 +227,22 @@ async fn abandon_claims(app: &App, until: Instant) -> Result<usize, SweepError> 
     Ok(ended)
 }
 
-/// Wakes the senders that have something to do, one wake-up each, however many messages wait.
+/// Wakes senders that have messages due and no wake-up on the queue, with one wake-up each.
 async fn wake(app: &App) -> Result<usize, SweepError> {
-    let woken = senders::wake(&app.db, clock::now()).await?;
-    let messages: Vec<_> = woken
-        .into_iter()
-        .map(|(WakeUp { sender, due_at }, delay)| {
-            (DispatchMessage::wake_up(sender, due_at, 0), clock::new_id().to_string(), delay)
-        })
-        .collect();
-    let put = app.publisher.send_all_later(&app.queues.outbound, &messages).await;
-    let missed = match &put {
-        Ok(missed) => missed.iter().map(|position| &messages[*position].0).collect(),
-        // Some may be on the queue already: a sender that is woken twice sends what it would have sent.
-        Err(_) => messages.iter().map(|(message, _, _)| message).collect(),
-    };
-    not_woken(app, missed).await?;
-    let woken = messages.len() - put?.len();
+    let due = senders::wake(&app.db, clock::now()).await?;
+    let wake_ups = due.into_iter().map(|(wake_up, delay)| QueuedWakeUp { wake_up, delay, hops: 0 }).collect();
+    let woken = wake_ups::publish(&app.db, &app.publisher, &app.queues.outbound, wake_ups).await?;
     telemetry::count(Metric::SendersWoken, woken);
     Ok(woken)
 }
 
-async fn not_woken(app: &App, missed: Vec<&DispatchMessage>) -> Result<(), DbError> {
-    let senders: Vec<&str> = missed
-        .into_iter()
-        .filter_map(|message| match message {
-            DispatchMessage::V2(wake_up) => Some(wake_up.sender.as_str()),
-            DispatchMessage::V1(_) => None,
-        })
-        .collect();
-    if senders.is_empty() { Ok(()) } else { senders::not_woken(&app.db, &senders).await }
-}
-
-/// Fails what has waited for too long, whether anybody ever claimed it or not.
+/// Fails messages that have waited too long.
 async fn expire(app: &App, until: Instant) -> Result<usize, SweepError> {
     let mut expired = 0;
     loop {
         let page = sends::expire(&app.db, clock::now(), app.max_age, PAGE).await?;
         for message_id in &page {
-            tracing::warn!(%message_id, "not sent: its time has passed");
+            tracing::warn!(%message_id, "not sent: the message has expired");
         }
         expired += page.len();
         if page.len() < PAGE as usize || Instant::now() >= until {

@@ -1,4 +1,4 @@
-//! Invoked by EventBridge Scheduler; the whole function is `retry_sends::handle`, this file starts it.
+//! Starts `retry_sends::handle`, invoked by EventBridge Scheduler.
 
 use common::config::Configuration;
 use common::{runtime, telemetry};

@@ -1,6 +1,4 @@
 //! POST /webhook/twilio/status
-//!
-//! The whole function is `delivery_status::handle`; this file starts it.
 
 use common::config::Configuration;
 use common::{http, telemetry};

@@ -1,16 +1,18 @@
-//! POST /webhook/twilio/sms: an inbound message, proven genuine and made durable.
+//! POST /webhook/twilio/sms: verifies an inbound message and stores it.
 //!
-//! Reads nothing; writes to the queue `[inbound]` (`INBOUND_QUEUE_URL`), or to the spool in Postgres when SQS does not take it.
-//! A genuine status callback that comes here goes to `[status]`, is logged and counted (`webhooks_misrouted`).
-//! What it refuses, in this order: a body over 64 KiB (413), a wrong signature (403), a path that is no webhook's (404), a
-//! body that is no form or names no message (400). When nothing durable takes the webhook it answers 503, and Twilio comes again.
+//! Writes to the queue `[inbound]` (`INBOUND_QUEUE_URL`), or to the spool in Postgres when SQS is unavailable. A valid
+//! status callback goes to `[status]`, is logged and counted (`webhooks_misrouted`).
+//!
+//! Refuses, in this order: a body over 64 KiB (413), a wrong signature (403), an unknown path (404), a body that is not
+//! a form or has no message SID (400). If neither SQS nor Postgres accepts the webhook, it returns 503 and Twilio
+//! retries.
 
 use common::config::{Configuration, Env};
-use common::http::{ApiError, Reply, Request};
+use common::http::{self, ApiError, Request, Response, StatusCode};
+use common::service::receive::{Receiver, ReceiverConfig};
 use common::twilio::WebhookKind;
-use receive::{Receiver, ReceiverConfig};
 
-/// What the function is told by its environment.
+/// Configuration, read from the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
     receiver: ReceiverConfig,
@@ -23,27 +25,27 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every event.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     receiver: Receiver,
 }
 
 impl App {
-    /// Builds it; nothing is connected yet.
+    /// Creates the state without connecting.
     pub fn init(config: Config) -> Self {
         Self { receiver: Receiver::init(config.receiver, WebhookKind::Incoming) }
     }
 }
 
-/// Admits a webhook, makes it durable, and answers.
+/// Validates and stores a webhook.
 ///
 /// # Errors
 ///
-/// [`ApiError`], as the table above has it.
-pub async fn handle(app: &App, request: &Request) -> Result<Reply, ApiError> {
+/// [`ApiError`], as listed above.
+pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     let webhook = app.receiver.admit(request)?;
     app.receiver.keep(webhook).await?;
-    // An empty TwiML document: the service answers nobody by itself here, `<Message>` would send a reply.
-    Ok(Reply::new(200, "text/xml", "<Response/>"))
+    // An empty TwiML document: a `<Message>` would send a reply.
+    Ok(http::text(StatusCode::OK, "text/xml", "<Response/>"))
 }

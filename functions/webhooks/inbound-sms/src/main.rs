@@ -1,6 +1,4 @@
 //! POST /webhook/twilio/sms
-//!
-//! The whole function is `inbound_sms::handle`; this file starts it.
 
 use common::config::Configuration;
 use common::{http, telemetry};

@@ -1,24 +1,26 @@
-//! Consumer of `[identify]`: asks the Monitor whose numbers the batch's conversations are with, keeps its answers, and
-//! tells the tenants' profiles what changed.
+//! Consumer of `[identify]`: looks the numbers of conversations up in the Monitor, stores the results, and updates the
+//! tenants' profiles.
 //!
-//! Reads and writes Postgres, calls the Monitor and the profile service. A conversation of which enough is known is not
-//! asked about. Outcomes are those of [`common::queue`], with one difference: once the Monitor has failed often enough to be
-//! taken for dead, its records succeed, and `reconcile-tenants` asks about their numbers later.
+//! Reads and writes Postgres, calls the Monitor and the profile service. Conversations whose last lookup is recent are
+//! skipped. Outcomes are those of [`common::queue`], with one difference: while the circuit breaker is open, records
+//! succeed, and `reconcile-tenants` looks their numbers up later.
 
 use common::clock;
 use common::config::{Configuration, Env};
 use common::db::DbError;
 use common::db::tenants::{self, Checked};
 use common::queue::{Batch, IdentifyMessage, Record};
-use identify::{Asked, Identifier, IdentifierConfig, InitError, LEASE, Number};
+use common::service::identify::{
+    Identifier, IdentifierConfig, InitError, LEASE, LookupResults, NumberToCheck,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// As many pushes as a batch has tenants.
-const PUSHES: i64 = 100;
+/// The maximum number of profiles to update: more than a batch has tenants.
+const MAX_PROFILES: i64 = 100;
 
-/// What the function is told by its environment: what [`IdentifierConfig`] reads.
+/// Configuration, read from the environment by [`IdentifierConfig`].
 #[derive(Debug, Clone)]
 pub struct Config {
     identifier: IdentifierConfig,
@@ -31,18 +33,18 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every batch.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     identifier: Identifier,
 }
 
 impl App {
-    /// Builds it, and connects to Postgres.
+    /// Builds the clients and connects to Postgres.
     ///
     /// # Errors
     ///
-    /// [`InitError`] when a peer can't be spoken to at all. Its being away is no error.
+    /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         Ok(Self { identifier: Identifier::init(config.identifier).await? })
     }
@@ -51,7 +53,7 @@ impl App {
 /// The records of a batch by their conversations.
 type Records = HashMap<Uuid, Vec<Record<IdentifyMessage>>>;
 
-/// Looks a batch up.
+/// Identifies the tenants of a batch.
 pub async fn handle(app: &App, mut batch: Batch<IdentifyMessage>) -> Batch<IdentifyMessage> {
     let mut records = Records::new();
     for record in std::mem::take(&mut batch.records) {
@@ -68,7 +70,6 @@ pub async fn handle(app: &App, mut batch: Batch<IdentifyMessage>) -> Batch<Ident
 
 async fn identify(app: &App, batch: &mut Batch<IdentifyMessage>, records: &Records) -> Result<(), DbError> {
     let identifier = &app.identifier;
-    // Without a Monitor there are no tenants.
     let Some(monitor) = identifier.monitor() else { return Ok(()) };
     let ids: Vec<Uuid> = records.keys().copied().collect();
     if ids.is_empty() {
@@ -76,57 +77,57 @@ async fn identify(app: &App, batch: &mut Batch<IdentifyMessage>, records: &Recor
     }
     let conversations = tenants::claim(identifier.db(), &ids, clock::now(), LEASE).await?;
     let due = conversations.iter().filter(|checked| checked.is_due).map(|checked| number(checked, records));
-    let asked = identifier.ask(monitor, due.collect()).await;
-    let recorded = identifier.keep(&asked.found).await?;
-    give_back(app, batch, records, &asked, monitor.is_alive()).await?;
+    let results = identifier.look_up(monitor, due.collect()).await;
+    let recorded = identifier.store(&results.found).await?;
+    reschedule(app, batch, records, &results, monitor.is_available()).await?;
     let known =
         conversations.into_iter().filter(|checked| !checked.is_due).filter_map(|checked| checked.tenant_id);
     let tenant_ids: BTreeSet<String> =
         known.chain(recorded.into_iter().filter_map(|outcome| outcome.tenant_id)).collect();
     let tenant_ids: Vec<String> = tenant_ids.into_iter().collect();
     identifier.settle_languages(&tenant_ids).await?;
-    identifier.tell_profiles(Some(&tenant_ids), PUSHES).await?;
+    identifier.update_profiles(Some(&tenant_ids), MAX_PROFILES).await?;
     Ok(())
 }
 
-fn number(checked: &Checked, records: &Records) -> Number {
+fn number(checked: &Checked, records: &Records) -> NumberToCheck {
     let first = records.get(&checked.conversation_id).and_then(|records| records.first());
     let as_received = first.map_or(checked.phone_number_canonical.as_str(), |record| {
         let IdentifyMessage::V1(identify) = &record.message;
         &identify.number
     });
-    Number::new(checked, as_received, first.map_or("", |record| &record.request_id))
+    NumberToCheck::new(checked, as_received, first.map_or("", |record| &record.request_id))
 }
 
-/// Leaves what got no answer to whoever comes next: as long as the Monitor seems alive, its record fails and comes back, to
-/// find the check due; else the schedule has it.
-async fn give_back(
+/// Schedules the next lookup of numbers without a result. While the Monitor seems alive, their records fail, so that
+/// SQS retries them; otherwise `reconcile-tenants` retries the numbers.
+async fn reschedule(
     app: &App,
     batch: &mut Batch<IdentifyMessage>,
     records: &Records,
-    asked: &Asked,
-    is_alive: bool,
+    results: &LookupResults,
+    is_available: bool,
 ) -> Result<(), DbError> {
     let (db, now, retry) = (app.identifier.db(), clock::now(), app.identifier.retry());
-    let failed: Vec<Uuid> = asked.failed.iter().map(|(number, _)| number.conversation_id).collect();
-    let unasked: Vec<Uuid> = asked.unasked.iter().map(|number| number.conversation_id).collect();
-    if is_alive {
+    let failed: Vec<Uuid> = results.failed.iter().map(|(number, _)| number.conversation_id).collect();
+    let skipped: Vec<Uuid> = results.skipped.iter().map(|number| number.conversation_id).collect();
+    if is_available {
         tenants::give_back(db, &failed, now, Duration::ZERO, false).await?;
-        for (number, error) in &asked.failed {
+        for (number, error) in &results.failed {
             for record in records.get(&number.conversation_id).into_iter().flatten() {
                 batch.fail(&record.sqs_message_id, &record.request_id, error.as_ref());
             }
         }
     } else {
         tenants::give_back(db, &failed, now, retry, false).await?;
-        for (number, error) in &asked.failed {
+        for (number, error) in &results.failed {
             let error = common::error::chain(error.as_ref());
             tracing::warn!(
                 request_id = number.request_id,
                 error,
-                "the Monitor seems dead: left to the schedule"
+                "Monitor lookup failed; left to reconcile-tenants"
             );
         }
     }
-    tenants::give_back(db, &unasked, now, retry, false).await
+    tenants::give_back(db, &skipped, now, retry, false).await
 }

@@ -1,4 +1,4 @@
-//! Consumer of an SQS queue; the whole function is `identify_tenant::handle`, this file starts it.
+//! Starts the SQS consumer `identify_tenant::handle`.
 
 use common::config::Configuration;
 use common::{queue, telemetry};

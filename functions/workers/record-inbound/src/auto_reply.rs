@@ -1,7 +1,7 @@
-//! The answers that the service owes by itself: off unless configured, at most one per conversation and period,
-//! never to an opt-out word, a short code or another machine.
+//! Automatic replies: off unless configured, at most one per conversation and period, and none to opt-outs, short codes
+//! and machines.
 
-use crate::{App, Kept};
+use crate::{App, Inbound};
 use common::clock;
 use common::config::Env;
 use common::db::sends::{self, NewReply};
@@ -10,10 +10,10 @@ use common::queue::{Batch, DispatchMessage, WebhookMessage};
 use common::telemetry::{self, Metric};
 use std::time::Duration;
 
-/// The longest text that Twilio takes.
+/// The maximum length of a message body at Twilio.
 const MAX_CHARACTERS: usize = 1600;
 
-/// What is answered, by language, and how often.
+/// The texts of automatic replies by language, and how often they are sent.
 #[derive(Debug, Clone)]
 pub struct AutoReplies {
     en: Option<String>,
@@ -24,9 +24,9 @@ pub struct AutoReplies {
 }
 
 impl AutoReplies {
-    /// Reads `AUTO_REPLY_EN`, `AUTO_REPLY_ES` and `AUTO_REPLY_PT`: without any of them there are no replies. Who wrote
-    /// in a language that has none, or that is not known, gets the first of them that there is. `AUTO_REPLY_PERIOD_SECONDS` (86 400) is
-    /// the time for which a conversation gets no second one.
+    /// Reads `AUTO_REPLY_EN`, `AUTO_REPLY_ES` and `AUTO_REPLY_PT`. If none is set, there are no automatic replies. For
+    /// a language without a text, and for an unknown language, the first of them is sent. `AUTO_REPLY_PERIOD_SECONDS`
+    /// (86 400) is the minimum time between two automatic replies in a conversation.
     pub fn from_env(env: &mut Env<'_>) -> Option<Option<Self>> {
         let mut text = |name| {
             let text = env.optional_text(name)?;
@@ -54,19 +54,19 @@ impl AutoReplies {
     }
 }
 
-/// Stores the answers that stored messages call for and puts them on `[outbound]`.
+/// Stores automatic replies to the given messages and puts them on `[outbound]`.
 ///
-/// A duplicate is looked at again: if the function died between storing the message and this, its answer is still
-/// owed, and Postgres knows whether it is.
-pub(crate) async fn answer(
+/// Duplicates are included: the function may have died after storing the message and before storing its reply. Postgres
+/// does not store a second reply.
+pub(crate) async fn send(
     app: &App,
     replies: &AutoReplies,
     batch: &mut Batch<WebhookMessage>,
-    stored: &[Kept],
+    stored: &[Inbound],
 ) {
-    let owed: Vec<&Kept> = stored
+    let due: Vec<&Inbound> = stored
         .iter()
-        .filter(|Kept { message, .. }| {
+        .filter(|Inbound { message, .. }| {
             let sender = Sender::from_twilio(&message.from_number);
             let is_ours = app.phone_numbers.contains(&message.phone_number_canonical)
                 || message.from_number == message.to_number;
@@ -75,45 +75,45 @@ pub(crate) async fn answer(
                 && auto_reply::may_be_answered(&sender, &message.message_content)
         })
         .collect();
-    if owed.is_empty() {
+    if due.is_empty() {
         return;
     }
-    let new: Vec<NewReply> = owed.iter().map(|kept| reply(replies, kept)).collect();
+    let new: Vec<NewReply> = due.iter().map(|inbound| reply(replies, inbound)).collect();
     match sends::create_replies(&app.db, &new, clock::now(), replies.period).await {
         Ok(created) => {
             telemetry::count(Metric::AutoReplies, created.len());
             enqueue(app, created).await;
         }
         Err(error) => {
-            for Kept { record, .. } in owed {
+            for Inbound { record, .. } in due {
                 batch.fail(&record.sqs_message_id, &record.request_id, &error);
             }
         }
     }
 }
 
-fn reply(replies: &AutoReplies, kept: &Kept) -> NewReply {
-    let text = replies.text(&kept.language);
+fn reply(replies: &AutoReplies, inbound: &Inbound) -> NewReply {
+    let text = replies.text(&inbound.language);
     let cost = segments::count(text);
     NewReply {
         id: clock::new_id(),
-        in_reply_to: kept.message.twilio_sid.clone(),
+        in_reply_to: inbound.message.twilio_sid.clone(),
         text: text.to_owned(),
         encoding: cost.encoding.as_str(),
-        // 1600 characters are at most some 50 segments.
+        // 1600 characters are at most about 50 segments.
         segments: i32::try_from(cost.segments).unwrap_or(i32::MAX),
     }
 }
 
-/// Puts replies on their queue; those that don't get there are found by the next sweep.
+/// Puts replies on `[outbound]`. If SQS refuses them, the next run of `retry-sends` wakes their senders.
 async fn enqueue(app: &App, created: Vec<(uuid::Uuid, String)>) {
     let messages: Vec<_> =
         created.into_iter().map(|(id, request_id)| (DispatchMessage::new(id), request_id)).collect();
     match app.publisher.send_all(&app.outbound_queue_url, &messages).await {
-        Ok(missed) if missed.is_empty() => {}
-        Ok(missed) => tracing::warn!(replies = missed.len(), "SQS did not take replies; a sweep will"),
+        Ok(refused) if refused.is_empty() => {}
+        Ok(refused) => tracing::warn!(replies = refused.len(), "could not queue automatic replies"),
         Err(error) => {
-            tracing::warn!(error = common::error::chain(&error), "replies wait for the next sweep");
+            tracing::warn!(error = common::error::chain(&error), "could not queue automatic replies");
         }
     }
 }

@@ -1,20 +1,20 @@
-//! Having it found out whose numbers stored messages came from, where there is somebody to ask.
+//! Puts the conversations of stored messages on `[identify]`, if a Monitor is configured.
 
-use crate::App;
+use crate::{App, Inbound};
 use common::config::Env;
-use common::db::inbound::{NewInbound, StoredInbound};
+use common::db::inbound::StoredInbound;
 use common::domain::phone::Sender;
 use common::queue::IdentifyMessage;
 use std::collections::HashSet;
 
-/// Where conversations are put whose numbers are to be looked up.
+/// The queue `[identify]`.
 #[derive(Debug, Clone)]
 pub struct IdentifyQueue {
     url: String,
 }
 
 impl IdentifyQueue {
-    /// Reads `MONITOR_API_URL`, without which nobody is asked, and `IDENTIFY_QUEUE_URL`, which is needed with it.
+    /// Reads `MONITOR_API_URL` and `IDENTIFY_QUEUE_URL`. The latter is required if there is a Monitor.
     pub fn from_env(env: &mut Env<'_>) -> Option<Option<Self>> {
         let monitor = env.optional_url("MONITOR_API_URL");
         let queue = env.optional_url("IDENTIFY_QUEUE_URL");
@@ -22,23 +22,23 @@ impl IdentifyQueue {
             (None, _) => Some(None),
             (Some(_), Some(url)) => Some(Some(Self { url: url.into() })),
             (Some(_), None) => {
-                env.problem("IDENTIFY_QUEUE_URL is missing, and MONITOR_API_URL needs it");
+                env.problem("IDENTIFY_QUEUE_URL is missing, MONITOR_API_URL requires it");
                 None
             }
         }
     }
 }
 
-/// Puts the conversations of messages that were stored now on their queue, each once.
+/// Puts the conversations of newly stored messages on the queue, each once.
 ///
-/// What does not get there is asked about by the schedule, so that this fails no record, and a Monitor that is away
-/// concerns nobody here.
-pub(crate) async fn ask_for(app: &App, queue: &IdentifyQueue, stored: &[StoredInbound], came: &[NewInbound]) {
+/// A failure does not fail the records: `reconcile-tenants` looks up the numbers that are not on the queue.
+pub(crate) async fn enqueue(app: &App, queue: &IdentifyQueue, stored: &[StoredInbound], batch: &[Inbound]) {
     let mut seen = HashSet::new();
     let messages: Vec<_> = stored
         .iter()
         .filter_map(|stored| {
-            let message = came.iter().find(|came| came.twilio_sid == stored.twilio_sid)?;
+            let mut messages = batch.iter().map(|inbound| &inbound.message);
+            let message = messages.find(|message| message.twilio_sid == stored.twilio_sid)?;
             Sender::from_twilio(&message.from_number).number()?;
             let identify = IdentifyMessage::new(stored.conversation_id, &message.from_number);
             seen.insert(stored.conversation_id).then(|| (identify, message.request_id.clone()))
@@ -48,11 +48,13 @@ pub(crate) async fn ask_for(app: &App, queue: &IdentifyQueue, stored: &[StoredIn
         return;
     }
     match app.publisher.send_all(&queue.url, &messages).await {
-        Ok(missed) if missed.is_empty() => {}
-        Ok(missed) => tracing::warn!(missed = missed.len(), "the schedule will ask whose numbers these are"),
+        Ok(refused) if refused.is_empty() => {}
+        Ok(refused) => {
+            tracing::warn!(conversations = refused.len(), "could not queue conversations for identification");
+        }
         Err(error) => {
             let error = common::error::chain(&error);
-            tracing::warn!(error, "the schedule will ask whose numbers these are");
+            tracing::warn!(error, "could not queue conversations for identification");
         }
     }
 }

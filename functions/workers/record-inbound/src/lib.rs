@@ -1,28 +1,33 @@
-//! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and the answers owed to them.
+//! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and automatic replies.
 //!
-//! Reads and writes Postgres; puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) where there is a Monitor to ask
-//! whose they are, and automatic replies, where they are configured, on `[outbound]` (`OUTBOUND_QUEUE_URL`). Outcomes are
-//! those of [`common::queue`].
+//! Reads and writes Postgres. Puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) if a Monitor is configured, and
+//! automatic replies on `[outbound]` (`OUTBOUND_QUEUE_URL`) if they are configured. Outcomes are those of
+//! [`common::queue`].
 
 mod auto_reply;
 mod identify;
-mod message;
 
 pub use auto_reply::AutoReplies;
 pub use identify::IdentifyQueue;
-pub use message::new_inbound;
 
 use common::config::{Configuration, Env};
 use common::db::inbound::{self, NewInbound, StoredInbound};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::keywords::OptOut;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
+use common::service::batches;
+use common::service::inbound::new_inbound;
 use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 
-/// What the function is told by its environment: what [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`] and
-/// [`AutoReplies`] read, `INBOUND_QUEUE_URL`, where the records come from, `OUTBOUND_QUEUE_URL`, and `TWILIO_ACCOUNT_SID`, to which a message belongs that names no account:
-/// its webhook was signed with our token all the same, and what it says, STOP above all, must be found where the API looks.
+/// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`],
+/// [`AutoReplies`], and
+///
+/// - `INBOUND_QUEUE_URL`: the queue of the records.
+/// - `OUTBOUND_QUEUE_URL`: the queue for automatic replies.
+/// - `TWILIO_ACCOUNT_SID`: the account of messages that do not name one. Their signatures were valid for our token, and
+///   the API finds conversations, with their opt-outs, by account.
+/// - `TWILIO_PHONE_NUMBER`: our numbers, which get no automatic replies.
 #[derive(Debug, Clone)]
 pub struct Config {
     account_sid: String,
@@ -58,7 +63,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every batch.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     account_sid: String,
@@ -73,11 +78,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it, and connects to Postgres.
+    /// Builds the clients and connects to Postgres.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when the connection can't be set up at all. Postgres being away is no error.
+    /// [`DbError`] if the settings of Postgres are invalid. An unavailable Postgres is not an error.
     pub async fn init(config: Config) -> Result<Self, DbError> {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
@@ -94,131 +99,102 @@ impl App {
     }
 }
 
-/// Stores a batch, then the answers that it calls for, and has it asked whose numbers it came from.
+/// Stores a batch, queues its conversations for identification, and sends automatic replies.
 pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<WebhookMessage> {
-    let mut readable = Vec::with_capacity(batch.records.len());
+    let mut messages = Vec::with_capacity(batch.records.len());
     for record in std::mem::take(&mut batch.records) {
         match read(app, &record) {
-            Ok(message) => readable.push(Kept::new(record, message)),
-            Err(error) => batch.fail_for_good(&record.sqs_message_id, &record.request_id, &error),
+            Ok(message) => messages.push(Inbound::new(record, message)),
+            Err(error) => batch.fail_permanently(&record.sqs_message_id, &record.request_id, &error),
         }
     }
-    let stored = store(app, &mut batch, readable).await;
+    let stored = store(app, &mut batch, messages).await;
     if let Some(replies) = &app.auto_replies {
-        auto_reply::answer(app, replies, &mut batch, &stored).await;
+        auto_reply::send(app, replies, &mut batch, &stored).await;
     }
-    app.publisher.hand_out_again(&app.inbound_queue_url, batch.hopeless()).await;
+    app.publisher.make_visible(&app.inbound_queue_url, batch.poison()).await;
     batch
 }
 
-/// A record with the message that it became, and the language that its writer is to be answered in: what the conversation
-/// holds, and for a duplicate, of which Postgres tells nothing, what the text itself says.
-struct Kept {
+/// A record with its message and the language for an automatic reply: the conversation's language, or for a duplicate,
+/// for which Postgres returns no row, the language of the text.
+struct Inbound {
     record: Record<WebhookMessage>,
     message: NewInbound,
     language: String,
 }
 
-impl Kept {
+impl Inbound {
     fn new(record: Record<WebhookMessage>, message: NewInbound) -> Self {
         let language = message.language.to_owned();
         Self { record, message, language }
     }
 
-    fn settle(&mut self, stored: &[StoredInbound]) {
+    fn set_language(&mut self, stored: &[StoredInbound]) {
         if let Some(stored) = stored.iter().find(|stored| stored.twilio_sid == self.message.twilio_sid) {
             self.language.clone_from(&stored.chosen_language);
         }
     }
 }
 
-/// Stores messages and returns those that are stored now, whether by this batch or an earlier one. If Postgres
-/// refuses one of them for what it holds, all are stored one by one, and that one fails alone.
-async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut kept: Vec<Kept>) -> Vec<Kept> {
-    if kept.is_empty() {
-        return kept;
+/// Stores messages and returns those that are in Postgres now, including duplicates.
+async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut inbound: Vec<Inbound>) -> Vec<Inbound> {
+    let messages: Vec<NewInbound> = inbound.iter().map(|inbound| inbound.message.clone()).collect();
+    let written = batches::write(&messages, async |messages| inbound::store(&app.db, messages).await).await;
+    let records: Vec<_> = inbound.iter().map(|inbound| &inbound.record).collect();
+    written.fail_records(batch, &records);
+    let mut positions = 0..;
+    inbound.retain(|_| positions.next().is_some_and(|position| written.is_written(position)));
+    if inbound.is_empty() {
+        return inbound;
     }
-    let messages: Vec<NewInbound> = kept.iter().map(|kept| kept.message.clone()).collect();
-    match inbound::store(&app.db, &messages).await {
-        Ok(stored) => {
-            settle(app, &stored, &messages).await;
-            kept.iter_mut().for_each(|kept| kept.settle(&stored));
-            kept
-        }
-        Err(error) if error.is_about_the_data() => store_one_by_one(app, batch, kept).await,
-        Err(error) => {
-            for Kept { record, .. } in &kept {
-                batch.fail(&record.sqs_message_id, &record.request_id, &error);
-            }
-            Vec::new()
-        }
-    }
-}
-
-async fn store_one_by_one(app: &App, batch: &mut Batch<WebhookMessage>, kept: Vec<Kept>) -> Vec<Kept> {
-    let mut stored = Vec::with_capacity(kept.len());
-    for mut one in kept {
-        match inbound::store(&app.db, std::slice::from_ref(&one.message)).await {
-            Ok(fresh) => {
-                settle(app, &fresh, std::slice::from_ref(&one.message)).await;
-                one.settle(&fresh);
-                stored.push(one);
-            }
-            Err(error) if error.is_about_the_data() => {
-                batch.fail_for_good(&one.record.sqs_message_id, &one.record.request_id, &error);
-            }
-            Err(error) => batch.fail(&one.record.sqs_message_id, &one.record.request_id, &error),
-        }
-    }
-    stored
-}
-
-/// Does what stored messages call for besides answers.
-async fn settle(app: &App, stored: &[StoredInbound], of: &[NewInbound]) {
-    report(stored, of);
+    inbound.iter_mut().for_each(|inbound| inbound.set_language(&written.rows));
+    report(&written.rows, &inbound);
     if let Some(queue) = &app.identify {
-        identify::ask_for(app, queue, stored, of).await;
+        identify::enqueue(app, queue, &written.rows, &inbound).await;
     }
+    inbound
 }
 
-fn report(stored: &[StoredInbound], of: &[NewInbound]) {
+fn report(stored: &[StoredInbound], batch: &[Inbound]) {
     telemetry::count(Metric::MessagesStored, stored.len());
-    telemetry::count(Metric::Duplicates, of.len() - stored.len());
-    let is_stored =
-        |message: &&NewInbound| stored.iter().any(|stored| stored.twilio_sid == message.twilio_sid);
+    telemetry::count(Metric::Duplicates, batch.len() - stored.len());
+    let of_batch = |stored: &StoredInbound| {
+        batch.iter().map(|inbound| &inbound.message).find(|message| message.twilio_sid == stored.twilio_sid)
+    };
     let results = |result: OptOut| {
-        of.iter().filter(is_stored).filter(|message| message.opt_out_result == result.as_str()).count()
+        stored.iter().filter_map(of_batch).filter(|message| message.opt_out_result == result.as_str()).count()
     };
     telemetry::count(Metric::OptOuts, results(OptOut::OptOut));
     telemetry::count(Metric::OptOutsUnsure, results(OptOut::Unsure));
-    for message in stored {
-        let came_as = of.iter().find(|came| came.twilio_sid == message.twilio_sid);
-        let _request = telemetry::request(came_as.map_or("", |came| &came.request_id)).entered();
+    for stored in stored {
+        let message = of_batch(stored);
+        let _request = telemetry::request(message.map_or("", |message| &message.request_id)).entered();
         tracing::info!(
-            message_id = %message.message_id,
-            conversation_id = %message.conversation_id,
-            twilio_sid = message.twilio_sid,
-            language_previous = message.previous_language,
-            language_detected = came_as.map_or("", |came| came.language),
-            language_confidence = came_as.map_or(0.0, |came| came.language_confidence),
-            language_chosen = message.chosen_language,
+            message_id = %stored.message_id,
+            conversation_id = %stored.conversation_id,
+            twilio_sid = stored.twilio_sid,
+            language_previous = stored.previous_language,
+            language_detected = message.map_or("", |message| message.language),
+            language_confidence = message.map_or(0.0, |message| message.language_confidence),
+            language_chosen = stored.chosen_language,
             "stored an inbound message"
         );
     }
 }
 
-/// Why a record holds no incoming message.
+/// The record is not an inbound message.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
     #[error(transparent)]
     NoMessageSid(#[from] MessageSidMissing),
-    #[error("a status callback on the queue for incoming messages")]
+    #[error("the record is a status callback, not an inbound message")]
     StatusCallback,
 }
 
 fn read(app: &App, record: &Record<WebhookMessage>) -> Result<NewInbound, ReadError> {
     let WebhookMessage::V1(webhook) = &record.message;
-    // The webhook refused what it could not read; leniency here can only mean another version's way of writing.
+    // Lossy: the webhook has rejected invalid forms, so this can only be a form that another version encoded.
     let form = Form::from_urlencoded_lossy(webhook.form.as_bytes());
     if WebhookKind::of(&form) == Some(WebhookKind::Status) {
         return Err(ReadError::StatusCallback);

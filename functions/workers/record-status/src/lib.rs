@@ -1,8 +1,8 @@
 //! Consumer of `[status]`: appends status callbacks to the history and moves their messages forward, a batch in one
 //! statement.
 //!
-//! Reads and writes Postgres, and has `[status]` hand out again at once what can never be recorded. Outcomes are those of
-//! [`common::queue`].
+//! Reads and writes Postgres. Records that can never be stored are made visible in `[status]` at once, so that they
+//! reach the dead-letter queue within seconds. Outcomes are those of [`common::queue`].
 
 use common::clock;
 use common::config::{Configuration, Env};
@@ -10,12 +10,13 @@ use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
+use common::service::batches;
 use common::telemetry::{self, Metric};
 use common::twilio::{ErrorClass, Form, MessageSidMissing, RenewalPolicy, StatusCallback, WebhookKind};
 use std::collections::BTreeSet;
 
-/// What the function is told by its environment: what [`DatabaseConfig`], [`RenewalPolicy`] and [`PublisherConfig`] read, and
-/// `STATUS_QUEUE_URL`, where the records come from.
+/// Configuration, read from the environment: [`DatabaseConfig`], [`RenewalPolicy`], [`PublisherConfig`], and
+/// `STATUS_QUEUE_URL`, the queue of the records.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -39,7 +40,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every batch.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -49,11 +50,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it, and connects to Postgres.
+    /// Builds the clients and connects to Postgres.
     ///
     /// # Errors
     ///
-    /// [`DbError`] when the connection can't be set up at all. Postgres being away is no error.
+    /// [`DbError`] if the settings of Postgres are invalid. An unavailable Postgres is not an error.
     pub async fn init(config: Config) -> Result<Self, DbError> {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
@@ -68,109 +69,90 @@ impl App {
 
 /// Records a batch.
 pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<WebhookMessage> {
-    let mut kept = Vec::with_capacity(batch.records.len());
+    let mut received = Vec::with_capacity(batch.records.len());
     for record in std::mem::take(&mut batch.records) {
         match read(&record) {
-            Ok(status) => kept.push((record, status)),
-            Err(error) => batch.fail_for_good(&record.sqs_message_id, &record.request_id, &error),
+            Ok(status) => received.push((record, status)),
+            Err(error) => batch.fail_permanently(&record.sqs_message_id, &record.request_id, &error),
         }
     }
-    record(app, &mut batch, &kept).await;
-    app.publisher.hand_out_again(&app.queue_url, batch.hopeless()).await;
+    record(app, &mut batch, &received).await;
+    app.publisher.make_visible(&app.queue_url, batch.poison()).await;
     batch
 }
 
-/// Records callbacks together. If Postgres refuses one of them for what it holds, all are recorded one by one, and that one
-/// fails alone.
-async fn record(app: &App, batch: &mut Batch<WebhookMessage>, kept: &[Kept]) {
-    if kept.is_empty() {
+/// A record with its status callback.
+type Received = (Record<WebhookMessage>, NewStatus);
+
+async fn record(app: &App, batch: &mut Batch<WebhookMessage>, received: &[Received]) {
+    let callbacks: Vec<NewStatus> = received.iter().map(|(_, status)| status.clone()).collect();
+    let written = batches::write(&callbacks, async |callbacks| {
+        statuses::record(&app.db, callbacks, &app.renewals, clock::now()).await
+    })
+    .await;
+    let records: Vec<_> = received.iter().map(|(record, _)| record).collect();
+    written.fail_records(batch, &records);
+    let received = received.iter().enumerate();
+    let received: Vec<_> = received
+        .filter(|(position, _)| written.is_written(*position))
+        .map(|(_, received)| received)
+        .collect();
+    if received.is_empty() {
         return;
     }
-    match store(app, kept).await {
-        Ok(()) => {}
-        Err(error) if error.is_about_the_data() => {
-            for one in kept.chunks(1) {
-                let record = &one[0].0;
-                match store(app, one).await {
-                    Ok(()) => {}
-                    Err(error) if error.is_about_the_data() => {
-                        batch.fail_for_good(&record.sqs_message_id, &record.request_id, &error);
-                    }
-                    Err(error) => batch.fail(&record.sqs_message_id, &record.request_id, &error),
-                }
-            }
-        }
-        Err(error) => {
-            for (record, _) in kept {
-                batch.fail(&record.sqs_message_id, &record.request_id, &error);
-            }
-        }
-    }
+    report(&written.rows, &received);
+    report_our_faults(&written.rows, &received);
 }
 
-/// A record with the callback that it became.
-type Kept = (Record<WebhookMessage>, NewStatus);
-
-async fn store(app: &App, kept: &[Kept]) -> Result<(), DbError> {
-    let callbacks: Vec<NewStatus> = kept.iter().map(|(_, status)| status.clone()).collect();
-    let recorded = statuses::record(&app.db, &callbacks, &app.renewals, clock::now()).await?;
-    report(&recorded, kept);
-    report_our_faults(&recorded, kept);
-    Ok(())
-}
-
-fn report(recorded: &[RecordedStatus], of: &[Kept]) {
+fn report(recorded: &[RecordedStatus], received: &[&Received]) {
     telemetry::count(Metric::StatusesStored, recorded.len());
-    telemetry::count(Metric::Duplicates, of.len().saturating_sub(recorded.len()));
+    telemetry::count(Metric::Duplicates, received.len().saturating_sub(recorded.len()));
     for status in recorded {
         let twilio_sid = status.twilio_sid.as_str();
-        let came_as = of.iter().find(|(_, came)| came.twilio_sid == twilio_sid);
-        let _request = telemetry::request(came_as.map_or("", |(record, _)| &record.request_id)).entered();
+        let record = received.iter().find(|(_, callback)| callback.twilio_sid == twilio_sid);
+        let _request = telemetry::request(record.map_or("", |(record, _)| &record.request_id)).entered();
         if let Some(claimed) = status.disagreeing_id {
-            tracing::warn!(twilio_sid, %claimed, "the callback's id names another message than its SID");
+            tracing::warn!(twilio_sid, %claimed, "the message id in the callback URL does not match the SID");
         }
         if status.contradicts {
-            tracing::warn!(twilio_sid, "a callback contradicts a final status");
+            tracing::warn!(twilio_sid, "a status callback contradicts a final status");
         }
         match (status.message_id, status.renewed_at) {
-            (None, _) => tracing::info!(twilio_sid, "a callback waits for its message"),
+            (None, _) => tracing::info!(twilio_sid, "stored a status callback for an unknown SID"),
             (Some(message_id), Some(at)) => {
                 telemetry::count(Metric::SendsRenewed, 1);
-                tracing::info!(twilio_sid, %message_id, %at, "not delivered: it is created anew");
+                tracing::info!(twilio_sid, %message_id, %at, "an undelivered message will be created again");
             }
             (Some(_), None) => {}
         }
     }
 }
 
-/// Raises the alarm for what was not delivered for our own fault, each message once in a batch.
-fn report_our_faults(recorded: &[RecordedStatus], of: &[Kept]) {
-    let faults = of.iter().map(|(_, came)| came).filter(|came| is_our_fault(came));
-    let sids: BTreeSet<&str> = faults.map(|came| came.twilio_sid.as_str()).collect();
+/// Counts undelivered messages that point to a problem with our account, once per message and batch, for the alarm.
+fn report_our_faults(recorded: &[RecordedStatus], received: &[&Received]) {
+    let faults = received.iter().map(|(_, callback)| callback).filter(|callback| is_our_fault(callback));
+    let sids: BTreeSet<&str> = faults.map(|callback| callback.twilio_sid.as_str()).collect();
     for twilio_sid in sids {
         if recorded.iter().any(|status| status.twilio_sid == twilio_sid) {
             telemetry::count(Metric::SendsMisconfigured, 1);
-            tracing::error!(
-                twilio_sid,
-                "not delivered, since our account, number or registration is not in order"
-            );
+            tracing::error!(twilio_sid, "not delivered because of our account, number or registration");
         }
     }
 }
 
-/// Whether a message was not delivered for what is wrong with our side, so that somebody must be told.
+/// Returns whether a message was not delivered because of our account, number or registration.
 fn is_our_fault(callback: &NewStatus) -> bool {
     let failed = matches!(callback.status, Some(Status::Failed | Status::Undelivered));
     let code = callback.error_code.as_ref().filter(|_| failed).and_then(|code| code.parse().ok());
     code.map(ErrorClass::of) == Some(ErrorClass::Configuration)
 }
 
-/// Why a record holds no status callback.
+/// The record is not a status callback.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
     #[error(transparent)]
     NoMessageSid(#[from] MessageSidMissing),
-    #[error("an incoming message on the queue for status callbacks")]
+    #[error("the record is an inbound message, not a status callback")]
     IncomingMessage,
 }
 

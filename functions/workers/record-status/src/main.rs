@@ -1,4 +1,4 @@
-//! Consumer of an SQS queue; the whole function is `record_status::handle`, this file starts it.
+//! Starts the SQS consumer `record_status::handle`.
 
 use common::config::Configuration;
 use common::{queue, telemetry};

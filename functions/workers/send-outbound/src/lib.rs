@@ -1,12 +1,12 @@
-//! Consumer of `[outbound]`: claims what is most urgent for the senders of a batch, hands it to Twilio, and records what
-//! came of it.
+//! Consumer of `[outbound]`: claims the most urgent messages of the senders in a batch, creates them at Twilio, and
+//! records the outcomes.
 //!
-//! A record asks for a sender to be looked at; which of its messages go, and how many, is decided in Postgres, by
-//! priority, pace, holds and quiet hours (`common/docs/decisions/0009-pace-in-postgres.md`). What must wait comes back with a wake-up.
+//! A record names a sender. Postgres decides which of its messages are sent, and how many, by priority, pace, holds and
+//! quiet hours (`common/docs/decisions/0009-pace-in-postgres.md`). A wake-up follows for messages that must wait.
 //!
-//! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]`. A claim is committed before the call, so a
-//! message that comes twice, or to two functions at once, is called for once; whoever dies in between leaves a claim
-//! that the sweep turns into `unknown`, never into a second call.
+//! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]`. A claim is committed before the create
+//! request, so duplicate records and concurrent functions send a message once. If the function dies in between, the
+//! sweep marks the message as `unknown` and does not send it again.
 
 mod gate;
 mod pace;
@@ -25,21 +25,24 @@ use common::db::sends::{self, Asked, Claims, Pace};
 use common::db::{DatabaseConfig, Db};
 use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
+use common::service::lookup::InitError;
 use common::telemetry::{self, Metric};
 use common::twilio::webhook::WEBHOOK_PATHS;
 use common::twilio::{RenewalPolicy, TwilioClient, TwilioConfig};
-use lookup::InitError;
 use pace::Hops;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// What the function is told by its environment: what [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`],
-/// [`RenewalPolicy`] and [`PublisherConfig`] read; `PUBLIC_WEBHOOK_BASE_URL`, whose first entry is where Twilio reports
-/// the status; `OUTBOUND_QUEUE_URL`; `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for
-/// at Twilio before it is created; and the pace: `SENDER_SEGMENTS_PER_SECOND` (10, and what is known of other kinds of
-/// senders; `10,+12035550100=1,MG…=100`), `SENDER_BURST_SEGMENTS` (30, and three seconds' worth at least) and
-/// `SENDER_HOLD_SECONDS` (300): how long a sender is held that Twilio refuses; `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York):
-/// when recipients are not disturbed.
+/// Configuration, read from the environment: [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`],
+/// [`PublisherConfig`], and
+///
+/// - `PUBLIC_WEBHOOK_BASE_URL`: Twilio sends status callbacks to its first entry.
+/// - `OUTBOUND_QUEUE_URL`: the queue for wake-ups.
+/// - `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it is created.
+/// - `SENDER_SEGMENTS_PER_SECOND` (10, with defaults for other kinds of senders; example: `10,+12035550100=1,MG…=100`).
+/// - `SENDER_BURST_SEGMENTS` (30, at least three seconds' worth).
+/// - `SENDER_HOLD_SECONDS` (300): how long a sender is held after Twilio refused it.
+/// - `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when messages are not sent.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -81,7 +84,7 @@ impl Configuration for Config {
     }
 }
 
-/// What is built once and borrowed by every batch.
+/// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
     db: Db,
@@ -97,11 +100,11 @@ pub struct App {
 }
 
 impl App {
-    /// Builds it, and connects to Postgres.
+    /// Builds the clients and connects to Postgres.
     ///
     /// # Errors
     ///
-    /// [`InitError`] when Postgres or Twilio can't be spoken to at all. Their being away is no error.
+    /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         let db = Db::new(&config.database)?;
         let twilio = TwilioClient::new(config.twilio)?;
@@ -121,22 +124,22 @@ impl App {
     }
 }
 
-/// Claims for the senders of a batch and sends what was claimed, all at once.
+/// Claims messages of the batch's senders and sends them concurrently.
 ///
-/// A record whose sender may not send now, or has nothing to send, succeeds: what waits has a wake-up on its way.
+/// A record also succeeds if its sender must wait or has no messages: a wake-up follows for messages that wait.
 pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<DispatchMessage> {
     if batch.records.is_empty() {
         return batch;
     }
-    let mut asked = asked(&batch);
+    let mut request = claim_request(&batch);
     let claims = async {
-        quiet::respect(app, &mut asked).await?;
-        sends::claim(&app.db, &asked, &app.pace, clock::now()).await
+        quiet::postpone(app, &mut request).await?;
+        sends::claim(&app.db, &request, &app.pace, clock::now()).await
     };
     match claims.await {
         Ok(claims) => {
-            telemetry::count(Metric::Duplicates, batch.records.len() - distinct(&asked) + claims.done);
-            act(app, claims, &Hops::of(&batch)).await;
+            telemetry::count(Metric::Duplicates, batch.records.len() - distinct(&request) + claims.done);
+            send(app, claims, &Hops::of(&batch)).await;
         }
         Err(error) => {
             for record in std::mem::take(&mut batch.records) {
@@ -147,28 +150,28 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
     batch
 }
 
-/// What the records ask for.
-fn asked(batch: &Batch<DispatchMessage>) -> Asked {
-    let mut asked = Asked::default();
+/// Returns the messages and senders that the records name.
+fn claim_request(batch: &Batch<DispatchMessage>) -> Asked {
+    let mut request = Asked::default();
     for record in &batch.records {
         match &record.message {
-            DispatchMessage::V1(dispatch) => asked.messages.push(dispatch.message_id),
+            DispatchMessage::V1(dispatch) => request.messages.push(dispatch.message_id),
             DispatchMessage::V2(wake_up) => {
-                asked.wake_ups.push(WakeUp { sender: wake_up.sender.clone(), due_at: wake_up.due_at })
+                request.wake_ups.push(WakeUp { sender: wake_up.sender.clone(), due_at: wake_up.due_at })
             }
         }
     }
-    asked
+    request
 }
 
-fn distinct(asked: &Asked) -> usize {
-    asked.messages.iter().collect::<HashSet<_>>().len() + asked.wake_ups.len()
+fn distinct(request: &Asked) -> usize {
+    request.messages.iter().collect::<HashSet<_>>().len() + request.wake_ups.len()
 }
 
-async fn act(app: &App, claims: Claims, hops: &Hops) {
+async fn send(app: &App, claims: Claims, hops: &Hops) {
     telemetry::count(Metric::SendsFailed, claims.refused.len());
     for message_id in &claims.refused {
-        tracing::info!(%message_id, "not sent: its recipient has opted out, or its time has passed");
+        tracing::info!(%message_id, "not sent: the recipient has opted out, or the message has expired");
     }
     tokio::join!(pace::wake(app, claims.wake_ups, hops), send::send_all(app, &claims.claimed));
 }

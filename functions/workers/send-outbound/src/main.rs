@@ -1,4 +1,4 @@
-//! Consumer of an SQS queue; the whole function is `send_outbound::handle`, this file starts it.
+//! Starts the SQS consumer `send_outbound::handle`.
 
 use common::config::Configuration;
 use common::{queue, telemetry};

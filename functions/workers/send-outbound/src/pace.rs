@@ -1,4 +1,4 @@
-//! The pace and the holds of senders: what Twilio's answers mean for everything else of the same sender.
+//! The pace and holds of senders: how a response of Twilio affects the other messages of the same sender.
 
 use crate::{App, RetryPolicy};
 use common::clock;
@@ -9,13 +9,14 @@ use common::domain::pace::SenderRates;
 use common::domain::phone::last_four;
 use common::error::chain;
 use common::queue::{Batch, DispatchMessage};
+use common::service::wake_ups::{self, QueuedWakeUp};
 use common::telemetry::{self, Metric};
 use common::twilio::{Retry, SendError, SendOutcome};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300). No hold is longer than
-/// the longest delay between tries: whatever makes these short makes holds short.
+/// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300). A hold is at most
+/// as long as the longest retry delay.
 pub(crate) fn from_env(env: &mut Env<'_>, retry: Option<&RetryPolicy>) -> Option<Pace> {
     let rates = env.parse_or("SENDER_SEGMENTS_PER_SECOND", SenderRates::default());
     let burst = env.number("SENDER_BURST_SEGMENTS", 2..=100_000, 30);
@@ -25,11 +26,11 @@ pub(crate) fn from_env(env: &mut Env<'_>, retry: Option<&RetryPolicy>) -> Option
     Some(Pace { rates: rates?, burst: u32::try_from(burst?).ok()?, hold, max_age: retry.max_age() })
 }
 
-/// How long, and why, the answer to one message keeps its whole sender from sending.
+/// Returns how long and why an error holds the whole sender.
 fn hold(app: &App, claim: &Claimed, error: &SendError) -> Option<(Duration, HoldReason)> {
     match (error.retry(), error.outcome()) {
         (Retry::HoldSender, outcome) => Some((app.retry.pause(claim, outcome), HoldReason::QueueFull)),
-        (Retry::AfterRepair, _) => Some((app.pace.hold, HoldReason::Configuration)),
+        (Retry::AfterConfigurationFix, _) => Some((app.pace.hold, HoldReason::Configuration)),
         (Retry::Backoff { .. }, SendOutcome::NotProcessed { retry_after: Some(pause) }) => {
             Some((pause, HoldReason::Limited))
         }
@@ -37,10 +38,10 @@ fn hold(app: &App, claim: &Claimed, error: &SendError) -> Option<(Duration, Hold
     }
 }
 
-/// Holds a message's sender, or ends its hold, by what Twilio answered.
-pub(crate) async fn after(app: &App, claim: &Claimed, error: Option<&SendError>) {
+/// Holds a message's sender, or ends its hold, according to Twilio's response.
+pub(crate) async fn update_hold(app: &App, claim: &Claimed, error: Option<&SendError>) {
     let Some((pause, reason)) = error.and_then(|error| hold(app, claim, error)) else {
-        if claim.is_probe && error.is_none_or(got_through) {
+        if claim.is_probe && error.is_none_or(is_about_the_message) {
             release(app, claim).await;
         }
         return;
@@ -52,35 +53,35 @@ pub(crate) async fn after(app: &App, claim: &Claimed, error: Option<&SendError>)
         by_probe: claim.is_probe,
     };
     telemetry::count(Metric::SendersHeld, 1);
-    tracing::warn!(?reason, code = hold.code, until = %hold.until, "the sender of this message is held");
+    tracing::warn!(?reason, code = hold.code, until = %hold.until, "holding the sender");
     if let Err(error) = senders::hold(&app.db, &claim.sender, &hold).await {
-        tracing::warn!(error = chain(&error), "the sender could not be held");
+        tracing::warn!(error = chain(&error), "could not hold the sender");
     }
 }
 
-/// Whether Twilio looked at the message itself, so that nothing is wrong with its sender any more.
-fn got_through(error: &SendError) -> bool {
-    matches!(error.retry(), Retry::Never | Retry::CreateAnew | Retry::WaitForWindow)
+/// Returns whether an error is about the message itself, so that its sender works again.
+fn is_about_the_message(error: &SendError) -> bool {
+    matches!(error.retry(), Retry::Never | Retry::CreateAgain | Retry::WaitForWindow)
 }
 
 async fn release(app: &App, claim: &Claimed) {
     match senders::release(&app.db, &claim.sender).await {
         Ok(()) => {
-            tracing::info!("the sender of this message is no longer held");
+            tracing::info!("released the sender");
             let wake_up = WakeUp { sender: claim.sender.clone(), due_at: clock::now() };
-            // A chain does not go on here: the hold came between.
+            // A new chain: the hold interrupted the previous one.
             wake(app, vec![(wake_up, Duration::ZERO)], &Hops::none()).await;
         }
-        Err(error) => tracing::warn!(error = chain(&error), "the hold could not be ended"),
+        Err(error) => tracing::warn!(error = chain(&error), "could not release the sender"),
     }
 }
 
-/// How many wake-ups may follow from each other before a chain ends and the next sweep begins another one. Lambda's own
-/// recursive loop detection is off for this function, since it ends a chain after about 16 invocations. A chain of this length
-/// lasts for hours at a sender's pace, and hands over 200,000 messages at full speed, 20 for each wake-up.
+/// The maximum length of a chain of wake-ups, after which the next sweep starts another one. Lambda's recursive loop
+/// detection is off for this function, since it stops a chain after about 16 invocations. A chain of this length lasts
+/// for hours at a sender's pace, and sends 200,000 messages at full speed, 20 for each wake-up.
 const MAX_HOPS: u32 = 10_000;
 
-/// Counts for each sender how many wake-ups led to what a batch asks for.
+/// The number of wake-ups that led to a batch, by sender.
 pub(crate) struct Hops(HashMap<String, u32>);
 
 impl Hops {
@@ -100,46 +101,34 @@ impl Hops {
         Self(HashMap::new())
     }
 
-    /// Returns the number of the wake-up that follows, or `None` if its chain ends here.
+    /// Returns the number of the next wake-up, or `None` if the chain ends.
     fn next(&self, sender: &str) -> Option<u32> {
         let next = self.0.get(sender).map_or(0, |hops| hops.saturating_add(1));
         (next <= MAX_HOPS).then_some(next)
     }
 }
 
-/// Puts wake-ups on the queue. Where SQS takes none, or a chain is too long, the next sweep makes others.
-pub(crate) async fn wake(app: &App, wake_ups: Vec<(WakeUp, Duration)>, hops: &Hops) {
-    let mut missed = Vec::new();
-    let mut messages = Vec::new();
-    for (WakeUp { sender, due_at }, delay) in wake_ups {
-        match hops.next(&sender) {
-            Some(hop) => {
-                let message = DispatchMessage::wake_up(sender.clone(), due_at, hop);
-                messages.push((sender, (message, clock::new_id().to_string(), delay)));
-            }
+/// Puts wake-ups on the queue. The next sweep wakes the senders whose chain is too long or whose wake-ups SQS refuses.
+pub(crate) async fn wake(app: &App, due: Vec<(WakeUp, Duration)>, hops: &Hops) {
+    let mut wake_ups = Vec::with_capacity(due.len());
+    let mut limited = Vec::new();
+    for (wake_up, delay) in due {
+        match hops.next(&wake_up.sender) {
+            Some(hops) => wake_ups.push(QueuedWakeUp { wake_up, delay, hops }),
             None => {
                 telemetry::count(Metric::WakeUpsLimited, 1);
-                let sender_ends = last_four(&sender);
-                tracing::warn!(sender_ends, "too many wake-ups in a chain; the next sweep goes on");
-                missed.push(sender);
+                let sender_ends = last_four(&wake_up.sender);
+                tracing::warn!(sender_ends, "ended a chain of wake-ups that is too long");
+                limited.push(wake_up.sender);
             }
         }
     }
-    let (senders, messages): (Vec<String>, Vec<_>) = messages.into_iter().unzip();
-    if !messages.is_empty() {
-        match Box::pin(app.publisher.send_all_later(&app.queue_url, &messages)).await {
-            Ok(refused) => missed.extend(refused.into_iter().map(|position| senders[position].clone())),
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "SQS did not take wake-ups; a sweep makes others");
-                missed.extend(senders);
-            }
-        }
-    }
-    let missed: Vec<&str> = missed.iter().map(String::as_str).collect();
-    if !missed.is_empty()
-        && let Err(error) = senders::not_woken(&app.db, &missed).await
-    {
+    let limited: Vec<&str> = limited.iter().map(String::as_str).collect();
+    if let Err(error) = wake_ups::clear(&app.db, &limited).await {
         tracing::warn!(error = chain(&error), "could not clear wake_at");
+    }
+    if let Err(error) = wake_ups::publish(&app.db, &app.publisher, &app.queue_url, wake_ups).await {
+        tracing::warn!(error = chain(&error), "could not queue wake-ups");
     }
 }
 
@@ -155,6 +144,6 @@ mod tests {
         assert_eq!(hops(MAX_HOPS - 1).next("+1"), Some(MAX_HOPS));
         assert_eq!(hops(MAX_HOPS).next("+1"), None);
         assert_eq!(hops(u32::MAX).next("+1"), None);
-        assert_eq!(hops(MAX_HOPS).next("+2"), Some(0), "another sender's chain is its own");
+        assert_eq!(hops(MAX_HOPS).next("+2"), Some(0), "senders have separate chains");
     }
 }

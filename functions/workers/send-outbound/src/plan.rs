@@ -1,4 +1,4 @@
-//! When a message that Twilio did not take is tried again, and when it has failed.
+//! Decides when a message that Twilio did not accept is retried, and when it has failed.
 
 use common::clock;
 use common::config::Env;
@@ -8,20 +8,20 @@ use common::twilio::{Retry, SEND_RETRY_DELAYS, SendError, SendOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// How often Twilio is called within one invocation at most.
-const TRIES: u32 = 3;
-/// The first wait's upper bound; it doubles with each try.
+/// The maximum number of requests for a message within one invocation.
+const MAX_ATTEMPTS: u32 = 3;
+/// The upper bound of the first backoff. It doubles with each attempt.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-/// No wait within an invocation is longer.
+/// The maximum backoff within an invocation.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// How often a message whose sender's configuration Twilio refuses is the first to be tried after a hold. It may be the only
-/// one that is refused so, as to a country that the sender does not reach: then others go ahead, and show it.
-const REFUSALS_IN_PLACE: i32 = 3;
-/// How many holds it lets pass then, so that its sender is held for a small part of the time that it is tried.
-const HOLDS_BEHIND: u32 = 12;
+/// How often a message that Twilio refuses because of its sender's configuration is the first one after a hold. Perhaps
+/// Twilio refuses only this message, for example because of its country. Then others go first, and end the hold.
+const REFUSALS_FIRST: i32 = 3;
+/// How many hold durations such a message then waits, so that it causes holds for only a small part of the time.
+const HOLDS_TO_WAIT: u32 = 12;
 
-/// When to try again.
+/// When a send is retried.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
     delays: Vec<Duration>,
@@ -29,29 +29,28 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Reads `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200; the last one repeats) and `SEND_MAX_AGE_SECONDS` (86 400): how
-    /// long a message without `send_before` is tried from when it was to be sent first.
+    /// Reads `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200; the last one repeats) and `SEND_MAX_AGE_SECONDS` (86 400):
+    /// how long a message without `send_before` is retried after its first due time.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let delays = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &SEND_RETRY_DELAYS);
         let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
         Some(Self { delays: delays?, max_age: max_age? })
     }
 
-    /// Returns how long to wait before the next try within this invocation, or `None` when that must be left to a
-    /// later one: after the last try, or when Twilio asks for a longer pause.
+    /// Returns the backoff before the next attempt within this invocation, or `None` after the last attempt and if
+    /// Twilio requests a longer pause.
     pub(crate) fn wait_within_invocation(
         &self,
-        tries: u32,
+        attempts: u32,
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
-        let wait = retry_after.unwrap_or_else(|| jitter(tries));
-        (tries < TRIES && wait <= MAX_BACKOFF).then_some(wait)
+        let wait = retry_after.unwrap_or_else(|| jitter(attempts));
+        (attempts < MAX_ATTEMPTS && wait <= MAX_BACKOFF).then_some(wait)
     }
 
-    /// Returns what a failed call means for its message, when a sender whose configuration is refused is held for `hold`.
+    /// Returns the outcome of a failed request. `hold` is how long a sender with a wrong configuration is held.
     ///
-    /// What `renewals` allow counts all attempts: a message that needed several to be refused once is tried less often, and
-    /// none more often.
+    /// `renewals` are limited by the number of all attempts, so a message with earlier retries is renewed less often.
     pub(crate) fn outcome(
         &self,
         claim: &Claimed,
@@ -74,17 +73,17 @@ impl RetryPolicy {
                 let pause = self.delay(claim.attempt_number).max(retry_after.unwrap_or_default());
                 (pause, now + pause)
             }
-            Retry::CreateAnew => {
+            Retry::CreateAgain => {
                 let renewals = renewals.after(code.as_deref().unwrap_or_default());
                 let attempt = usize::try_from(claim.attempt_number - 1).unwrap_or_default();
                 let Some(pause) = renewals.get(attempt) else { return refused(code, detail) };
                 (*pause, now + *pause)
             }
-            // Its sender is held for so long, and it is then the first to go.
+            // The sender is held for this time, and the message is then the first one.
             Retry::HoldSender => (self.pause(claim, error.outcome()), claim.due_at),
-            Retry::AfterRepair if claim.attempt_number <= REFUSALS_IN_PLACE => (hold, claim.due_at),
-            Retry::AfterRepair => (hold, (now + hold * HOLDS_BEHIND).min(end - hold)),
-            // A window opens in hours: there is no use in asking every minute.
+            Retry::AfterConfigurationFix if claim.attempt_number <= REFUSALS_FIRST => (hold, claim.due_at),
+            Retry::AfterConfigurationFix => (hold, (now + hold * HOLDS_TO_WAIT).min(end - hold)),
+            // The window opens after hours, so frequent retries are useless.
             Retry::WaitForWindow => (self.longest_delay(), now + self.longest_delay()),
         };
         if now + pause >= end {
@@ -93,23 +92,23 @@ impl RetryPolicy {
         Outcome::Deferred { next_attempt_at, error_code: code, detail }
     }
 
-    /// Returns what it means for a message that it could not even be begun with: it keeps its place.
-    pub(crate) fn not_begun(&self, claim: &Claimed, detail: &str) -> Outcome {
+    /// Returns the outcome of a message whose request was not started: it keeps its due time.
+    pub(crate) fn not_started(&self, claim: &Claimed, detail: &str) -> Outcome {
         Outcome::Deferred { next_attempt_at: claim.due_at, error_code: None, detail: detail.to_owned() }
     }
 
-    /// Returns what it means for a message that the gate takes for settled. Its status stays what it has become; should it still
-    /// be pending, it is not claimed again at once.
+    /// Returns the outcome of a message that was settled before the gate. Its status does not change; if it is still
+    /// pending, it is retried after a delay.
     pub(crate) fn settled(&self, claim: &Claimed, now: Timestamp) -> Outcome {
         Outcome::Deferred {
             next_attempt_at: now + self.delay(claim.attempt_number),
             error_code: None,
-            detail: "the claim had ended or the message was settled before the call".to_owned(),
+            detail: "the claim had ended or the message was settled before the request".to_owned(),
         }
     }
 
-    /// Returns how long a sender whose queue at Twilio is full is left alone: what Twilio asks for, or else as long as its
-    /// message would wait.
+    /// Returns how long to hold a sender whose queue at Twilio is full: Twilio's `Retry-After`, or the message's retry
+    /// delay.
     pub(crate) fn pause(&self, claim: &Claimed, outcome: SendOutcome) -> Duration {
         match outcome {
             SendOutcome::NotProcessed { retry_after: Some(pause) } => pause,
@@ -117,7 +116,7 @@ impl RetryPolicy {
         }
     }
 
-    /// Returns how long a message without `send_before` is tried.
+    /// Returns how long a message without `send_before` is retried.
     pub(crate) fn max_age(&self) -> Duration {
         self.max_age
     }
@@ -132,9 +131,9 @@ impl RetryPolicy {
     }
 }
 
-/// Full jitter: anything between nothing and a bound that doubles with each try, from 100 ms to 2 s.
-pub(crate) fn jitter(tries: u32) -> Duration {
-    let bound = FIRST_BACKOFF.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(MAX_BACKOFF);
+/// Returns a backoff with full jitter: between zero and a bound that doubles with each attempt, from 100 ms to 2 s.
+pub(crate) fn jitter(attempts: u32) -> Duration {
+    let bound = FIRST_BACKOFF.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(MAX_BACKOFF);
     bound.mul_f64(clock::random_fraction())
 }
 
@@ -180,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn tries_are_spaced_as_configured_and_the_last_space_repeats() {
+    fn retries_follow_the_configured_delays_and_the_last_delay_repeats() {
         let limited = SendError::Limited { code: None, retry_after: None };
         let spaces: Vec<_> = (1..=6).map(|attempt| seconds_until_next(attempt, &limited)).collect();
         assert_eq!(spaces, [60, 300, 1_800, 7_200, 7_200, 7_200]);
     }
 
     #[test]
-    fn twilios_retry_after_is_honoured_when_it_is_longer() {
+    fn a_retry_after_from_twilio_is_used_if_it_is_longer() {
         let limited =
             |seconds| SendError::Limited { code: None, retry_after: Some(Duration::from_secs(seconds)) };
         assert_eq!(seconds_until_next(1, &limited(5)), 60);
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_with_its_sender_keeps_its_place_unless_it_would_be_too_old_by_then() {
+    fn a_message_of_a_held_sender_keeps_its_due_time_unless_it_expires_first() {
         for code in [20003, 21611] {
             let refused = SendError::Refused { status: 400, code, retry_after: None };
             assert_eq!(seconds_until_next(1, &refused), 0);
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_for_its_sender_again_and_again_lets_others_go_ahead() {
+    fn a_message_refused_repeatedly_for_its_sender_lets_others_go_first() {
         let refused = SendError::Refused { status: 400, code: 21606, retry_after: None };
         assert_eq!((1..=3).map(|attempt| seconds_until_next(attempt, &refused)).max(), Some(0));
         assert_eq!(seconds_until_next(4, &refused), 3_600);
@@ -217,7 +216,7 @@ mod tests {
             policy().outcome(&claim, &refused, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH);
         assert!(
             matches!(outcome, Outcome::Deferred { next_attempt_at, .. } if next_attempt_at.as_second() == 700),
-            "it still has its last try: {outcome:?}"
+            "it gets a last attempt before it expires: {outcome:?}"
         );
     }
 
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_for_the_moment_is_created_anew_as_often_as_its_code_is_worth() {
+    fn a_temporarily_refused_message_is_created_again_as_often_as_its_code_allows() {
         let refused = |code, attempt| {
             let error = SendError::Refused { status: 400, code, retry_after: None };
             policy().outcome(&claim(attempt), &error, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH)
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_would_be_too_old_at_its_next_try_has_failed() {
+    fn a_message_that_expires_before_its_next_attempt_has_failed() {
         let limited = SendError::Limited { code: None, retry_after: None };
         let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 60);
         let outcome = policy().outcome(&claim(1), &limited, &RenewalPolicy::default(), HOLD, almost_a_day);
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_within_an_invocation_are_short_and_few() {
+    fn backoffs_within_an_invocation_are_short_and_few() {
         for _ in 0..100 {
             assert!(policy().wait_within_invocation(1, None).unwrap() <= MAX_BACKOFF);
         }

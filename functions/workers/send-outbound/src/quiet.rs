@@ -1,4 +1,4 @@
-//! Quiet hours: what is due while its recipient is not to be disturbed is put off before anything is claimed.
+//! Quiet hours: postpones messages that are due in the quiet hours of their recipients, before messages are claimed.
 
 use crate::App;
 use common::clock;
@@ -8,14 +8,14 @@ use common::db::sends::{self, Asked};
 use common::domain::quiet_hours::{QuietHours, Window};
 use common::telemetry::{self, Metric};
 
-/// How many messages of a sender and priority are looked at together.
+/// How many messages of a sender and priority are checked at a time.
 const PAGE: i64 = 100;
 
-/// How often at most for one batch: at night a bulk is put off page by page, and the rest by the wake-ups that follow.
+/// The maximum number of pages for one batch. Later wake-ups postpone the rest.
 const PAGES: usize = 20;
 
-/// Reads `QUIET_HOURS` (none; `21:00-08:00`, on the recipient's clock) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York), for
-/// numbers that don't tell where they are.
+/// Reads `QUIET_HOURS` (none; `21:00-08:00` in the recipient's local time) and `QUIET_HOURS_DEFAULT_TIME_ZONE`
+/// (America/New_York), for numbers without a known time zone.
 pub(crate) fn from_env(env: &mut Env<'_>) -> Option<Option<QuietHours>> {
     let text = env.optional_text("QUIET_HOURS")?;
     let zone = env.parse_or("QUIET_HOURS_DEFAULT_TIME_ZONE", "America/New_York".to_owned())?;
@@ -23,7 +23,7 @@ pub(crate) fn from_env(env: &mut Env<'_>) -> Option<Option<QuietHours>> {
         None => return Some(None),
         Some(Ok(window)) => window,
         Some(Err(error)) => {
-            env.problem(format!("QUIET_HOURS is not usable ({error})"));
+            env.problem(format!("QUIET_HOURS is invalid ({error})"));
             return None;
         }
     };
@@ -34,39 +34,39 @@ pub(crate) fn from_env(env: &mut Env<'_>) -> Option<Option<QuietHours>> {
     quiet.map(Some)
 }
 
-/// Puts off what must not disturb its recipient now, and leaves in `asked` what may: only that is claimed then.
+/// Postpones messages that are in quiet hours now and limits `request` to the other messages.
 ///
 /// # Errors
 ///
-/// [`DbError`]: nothing must be claimed before this is known.
-pub(crate) async fn respect(app: &App, asked: &mut Asked) -> Result<(), DbError> {
+/// [`DbError`]. No message must be claimed without this check.
+pub(crate) async fn postpone(app: &App, request: &mut Asked) -> Result<(), DbError> {
     let Some(quiet) = &app.quiet else { return Ok(()) };
-    let mut put_off = 0;
+    let mut postponed = 0;
     for _ in 0..PAGES {
         let now = clock::now();
-        let mut disturbing = Vec::new();
+        let mut quiet_now = Vec::new();
         let mut allowed = Vec::new();
-        for candidate in sends::candidates(&app.db, asked, now, PAGE).await? {
+        for candidate in sends::candidates(&app.db, request, now, PAGE).await? {
             let until = if candidate.is_urgent {
                 None
             } else {
                 quiet.until(&candidate.to, candidate.time_zone.as_deref(), now)
             };
             match until {
-                Some(until) => disturbing.push((candidate, until)),
+                Some(until) => quiet_now.push((candidate, until)),
                 None => allowed.push(candidate.message_id),
             }
         }
-        asked.allowed = Some(allowed);
-        if disturbing.is_empty() {
+        request.allowed = Some(allowed);
+        if quiet_now.is_empty() {
             break;
         }
-        sends::postpone(&app.db, &disturbing).await?;
-        put_off += disturbing.len();
+        sends::postpone(&app.db, &quiet_now).await?;
+        postponed += quiet_now.len();
     }
-    if put_off > 0 {
-        telemetry::count(Metric::SendsDeferred, put_off);
-        tracing::info!(messages = put_off, "put off until the end of their recipients' quiet hours");
+    if postponed > 0 {
+        telemetry::count(Metric::SendsDeferred, postponed);
+        tracing::info!(messages = postponed, "postponed messages until the end of quiet hours");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One message's way to Twilio, once it is ours.
+//! Sends claimed messages to Twilio.
 
 use crate::gate::Gate;
 use crate::record::{self, Outcomes};
@@ -13,25 +13,25 @@ use common::twilio::{
 use std::time::Duration;
 use tracing::Instrument;
 
-/// Hands messages over, all at once, and records what came of each. What is late is looked for first, which keeps nothing
-/// else waiting.
+/// Sends messages concurrently and records their outcomes. Late messages are looked for at Twilio first, while the
+/// others are sent.
 pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
     let (outcomes, ended) = Outcomes::channel();
-    // Whoever records goes on until `outcomes` is gone.
-    let sends = async move { hand_over(app, claims, &outcomes).await };
-    tokio::join!(sends, record::as_they_come(app, ended));
+    // Moved, so that `outcomes` is dropped after the last send, which ends the recording.
+    let sends = async move { send_claims(app, claims, &outcomes).await };
+    tokio::join!(sends, record::receive(app, ended));
 }
 
-async fn hand_over<'a>(app: &App, claims: &'a [Claimed], outcomes: &Outcomes<'a>) {
+async fn send_claims<'a>(app: &App, claims: &'a [Claimed], outcomes: &Outcomes<'a>) {
     let (late, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::is_late(app, claim));
-    let look = async {
+    let verified = async {
         let absent = verify::absent(app, late, outcomes).await;
         send_together(app, &absent, outcomes).await;
     };
-    tokio::join!(send_together(app, &prompt, outcomes), look);
+    tokio::join!(send_together(app, &prompt, outcomes), verified);
 }
 
-/// Hands over what passes the gate together.
+/// Passes the gate with all messages together and sends those that may be sent.
 async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcomes<'a>) {
     if claims.is_empty() {
         return;
@@ -50,114 +50,115 @@ async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcome
         }
         Err(error) => {
             let detail = common::error::chain(&error);
-            tracing::error!(error = detail, "not sent: it can't be told whether there is a STOP");
+            tracing::error!(error = detail, "not sent: could not check for a STOP");
             for claim in claims {
-                outcomes.tell(claim, app.retry.not_begun(claim, &detail));
+                outcomes.send(claim, app.retry.not_started(claim, &detail));
             }
         }
     }
 }
 
-/// Hands a message over, and tells what came of it, for the message and for its sender.
+/// Sends a message, and updates the message and the hold of its sender.
 async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, outcomes: &Outcomes<'a>) {
-    let answer = match Answer::refused(passage) {
-        Some(refused) => Ok(refused),
+    let result = match CreateResult::blocked(passage) {
+        Some(blocked) => Ok(blocked),
         None => create(app, claim, gate).await,
     };
-    let outcome = match &answer {
-        Ok(Answer::Took(message)) => Outcome::Accepted {
+    let outcome = match &result {
+        Ok(CreateResult::Created(message)) => Outcome::Accepted {
             twilio_sid: message.sid.clone(),
             status: Status::from_twilio(&message.status).unwrap_or(Status::Queued),
         },
-        Ok(Answer::OptedOut) => Outcome::Failed {
+        Ok(CreateResult::OptedOut) => Outcome::Failed {
             by_twilio: false,
             error_code: OPTED_OUT.to_owned(),
-            detail: "the recipient opted out before the call".to_owned(),
+            detail: "the recipient opted out before the request".to_owned(),
         },
-        Ok(Answer::Settled) => app.retry.settled(claim, clock::now()),
-        Ok(Answer::NotBegun) => app.retry.not_begun(claim, "the function was stopped before the call"),
-        Ok(Answer::TooLate) => Outcome::Failed {
+        Ok(CreateResult::Settled) => app.retry.settled(claim, clock::now()),
+        Ok(CreateResult::NotStarted) => {
+            app.retry.not_started(claim, "the function was frozen before the request")
+        }
+        Ok(CreateResult::Expired) => Outcome::Failed {
             by_twilio: false,
             error_code: RETRIES_EXHAUSTED.to_owned(),
-            detail: "its time had passed before the call".to_owned(),
+            detail: "the message expired before the request".to_owned(),
         },
         Err(error) => app.retry.outcome(claim, error, &app.renewals, app.pace.hold, clock::now()),
     };
     match &outcome {
         Outcome::Accepted { twilio_sid, .. } => {
             telemetry::count(Metric::SendsAccepted, 1);
-            tracing::info!(message_id = %claim.message_id, twilio_sid, "Twilio took the message");
+            tracing::info!(message_id = %claim.message_id, twilio_sid, "Twilio accepted the message");
         }
         Outcome::Deferred { next_attempt_at, detail, .. } => {
             telemetry::count(Metric::SendsDeferred, 1);
-            tracing::warn!(message_id = %claim.message_id, %next_attempt_at, detail, "the send is put off");
+            tracing::warn!(message_id = %claim.message_id, %next_attempt_at, detail, "deferred a send");
         }
         Outcome::Failed { error_code, detail, .. } => {
             telemetry::count(Metric::SendsFailed, 1);
-            tracing::warn!(message_id = %claim.message_id, error_code, detail, "the message can't be sent");
+            tracing::warn!(message_id = %claim.message_id, error_code, detail, "a send failed");
         }
         Outcome::Unknown { detail } => {
             telemetry::count(Metric::SendsUnknown, 1);
-            tracing::error!(message_id = %claim.message_id, detail, "it is not known whether Twilio took the message");
+            tracing::error!(message_id = %claim.message_id, detail, "it is unknown whether Twilio accepted the message");
         }
-        // Counted and logged when it is recorded.
+        // Counted and logged when recorded.
         Outcome::Parked { .. } => {}
     }
-    if answer.as_ref().is_err_and(SendError::is_our_fault) {
+    if result.as_ref().is_err_and(SendError::is_our_fault) {
         telemetry::count(Metric::SendsMisconfigured, 1);
-        tracing::error!(message_id = %claim.message_id, "Twilio refuses our account, number or credentials");
+        tracing::error!(message_id = %claim.message_id, "Twilio refused our account, number or credentials");
     }
-    // First, so that nobody claims this message again before its sender is held.
-    pace::after(app, claim, answer.as_ref().err()).await;
-    if answer.as_ref().is_err_and(|error| error.class() == Some(ErrorClass::OptedOut)) {
-        // Recording this is recording a STOP, which waits for this gate, and for those of others: no other outcome has to.
+    // Before the outcome, so that the message is not claimed again while its sender is not held yet.
+    pace::update_hold(app, claim, result.as_ref().err()).await;
+    if result.as_ref().is_err_and(|error| error.class() == Some(ErrorClass::OptedOut)) {
+        // This outcome records a STOP, which waits for all gates. The other outcomes must not wait with it.
         gate.opened().await;
-        record::now(app, &[(claim, outcome)]).await;
+        record::record(app, &[(claim, outcome)]).await;
     } else {
-        outcomes.tell(claim, outcome);
+        outcomes.send(claim, outcome);
     }
 }
 
-/// What came of calling Twilio, when it did not fail.
-enum Answer {
-    Took(Box<Message>),
-    /// It was not called, or not called again: the handset's STOP came first.
+/// The result of a create that did not fail. Except for `Created`, Twilio did not create the message.
+enum CreateResult {
+    Created(Box<Message>),
+    /// The recipient opted out.
     OptedOut,
-    /// It was not called, or not called again: the claim has ended, or Twilio has the message already.
+    /// The claim has ended, or Twilio has the message already.
     Settled,
-    /// It was not called, since the gate was passed too long ago: there may be a STOP by now.
-    NotBegun,
-    /// It was not called: the message's `send_before` has passed since it was claimed.
-    TooLate,
+    /// The gate was passed too long ago, and there may have been a STOP since.
+    NotStarted,
+    /// The message's `send_before` has passed since it was claimed.
+    Expired,
 }
 
-impl Answer {
-    /// What it means for a message that the gate did not let it pass.
-    fn refused(passage: Passage) -> Option<Self> {
+impl CreateResult {
+    /// Returns the result of a message that did not pass the gate, or `None` if it passed.
+    fn blocked(passage: Passage) -> Option<Self> {
         match passage {
             Passage::Go => None,
             Passage::Settled => Some(Self::Settled),
             Passage::OptedOut => Some(Self::OptedOut),
-            Passage::TooLate => Some(Self::TooLate),
+            Passage::TooLate => Some(Self::Expired),
         }
     }
 }
 
-/// Calls Twilio, and calls again only for what it surely did not process: a few times, with full jitter, not after the
-/// message's time, and only through the gate again.
-async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
-    let first = call(app, claim, gate).await;
-    let mut error = match first {
-        Ok(answer) => return Ok(answer),
+/// Creates a message at Twilio. Retries only requests that Twilio certainly did not process: a few times, with full
+/// jitter, before the message expires, and after passing the gate again.
+async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<CreateResult, SendError> {
+    let mut error = match request(app, claim, gate).await {
+        Ok(result) => return Ok(result),
         Err(error) => error,
     };
-    let mut tries = 1;
+    let mut attempts = 1;
     loop {
         let SendOutcome::NotProcessed { retry_after } = error.outcome() else { return Err(error) };
         if error.retry() == Retry::HoldSender {
             return Err(error);
         }
-        let Some(wait) = app.retry.wait_within_invocation(tries, retry_after) else { return Err(error) };
+        let Some(wait) = app.retry.wait_within_invocation(attempts, retry_after) else { return Err(error) };
         if claim.send_before.is_some_and(|end| clock::now() + wait >= end) {
             return Err(error);
         }
@@ -165,41 +166,41 @@ async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendE
         let held = match sends::pass_gate(&app.db, &[claim], clock::now()).await {
             Ok((passages, held)) => {
                 let passage = passages.get(&claim.message_id).copied().unwrap_or(Passage::Settled);
-                if let Some(refused) = Answer::refused(passage) {
+                if let Some(blocked) = CreateResult::blocked(passage) {
                     held.release().await;
-                    return Ok(refused);
+                    return Ok(blocked);
                 }
                 held
             }
-            Err(unanswered) => {
-                let unanswered = common::error::chain(&unanswered);
-                tracing::warn!(error = unanswered, "not tried again: there may be a STOP by now");
+            Err(gate_error) => {
+                let gate_error = common::error::chain(&gate_error);
+                tracing::warn!(error = gate_error, "not retried: could not check for a STOP");
                 return Err(error);
             }
         };
-        let again = Gate::passed();
-        let ((), answer) = tokio::join!(again.hold(held, 1), call(app, claim, &again));
-        error = match answer {
-            Ok(answer) => return Ok(answer),
+        let gate = Gate::passed();
+        let ((), result) = tokio::join!(gate.hold(held, 1), request(app, claim, &gate));
+        error = match result {
+            Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        tries += 1;
+        attempts += 1;
     }
 }
 
-/// Calls Twilio once, and tells the gate.
-async fn call(app: &App, claim: &Claimed, gate: &Gate) -> Result<Answer, SendError> {
-    let answer = if gate.is_stale() { Ok(Answer::NotBegun) } else { call_in_time(app, claim).await };
-    gate.answered();
-    answer
+/// Sends one request, unless the gate is stale, and reports its completion to the gate.
+async fn request(app: &App, claim: &Claimed, gate: &Gate) -> Result<CreateResult, SendError> {
+    let result =
+        if gate.is_stale() { Ok(CreateResult::NotStarted) } else { request_in_time(app, claim).await };
+    gate.completed();
+    result
 }
 
-/// Calls Twilio, unless the message's time has passed: claimed in time, it may have been looked for, or have waited for a
-/// STOP, since.
-async fn call_in_time(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
+/// Sends one request, unless the message has expired since its claim, during a lookup or while waiting for a STOP.
+async fn request_in_time(app: &App, claim: &Claimed) -> Result<CreateResult, SendError> {
     let left = claim.send_before.map(|end| end.duration_since(clock::now()));
     if left.is_some_and(|left| !left.is_positive()) {
-        return Ok(Answer::TooLate);
+        return Ok(CreateResult::Expired);
     }
     let message = CreateMessage {
         to: claim.to.clone(),
@@ -210,7 +211,7 @@ async fn call_in_time(app: &App, claim: &Claimed) -> Result<Answer, SendError> {
         validity_period: left.and_then(|left| Duration::try_from(left).ok()),
     };
     let begun = std::time::Instant::now();
-    let answer = app.twilio.create_message(&message).await;
+    let result = app.twilio.create_message(&message).await;
     telemetry::record(Metric::CreateLatency, begun.elapsed().as_secs_f64() * 1_000.0);
-    answer.map(|message| Answer::Took(Box::new(message)))
+    result.map(|message| CreateResult::Created(Box::new(message)))
 }

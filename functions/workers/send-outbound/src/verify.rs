@@ -1,32 +1,32 @@
-//! Before a late create: a look into Twilio's list.
+//! Looks for late messages in Twilio's list before creating them.
 //!
-//! A database that was restored from an earlier state holds messages as pending that were sent since, and nothing in it
-//! tells them apart. What waited for `SEND_VERIFY_AFTER_SECONDS` or longer is therefore looked for before it is created: one
-//! more call for each recipient of late messages, and none for those that go at once.
+//! A database that was restored from a backup holds messages as pending that have been sent since, and it cannot tell
+//! which. Messages that waited for `SEND_VERIFY_AFTER_SECONDS` or longer are therefore looked for first. This is one
+//! more request for each recipient of late messages, and none for the others.
 //!
-//! A message of the list that no attempt owns and whose content may be ours defers the create. A clearly different text does
-//! not: unlike an unanswered create, a late message was probably never handed over.
+//! A listed message without an owner whose content may be ours defers the create. A clearly different text does not,
+//! since a late message was probably never sent, unlike one whose create request had no response.
 
 use crate::App;
 use crate::record::Outcomes;
 use common::clock;
 use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
 use common::domain::message::Status;
+use common::service::lookup::{Lookup, LookupError, Missing, Presence};
 use common::telemetry::{self, Metric};
-use common::twilio::{Sender, Sought};
+use common::twilio::{ExpectedMessage, Sender};
 use jiff::Timestamp;
-use lookup::{Finding, Lookup, LookupError, Missing};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Tells whether a message waited for so long that it may have been sent by a database that is no more.
+/// Returns whether a message waited so long that it may have been sent before a restore of the database.
 pub(crate) fn is_late(app: &App, claim: &Claimed) -> bool {
     let waited = Duration::try_from(clock::now().duration_since(claim.wanted_at)).unwrap_or_default();
     waited >= app.verify_after
 }
 
-/// Looks for late messages, those of one recipient and sender in one list. Returns those that Twilio does not have, and has
-/// the outcome of the others recorded. The look takes its time: whether they may still be sent is asked at the gate.
+/// Looks for late messages, with one list for each recipient and sender. Returns those that Twilio does not have, and
+/// sends the outcomes of the others to be recorded. The gate checks afterwards whether the messages may still be sent.
 pub(crate) async fn absent<'a>(
     app: &App,
     late: Vec<&'a Claimed>,
@@ -36,46 +36,46 @@ pub(crate) async fn absent<'a>(
     for claim in late {
         groups.entry((&claim.to, &claim.from, &claim.messaging_service_sid)).or_default().push(claim);
     }
-    let looks = groups.into_values().map(async |group| {
-        let findings = look(app, &group).await;
+    let lookups = groups.into_values().map(async |group| {
+        let presences = look_up(app, &group).await;
         let mut absent = Vec::new();
         for (position, claim) in group.into_iter().enumerate() {
-            let finding = findings.as_ref().map(|findings| findings.get(position));
-            let concluded = telemetry::request(&claim.request_id).in_scope(|| conclude(app, claim, finding));
-            match concluded {
-                Some(outcome) => outcomes.tell(claim, outcome),
+            let presence = presences.as_ref().map(|presences| presences.get(position));
+            let outcome = telemetry::request(&claim.request_id).in_scope(|| outcome(app, claim, presence));
+            match outcome {
+                Some(outcome) => outcomes.send(claim, outcome),
                 None => absent.push(claim),
             }
         }
         absent
     });
-    futures::future::join_all(looks).await.into_iter().flatten().collect()
+    futures::future::join_all(lookups).await.into_iter().flatten().collect()
 }
 
-/// Returns what is to be recorded instead of creating a message: nothing, if Twilio does not have it.
-fn conclude(app: &App, claim: &Claimed, finding: Result<Option<&Finding>, &LookupError>) -> Option<Outcome> {
-    match finding {
-        Ok(Some(Finding::Absent)) => None,
-        Ok(Some(Finding::Adopted { twilio_sid })) => {
+/// Returns the outcome to record instead of creating the message, or `None` if Twilio does not have it.
+fn outcome(app: &App, claim: &Claimed, presence: Result<Option<&Presence>, &LookupError>) -> Option<Outcome> {
+    match presence {
+        Ok(Some(Presence::Absent)) => None,
+        Ok(Some(Presence::Adopted { twilio_sid })) => {
             telemetry::count(Metric::SendsFound, 1);
-            tracing::warn!(message_id = %claim.message_id, twilio_sid, "Twilio has the message already");
-            // Its status is recorded; this ends the claim.
+            tracing::warn!(message_id = %claim.message_id, twilio_sid, "Twilio already has the late message");
+            // The status is recorded already; this outcome ends the claim.
             Some(Outcome::Accepted { twilio_sid: twilio_sid.clone(), status: Status::Queued })
         }
-        Ok(Some(Finding::Undecided) | None) => {
-            let detail = "Twilio has a message without an owner that may be this one".to_owned();
-            tracing::warn!(message_id = %claim.message_id, detail, "a late message is not sent now");
-            Some(match next_look(app, claim) {
+        Ok(Some(Presence::Undecided) | None) => {
+            let detail = "Twilio has an unowned message that may be this one".to_owned();
+            tracing::warn!(message_id = %claim.message_id, detail, "deferred a late message");
+            Some(match next_lookup(app, claim) {
                 Some(next_attempt_at) => Outcome::Deferred { next_attempt_at, error_code: None, detail },
-                // It may be on the handset, so it has not failed either.
+                // It may have been delivered, so it has not failed.
                 None => Outcome::Parked { detail },
             })
         }
         Err(error) => {
             let error = common::error::chain(error);
-            tracing::warn!(message_id = %claim.message_id, error, "a late message can't be looked for");
-            let detail = format!("looking for it at Twilio first: {error}");
-            Some(match next_look(app, claim) {
+            tracing::warn!(message_id = %claim.message_id, error, "could not look for a late message");
+            let detail = format!("could not look for the message at Twilio: {error}");
+            Some(match next_lookup(app, claim) {
                 Some(next_attempt_at) => Outcome::Deferred { next_attempt_at, error_code: None, detail },
                 None => {
                     let error_code = RETRIES_EXHAUSTED.to_owned();
@@ -86,13 +86,13 @@ fn conclude(app: &App, claim: &Claimed, finding: Result<Option<&Finding>, &Looku
     }
 }
 
-async fn look(app: &App, group: &[&Claimed]) -> Result<Vec<Finding>, LookupError> {
+async fn look_up(app: &App, group: &[&Claimed]) -> Result<Vec<Presence>, LookupError> {
     let Some(first) = group.first() else { return Ok(Vec::new()) };
     let sender = sender(first);
     let now = clock::now();
     let missing = |claim: &&Claimed| Missing {
         message_id: claim.message_id,
-        sought: Sought {
+        sought: ExpectedMessage {
             to: claim.to.clone(),
             sender: sender.clone(),
             body: claim.message_content.clone(),
@@ -107,14 +107,14 @@ async fn look(app: &App, group: &[&Claimed]) -> Result<Vec<Finding>, LookupError
     lookup.find(&first.to, &sender, &missing).await
 }
 
-/// When a message is looked for again: after as long as any try that Twilio did not process, if it still has the time.
-fn next_look(app: &App, claim: &Claimed) -> Option<Timestamp> {
+/// Returns when to look for a message again, with the delay of a retry, or `None` if it expires before.
+fn next_lookup(app: &App, claim: &Claimed) -> Option<Timestamp> {
     let at = clock::now() + app.retry.delay(claim.attempt_number);
     let end = claim.send_before.unwrap_or(claim.wanted_at + app.retry.max_age());
     (at < end).then_some(at)
 }
 
-/// Who sends a message.
+/// Returns the sender of a message.
 pub(crate) fn sender(claim: &Claimed) -> Sender {
     match (&claim.from, &claim.messaging_service_sid) {
         (Some(number), _) => Sender::Number(number.clone()),

@@ -1,4 +1,4 @@
-//! The least that a Lambda function can be: it answers every event with the same greeting.
+//! A minimal Lambda function: the baseline of the cold start benchmark.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The project's own template, where the local stack does not act on it: what only a deployment would show.
+//! Tests of the parts of the project's template that only a deployment uses.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ fn resources(document: &Value, kind: &str) -> Vec<(String, Value)> {
     found
 }
 
-/// SAM's merge of globals below a function's own properties.
+/// Merges globals into a function's properties as SAM does.
 fn merge(own: &mut Value, global: &Value) {
     match (own, global) {
         (own @ Value::Null, global) => *own = global.clone(),
@@ -41,7 +41,7 @@ fn merge(own: &mut Value, global: &Value) {
     }
 }
 
-/// One metric that an alarm watches.
+/// A metric that an alarm watches.
 #[derive(Debug)]
 struct Watched {
     alarm: String,
@@ -90,7 +90,7 @@ fn reference(id: &str) -> Value {
 }
 
 #[test]
-fn every_function_that_resolves_a_secret_changes_with_the_version_of_the_secrets() {
+fn every_function_with_secrets_depends_on_the_secrets_version() {
     let document = document();
     let mut resolving = 0;
     for (id, properties) in resources(&document, "AWS::Serverless::Function") {
@@ -100,11 +100,11 @@ fn every_function_that_resolves_a_secret_changes_with_the_version_of_the_secrets
             assert_eq!(variables["SECRETS_VERSION"], reference("SecretsVersion"), "{id}");
         }
     }
-    assert!(resolving >= 20, "{resolving}");
+    assert!(resolving >= 20, "only {resolving} functions have secrets");
 }
 
 #[test]
-fn two_stacks_in_one_account_share_no_metric_and_no_name() {
+fn metrics_and_schedule_names_are_unique_per_stack() {
     let document = document();
     for (id, properties) in resources(&document, "AWS::Serverless::Function") {
         let name = &properties["Environment"]["Variables"]["STACK_NAME"];
@@ -113,7 +113,7 @@ fn two_stacks_in_one_account_share_no_metric_and_no_name() {
             let is_schedule = event["Type"] == "ScheduleV2";
             assert!(
                 !is_schedule || event["Properties"]["OmitName"] == true,
-                "{id}: SAM names schedules itself"
+                "{id}: a fixed schedule name would conflict between stacks"
             );
         }
     }
@@ -123,19 +123,23 @@ fn two_stacks_in_one_account_share_no_metric_and_no_name() {
 }
 
 #[test]
-fn every_metric_of_ours_that_an_alarm_watches_exists() {
+fn alarms_watch_only_custom_metrics_that_exist() {
     let document = document();
     let template = Template::parse(TEXT, "us-east-1").unwrap();
     for watched in watched(&document).iter().filter(|watched| watched.namespace == "SmsFoundation") {
         assert!(Metric::ALL.iter().any(|metric| metric.name() == watched.metric), "{}", watched.alarm);
         let service = watched.dimension("service").and_then(Value::as_str).unwrap();
         assert!(template.function(service).is_some(), "{watched:?}");
-        assert_eq!(watched.dimensions.len(), 2, "CloudWatch matches all dimensions: {watched:?}");
+        assert_eq!(
+            watched.dimensions.len(),
+            2,
+            "an alarm must name all dimensions of the metric: {watched:?}"
+        );
     }
 }
 
 #[test]
-fn every_part_that_can_fail_has_an_alarm() {
+fn every_function_queue_and_schedule_has_an_alarm() {
     let document = document();
     let template = Template::parse(TEXT, "us-east-1").unwrap();
     let watched = watched(&document);
@@ -151,7 +155,7 @@ fn every_part_that_can_fail_has_an_alarm() {
     let serving = serving.chain(template.mappings.iter().map(|mapping| &mapping.function));
     let serving = serving.chain(template.authorizers.values().map(|authorizer| &authorizer.function));
     let serving: BTreeSet<_> = serving.collect();
-    assert!(serving.len() >= 14, "{serving:?}");
+    assert!(serving.len() >= 14, "too few functions: {serving:?}");
     for name in serving {
         let id = reference(&template.function(name).unwrap().logical_id);
         for metric in ["Errors", "Throttles"] {
@@ -161,9 +165,9 @@ fn every_part_that_can_fail_has_an_alarm() {
         }
     }
     for queue in &template.queues {
-        let is_read = template.mappings.iter().any(|mapping| mapping.queue == queue.name);
+        let has_consumer = template.mappings.iter().any(|mapping| mapping.queue == queue.name);
         let metric =
-            if is_read { "ApproximateAgeOfOldestMessage" } else { "ApproximateNumberOfMessagesVisible" };
+            if has_consumer { "ApproximateAgeOfOldestMessage" } else { "ApproximateNumberOfMessagesVisible" };
         let name = serde_json::json!({ "Fn::GetAtt": [queue.logical_id, "QueueName"] });
         if !is_watched("AWS/SQS", metric, "QueueName", &name) {
             missing.push(format!("{}: {metric}", queue.name));
@@ -171,34 +175,30 @@ fn every_part_that_can_fail_has_an_alarm() {
     }
     for schedule in &template.schedules {
         let id = reference(&template.function(&schedule.function).unwrap().logical_id);
-        let not_run = watched.iter().any(|watched| {
+        let detects_missing_runs = watched.iter().any(|watched| {
             watched.metric == "Invocations"
                 && watched.dimension("FunctionName") == Some(&id)
                 && watched.missing_is_breaching
         });
-        if !not_run || !is_watched("AWS/Lambda", "Errors", "FunctionName", &id) {
+        if !detects_missing_runs || !is_watched("AWS/Lambda", "Errors", "FunctionName", &id) {
             missing.push(format!("{}: Invocations, Errors", schedule.function));
         }
     }
     if !is_watched("AWS/ApiGateway", "5xx", "ApiId", &reference("Api")) {
         missing.push("the API: 5xx".to_owned());
     }
-    for (metric, service) in [
-        ("webhooks_refused", "inbound-sms"),
-        ("webhooks_refused", "delivery-status"),
-        ("webhooks_unavailable", "inbound-sms"),
-        ("webhooks_unavailable", "delivery-status"),
-        ("spool_backlog", "retry-sends"),
-    ] {
+    let webhooks = template.function_urls.iter().map(|url| url.function.as_str());
+    let metrics = webhooks.flat_map(|name| [("webhooks_refused", name), ("webhooks_unavailable", name)]);
+    for (metric, service) in metrics.chain([("spool_backlog", "retry-sends")]) {
         if !is_watched("SmsFoundation", metric, "service", &service.into()) {
             missing.push(format!("{service}: {metric}"));
         }
     }
-    assert!(missing.is_empty(), "no alarm on\n{}", missing.join("\n"));
+    assert!(missing.is_empty(), "no alarm for\n{}", missing.join("\n"));
 }
 
 #[test]
-fn queues_outlive_the_stack_and_are_reached_over_tls_only() {
+fn queues_are_retained_and_require_tls() {
     let document = document();
     let queues: BTreeSet<String> =
         resources(&document, "AWS::SQS::Queue").into_iter().map(|(id, _)| id).collect();
@@ -221,7 +221,7 @@ fn queues_outlive_the_stack_and_are_reached_over_tls_only() {
 }
 
 #[test]
-fn scheduled_functions_say_how_often_lambda_retries_and_where_failures_go() {
+fn scheduled_functions_limit_retries_and_have_a_failure_destination() {
     let document = document();
     let template = Template::parse(TEXT, "us-east-1").unwrap();
     assert!(template.schedules.len() >= 4);
@@ -235,7 +235,7 @@ fn scheduled_functions_say_how_often_lambda_retries_and_where_failures_go() {
 }
 
 #[test]
-fn concurrency_is_reserved_where_one_function_could_starve_another_and_leaves_enough() {
+fn functions_with_public_or_queue_triggers_reserve_concurrency() {
     let template = Template::parse(TEXT, "us-east-1").unwrap();
     let mut exposed: BTreeSet<&str> =
         template.function_urls.iter().map(|url| url.function.as_str()).collect();
@@ -253,20 +253,27 @@ fn concurrency_is_reserved_where_one_function_could_starve_another_and_leaves_en
     }
     for mapping in &template.mappings {
         let reserved = template.function(&mapping.function).unwrap().reserved_concurrency;
-        assert!(reserved >= mapping.concurrency, "{} would be throttled", mapping.function);
+        assert!(
+            reserved >= mapping.concurrency,
+            "{}: reserved concurrency is below MaximumConcurrency",
+            mapping.function
+        );
     }
     let sum: usize = template.functions.iter().filter_map(|function| function.reserved_concurrency).sum();
-    assert_eq!(sum, 597, "the template's arithmetic and its description of ReserveConcurrency name this sum");
+    assert_eq!(sum, 597, "update the sum in the template and in the description of ReserveConcurrency");
     let none = TEXT.replace(
         "ReservesConcurrency: !Equals [!Ref ReserveConcurrency, \"true\"]",
         "ReservesConcurrency: !Equals [a, b]",
     );
     let none = Template::parse(&none, "us-east-1").unwrap();
-    assert!(none.functions.iter().all(|function| function.reserved_concurrency.is_none()), "a small account");
+    assert!(
+        none.functions.iter().all(|function| function.reserved_concurrency.is_none()),
+        "ReserveConcurrency=false must reserve nothing"
+    );
 }
 
 #[test]
-fn callers_of_twilios_rest_api_hold_the_api_key_or_the_auth_token_but_not_both() {
+fn functions_that_call_twilio_have_either_the_api_key_or_the_auth_token() {
     let no_key = Template::parse(TEXT, "us-east-1").unwrap();
     let key = TEXT.replace(
         "UsesTwilioApiKey: !Equals [!Ref UseTwilioApiKey, \"true\"]",
@@ -279,28 +286,31 @@ fn callers_of_twilios_rest_api_hold_the_api_key_or_the_auth_token_but_not_both()
             let function = template.function(function).unwrap();
             template.environment(function, others, &Default::default(), &Default::default()).is_err()
         };
-        // A secret cannot be resolved here; a variable that is left out can.
+        // A function has the variable if evaluating it fails: a secret cannot be resolved locally.
         ["TWILIO_AUTH_TOKEN", "TWILIO_API_KEY_SID", "TWILIO_API_KEY_SECRET"].map(resolver_error)
     };
-    for function in ["send-outbound", "resolve-unknown", "reconcile-twilio", "health"] {
+    let webhooks: BTreeSet<&str> = key.function_urls.iter().map(|url| url.function.as_str()).collect();
+    let with_token = no_key.functions.iter().filter(|function| held(&no_key, &function.name)[0]);
+    let with_token: Vec<&str> = with_token.map(|function| function.name.as_str()).collect();
+    assert!(with_token.len() >= webhooks.len() + 4, "too few functions: {with_token:?}");
+    for function in with_token {
         assert_eq!(held(&no_key, function), [true, false, false], "{function}");
-        assert_eq!(held(&key, function), [false, true, true], "{function}");
-    }
-    for function in ["inbound-sms", "delivery-status"] {
-        assert_eq!(held(&key, function), [true, false, false], "{function}: signatures need the token");
+        // Webhooks need the auth token to verify signatures.
+        let expected = if webhooks.contains(function) { [true, false, false] } else { [false, true, true] };
+        assert_eq!(held(&key, function), expected, "{function}");
     }
 }
 
 #[test]
-fn the_value_for_the_parameter_of_the_base_urls_is_an_output_without_paths() {
+fn an_output_contains_the_webhook_base_urls_without_paths() {
     let document = document();
     assert_eq!(
         document["Outputs"]["PublicWebhookBaseUrl"]["Value"],
         serde_json::json!({"Fn::Sub": "${DeliveryStatusFunctionUrl.FunctionUrl},${InboundSmsFunctionUrl.FunctionUrl}"})
     );
-    // YAML takes ` #` in an unquoted text as a comment's begin.
+    // In unquoted YAML text, ` #` starts a comment.
     for (name, output) in document["Outputs"].as_object().unwrap() {
         let description = output["Description"].as_str().unwrap();
-        assert!(description.ends_with('.'), "{name} is cut: {description}");
+        assert!(description.ends_with('.'), "the description of {name} is cut off: {description}");
     }
 }

@@ -1,11 +1,11 @@
-//! A run in which anything may go wrong at any time, and the oracle afterwards.
+//! A run with random failures, checked by the oracle afterwards.
 //!
-//! `SMS_CHAOS_SEED` repeats a run's plan, `SMS_CHAOS_MESSAGES` says how many messages are sent, `SMS_CHAOS_RUNS` how many runs
-//! follow each other, each with the next seed. `make chaos` is the long form.
+//! `SMS_CHAOS_SEED` repeats the plan of a run. `SMS_CHAOS_MESSAGES` is the number of messages. `SMS_CHAOS_RUNS` is the
+//! number of runs, each with the next seed. `make chaos` runs a longer version.
 
-mod dice;
+mod failures;
 mod plan;
-mod weather;
+mod random;
 
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -15,29 +15,30 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::json;
 
-use self::dice::Dice;
-use self::plan::{Plan, PlannedSend, PlannedText};
-use self::weather::{Damage, Weather};
-use crate::client::{request, try_exchange};
-use crate::door::{Database, Queues};
-use crate::oracle::{self, Intent};
+use self::failures::{Failures, InjectedFailures};
+use self::plan::{Plan, PlannedInbound, PlannedSend};
+use self::random::Random;
+use crate::client::{request, try_send_request};
+use crate::oracle::{self, AcceptedSend};
+use crate::services::{Database, Queues};
 use crate::stack::{Setup, Stack};
 
-/// The short form, as part of every test run.
+/// The default number of messages, for the run that is part of every test run.
 const MESSAGES: usize = 250;
-/// How many workflows send at once, and how many tenants write.
+/// The number of concurrent API clients.
 const SENDERS: usize = 8;
+/// The number of concurrent tenants.
 const WRITERS: usize = 4;
-/// How long a client waits for an answer before it asks again.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long a client goes on asking.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(300);
-/// How long everything may take to come to rest once all is mended: claims of dead functions run out, what is unknown is
-/// looked for twice.
-const PATIENCE: Duration = Duration::from_secs(480);
+/// A client's timeout per request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long a client retries.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(300);
+/// How long the stack may take to settle after the last failure: abandoned claims time out, and unknown outcomes are
+/// looked up twice.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(480);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_goes_wrong_nothing_is_lost_doubled_or_sent_after_a_stop() {
+async fn with_random_failures_no_message_is_lost_duplicated_or_sent_after_a_stop() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let messages = number("SMS_CHAOS_MESSAGES").map_or(MESSAGES, |count| usize::try_from(count).unwrap());
     let first = number("SMS_CHAOS_SEED").unwrap_or_else(|| u64::from(std::process::id()));
@@ -46,70 +47,71 @@ async fn whatever_goes_wrong_nothing_is_lost_doubled_or_sent_after_a_stop() {
     }
 }
 
-/// Says how to repeat a run, at its start and again if it fails.
-struct Repeatable {
+/// Prints how to repeat a run, at its start and if it fails.
+struct Reporter {
     seed: u64,
     messages: usize,
 }
 
-impl Repeatable {
-    fn say(&self, what: &str) {
+impl Reporter {
+    fn print(&self, what: &str) {
         let Self { seed, messages } = self;
-        // Past the capture of a test's output: a run that hangs has said it.
+        // Written directly to stderr, because the test harness captures `println` until the test ends.
         let _ =
             writeln!(std::io::stderr(), "chaos SMS_CHAOS_SEED={seed} SMS_CHAOS_MESSAGES={messages} {what}");
     }
 }
 
-impl Drop for Repeatable {
+impl Drop for Reporter {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.say("FAILED");
+            self.print("FAILED");
         }
     }
 }
 
 async fn run(seed: u64, messages: usize) {
-    let repeatable = Repeatable { seed, messages };
-    repeatable.say("begins");
+    let reporter = Reporter { seed, messages };
+    reporter.print("begins");
     let begun = Instant::now();
     let (mut database, mut queues) = (Database::start().await, Queues::start().await);
     let stack = setup(&database, &queues).start().await;
     let plan = Plan::new(seed, messages);
-    let people = People::default();
+    let traffic = Traffic::default();
     let over = AtomicBool::new(false);
-    let mut weather = Weather {
-        dice: Dice::new(seed ^ 0x5eed),
+    let mut failures = Failures {
+        random: Random::new(seed ^ 0x5eed),
         stack: &stack,
         database: &mut database,
         queues: &mut queues,
-        damage: Damage::default(),
+        injected: InjectedFailures::default(),
     };
-    let storms = async {
+    let inject = async {
         while !over.load(Ordering::Relaxed) {
-            weather.turn().await;
+            failures.inject_next().await;
         }
-        weather.damage.clone()
+        failures.injected.clone()
     };
-    let crowd = async {
-        tokio::join!(people.send_all(&stack, &plan.sends), people.text_all(&stack, &plan.texts));
+    let work = async {
+        tokio::join!(traffic.send_all(&stack, &plan.sends), traffic.post_all(&stack, &plan.inbound));
         over.store(true, Ordering::Relaxed);
     };
-    let (damage, ()) = tokio::join!(storms, crowd);
+    let (injected, ()) = tokio::join!(inject, work);
     let busy = begun.elapsed();
-    oracle::resolved(&stack, PATIENCE).await;
-    let intents = people.intents.into_inner().unwrap();
-    let figures = oracle::judge(&stack, &intents, oracle::Terms::resolved(damage.loose.clone())).await;
-    let refused = people.refused.into_inner();
-    repeatable.say(&format!(
-        "{figures} refused={refused} {damage} busy_seconds={} seconds={}",
+    oracle::wait_until_resolved(&stack, SETTLE_DEADLINE).await;
+    let sends = traffic.sends.into_inner().unwrap();
+    let figures =
+        oracle::check(&stack, &sends, oracle::Expectations::after_failures(injected.ungated.clone())).await;
+    let refused = traffic.refused.into_inner();
+    reporter.print(&format!(
+        "{figures} refused={refused} {injected} busy_seconds={} seconds={}",
         busy.as_secs(),
         begun.elapsed().as_secs()
     ));
-    assert_eq!((intents.len() + refused, figures.unknown), (messages, 0));
+    assert_eq!((sends.len() + refused, figures.unknown), (messages, 0));
 }
 
-/// Everything that takes minutes takes seconds. A sender is given ten seconds, and its claim a little longer.
+/// Uses intervals of seconds instead of minutes. The sender's timeout is ten seconds; its claim lasts a little longer.
 fn setup(database: &Database, queues: &Queues) -> Setup {
     Setup::as_deployed()
         .edited("VisibilityTimeout: 30", "VisibilityTimeout: 5")
@@ -120,36 +122,33 @@ fn setup(database: &Database, queues: &Queues) -> Setup {
         .with("DATABASE_URL", &database.url())
         .with("AWS_ENDPOINT_URL_SQS", &queues.url())
         .with("SMS_SCHEDULE_SECONDS", "2")
-        .with("SENDER_SEGMENTS_PER_SECOND", "1000")
-        .with("SENDER_BURST_SEGMENTS", "1000")
-        .with("SENDER_HOLD_SECONDS", "2")
         .with("SEND_CLAIM_TIMEOUT_SECONDS", "12")
         .with("SEND_RETRY_DELAYS_SECONDS", "1,2")
         .with("TRANSIENT_RETRY_DELAYS_SECONDS", "1,2")
         .with("TWILIO_TIMEOUT_MS", "1500")
-        // Faster than the simulator's sender, whose queue is short: so it is full at times.
+        // Faster than the simulator's number with its short queue, so that the queue is sometimes full.
         .with("SENDER_SEGMENTS_PER_SECOND", "100")
         .with("SENDER_BURST_SEGMENTS", "50")
         .with("SENDER_HOLD_SECONDS", "2")
         .with("SMS_TWILIO_SEGMENTS_PER_SECOND", "50")
         .with("SMS_TWILIO_QUEUE_SEGMENTS", "20")
         .with("SMS_TWILIO_SMART_ENCODING", "on")
-        // What is late at Twilio is so by three seconds.
+        // The simulator's delays are at most four seconds.
         .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "6")
         .with("RECONCILE_GRACE_SECONDS", "5")
 }
 
-/// Those who send and those who write.
+/// The API clients and tenants.
 #[derive(Default)]
-struct People {
+struct Traffic {
     next_send: AtomicUsize,
-    next_text: AtomicUsize,
-    intents: Mutex<Vec<Intent>>,
-    /// Sends to handsets that had opted out.
+    next_inbound: AtomicUsize,
+    sends: Mutex<Vec<AcceptedSend>>,
+    /// The number of sends to handsets that had opted out.
     refused: AtomicUsize,
 }
 
-impl People {
+impl Traffic {
     async fn send_all(&self, stack: &Stack, sends: &[PlannedSend]) {
         let senders = (0..SENDERS).map(async |_| {
             while let Some(send) = sends.get(self.next_send.fetch_add(1, Ordering::Relaxed)) {
@@ -160,61 +159,62 @@ impl People {
         join_all(senders).await;
     }
 
-    /// Asks with one Idempotency-Key until there is an answer, as a client should.
+    /// Retries with one idempotency key until there is a response, as a client should.
     async fn send(&self, stack: &Stack, send: &PlannedSend) {
         let key = format!("chaos {}", send.body.split(':').next().unwrap_or_default());
         let payload = json!({
             "to": send.to, "body": send.body, "priority": send.priority, "smart_encoding": send.smart_encoding,
         });
         if let Some(fault) = &send.fault {
-            until_answered(201, || {
+            call_simulator(201, || {
                 request("POST", &format!("{}/simulator/faults", stack.info.twilio_api_url)).json(fault)
             })
             .await;
         }
         let begun = Instant::now();
         loop {
-            let ask = stack.call("POST", "/sms/send").header("idempotency-key", &key).json(&payload);
-            match try_exchange(ask.timeout(ANSWER_TIMEOUT)).await {
-                Ok(answer) if answer.status == 202 => {
-                    let id = answer.json()["id"].as_str().unwrap().to_owned();
-                    let intent = Intent { id, to: send.to.clone(), body: send.body.clone() };
-                    return self.intents.lock().unwrap().push(intent);
+            let post = stack.api_request("POST", "/sms/send").header("idempotency-key", &key).json(&payload);
+            match try_send_request(post.timeout(REQUEST_TIMEOUT)).await {
+                Ok(response) if response.status == 202 => {
+                    let id = response.json()["id"].as_str().unwrap().to_owned();
+                    let send = AcceptedSend { id, to: send.to.clone(), body: send.body.clone() };
+                    return self.sends.lock().unwrap().push(send);
                 }
-                Ok(answer) if answer.status == 409 => {
-                    assert_eq!(answer.code(), "sms.recipient_opted_out", "{answer:?}");
+                Ok(response) if response.status == 409 => {
+                    assert_eq!(response.code(), "sms.recipient_opted_out", "{response:?}");
                     self.refused.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                Ok(answer) => assert!(matches!(answer.status, 429 | 500..), "{answer:?}"),
+                Ok(response) => assert!(matches!(response.status, 429 | 500..), "{response:?}"),
                 Err(_) => {}
             }
-            assert!(begun.elapsed() < CLIENT_PATIENCE, "nobody takes {send:?}");
+            assert!(begun.elapsed() < CLIENT_DEADLINE, "{send:?} was not accepted in time");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
-    async fn text_all(&self, stack: &Stack, texts: &[PlannedText]) {
+    async fn post_all(&self, stack: &Stack, inbound: &[PlannedInbound]) {
         let writers = (0..WRITERS).map(async |_| {
-            while let Some(text) = texts.get(self.next_text.fetch_add(1, Ordering::Relaxed)) {
-                tokio::time::sleep(text.pause).await;
-                let url = format!("{}/simulator/handsets/{}/messages", stack.info.twilio_api_url, text.from);
-                // Whether its webhook was taken is in Twilio's list.
-                let written = json!({ "body": text.body, "repeat": text.copies });
-                until_answered(200, || request("POST", &url).json(&written)).await;
+            while let Some(message) = inbound.get(self.next_inbound.fetch_add(1, Ordering::Relaxed)) {
+                tokio::time::sleep(message.pause).await;
+                let url =
+                    format!("{}/simulator/handsets/{}/messages", stack.info.twilio_api_url, message.from);
+                // The oracle reads from Twilio's list whether the webhook was accepted.
+                let payload = json!({ "body": message.body, "repeat": message.copies });
+                call_simulator(200, || request("POST", &url).json(&payload)).await;
             }
         });
         join_all(writers).await;
     }
 }
 
-/// Asks the simulator, whose port may be closed at the moment.
-async fn until_answered(status: u16, ask: impl Fn() -> reqwest::RequestBuilder) {
+/// Calls the simulator's control API. Retries while its port is closed.
+async fn call_simulator(status: u16, build: impl Fn() -> reqwest::RequestBuilder) {
     let begun = Instant::now();
     loop {
-        match try_exchange(ask()).await {
-            Ok(answer) => return assert_eq!(answer.status, status, "{answer:?}"),
-            Err(error) => assert!(begun.elapsed() < CLIENT_PATIENCE, "{error}"),
+        match try_send_request(build()).await {
+            Ok(response) => return assert_eq!(response.status, status, "{response:?}"),
+            Err(error) => assert!(begun.elapsed() < CLIENT_DEADLINE, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

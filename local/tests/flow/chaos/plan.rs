@@ -1,16 +1,17 @@
-//! What people do and what goes wrong at Twilio, all of it from a seed.
+//! The messages of a run and the faults at Twilio, generated from a seed.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::dice::Dice;
+use super::random::Random;
 
-/// How long somebody thinks before the next message, at most.
-const PAUSE: Duration = Duration::from_millis(1_000);
-/// What tenants write. Some of it is a refusal to Twilio and us, some to us alone, some only looks like one.
-const TEXTS: &[&str] = &[
+/// The maximum pause before the next message.
+const MAX_PAUSE: Duration = Duration::from_millis(1_000);
+/// Inbound messages. Some are opt-outs for Twilio and the service, some only for the service, and some only look like
+/// one.
+const INBOUND_BODIES: &[&str] = &[
     "The heating is off again",
     "Gracias, mañana estoy en casa",
     "can you stop by tomorrow?",
@@ -26,9 +27,9 @@ const TEXTS: &[&str] = &[
     "START",
 ];
 
-/// What ends a message: with some of it, Twilio's Smart Encoding makes another text than was sent. Letters and digits of the
-/// ends tell no messages apart; the number at a message's start does.
-const ENDS: &[&str] = &[
+/// Endings of outbound messages, some of which Smart Encoding changes. The number at the start of a message identifies
+/// it.
+const ENDINGS: &[&str] = &[
     "your rent is due.",
     "your rent is due.",
     "“your rent” – it’s due…",
@@ -42,93 +43,95 @@ const ENDS: &[&str] = &[
     "your rent\u{3} is\u{2060} due\u{2028}½ today, ½ ᴛomorrow‗",
 ];
 
-/// A message that a workflow sends.
+/// A message that an API client sends.
 #[derive(Debug, Clone)]
 pub struct PlannedSend {
     pub to: String,
-    /// Of no other message.
+    /// Unique per message.
     pub body: String,
     pub priority: &'static str,
     pub smart_encoding: Option<&'static str>,
     pub pause: Duration,
-    /// A fault of the simulator's for this message, to be armed before.
+    /// The simulator's fault for this message, set before the send.
     pub fault: Option<Value>,
 }
 
-/// A text of a tenant's.
+/// A message that a tenant sends.
 #[derive(Debug, Clone)]
-pub struct PlannedText {
+pub struct PlannedInbound {
     pub from: String,
     pub body: String,
-    /// How many times at once Twilio posts it.
+    /// The number of concurrent webhooks for the message.
     pub copies: u64,
     pub pause: Duration,
 }
 
-/// The whole run.
+/// The plan of a run.
 #[derive(Debug)]
 pub struct Plan {
     pub sends: Vec<PlannedSend>,
-    pub texts: Vec<PlannedText>,
+    pub inbound: Vec<PlannedInbound>,
 }
 
 impl Plan {
-    /// A run with so many messages to send.
+    /// Plans a run with this number of outbound messages.
     pub fn new(seed: u64, messages: usize) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut random = Random::new(seed);
         let handsets = (messages / 3).max(1) as u64;
-        let handset = |dice: &mut Dice| format!("+1203{:07}", 5_550_000 + dice.below(handsets));
+        let handset = |random: &mut Random| format!("+1203{:07}", 5_550_000 + random.below(handsets));
         let sends = (0..messages).map(|number| {
             let id = format!("Message {number} of {seed}:");
-            let end = match dice.below(3) {
-                0 => any_of_the_map(&mut dice),
-                _ => (*dice.pick(ENDS)).to_owned(),
+            let ending = match random.below(3) {
+                0 => smart_encoding_characters(&mut random),
+                _ => (*random.pick(ENDINGS)).to_owned(),
             };
             PlannedSend {
-                to: handset(&mut dice),
-                fault: fault(&mut dice, &id),
-                body: format!("{id} {end}"),
-                priority: dice.pick::<&str>(&["urgent", "normal", "normal", "bulk"]),
-                smart_encoding: *dice.pick(&[None, None, None, Some("punctuation"), Some("all")]),
-                pause: dice.within(PAUSE),
+                to: handset(&mut random),
+                fault: fault(&mut random, &id),
+                body: format!("{id} {ending}"),
+                priority: random.pick::<&str>(&["urgent", "normal", "normal", "bulk"]),
+                smart_encoding: *random.pick(&[None, None, None, Some("punctuation"), Some("all")]),
+                pause: random.up_to(MAX_PAUSE),
             }
         });
         let sends = sends.collect();
-        let texts = (0..messages / 2).map(|number| {
-            let body = *dice.pick(TEXTS);
-            let is_word = body.chars().all(|letter| !letter.is_lowercase());
-            PlannedText {
-                from: handset(&mut dice),
-                body: if is_word { body.to_owned() } else { format!("{body} ({number})") },
-                copies: *dice.pick(&[1, 1, 1, 2, 5]),
-                pause: dice.within(PAUSE),
+        let inbound = (0..messages / 2).map(|number| {
+            let body = *random.pick(INBOUND_BODIES);
+            let is_keyword = body.chars().all(|letter| !letter.is_lowercase());
+            PlannedInbound {
+                from: handset(&mut random),
+                body: if is_keyword { body.to_owned() } else { format!("{body} ({number})") },
+                copies: *random.pick(&[1, 1, 1, 2, 5]),
+                pause: random.up_to(MAX_PAUSE),
             }
         });
-        let texts = texts.collect();
-        Self { sends, texts }
+        let inbound = inbound.collect();
+        Self { sends, inbound }
     }
 }
 
-/// Three characters of Twilio's map, each between digits: they stay apart from letters that they would compose with. The API
-/// takes no NUL.
-fn any_of_the_map(dice: &mut Dice) -> String {
+/// Returns a text with three characters that Smart Encoding replaces.
+///
+/// They stand between digits, so that combining characters do not combine with letters. The API rejects NUL.
+fn smart_encoding_characters(random: &mut Random) -> String {
     static MAP: LazyLock<Vec<String>> = LazyLock::new(|| {
         let published: Value =
-            serde_json::from_str(include_str!("../../../src/twilio/smart_encoding.json")).unwrap();
+            serde_json::from_str(include_str!("../../../twilio-simulator/src/api/smart_encoding.json"))
+                .unwrap();
         let map = published["map"].as_object().unwrap();
         map.keys().filter(|character| *character != "\0").cloned().collect()
     });
-    let [a, b, c] = [(); 3].map(|()| dice.pick(&MAP).clone());
+    let [a, b, c] = [(); 3].map(|()| random.pick(&MAP).clone());
     format!("rent for flat 1{a}2{b}3{c}4 is due.")
 }
 
-/// What goes wrong with a message at Twilio; with more than half of them nothing does.
-fn fault(dice: &mut Dice, id: &str) -> Option<Value> {
-    if dice.chance(55) {
+/// Returns the fault of a message at Twilio. More than half of the messages have none.
+fn fault(random: &mut Random, id: &str) -> Option<Value> {
+    if random.chance(55) {
         return None;
     }
-    let accept = dice.chance(50);
-    let fault = match dice.below(16) {
+    let accept = random.chance(50);
+    let fault = match random.below(16) {
         0 => json!({ "kind": "rate_limited", "retry_after": 1 }),
         1 => json!({ "kind": "rate_limited" }),
         2 => json!({ "kind": "error", "code": 21611 }),
@@ -137,29 +140,29 @@ fn fault(dice: &mut Dice, id: &str) -> Option<Value> {
         5 => json!({ "kind": "reset_after_read", "accept": accept }),
         6 => json!({ "kind": "reset_before_read" }),
         7 => json!({ "kind": "hang", "accept": accept, "seconds": 4 }),
-        8 => json!({ "kind": "slow", "ms": dice.below(3_000) }),
-        9 => json!({ "kind": "late", "ms": dice.below(3_000) }),
-        10 => json!({ "kind": dice.pick(&["truncated", "garbled"]) }),
-        11 => json!({ "kind": "error", "code": dice.pick(&[21211, 21408, 21610, 21612, 21614, 30007]) }),
-        12 => json!({ "kind": "undelivered", "code": dice.pick(&[30003, 30005, 30006, 30008]) }),
-        13 => json!({ "kind": "failed", "code": dice.pick(&[30007, 30022]) }),
+        8 => json!({ "kind": "slow", "ms": random.below(3_000) }),
+        9 => json!({ "kind": "late", "ms": random.below(3_000) }),
+        10 => json!({ "kind": random.pick(&["truncated", "garbled"]) }),
+        11 => json!({ "kind": "error", "code": random.pick(&[21211, 21408, 21610, 21612, 21614, 30007]) }),
+        12 => json!({ "kind": "undelivered", "code": random.pick(&[30003, 30005, 30006, 30008]) }),
+        13 => json!({ "kind": "failed", "code": random.pick(&[30007, 30022]) }),
         14 => json!({ "kind": "sent_only" }),
-        _ => callbacks(dice, true),
+        _ => callbacks(random, true),
     };
     let mut request = json!({ "match": { "body_contains": id }, "fault": fault });
     if matches!(fault["kind"].as_str(), Some("rate_limited")) {
-        request["count"] = (1 + dice.below(4)).into();
+        request["count"] = (1 + random.below(4)).into();
     }
-    // Nobody tells about what went out without an answer.
-    if dice.chance(30) && fault["kind"] != "callbacks" && fault["kind"] != "sent_only" {
-        request["callbacks"] = callbacks(dice, false);
+    // Some messages have faulty callbacks as well.
+    if random.chance(30) && fault["kind"] != "callbacks" && fault["kind"] != "sent_only" {
+        request["callbacks"] = callbacks(random, false);
     }
     Some(request)
 }
 
-fn callbacks(dice: &mut Dice, alone: bool) -> Value {
-    let mode = *dice.pick(&["late", "doubled", "reordered", "lost", "early"]);
-    let mut callbacks = json!({ "mode": mode, "delay_ms": dice.below(4_000) });
+fn callbacks(random: &mut Random, alone: bool) -> Value {
+    let mode = *random.pick(&["late", "doubled", "reordered", "lost", "early"]);
+    let mut callbacks = json!({ "mode": mode, "delay_ms": random.below(4_000) });
     if alone {
         callbacks["kind"] = "callbacks".into();
     }

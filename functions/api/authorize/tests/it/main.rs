@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 use common::clock;
@@ -68,7 +68,7 @@ async fn null_is_read_like_an_absent_value() {
 }
 
 #[tokio::test]
-async fn an_unknown_expired_or_revoked_key_is_not() {
+async fn an_unknown_expired_or_revoked_key_is_refused() {
     let database = Database::create().await;
     let mut function = start(&database.url()).await;
     let (expired, _) = key(&database, |key| key.expires_at = Some(clock::now())).await;
@@ -81,7 +81,7 @@ async fn an_unknown_expired_or_revoked_key_is_not() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_key_is_refused_without_asking_postgres() {
+async fn a_malformed_key_is_refused_without_a_query() {
     let mut function = start("postgres://u@127.0.0.1:1/x").await;
     let key = api_keys::generate();
     let longer = format!("Bearer {key}x");
@@ -96,7 +96,7 @@ async fn what_cannot_be_a_key_is_refused_without_asking_postgres() {
 }
 
 #[tokio::test]
-async fn while_postgres_is_away_a_key_is_handed_on_as_unverified() {
+async fn a_key_is_unverified_while_postgres_is_unavailable() {
     let mut function = start("postgres://u:hunter2@127.0.0.1:1/x").await;
     let answer = function.call(question(&format!("Bearer {}", api_keys::generate()))).await;
     assert_eq!(answer, json!({"isAuthorized": true, "context": {"unverified": true}}));
@@ -104,7 +104,7 @@ async fn while_postgres_is_away_a_key_is_handed_on_as_unverified() {
 }
 
 #[tokio::test]
-async fn while_postgres_is_away_a_key_that_was_found_good_stays_good_until_it_expires() {
+async fn a_cached_key_stays_valid_until_it_expires_while_postgres_is_unavailable() {
     let database = Database::create().await;
     let (lasting, id) = key(&database, |_| {}).await;
     let (refused, refused_id) = key(&database, |_| {}).await;
@@ -121,7 +121,7 @@ async fn while_postgres_is_away_a_key_that_was_found_good_stays_good_until_it_ex
     database.client.batch_execute("alter table api_keys rename to api_keys_away").await.unwrap();
     eventually("a missing table, which is no outage", async || {
         let outcome = function.invoke(question(&format!("Bearer {lasting}"))).await;
-        // Until Postgres has said in time that it is missing.
+        // Until Postgres responds in time that the key is unknown.
         assert!(
             matches!(&outcome, Outcome::Error(_))
                 || matches!(&outcome, Outcome::Response(answer) if *answer == good)
@@ -140,7 +140,7 @@ async fn while_postgres_is_away_a_key_that_was_found_good_stays_good_until_it_ex
 }
 
 #[tokio::test]
-async fn while_postgres_is_slow_a_key_is_only_trusted_for_the_time_that_it_is_remembered() {
+async fn a_key_is_trusted_only_while_it_is_cached() {
     let database = Database::create().await;
     let (secret, id) = key(&database, |_| {}).await;
     let url = database.url();
@@ -150,18 +150,18 @@ async fn while_postgres_is_slow_a_key_is_only_trusted_for_the_time_that_it_is_re
     answers(&mut function, &secret, &good).await;
     database.client.batch_execute("begin; lock table api_keys in access exclusive mode").await.unwrap();
     assert_eq!(function.call(question(&format!("Bearer {secret}"))).await, good, "found good a moment ago");
-    // It is handed on as unverified when it was found good too long ago, and the endpoint looks for itself.
+    // An expired cache entry makes the key unverified, and the endpoint verifies it.
     answers(&mut function, &secret, &json!({"isAuthorized": true, "context": {"unverified": true}})).await;
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_asked_about_once_and_refused_with_one_line_each_time() {
+async fn a_refused_key_is_cached_and_each_refusal_is_one_log_line() {
     let database = Database::create().await;
     let mut function = start(&database.url()).await;
     let unknown = format!("Bearer {}", api_keys::generate());
     let no = json!({"isAuthorized": false});
     assert_eq!(function.call(question(&unknown)).await, no);
-    // Whatever asks Postgres from now on fails.
+    // From now on every query fails.
     database.client.batch_execute("alter table api_keys rename to elsewhere").await.unwrap();
     for _ in 0..4 {
         assert_eq!(function.call(question(&unknown)).await, no);
@@ -177,7 +177,7 @@ async fn an_unknown_key_is_asked_about_once_and_refused_with_one_line_each_time(
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_key_costs_no_connection() {
+async fn a_malformed_key_opens_no_connection() {
     let postgres = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     postgres.set_nonblocking(true).unwrap();
     let url = format!("postgres://u@127.0.0.1:{}/x", postgres.local_addr().unwrap().port());
@@ -185,10 +185,10 @@ async fn what_cannot_be_a_key_costs_no_connection() {
     for authorization in ["", "Bearer nonsense", "Bearer smsk_short"] {
         assert_eq!(function.call(question(authorization)).await, json!({"isAuthorized": false}));
     }
-    assert!(postgres.accept().is_err(), "nobody has connected");
+    assert!(postgres.accept().is_err(), "there was no connection");
 }
 
-/// Asks until a key is answered with this: Postgres may be slow.
+/// Repeats until the authorizer returns this result, because Postgres may be slow.
 async fn answers(function: &mut Function, secret: &str, verdict: &Value) {
     eventually("the verdict", async || {
         (function.call(question(&format!("Bearer {secret}"))).await == *verdict).then_some(())
@@ -196,9 +196,9 @@ async fn answers(function: &mut Function, secret: &str, verdict: &Value) {
     .await;
 }
 
-/// Makes a key that the function has found good, and that expires soon.
+/// Creates a key that expires soon, and has the function cache it.
 async fn good_for_a_moment(database: &Database, function: &mut Function) -> String {
-    // On a busy machine the shorter moments may pass before the function looks.
+    // On a slow machine the shorter times may pass before the function runs.
     for seconds in [1, 4, 16, 64] {
         let end = clock::now() + Duration::from_secs(seconds);
         let (secret, id) = key(database, |key| key.expires_at = Some(end)).await;
@@ -211,7 +211,7 @@ async fn good_for_a_moment(database: &Database, function: &mut Function) -> Stri
 }
 
 #[tokio::test]
-async fn a_missing_environment_stops_the_function_at_start() {
+async fn a_missing_configuration_stops_the_function_at_start() {
     let log = Function::start(BINARY, &[]).await.ended().await;
-    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+    assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
 }

@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
@@ -14,7 +14,7 @@ async fn world() -> (Function, Database) {
     (Function::start(BINARY, &[("DATABASE_URL", &database.url())]).await, database)
 }
 
-/// Stores a message to be sent, in this state.
+/// Stores an outbound message in a state.
 async fn message(database: &Database, changes: &str) -> Uuid {
     let send = testing::new_send("+12025550143");
     sends::create(&database.db(), &send, None).await.unwrap();
@@ -34,7 +34,7 @@ async fn status(database: &Database, id: Uuid) -> String {
 }
 
 #[tokio::test]
-async fn what_waits_is_canceled_whether_its_time_has_come_or_not() {
+async fn a_pending_message_is_canceled_whether_it_is_due_or_not() {
     let (mut function, database) = world().await;
     for changes in ["error_code = null", "next_attempt_at = now() + interval '1 day'", "error_code = '30003'"]
     {
@@ -53,24 +53,20 @@ async fn what_waits_is_canceled_whether_its_time_has_come_or_not() {
 }
 
 #[tokio::test]
-async fn what_was_or_may_have_been_handed_over_or_has_ended_is_refused_with_the_reason() {
+async fn a_message_that_was_sent_or_has_ended_is_not_canceled() {
     let (mut function, database) = world().await;
     for (changes, kept, reason) in [
-        ("claimed_at = now()", "pending", "the message is being handed to Twilio"),
-        (
-            "delivery_status = 'unknown'",
-            "unknown",
-            "the message may have been handed to Twilio: that is being found out",
-        ),
-        ("delivery_status = 'queued', twilio_sid = 'SM1'", "queued", "the message was handed to Twilio"),
-        ("delivery_status = 'delivered'", "delivered", "the message is delivered"),
+        ("claimed_at = now()", "pending", "the message is being sent to Twilio"),
+        ("delivery_status = 'unknown'", "unknown", "the message may have been sent: its status is unknown"),
+        ("delivery_status = 'queued', twilio_sid = 'SM1'", "queued", "the message was sent to Twilio"),
+        ("delivery_status = 'delivered'", "delivered", "the message was delivered"),
         ("delivery_status = 'undelivered'", "undelivered", "the message has failed"),
         ("delivery_status = 'failed'", "failed", "the message has failed"),
-        ("delivery_status = 'canceled'", "canceled", "the message is canceled already"),
+        ("delivery_status = 'canceled'", "canceled", "the message is already canceled"),
         (
             "direction = 'inbound', delivery_status = 'received', twilio_sid = 'SM2'",
             "received",
-            "the message came in: there is nothing to cancel",
+            "an inbound message cannot be canceled",
         ),
     ] {
         let id = message(&database, changes).await;
@@ -83,7 +79,7 @@ async fn what_was_or_may_have_been_handed_over_or_has_ended_is_refused_with_the_
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_400_an_unknown_one_404_and_the_key_needs_its_scope() {
+async fn an_invalid_id_is_400_an_unknown_id_404_and_a_missing_scope_403() {
     let (mut function, _database) = world().await;
     let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
     assert_eq!(refusal(&function.call(event).await), "404 sms.not_found");
@@ -94,7 +90,7 @@ async fn what_is_no_id_is_400_an_unknown_one_404_and_the_key_needs_its_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_waits_for_who_holds_the_row_and_then_loses_to_a_claim() {
+async fn a_cancel_waits_for_a_row_lock_and_loses_to_a_claim() {
     let (mut function, database) = world().await;
     let id = message(&database, "error_code = null").await;
     let hold = format!("begin; update sms_messages set claimed_at = now() where id = '{id}'");
@@ -114,14 +110,14 @@ async fn a_cancel_waits_for_who_holds_the_row_and_then_loses_to_a_claim() {
 }
 
 #[tokio::test]
-async fn a_postgres_that_is_away_is_503_and_nothing_is_canceled() {
+async fn an_unavailable_postgres_is_503_and_nothing_is_canceled() {
     let mut function = Function::start(BINARY, &[("DATABASE_URL", "postgres://u@127.0.0.1:1/x")]).await;
     let reply = function.call(cancel("01900000-0000-7000-8000-0000000000aa").event()).await;
     assert_eq!(refusal(&reply), "503 sms.unavailable");
 }
 
 #[tokio::test]
-async fn a_missing_environment_stops_the_function_at_start() {
+async fn a_missing_configuration_stops_the_function_at_start() {
     let log = Function::start(BINARY, &[]).await.ended().await;
-    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+    assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
 }

@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ struct World {
 }
 
 impl World {
-    /// Begins with a conversation of so many messages, one a second, of which every third came in.
+    /// Starts with a conversation with messages one second apart, of which every third is inbound.
     async fn with_messages(count: usize) -> Self {
         let database = Database::create().await;
         let rows = format!(
@@ -91,7 +91,7 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
 }
 
 #[tokio::test]
-async fn any_spelling_of_the_number_finds_it() {
+async fn a_conversation_is_found_by_any_format_of_its_number() {
     let mut world = World::with_messages(1).await;
     for number in [
         "+12035550123",
@@ -116,7 +116,7 @@ async fn any_spelling_of_the_number_finds_it() {
 }
 
 #[tokio::test]
-async fn a_short_code_and_an_alphanumeric_sender_are_found_as_they_are() {
+async fn short_codes_and_alphanumeric_senders_are_found() {
     let mut world = World::with_messages(0).await;
     for sender in ["40404", "MyBank 24"] {
         let rename = format!("update sms_conversations set phone_number_canonical = '{sender}'");
@@ -161,9 +161,9 @@ async fn pages_and_offsets_count_from_the_newest() {
 }
 
 #[tokio::test]
-async fn a_cursor_walks_through_everything_once_while_messages_arrive() {
+async fn a_cursor_returns_every_message_once_while_messages_arrive() {
     let mut world = World::with_messages(10).await;
-    // Three of one instant, over which a page ends.
+    // Three messages with the same time, at the end of a page.
     let same = "update sms_messages set created_at = '2026-11-01T12:00:07Z' where twilio_sid in ('SM6', 'SM7', 'SM8')";
     world.database.client.batch_execute(same).await.unwrap();
     let (mut seen, mut query) = (Vec::new(), "limit=3".to_owned());
@@ -187,7 +187,7 @@ async fn a_cursor_walks_through_everything_once_while_messages_arrive() {
 }
 
 #[tokio::test]
-async fn a_bad_page_is_refused_with_every_parameter_and_its_reason() {
+async fn invalid_parameters_are_refused_with_all_reasons() {
     let mut world = World::with_messages(1).await;
     let page = "page: must be a whole number from 1 to 4294967295";
     let limit = "limit: must be a whole number from 1 to 100";
@@ -203,11 +203,11 @@ async fn a_bad_page_is_refused_with_every_parameter_and_its_reason() {
         ("limit=101", limit),
         ("offset=-1", "offset: must be a whole number from 0 to 4294967295"),
         ("page=1&page=2", "page: is given more than once"),
-        ("page=2&offset=5", "offset: is not where page 2 begins, 20; give one of them"),
+        ("page=2&offset=5", "offset: conflicts with page 2, which begins at 20; give only one of them"),
         ("cursor=garbage", "cursor: is not a next_cursor of this API"),
         ("cursor=", "cursor: is not a next_cursor of this API"),
-        ("cursor=AAAA&page=1", "cursor: excludes page and offset"),
-        ("cursor=AAAA&offset=0", "cursor: excludes page and offset"),
+        ("cursor=AAAA&page=1", "cursor: cannot be combined with page or offset"),
+        ("cursor=AAAA&offset=0", "cursor: cannot be combined with page or offset"),
         (
             "page=0&limit=101&cursor=%00",
             "limit: must be a whole number from 1 to 100\n  page: must be a whole number from 1 to 4294967295\n  cursor: is not a next_cursor of this API",
@@ -219,14 +219,14 @@ async fn a_bad_page_is_refused_with_every_parameter_and_its_reason() {
 }
 
 #[tokio::test]
-async fn the_key_needs_its_scope() {
+async fn a_key_without_the_scope_is_forbidden() {
     let mut world = World::with_messages(1).await;
     let reply = world.function.call(get(TENANT, "").scopes("messages:read messages:send").event()).await;
     assert_eq!(refusal(&reply), "403 sms.forbidden");
 }
 
 #[tokio::test]
-async fn a_message_that_waits_for_another_create_shows_the_latest_id_that_twilio_gave_it() {
+async fn a_message_that_waits_for_a_retry_shows_its_latest_sid() {
     let mut world = World::with_messages(1).await;
     let waits = "update sms_messages set direction = 'outbound', delivery_status = 'pending', twilio_sid = null;
         insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, started_at)
@@ -236,14 +236,14 @@ async fn a_message_that_waits_for_another_create_shows_the_latest_id_that_twilio
 }
 
 #[tokio::test]
-async fn an_opted_out_conversation_says_so() {
+async fn an_opted_out_conversation_is_reported() {
     let mut world = World::with_messages(1).await;
     world.database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
     assert_eq!(world.page("").await["opted_out"], true);
 }
 
 #[tokio::test]
-async fn a_number_that_several_tenants_claim_or_a_carrier_blocks_says_so() {
+async fn tenant_candidates_and_carrier_blocks_are_reported() {
     let mut world = World::with_messages(1).await;
     world
         .database
@@ -260,7 +260,7 @@ async fn a_number_that_several_tenants_claim_or_a_carrier_blocks_says_so() {
 }
 
 #[tokio::test]
-async fn a_broken_schema_is_500_and_a_postgres_that_is_away_503() {
+async fn a_broken_schema_is_500_and_an_unavailable_postgres_503() {
     let mut world = World::with_messages(1).await;
     world.database.client.batch_execute("alter table sms_messages drop column media").await.unwrap();
     let reply = world.get(TENANT, "").await;
@@ -276,7 +276,7 @@ async fn a_broken_schema_is_500_and_a_postgres_that_is_away_503() {
 }
 
 #[tokio::test]
-async fn a_connection_that_died_meanwhile_is_replaced() {
+async fn a_dead_connection_is_replaced() {
     let mut world = World::with_messages(1).await;
     world.page("").await;
     let cut = "select pg_terminate_backend(pid) from pg_stat_activity \
@@ -286,17 +286,17 @@ async fn a_connection_that_died_meanwhile_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
+async fn all_configuration_errors_are_reported_at_once() {
     let log = Function::start(BINARY, &[("DEFAULT_REGION", "x")]).await.ended().await;
     assert_eq!(
         log.last().unwrap()["error"],
-        "the environment is not usable: TWILIO_ACCOUNT_SID is missing; DEFAULT_REGION is not usable (not an ISO 3166-1 \
+        "invalid configuration: TWILIO_ACCOUNT_SID is missing; DEFAULT_REGION is invalid (not an ISO 3166-1 \
          code of two letters, such as US); DATABASE_URL is missing"
     );
 }
 
 #[tokio::test]
-async fn what_cannot_be_seen_in_a_number_does_not_matter() {
+async fn invisible_characters_in_a_number_are_ignored() {
     let mut world = World::with_messages(1).await;
     for spelling in [
         "+1\u{200e}203\u{200e}555\u{200e}0123",
@@ -304,7 +304,7 @@ async fn what_cannot_be_seen_in_a_number_does_not_matter() {
         "+1\u{fe0f}203\u{fe0f}555\u{fe0f}0123",
         "\u{feff}+1\u{202f}203\u{202f}5550123",
         "203\t555\u{2011}0123\u{3164}",
-        // As a path that a gateway has not decoded.
+        // A path that the gateway did not decode.
         "%2B1%E2%80%8E203%E2%80%8E555%E2%80%8E0123",
         "%EF%BB%BF203%E2%80%AF555%E2%80%AF0123",
     ] {

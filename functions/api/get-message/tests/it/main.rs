@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
@@ -10,7 +10,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_get-message");
 const ID: &str = "01900000-0000-7000-8000-0000000000aa";
 const CONVERSATION: &str = "01900000-0000-7000-8000-00000000000c";
 
-/// A message that was deferred once, then taken, and then reported on three times.
+/// A message with one deferred and one accepted attempt, and three status callbacks.
 async fn world() -> (Function, Database) {
     let database = Database::create().await;
     let rows = format!(
@@ -41,7 +41,7 @@ fn get(id: &str) -> ApiRequest {
 }
 
 #[tokio::test]
-async fn a_message_is_shown_with_its_attempts_and_its_way_in_order() {
+async fn a_message_has_its_attempts_and_status_history_in_order() {
     let (mut function, _database) = world().await;
     let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
     let reply = function.call(event).await;
@@ -74,7 +74,7 @@ async fn a_message_is_shown_with_its_attempts_and_its_way_in_order() {
 }
 
 #[tokio::test]
-async fn numbers_of_the_metadata_are_shown_as_they_were_written() {
+async fn numbers_in_metadata_are_unchanged() {
     let (mut function, database) = world().await;
     let metadata =
         r#"{"a": 123456789012345678901234567890, "b": 18446744073709551616, "c": [1250.00, 0.10, -0.5]}"#;
@@ -86,7 +86,7 @@ async fn numbers_of_the_metadata_are_shown_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn each_answer_is_logged_under_the_callers_request_id() {
+async fn each_response_is_logged_with_the_callers_request_id() {
     let (mut function, _database) = world().await;
     let unknown = "01900000-0000-7000-8000-0000000000ab";
     for (id, request_id, line) in [
@@ -105,13 +105,13 @@ async fn each_answer_is_logged_under_the_callers_request_id() {
 }
 
 #[tokio::test]
-async fn a_message_that_has_not_ended_shows_what_it_waits_for_and_the_latest_id_that_twilio_gave_it() {
+async fn an_unfinished_message_shows_its_next_attempt_and_latest_sid() {
     let (mut function, database) = world().await;
     let (due, since) = ("2026-11-01T14:00:00Z", "2026-11-02T12:00:00Z");
     let (pending, unknown) =
         ("twilio_sid = null, delivery_status = 'pending'", "delivery_status = 'unknown'");
     for (changes, expected) in [
-        // After a failure that may pass: its next create comes in two hours.
+        // After a temporary failure: the next attempt is in two hours.
         (format!("{pending}, next_attempt_at = '{due}'"), json!(["pending", "SM1", due, null])),
         (format!("{pending}, claimed_at = now()"), json!(["pending", "SM1", null, null])),
         (format!("{unknown}, claimed_at = null, twilio_sid = null"), json!(["unknown", "SM1", null, null])),
@@ -133,7 +133,7 @@ async fn a_message_that_has_not_ended_shows_what_it_waits_for_and_the_latest_id_
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_400_and_an_unknown_one_404() {
+async fn an_invalid_id_is_400_and_an_unknown_id_404() {
     let (mut function, _database) = world().await;
     for id in ["7", "SM1", "", " ", "\u{0}", &format!("{ID}0")] {
         let reply = function.call(get(id).event()).await;
@@ -145,7 +145,7 @@ async fn what_is_no_id_is_400_and_an_unknown_one_404() {
 }
 
 #[tokio::test]
-async fn the_key_needs_its_scope() {
+async fn a_key_without_the_scope_is_forbidden() {
     let (mut function, _database) = world().await;
     let reply = function.call(get(ID).scopes("messages:send conversations:read").event()).await;
     assert_eq!(refusal(&reply), "403 sms.forbidden");
@@ -167,7 +167,7 @@ async fn key(database: &Database) -> String {
 }
 
 #[tokio::test]
-async fn a_key_that_the_authorizer_could_not_look_up_is_looked_up() {
+async fn an_unverified_key_is_verified_by_the_endpoint() {
     let (mut function, database) = world().await;
     let good = key(&database).await;
     assert_eq!(function.call(get(ID).unverified(&good).event()).await["statusCode"], 200);
@@ -185,7 +185,7 @@ async fn a_key_that_the_authorizer_could_not_look_up_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_broken_schema_is_500_and_a_postgres_that_is_away_503() {
+async fn a_broken_schema_is_500_and_an_unavailable_postgres_503() {
     let (mut function, database) = world().await;
     database.client.batch_execute("drop table sms_send_attempts").await.unwrap();
     let reply = function.call(get(ID).event()).await;
@@ -196,7 +196,7 @@ async fn a_broken_schema_is_500_and_a_postgres_that_is_away_503() {
 }
 
 #[tokio::test]
-async fn a_missing_environment_stops_the_function_at_start() {
+async fn a_missing_configuration_stops_the_function_at_start() {
     let log = Function::start(BINARY, &[]).await.ended().await;
-    assert_eq!(log.last().unwrap()["error"], "the environment is not usable: DATABASE_URL is missing");
+    assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
 }

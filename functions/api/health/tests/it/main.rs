@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ struct World {
 }
 
 impl World {
-    /// Begins with everything well.
+    /// Starts with all dependencies available.
     async fn start() -> Self {
         let twilio = MockServer::start().await;
         Mock::given(method("GET"))
@@ -46,7 +46,7 @@ impl World {
             ("TWILIO_AUTH_TOKEN", "token".to_owned()),
             ("TWILIO_API_BASE_URL", self.twilio.uri()),
             ("MONITOR_API_URL", self.monitor.uri()),
-            // Most tests are about what a check finds.
+            // Most tests check the result and not the cache.
             ("HEALTH_CACHE_SECONDS", "0".to_owned()),
         ]
     }
@@ -75,18 +75,18 @@ fn set(environment: &mut [(&'static str, String)], name: &str, value: &str) {
 }
 
 #[tokio::test]
-async fn the_deep_answer_is_ok_when_everything_answers() {
+async fn a_deep_check_is_ok_when_all_dependencies_are_available() {
     let world = World::start().await;
     let mut function = start(&world.environment()).await;
     let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
     let reply = function.call(event).await;
     assert_eq!(reply["statusCode"], 200, "{reply}");
-    // The Monitor's 404 for its base address is an answer.
+    // A 404 of the Monitor for its base URL counts as available.
     assert_eq!(body(&reply), health(true, ["ok"; 4]));
 }
 
 #[tokio::test]
-async fn the_shallow_answer_asks_nothing() {
+async fn a_shallow_check_calls_nothing() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     silent.set_nonblocking(true).unwrap();
     let address = silent.local_addr().unwrap();
@@ -101,11 +101,11 @@ async fn the_shallow_answer_asks_nothing() {
         let reply = function.call(get(query)).await;
         assert_eq!((&reply["statusCode"], body(&reply)), (&json!(200), health(true, ["skipped"; 4])));
     }
-    assert!(silent.accept().is_err(), "nobody has connected");
+    assert!(silent.accept().is_err(), "there was no connection");
 }
 
 #[tokio::test]
-async fn each_check_that_fails_is_named_alone_and_its_cause_is_only_logged() {
+async fn a_failed_check_is_reported_and_its_cause_only_logged() {
     let world = World::start().await;
     for (variable, value, checks) in [
         ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x", ["failed", "ok", "ok", "ok"]),
@@ -120,7 +120,7 @@ async fn each_check_that_fails_is_named_alone_and_its_cause_is_only_logged() {
         assert_eq!((&reply["statusCode"], body(&reply)), (&json!(503), health(false, checks)), "{variable}");
         let log = eventually("the cause in the log", async || {
             let log = function.log().await;
-            log.iter().any(|line| line["message"] == "a check failed").then(|| json!(log).to_string())
+            log.iter().any(|line| line["message"] == "health check failed").then(|| json!(log).to_string())
         })
         .await;
         assert!(!log.contains("hunter2"), "{log}");
@@ -128,7 +128,7 @@ async fn each_check_that_fails_is_named_alone_and_its_cause_is_only_logged() {
 }
 
 #[tokio::test]
-async fn a_monitor_that_is_broken_has_failed_and_one_that_is_not_configured_has_not() {
+async fn a_broken_monitor_fails_and_an_unconfigured_one_does_not() {
     let world = World::start().await;
     Mock::given(method("GET")).respond_with(ResponseTemplate::new(502)).mount(&world.monitor).await;
     let reply = start(&world.environment()).await.call(get("deep=true")).await;
@@ -143,7 +143,7 @@ async fn a_monitor_that_is_broken_has_failed_and_one_that_is_not_configured_has_
 }
 
 #[tokio::test]
-async fn peers_that_say_nothing_cost_one_timeout_together() {
+async fn dependencies_that_do_not_respond_cost_one_timeout_together() {
     let world = World::start().await;
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
@@ -159,13 +159,13 @@ async fn peers_that_say_nothing_cost_one_timeout_together() {
         let before = Instant::now();
         let reply = function.call(get("deep=true")).await;
         assert_eq!(body(&reply), health(false, ["failed"; 4]));
-        // Two of them take a second. A busy machine may hold an answer up, but not every one.
+        // Two timeouts take a second. On a slow machine some responses are late, but not all.
         (before.elapsed() < Duration::from_secs(1)).then_some(())
     })
     .await;
 }
 
-/// An SQS that counts.
+/// An SQS that counts its calls.
 async fn counting_sqs() -> MockServer {
     let sqs = MockServer::start().await;
     Mock::given(method("POST"))
@@ -177,7 +177,7 @@ async fn counting_sqs() -> MockServer {
 }
 
 impl World {
-    /// The environment with a cache and an SQS that counts.
+    /// The environment with a cache and a counting SQS.
     fn cached(&self, sqs: &MockServer) -> Vec<(&'static str, String)> {
         let mut environment = self.environment();
         set(&mut environment, "HEALTH_CACHE_SECONDS", "3600");
@@ -185,7 +185,7 @@ impl World {
         environment
     }
 
-    /// How often SQS, Twilio and the Monitor were asked.
+    /// The number of calls to SQS, Twilio and the Monitor.
     async fn asked(&self, sqs: &MockServer) -> [usize; 3] {
         let mut counts = [0; 3];
         for (count, peer) in counts.iter_mut().zip([sqs, &self.twilio, &self.monitor]) {
@@ -199,7 +199,7 @@ const SESSIONS: &str = "select count(*) from pg_stat_activity where datname = cu
     and application_name = 'sms-foundation'";
 
 #[tokio::test]
-async fn a_hundred_deep_calls_cause_one_check_of_each_peer() {
+async fn a_hundred_deep_calls_check_each_dependency_once() {
     let (world, sqs) = (World::start().await, counting_sqs().await);
     let mut function = start(&world.cached(&sqs)).await;
     for _ in 0..100 {
@@ -210,10 +210,10 @@ async fn a_hundred_deep_calls_cause_one_check_of_each_peer() {
 }
 
 #[tokio::test]
-async fn a_hundred_deep_calls_at_once_to_many_instances_cause_one_check_of_each_peer() {
+async fn concurrent_deep_calls_to_many_instances_check_each_dependency_once() {
     let (mut world, sqs) = (World::start().await, counting_sqs().await);
     world.monitor = MockServer::start().await;
-    // While it lasts, the others ask whether it is done.
+    // During the check the other instances poll for its result.
     let slow = ResponseTemplate::new(500).set_delay(Duration::from_millis(300));
     Mock::given(method("GET")).respond_with(slow).mount(&world.monitor).await;
     let mut environment = world.cached(&sqs);
@@ -236,7 +236,7 @@ async fn a_hundred_deep_calls_at_once_to_many_instances_cause_one_check_of_each_
 }
 
 #[tokio::test]
-async fn a_hundred_deep_calls_without_postgres_cause_one_check_of_each_peer() {
+async fn a_hundred_deep_calls_without_postgres_check_each_dependency_once() {
     let (world, sqs) = (World::start().await, counting_sqs().await);
     let mut environment = world.cached(&sqs);
     set(&mut environment, "DATABASE_URL", "postgres://u@127.0.0.1:1/x");
@@ -248,7 +248,7 @@ async fn a_hundred_deep_calls_without_postgres_cause_one_check_of_each_peer() {
 }
 
 #[tokio::test]
-async fn a_result_that_is_too_old_or_a_check_that_was_abandoned_is_followed_by_another_check() {
+async fn an_old_result_or_an_abandoned_check_causes_another_check() {
     let (world, sqs) = (World::start().await, counting_sqs().await);
     let environment = world.cached(&sqs);
     for (change, checks) in [
@@ -265,7 +265,7 @@ async fn a_result_that_is_too_old_or_a_check_that_was_abandoned_is_followed_by_a
 }
 
 #[tokio::test]
-async fn deep_is_true_or_false() {
+async fn deep_must_be_true_or_false() {
     let world = World::start().await;
     let mut function = start(&world.environment()).await;
     for query in ["deep", "deep=1", "deep=TRUE"] {
@@ -275,12 +275,12 @@ async fn deep_is_true_or_false() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
+async fn all_configuration_errors_are_reported_at_once() {
     let log = start(&[("MONITOR_API_URL", "monitor".to_owned())]).await.ended().await;
     let error = log.last().unwrap()["error"].as_str().unwrap().to_owned();
     assert_eq!(
         error,
-        "the environment is not usable: DATABASE_URL is missing; INBOUND_QUEUE_URL is missing; STATUS_QUEUE_URL is \
+        "invalid configuration: DATABASE_URL is missing; INBOUND_QUEUE_URL is missing; STATUS_QUEUE_URL is \
          missing; OUTBOUND_QUEUE_URL is missing; TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
          MONITOR_API_URL is not a URL (relative URL without a base)"
     );

@@ -1,4 +1,4 @@
-//! The document against what the built binaries of the other functions answer.
+//! Compares the document with responses of the other functions' binaries.
 
 use super::{BINARY, document};
 use jsonschema::Validator;
@@ -8,13 +8,13 @@ use testing::{ApiRequest, Database, Function, Sqs, body};
 
 const TENANT: &str = "+12035550123";
 
-/// Holds answers to the schema that the document gives for their operation and status.
+/// Validates responses with the schema of their operation and status.
 struct Contract(Value);
 
 impl Contract {
     fn schema(&self, pointer: &str) -> Validator {
         let mut schema = self.0.pointer(pointer).unwrap_or_else(|| panic!("no schema at {pointer}")).clone();
-        // References lead into the document's components.
+        // References point to the document's components.
         schema["components"] = self.0["components"].clone();
         jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
     }
@@ -33,7 +33,7 @@ impl Contract {
     }
 }
 
-/// Schemas allow unknown fields, so that a client outlives a new one; a test must not.
+/// Fails for fields that the document does not have. Schemas allow them so that clients accept new fields.
 fn assert_has_no_more(document: &Value, schema: &Value, answer: &Value) {
     let schema = match schema["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
@@ -54,7 +54,7 @@ fn assert_has_no_more(document: &Value, schema: &Value, answer: &Value) {
     }
 }
 
-/// Starts another function's binary, which `cargo test --workspace` and `cargo build --workspace` put beside ours.
+/// Starts another function's binary, from the same target directory.
 async fn start(name: &str, environment: &[(&str, &str)]) -> Function {
     let binary = Path::new(BINARY).with_file_name(name);
     assert!(binary.exists(), "{} is not there: run `cargo build -p {name}`", binary.display());
@@ -62,7 +62,7 @@ async fn start(name: &str, environment: &[(&str, &str)]) -> Function {
 }
 
 #[tokio::test]
-async fn what_the_functions_answer_is_what_the_document_says() {
+async fn responses_of_the_functions_match_the_document() {
     let contract = Contract(document().await);
     let (sqs, database) = (Sqs::start().await, Database::create().await);
     let (url, outbound) = (database.url(), sqs.queue("outbound"));
@@ -149,7 +149,7 @@ async fn what_the_functions_answer_is_what_the_document_says() {
 }
 
 #[tokio::test]
-async fn the_schema_of_a_request_takes_what_the_function_takes_and_refuses_what_it_refuses() {
+async fn the_request_schema_accepts_and_refuses_what_the_function_does() {
     let contract = Contract(document().await);
     let schema = contract.schema("/paths/~1sms~1send/post/requestBody/content/application~1json/schema");
     let whole = json!({

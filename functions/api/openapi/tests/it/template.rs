@@ -1,4 +1,4 @@
-//! The document against `template.yaml`: every route is described, and nothing that is no route.
+//! Compares the document with the routes of `template.yaml`.
 
 use super::{document, operations};
 use saphyr::{LoadableYamlNode, YamlOwned};
@@ -35,7 +35,7 @@ fn entries(node: Option<&YamlOwned>) -> impl Iterator<Item = (&str, &YamlOwned)>
     mapping.filter_map(|(key, value)| Some((key.as_str()?, value)))
 }
 
-/// The gateway's routes, and the paths that the outputs give the function URLs.
+/// The gateway's routes, and the paths of the function URLs in the outputs.
 fn declared() -> BTreeMap<String, Caller> {
     let documents = YamlOwned::load_from_str(TEMPLATE).unwrap();
     let template = &documents[0];
@@ -46,7 +46,7 @@ fn declared() -> BTreeMap<String, Caller> {
                 continue;
             }
             let method = text(event, &["Properties", "Method"]).unwrap();
-            // Every GET implies a HEAD; the gateway only wants a route for it.
+            // GET implies HEAD. Only the gateway needs a route for it.
             if method == "HEAD" {
                 continue;
             }
@@ -58,7 +58,7 @@ fn declared() -> BTreeMap<String, Caller> {
     }
     for (_, output) in entries(at(template, &["Outputs"])) {
         let url = text(output, &["Value"]).and_then(|url| url.split_once(".FunctionUrl}"));
-        // What follows a `#` is for Twilio's console; the base URLs have no path.
+        // The fragment is for Twilio's console; base URLs have no path.
         let path = url.and_then(|(_, path)| path.split('#').next());
         if let Some(path) = path.filter(|path| path.starts_with("webhook/")) {
             routes.insert(format!("POST /{path}"), Caller::Twilio);
@@ -68,7 +68,7 @@ fn declared() -> BTreeMap<String, Caller> {
 }
 
 #[test]
-fn what_is_open_to_get_is_open_to_head() {
+fn every_public_get_route_has_a_public_head_route() {
     let documents = YamlOwned::load_from_str(TEMPLATE).unwrap();
     let (mut get, mut head) = (Vec::new(), Vec::new());
     for (_, resource) in entries(at(&documents[0], &["Resources"])) {
@@ -82,11 +82,11 @@ fn what_is_open_to_get_is_open_to_head() {
             }
         }
     }
-    assert_eq!((get.len(), &get), (3, &head));
+    assert_eq!((get.len(), &get), (4, &head));
 }
 
 #[tokio::test]
-async fn the_document_describes_the_routes_of_the_template_and_no_others() {
+async fn the_document_describes_exactly_the_routes_of_the_template() {
     let document = document().await;
     let described: BTreeMap<String, Caller> = operations(&document)
         .map(|(method, path, operation)| {

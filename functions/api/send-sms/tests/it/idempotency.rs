@@ -1,4 +1,4 @@
-//! The same `Idempotency-Key`, once more, at once, with another payload, by another key of the API.
+//! Idempotency keys: repeated, concurrent, with another payload, with another API key.
 
 use super::{BINARY, TENANT, World, environment, sms};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ fn keyed(payload: &Value, key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_same_key_and_payload_get_the_first_answer_whatever_has_happened_since() {
+async fn a_repeated_request_gets_the_first_response_whatever_has_happened_since() {
     let mut world = World::start().await;
     let payload = json!({"to": "(203) 555-0123", "body": "x", "metadata": {"a": 1, "b": 2}});
     let first = body(&world.function.call(keyed(&payload, "k")).await);
@@ -40,7 +40,7 @@ async fn the_same_key_with_another_payload_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn two_numbers_under_one_key_are_a_conflict_and_the_first_is_kept_as_written() {
+async fn different_metadata_numbers_are_a_conflict_and_the_first_is_stored_unchanged() {
     let mut world = World::start().await;
     for (key, first, second) in [
         ("a", "123456789012345678901234567890", "123456789012345678901234567891"),
@@ -64,7 +64,7 @@ async fn two_numbers_under_one_key_are_a_conflict_and_the_first_is_kept_as_writt
 }
 
 #[tokio::test]
-async fn keys_of_the_api_do_not_share_idempotency_keys() {
+async fn api_keys_do_not_share_idempotency_keys() {
     let mut world = World::start().await;
     let request = sms(&json!({"to": TENANT, "body": "x"})).header("idempotency-key", "k");
     let first = body(&world.function.call(request.event()).await);
@@ -74,7 +74,7 @@ async fn keys_of_the_api_do_not_share_idempotency_keys() {
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_a_day() {
+async fn an_idempotency_key_expires_after_a_day() {
     let mut world = World::start().await;
     let first = body(&world.function.call(keyed(&json!({"to": TENANT, "body": "x"}), "k")).await);
     let age = "update idempotency_keys set created_at = created_at - interval '24 hours 1 second'";
@@ -84,7 +84,7 @@ async fn a_key_is_forgotten_after_a_day() {
 }
 
 #[tokio::test]
-async fn a_request_that_has_become_wrong_since_still_gets_its_first_answer() {
+async fn a_repeated_request_that_has_become_invalid_gets_the_first_response() {
     let mut world = World::start().await;
     let (payload, first) = accepted_for_a_moment_ahead(&mut world).await;
     let reply = eventually("send_at to pass", async || {
@@ -94,15 +94,15 @@ async fn a_request_that_has_become_wrong_since_still_gets_its_first_answer() {
     .await;
     assert_eq!(refusal(&reply), "400 sms.validation_error\n  send_at: has passed");
     assert_eq!(body(&world.function.call(keyed(&payload, "k")).await), first);
-    // A type error is never the first request's payload, even where the rest is the same.
+    // A request with a type error never counts as the first request's payload.
     let mut mistyped = payload;
     mistyped["priority"] = json!(1);
     assert_eq!(world.function.call(keyed(&mistyped, "k")).await["statusCode"], 400);
 }
 
-/// Has a message accepted, under the key `k`, whose time passes soon, and returns its payload and the answer.
+/// Sends a message with the key `k` whose `send_before` is soon, and returns payload and response.
 async fn accepted_for_a_moment_ahead(world: &mut World) -> (Value, Value) {
-    // On a busy machine the shorter moments may have passed before the function looks.
+    // On a slow machine the shorter times may have passed before the function runs.
     for seconds in [1, 4, 16, 64] {
         let soon = common::clock::now() + std::time::Duration::from_secs(seconds);
         let payload = json!({"to": TENANT, "body": "x", "send_at": soon.to_string()});
@@ -116,7 +116,7 @@ async fn accepted_for_a_moment_ahead(world: &mut World) -> (Value, Value) {
 }
 
 #[tokio::test]
-async fn requests_at_once_with_one_key_make_one_message_and_one_answer() {
+async fn concurrent_requests_with_one_key_create_one_message() {
     let world = World::start().await;
     let variables = environment(&world.sqs, &world.database.url());
     let variables: Vec<(&str, &str)> =

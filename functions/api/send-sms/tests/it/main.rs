@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl World {
         self.function.call(sms(&payload).event()).await
     }
 
-    /// Sends what must be accepted, and returns the answer.
+    /// Sends a message that must be accepted, and returns the response.
     async fn accepted(&mut self, payload: Value) -> Value {
         let reply = self.send(payload).await;
         assert_eq!(reply["statusCode"], 202, "{reply}");
@@ -64,7 +64,7 @@ fn environment(sqs: &Sqs, database_url: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The same with the function's own defaults for how long Postgres may take.
+/// The same with the default time limits for Postgres.
 fn hasty_environment(sqs: &Sqs, database_url: &str) -> Vec<(&'static str, String)> {
     let own = ["DATABASE_BUDGET_MS", "DATABASE_CONNECT_TIMEOUT_MS", "DATABASE_STATEMENT_TIMEOUT_MS"];
     let mut environment = environment(sqs, database_url);
@@ -72,7 +72,7 @@ fn hasty_environment(sqs: &Sqs, database_url: &str) -> Vec<(&'static str, String
     environment
 }
 
-/// Sends until it is refused within two seconds: a busy machine may hold one answer up.
+/// Sends until the refusal takes less than two seconds, because one response may be late on a slow machine.
 async fn is_unavailable_in_time(function: &mut Function) {
     eventually("a refusal in time", async || {
         let before = Instant::now();
@@ -128,7 +128,7 @@ async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
 }
 
 #[tokio::test]
-async fn what_is_allowed_to_be_left_out_or_odd_is_accepted() {
+async fn optional_fields_and_unusual_values_are_accepted() {
     let mut world = World::start().await;
     let first = world.accepted(json!({"to": TENANT, "body": "a"})).await;
     for (payload, encoding, segments) in [
@@ -156,7 +156,7 @@ async fn what_is_allowed_to_be_left_out_or_odd_is_accepted() {
 }
 
 #[tokio::test]
-async fn characters_are_replaced_as_asked_for_and_what_is_stored_is_what_is_counted() {
+async fn smart_encoding_replaces_characters_before_the_text_is_counted_and_stored() {
     let mut world = World::with(&[("SMART_ENCODING", "punctuation".to_owned())]).await;
     let text = "“Olá” – não pague";
     for (choice, expected, encoding) in [
@@ -206,7 +206,7 @@ async fn decomposed_accents_are_composed_before_the_text_is_counted_and_stored()
 }
 
 #[tokio::test]
-async fn a_messaging_service_sends_what_names_no_sender() {
+async fn the_messaging_service_is_the_default_sender() {
     let service = ("TWILIO_MESSAGING_SERVICE_SID", "MG1".to_owned());
     let mut world = World::with(&[service]).await;
     let sender = "select string_agg(concat_ws('/', from_number, messaging_service_sid), ' ' order by created_at, id) \
@@ -218,7 +218,7 @@ async fn a_messaging_service_sends_what_names_no_sender() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_sent_later_comes_off_the_queue_at_its_second_or_is_left_to_the_sweep() {
+async fn a_scheduled_message_is_delayed_on_the_queue_or_left_to_the_sweep() {
     let mut world = World::start().await;
     let (begun, soon) = (Instant::now(), common::clock::now() + jiff::SignedDuration::from_secs(60));
     world.accepted(json!({"to": TENANT, "body": "x", "send_at": soon.to_string()})).await;
@@ -232,7 +232,7 @@ async fn what_is_to_be_sent_later_comes_off_the_queue_at_its_second_or_is_left_t
 }
 
 #[tokio::test]
-async fn a_queue_that_takes_nothing_still_leaves_the_message_for_the_next_sweep() {
+async fn a_message_is_left_to_the_sweep_when_sqs_is_unavailable() {
     let mut world = World::with(&[("SQS_SEND_BUDGET_MS", "200".to_owned())]).await;
     for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
         world.sqs.behave(behaviour);
@@ -263,7 +263,7 @@ async fn a_postgres_that_refuses_connections_is_503_within_two_seconds_with_noth
 }
 
 #[tokio::test]
-async fn a_postgres_that_takes_connections_and_says_nothing_is_503_when_the_budget_is_over() {
+async fn a_postgres_that_does_not_respond_is_503_after_the_budget() {
     let sqs = Sqs::start().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://u:hunter2@127.0.0.1:{}/x", silent.local_addr().unwrap().port());
@@ -278,16 +278,16 @@ async fn a_postgres_that_takes_connections_and_says_nothing_is_503_when_the_budg
 }
 
 #[tokio::test]
-async fn a_postgres_that_is_slow_is_waited_for_and_the_send_accepted() {
+async fn a_slow_postgres_still_accepts_the_message() {
     let (sqs, database) = (Sqs::start().await, Database::create().await);
-    // The function's own times: longer than a start on a busy machine takes.
+    // The default limits: longer than a cold start on a slow machine.
     let mut function = start(&hasty_environment(&sqs, &database.url())).await;
     let mut holder = testing::connect(&database.url()).await;
     let held = holder.transaction().await.unwrap();
     held.batch_execute("lock table sms_messages in access exclusive mode").await.unwrap();
     let send = function.call(sms(&json!({"to": TENANT, "body": "x"})).event());
     let release = async {
-        // The old limit for one request, and some: what is slower than that is not down.
+        // More than the former limit for one request: slow does not mean unavailable.
         let waited = "select count(*) from pg_stat_activity where datname = current_database() \
                       and wait_event_type = 'Lock' and clock_timestamp() - query_start > interval '1600 ms'";
         eventually("it has waited", async || (database.scalar(waited).await != "0").then_some(())).await;
@@ -299,7 +299,7 @@ async fn a_postgres_that_is_slow_is_waited_for_and_the_send_accepted() {
 }
 
 #[tokio::test]
-async fn what_postgres_has_not_stored_when_the_budget_is_over_is_never_stored() {
+async fn a_message_is_never_stored_after_the_budget() {
     let mut world = World::start().await;
     world.accepted(json!({"to": TENANT, "body": "x"})).await;
     let mut environment = environment(&world.sqs, &world.database.url());
@@ -322,7 +322,7 @@ async fn what_postgres_has_not_stored_when_the_budget_is_over_is_never_stored() 
 }
 
 #[tokio::test]
-async fn a_broken_schema_is_500_and_shows_nothing_of_itself() {
+async fn a_broken_schema_is_500_without_details() {
     let mut world = World::start().await;
     world.database.client.batch_execute("alter table sms_messages drop column metadata").await.unwrap();
     let reply = world.send(json!({"to": TENANT, "body": "x"})).await;
@@ -334,7 +334,7 @@ async fn a_broken_schema_is_500_and_shows_nothing_of_itself() {
 }
 
 #[tokio::test]
-async fn no_line_of_the_log_shows_a_text_a_number_or_a_secret() {
+async fn the_log_contains_no_text_number_or_secret() {
     let mut world = World::start().await;
     world.accepted(json!({"to": "(203) 555-0123", "body": "the sink leaks"})).await;
     world.send(json!({"to": "(203) 555-0123", "body": "the sink leaks", "+12035550123": 1, "priority": "the sink leaks"})).await;
@@ -351,7 +351,7 @@ async fn no_line_of_the_log_shows_a_text_a_number_or_a_secret() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
+async fn all_configuration_errors_are_reported_at_once() {
     let environment = [
         ("TWILIO_MESSAGING_SERVICE_SID", "XX1".to_owned()),
         ("TWILIO_PHONE_NUMBER", "+1 860 555 0100".to_owned()),
@@ -363,11 +363,11 @@ async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
     let error = log.last().unwrap()["error"].as_str().unwrap().to_owned();
     assert_eq!(
         error,
-        "the environment is not usable: TWILIO_ACCOUNT_SID is missing; TWILIO_PHONE_NUMBER has an entry that is \
+        "invalid configuration: TWILIO_ACCOUNT_SID is missing; TWILIO_PHONE_NUMBER has an entry that is \
          neither an E.164 number nor a short code; TWILIO_MESSAGING_SERVICE_SID does not begin with MG; \
-         DEFAULT_REGION is not usable (not an ISO 3166-1 code of two letters, such as US); OUTBOUND_QUEUE_URL is \
-         missing; DATABASE_URL is not usable (invalid connection string: invalid value for option `port`); \
-         DATABASE_BUDGET_MS must lie between 50 and 60000"
+         DEFAULT_REGION is invalid (not an ISO 3166-1 code of two letters, such as US); OUTBOUND_QUEUE_URL is \
+         missing; DATABASE_URL is invalid (invalid connection string: invalid value for option `port`); \
+         DATABASE_BUDGET_MS must be between 50 and 60000"
     );
     let log = start(&[("TWILIO_ACCOUNT_SID", "AC1".to_owned())]).await.ended().await;
     let error = log.last().unwrap()["error"].as_str().unwrap().to_owned();
@@ -378,7 +378,7 @@ async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn the_key_needs_its_scope() {
+async fn a_key_without_the_scope_is_forbidden() {
     let mut world = World::start().await;
     let request = sms(&json!({"to": TENANT, "body": "x"}));
     let reply = world.function.call(request.clone().scopes("messages:read").event()).await;
@@ -390,16 +390,16 @@ async fn the_key_needs_its_scope() {
 }
 
 #[tokio::test]
-async fn a_number_that_has_written_to_us_can_be_sent_to() {
+async fn a_number_that_has_sent_a_message_can_be_sent_to() {
     let mut world = World::start().await;
-    // 687 is assigned to nobody, as far as any list knows.
+    // The area code 687 is not assigned.
     let unlisted = "+16875550144";
     let payload = json!({"to": "(687) 555-0144", "body": "x"});
     let reason =
         "400 sms.validation_error\n  to: can't be sent to: its country's numbering plan has no such number";
     assert_eq!(refusal(&world.send(payload.clone()).await), reason);
 
-    // A message of ours in the conversation is not enough.
+    // An outbound message in the conversation is not enough.
     let conversation = format!(
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
          values ('{KEY_ID}', 'AC1', '{unlisted}', '{unlisted}', now()); \
@@ -420,7 +420,7 @@ async fn a_number_that_has_written_to_us_can_be_sent_to() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_seen_in_a_number_does_not_matter() {
+async fn invisible_characters_in_a_number_are_ignored() {
     let mut world = World::start().await;
     for character in
         ['\u{200e}', '\u{2068}', '\u{feff}', '\u{202f}', '\u{fe0f}', '\u{200d}', '\t', '\u{3164}']

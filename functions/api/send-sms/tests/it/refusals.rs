@@ -1,4 +1,4 @@
-//! Bad input, each with its exact answer.
+//! Invalid input and its exact error.
 
 use super::{OUR_NUMBER, TENANT, World, sms};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn one(field: &str, reason: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_not_a_json_object_is_refused_with_its_place() {
+async fn a_body_that_is_not_a_json_object_is_refused_with_its_position() {
     let mut world = World::start().await;
     for (text, reason) in [
         ("", "is missing"),
@@ -62,7 +62,7 @@ async fn a_compressed_body_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_value_that_no_reader_has_in_full_is_refused_by_its_field() {
+async fn a_value_that_cannot_be_parsed_is_refused_by_its_field() {
     let mut world = World::start().await;
     for (name, value, reason) in [
         ("to", "1e400", "is a number that is out of range"),
@@ -95,7 +95,7 @@ async fn a_value_that_no_reader_has_in_full_is_refused_by_its_field() {
 }
 
 #[tokio::test]
-async fn a_time_that_is_no_rfc_3339_instant_is_refused_with_the_reason() {
+async fn an_invalid_rfc_3339_time_is_refused_with_the_reason() {
     let mut world = World::start().await;
     let form = "is not an instant with its offset, such as 2026-11-23T10:00:00Z";
     for field in ["send_at", "send_before"] {
@@ -163,9 +163,9 @@ async fn each_field_is_refused_with_its_reason() {
         ("body", json!("a\u{0}b"), "body", "contains a NUL character"),
         ("body", json!(7), "body", "must be a string, not a number"),
         ("body", json!({}), "body", "must be a string, not an object"),
-        ("from", json!("+12035550199"), "from", "is neither one of our numbers nor our messaging service"),
-        ("from", json!(""), "from", "is neither one of our numbers nor our messaging service"),
-        ("from", json!("MG1"), "from", "is neither one of our numbers nor our messaging service"),
+        ("from", json!("+12035550199"), "from", "is not a configured number or messaging service"),
+        ("from", json!(""), "from", "is not a configured number or messaging service"),
+        ("from", json!("MG1"), "from", "is not a configured number or messaging service"),
         ("from", json!(true), "from", "must be a string, not a boolean"),
         ("send_at", json!("2020-01-01T00:00:00Z"), "send_at", "has passed"),
         (
@@ -235,7 +235,7 @@ async fn each_field_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn everything_wrong_is_told_at_once() {
+async fn all_problems_are_reported_at_once() {
     let mut world = World::start().await;
     let payload = json!({
         "to": "40404", "body": "x".repeat(1601), "from": "+12035550199", "send_at": "2020-01-01T00:00:00Z",
@@ -258,7 +258,7 @@ async fn everything_wrong_is_told_at_once() {
   send_at: has passed
   send_before: has passed
   workflow_type: has more than 255 characters
-  from: is neither one of our numbers nor our messaging service"
+  from: is not a configured number or messaging service"
     );
 }
 
@@ -281,7 +281,7 @@ async fn fields_that_contradict_each_other_are_refused() {
 }
 
 #[tokio::test]
-async fn a_request_over_the_limit_is_413_and_one_at_it_is_read() {
+async fn a_body_over_the_limit_is_413() {
     let mut world = World::start().await;
     let of_size = |size: usize| {
         let text = json!({"to": TENANT, "body": "x", "metadata": {"pad": ""}}).to_string();

@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ struct World {
 }
 
 impl World {
-    /// Begins with a conversation that a router has set everything of.
+    /// Starts with a conversation whose settings were all set by a router.
     async fn start() -> Self {
         let database = Database::create().await;
         let row = format!(
@@ -32,14 +32,14 @@ impl World {
         self.function.call(patch(number).json(changes).event()).await
     }
 
-    /// What is kept of what a router may set.
+    /// The stored settings.
     async fn kept(&self) -> String {
         let kept = "select concat_ws(' ', coalesce(workflow_type, '-'), coalesce(workflow_id, '-'), conversation_status, \
             coalesce(time_zone, '-')) from sms_conversations";
         self.database.scalar(kept).await
     }
 
-    /// Stores a message that is due in so many hours, put off until then for quiet hours or not.
+    /// Stores a message that is due in some hours, because of quiet hours or not.
     async fn waiting(&self, id: &str, is_put_off: bool, state: &str) {
         let row = format!(
             "insert into sms_messages (id, conversation_id, direction, to_number, message_content, next_attempt_at, \
@@ -67,7 +67,7 @@ fn patch(number: &str) -> ApiRequest {
 }
 
 #[tokio::test]
-async fn what_is_given_is_set_what_is_null_is_cleared_and_what_is_left_out_stays() {
+async fn given_fields_are_set_null_clears_and_absent_fields_stay() {
     let mut world = World::start().await;
     for (changes, kept) in [
         (json!({}), "leasing l-1 waiting Europe/Lisbon"),
@@ -88,7 +88,7 @@ async fn what_is_given_is_set_what_is_null_is_cleared_and_what_is_left_out_stays
 }
 
 #[tokio::test]
-async fn the_answer_is_the_conversation_without_its_messages() {
+async fn the_response_is_the_conversation_without_messages() {
     let mut world = World::start().await;
     let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
     let reply = world.function.call(event).await;
@@ -106,7 +106,7 @@ async fn the_answer_is_the_conversation_without_its_messages() {
 }
 
 #[tokio::test]
-async fn any_spelling_of_the_number_finds_it_and_no_other_account_does() {
+async fn a_conversation_is_found_by_any_format_of_its_number_in_its_account_only() {
     let mut world = World::start().await;
     for number in ["+12035550123", "2035550123", "(203) 555-0123", "%2B12035550123", "011 1 203 555 0123"] {
         assert_eq!(world.patch(number, &json!({})).await["statusCode"], 200, "{number}");
@@ -124,11 +124,10 @@ async fn any_spelling_of_the_number_finds_it_and_no_other_account_does() {
 }
 
 #[tokio::test]
-async fn every_field_at_fault_is_named_and_nothing_is_changed() {
+async fn all_invalid_fields_are_reported_and_nothing_changes() {
     let mut world = World::start().await;
-    let status =
-        "conversation_status: must be 1 to 64 lower-case letters, digits and underscores, a letter first";
-    let zone = "time_zone: is not a time zone of the IANA's, such as America/Chicago";
+    let status = "conversation_status: must be 1 to 64 lower-case letters, digits and underscores, starting with a letter";
+    let zone = "time_zone: is not an IANA time zone such as America/Chicago";
     let (long, too_long) = ("x".repeat(255), "x".repeat(256));
     for (changes, details) in [
         (json!({"workflow_type": 1}), "workflow_type: must be a string, not a number"),
@@ -145,7 +144,7 @@ async fn every_field_at_fault_is_named_and_nothing_is_changed() {
         (json!({"tenant_id": null}), "tenant_id: is not a field of this request"),
         (
             json!({"workflow_type": "new", "time_zone": "Mars/Olympus", "status": "x"}),
-            "time_zone: is not a time zone of the IANA's, such as America/Chicago\n  status: is not a field of this request",
+            "time_zone: is not an IANA time zone such as America/Chicago\n  status: is not a field of this request",
         ),
     ] {
         let reply = world.patch(TENANT, &changes).await;
@@ -165,7 +164,7 @@ async fn every_field_at_fault_is_named_and_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn another_time_zone_has_what_waits_for_quiet_hours_looked_at_again_and_nothing_else() {
+async fn a_new_time_zone_reschedules_only_messages_that_wait_for_quiet_hours() {
     let mut world = World::start().await;
     for (number, (is_put_off, state)) in
         [(true, "pending"), (false, "pending"), (true, "claimed"), (true, "canceled"), (true, "failed")]
@@ -175,7 +174,7 @@ async fn another_time_zone_has_what_waits_for_quiet_hours_looked_at_again_and_no
         let id = format!("00000000-0000-0000-0000-00000000000{number}");
         world.waiting(&id, is_put_off, state).await;
     }
-    // A try that Twilio did not process came after the quiet hours: it waits for its next one.
+    // A message that waits for a retry, and no longer for quiet hours.
     world.waiting("00000000-0000-0000-0000-000000000009", true, "pending").await;
     let later = "update sms_messages set next_attempt_at = next_attempt_at + interval '1 minute'
         where right(id::text, 1) = '9'";
@@ -187,7 +186,7 @@ async fn another_time_zone_has_what_waits_for_quiet_hours_looked_at_again_and_no
 }
 
 #[tokio::test]
-async fn a_postgres_that_is_away_is_503_and_a_missing_environment_is_named() {
+async fn an_unavailable_postgres_is_503_and_missing_configuration_is_reported() {
     let variables = [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x")];
     let mut function = Function::start(BINARY, &variables).await;
     let reply = function.call(patch(TENANT).json(&json!({})).event()).await;
@@ -198,6 +197,6 @@ async fn a_postgres_that_is_away_is_503_and_a_missing_environment_is_named() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     assert_eq!(
         log.last().unwrap()["error"],
-        "the environment is not usable: TWILIO_ACCOUNT_SID is missing; DATABASE_URL is missing"
+        "invalid configuration: TWILIO_ACCOUNT_SID is missing; DATABASE_URL is missing"
     );
 }

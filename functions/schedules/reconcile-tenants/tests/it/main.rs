@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API, against a real Postgres and a Monitor that is told what to say.
+//! Runs the binary through the Runtime API with a real Postgres and a configurable Monitor.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
@@ -93,7 +93,7 @@ impl World {
         self.database.scalar(&sql).await
     }
 
-    /// In how many minutes the Monitor is asked next, in steps of ten: some of them have passed already.
+    /// Returns in how many minutes the next lookup is due, rounded to ten since some time has passed.
     async fn asks_in_minutes(&self) -> String {
         let steps =
             "select ceil(extract(epoch from tenant_next_check_at - now()) / 600) * 10 from sms_conversations";
@@ -117,7 +117,7 @@ async fn a_late_match_updates_the_same_conversation_with_one_event_however_often
     let mut function = world.function(&[]).await;
     assert_eq!(runs(&mut function).await, done(1, 0, 0));
     assert_eq!(world.tenant(A).await, "nobody");
-    assert_eq!(runs(&mut function).await, done(0, 0, 0), "the lack of a match is remembered");
+    assert_eq!(runs(&mut function).await, done(0, 0, 0), "the miss is stored");
     world.knows("12025550123", "T-1").await;
     world.time_passes().await;
     assert_eq!(runs(&mut function).await, done(1, 1, 1));
@@ -130,7 +130,7 @@ async fn a_late_match_updates_the_same_conversation_with_one_event_however_often
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_number_is_asked_about_ever_more_rarely() {
+async fn an_unknown_number_is_looked_up_at_growing_intervals() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     let pace = [("TENANT_NO_MATCH_TTL_SECONDS", "3600"), ("TENANT_NO_MATCH_TTL_MAX_SECONDS", "14400")];
@@ -143,7 +143,7 @@ async fn an_unknown_number_is_asked_about_ever_more_rarely() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_conversation_is_left_alone_for_a_while_and_a_short_code_for_ever() {
+async fn a_new_conversation_is_skipped_during_the_grace_period_and_a_short_code_always() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     world.text("40404", "unknown", 0.98).await;
@@ -155,7 +155,7 @@ async fn a_new_conversation_is_left_alone_for_a_while_and_a_short_code_for_ever(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_bounded_and_the_next_goes_on() {
+async fn a_run_is_limited_and_the_next_one_continues() {
     let world = World::start().await;
     for n in 0..30 {
         world.text(&format!("+1202555{:04}", 1000 + n), "en", 0.95).await;
@@ -167,7 +167,7 @@ async fn a_run_is_bounded_and_the_next_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_asks_about_a_number_once_however_short_the_times() {
+async fn a_run_looks_a_number_up_once_however_short_the_intervals() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     world.text(B, "en", 0.95).await;
@@ -184,7 +184,7 @@ async fn a_run_asks_about_a_number_once_however_short_the_times() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_monitor_costs_a_run_little_and_everything_is_asked_about_when_it_is_back() {
+async fn an_unavailable_monitor_gets_few_requests_and_every_number_is_looked_up_afterwards() {
     let world = World::start().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(600)))
@@ -212,7 +212,7 @@ async fn a_dead_monitor_costs_a_run_little_and_everything_is_asked_about_when_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_is_asked_about_as_often_as_ever_however_long_the_monitor_was_dead() {
+async fn an_outage_of_the_monitor_does_not_change_the_interval_of_a_number() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     Mock::given(any()).respond_with(ResponseTemplate::new(500)).mount(&world.monitor).await;
@@ -226,7 +226,7 @@ async fn a_number_is_asked_about_as_often_as_ever_however_long_the_monitor_was_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_makes_the_monitor_fail_holds_up_no_other_and_is_asked_about_ever_more_rarely() {
+async fn a_number_that_fails_at_the_monitor_blocks_no_other_and_is_retried_at_growing_intervals() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     Mock::given(query_param("phone", A)).respond_with(ResponseTemplate::new(500)).mount(&world.monitor).await;
@@ -236,7 +236,7 @@ async fn a_number_that_makes_the_monitor_fail_holds_up_no_other_and_is_asked_abo
         assert_eq!(runs(&mut function).await, done(1, 0, 0));
         assert_eq!(world.asks_in_minutes().await, minutes);
         world.time_passes().await;
-        // Something else succeeds, so that the breaker does not take the Monitor for dead.
+        // Another lookup succeeds, so that the circuit breaker stays closed.
         world.text(B, "unknown", 0.98).await;
         world.database.client.batch_execute("update sms_conversations set tenant_next_check_at = now() + interval '1 hour' where phone_number_canonical = '+12025550123'; update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = '+12025550124'").await.unwrap();
         runs(&mut function).await;
@@ -247,9 +247,9 @@ async fn a_number_that_makes_the_monitor_fail_holds_up_no_other_and_is_asked_abo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_numbers_that_make_the_monitor_fail_hold_up_no_other() {
+async fn many_numbers_that_fail_at_the_monitor_block_no_other() {
     let world = World::start().await;
-    // More than are asked about at once, and asked about first.
+    // More numbers than the concurrency, and due before the others.
     for n in 0..12 {
         let number = format!("+1202555{:04}", 1000 + n);
         world.text(&number, "en", 0.95).await;
@@ -281,7 +281,7 @@ async fn many_numbers_that_make_the_monitor_fail_hold_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_that_could_not_be_told_is_told_when_its_service_is_back() {
+async fn a_failed_profile_update_is_retried_when_the_service_is_available() {
     let world = World::start().await;
     world.text(A, "es", 0.95).await;
     world.knows(A, "T-1").await;
@@ -299,7 +299,7 @@ async fn a_profile_that_could_not_be_told_is_told_when_its_service_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_language_that_nobody_came_to_settle_is_settled_and_told_once() {
+async fn an_unsettled_language_is_settled_and_pushed_once() {
     let world = World::start().await;
     Mock::given(method("PUT")).respond_with(ResponseTemplate::new(204)).mount(&world.profiles).await;
     world.text(A, "es", 0.95).await;
@@ -310,21 +310,21 @@ async fn a_language_that_nobody_came_to_settle_is_settled_and_told_once() {
     let day = Duration::from_secs(86_400);
     let pace = Pace { refresh: day, confirm: day, no_match: day, no_match_max: day };
     tenants::record(&db, &found, common::clock::now(), &pace).await.unwrap();
-    // Whoever found that out is dead now.
+    // The function that stored this has died.
     let mut patient = world.function(&[("TENANT_GRACE_SECONDS", "3600")]).await;
-    assert_eq!(runs(&mut patient).await, done(0, 0, 0), "it is left to them for a while");
+    assert_eq!(runs(&mut patient).await, done(0, 0, 0), "the grace period has not passed");
     let mut function = world.function(&[]).await;
     let settled = json!({"asked": 0, "identified": 0, "settled": 1, "profiles_told": 1});
     assert_eq!(runs(&mut function).await, settled);
     assert_eq!(runs(&mut function).await, done(0, 0, 0));
-    // Nobody heard of what the tenant wrote next.
+    // The tenant's next message was not processed.
     world.text(A, "en", 0.95).await;
     assert_eq!(runs(&mut function).await, settled);
     assert_eq!(world.told().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_dead_function_had_claimed_is_asked_about_after_its_lease() {
+async fn a_number_claimed_by_a_dead_function_is_looked_up_after_the_lease() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     let id = world.database.scalar("select id from sms_conversations").await.parse().unwrap();
@@ -334,11 +334,11 @@ async fn what_a_dead_function_had_claimed_is_asked_about_after_its_lease() {
     let mut function = world.function(&[]).await;
     assert_eq!(runs(&mut function).await, done(0, 0, 0));
     world.time_passes().await;
-    assert_eq!(runs(&mut function).await, done(1, 0, 0), "its lease is over");
+    assert_eq!(runs(&mut function).await, done(1, 0, 0), "the lease has expired");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_monitor_and_a_profile_service_there_is_nothing_to_do() {
+async fn without_a_monitor_and_a_profile_service_a_run_does_nothing() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     let mut function = world.function(&[("MONITOR_API_URL", ""), ("TENANT_PROFILE_API_URL", "")]).await;
@@ -346,7 +346,7 @@ async fn without_a_monitor_and_a_profile_service_there_is_nothing_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_without_postgres_fails_and_the_next_does_its_work() {
+async fn a_run_without_postgres_fails_and_the_next_one_succeeds() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     let mut function = world.function(&[]).await;

@@ -1,4 +1,4 @@
-//! What fails at Twilio, or takes long, does not keep the rest from being reconciled.
+//! Failures and slow responses of Twilio do not block the rest of the reconciliation.
 
 use super::*;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl World {
         mock.mount(&self.twilio).await;
     }
 
-    /// The SIDs of the messages that were fetched one by one.
+    /// Returns the SIDs of the messages that were fetched one by one.
     async fn fetched(&self) -> Vec<String> {
         let asked = self.twilio.received_requests().await.unwrap();
         let sid = |request: &Request| {
@@ -45,7 +45,7 @@ impl World {
         asked.iter().filter_map(sid).collect()
     }
 
-    /// Twilio returns any single message after a while.
+    /// Makes Twilio return single messages after a delay.
     async fn returns_slowly(&self, status: &str) {
         Mock::given(path_regex(format!("^{MESSAGES}/SM[0-9]+.json$")))
             .respond_with(
@@ -100,7 +100,7 @@ async fn a_message_whose_media_are_gone_is_stored_without_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_media_can_not_be_listed_waits_for_a_later_run_also_of_a_named_window() {
+async fn a_message_whose_media_cannot_be_listed_waits_for_a_later_run_even_in_a_given_window() {
     let world = World::start().await;
     world.lists(&[vec![mms("MM1", "look\u{0}"), mms("MM2", "STOP")]]).await;
     world.answers("/MM1/Media.json", ResponseTemplate::new(503), 1).await;
@@ -111,7 +111,7 @@ async fn a_message_whose_media_can_not_be_listed_waits_for_a_later_run_also_of_a
     let answer = function.call(window).await;
     assert_eq!((&answer["inbound_recovered"], &answer["set_aside"]), (&json!(1), &json!(1)), "{answer}");
     assert_eq!(world.database.scalar(MEDIA).await, "MM2 0", "a STOP does not wait");
-    // Twilio lists the message no more: the window of the schedule is another.
+    // The message is no longer listed, since the scheduled run has another window.
     let empty = ResponseTemplate::new(200).set_body_json(json!({"messages": [], "next_page_uri": null}));
     world.answers(".json", empty, None).await;
     assert_eq!(function.call(event()).await["inbound_recovered"], 1);
@@ -124,7 +124,7 @@ async fn a_message_whose_media_can_not_be_listed_waits_for_a_later_run_also_of_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_media_are_never_listed_is_stored_without_them_in_the_end() {
+async fn a_message_whose_media_are_never_listed_is_stored_without_them() {
     let world = World::start().await;
     world.lists(&[vec![mms("MM1", "look")]]).await;
     world.answers("/MM1/Media.json", ResponseTemplate::new(503), None).await;
@@ -139,11 +139,11 @@ async fn a_message_whose_media_are_never_listed_is_stored_without_them_in_the_en
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_our_credentials_are_refused_nothing_is_given_up() {
+async fn no_window_is_abandoned_while_our_credentials_are_refused() {
     let world = World::start().await;
     let pages = [vec![mms("MM1", "look")], vec![inbound("SM2", "older", HOUR * 2)]];
     world.lists(&pages).await;
-    // The first page is read, then Twilio refuses the token.
+    // Twilio returns the first page and then refuses the token.
     Mock::given(query_param("Page", "1"))
         .respond_with(refused(401, 20003))
         .with_priority(1)
@@ -153,7 +153,7 @@ async fn while_our_credentials_are_refused_nothing_is_given_up() {
     let mut function = world.function().await;
     let window = json!({"since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"});
     assert!(matches!(function.invoke(window).await, Outcome::Error(_)));
-    // The schedule goes on with it for as long as that lasts.
+    // Scheduled runs continue with the window meanwhile.
     for _ in 1..30 {
         assert!(matches!(function.invoke(event()).await, Outcome::Error(_)));
     }
@@ -168,7 +168,7 @@ async fn while_our_credentials_are_refused_nothing_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_named_window_that_fails_at_once_is_kept_and_the_schedules_own_is_not() {
+async fn a_given_window_that_fails_at_once_is_saved_and_a_scheduled_one_is_not() {
     let world = World::start().await;
     Mock::given(method("GET")).respond_with(ResponseTemplate::new(503)).mount(&world.twilio).await;
     let mut function = world.function().await;
@@ -183,7 +183,7 @@ async fn a_named_window_that_fails_at_once_is_kept_and_the_schedules_own_is_not(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_that_twilio_no_longer_knows_starts_its_window_again() {
+async fn a_window_restarts_if_twilio_does_not_know_its_next_page() {
     let world = World::start().await;
     world.lists(&[vec![], vec![inbound("SM1", "hello", HOUR)]]).await;
     world.left_over("Page=7", 0).await;
@@ -197,7 +197,7 @@ async fn a_page_that_twilio_no_longer_knows_starts_its_window_again() {
 }
 
 impl World {
-    /// Leaves a window over that an earlier run did not complete.
+    /// Stores the cursor of an unfinished window.
     async fn left_over(&self, page: &str, failures: i32) {
         let sql = format!(
             "insert into twilio_reconciliation_cursors (since, until, part, position, failures, updated_at)
@@ -208,33 +208,36 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_window_that_always_fails_does_not_block_another_and_is_given_up_after_a_day() {
+async fn a_window_that_always_fails_does_not_block_another_and_is_abandoned_after_a_day() {
     let world = World::start().await;
     world.lists(&[vec![inbound("SM1", "No heat", HOUR)]]).await;
     world.left_over("Page=7", 22).await;
     Mock::given(query_param("Page", "7")).respond_with(ResponseTemplate::new(500)).mount(&world.twilio).await;
     let mut function = world.function().await;
-    assert!(matches!(function.invoke(event()).await, Outcome::Error(_)), "an alarm hears of it");
+    assert!(
+        matches!(function.invoke(event()).await, Outcome::Error(_)),
+        "the invocation fails, for the alarm"
+    );
     assert_eq!(world.messages().await, "SM1 inbound received");
     assert_eq!(world.database.scalar("select failures from twilio_reconciliation_cursors").await, "23");
     assert!(matches!(function.invoke(event()).await, Outcome::Error(_)));
     assert_eq!(world.cursors().await, "0");
     let lines = function.lines();
     eventually("it is logged", async || {
-        lines.lock().await.iter().any(|line| line.contains("given up")).then_some(())
+        lines.lock().await.iter().any(|line| line.contains("abandoned a window")).then_some(())
     })
     .await;
     function.call(event()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_unsent_messages_than_a_run_has_time_for_are_fetched_by_the_next_ones_each_once() {
+async fn unsent_messages_left_by_a_run_are_fetched_once_by_later_runs() {
     let world = World::start().await;
     for number in 1..=70 {
         world.taken(&format!("SM{number:02}"), "queued").await;
     }
     world.lists(&[vec![inbound("SM99", "No heat", HOUR)]]).await;
-    // Four at a time in 300 ms: 1.5 s for each page of 20, and 1.8 s in which to begin pages.
+    // Four at a time in 300 ms: 1.5 s for each page of 20. New pages start within 1.8 s.
     world.returns_slowly("queued").await;
     let mut function = world.function_with(&[("RECONCILE_BUDGET_SECONDS", "13")]).await;
     let answer = function.call(event()).await;
@@ -243,7 +246,7 @@ async fn more_unsent_messages_than_a_run_has_time_for_are_fetched_by_the_next_on
     while world.fetched().await.len() < 70 {
         function.call(event()).await;
         runs += 1;
-        assert!(runs < 20, "the runs fetch nothing more");
+        assert!(runs < 20, "the runs make no progress");
     }
     let mut fetched = world.fetched().await;
     fetched.truncate(70);

@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API, against a real Postgres and a Twilio that lists what it is told to.
+//! Runs the binary through the Runtime API with a real Postgres and a Twilio with a configurable list.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
@@ -42,7 +42,7 @@ impl World {
         Function::start(BINARY, &variables).await
     }
 
-    /// Makes Twilio list these, in pages.
+    /// Makes Twilio list these messages in pages.
     async fn lists(&self, pages: &[Vec<Value>]) {
         self.twilio.reset().await;
         for (number, messages) in pages.iter().enumerate() {
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// Stores a message that Twilio took.
+    /// Stores a message that Twilio accepted.
     async fn taken(&self, sid: &str, status: &str) {
         let sql = format!(
             "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
@@ -114,7 +114,7 @@ fn event() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn inbound_messages_that_never_came_are_stored_once_with_their_time_language_and_mark() {
+async fn missing_inbound_messages_are_stored_once_with_their_time_language_and_mark() {
     let world = World::start().await;
     world
         .lists(&[
@@ -140,7 +140,7 @@ async fn inbound_messages_that_never_came_are_stored_once_with_their_time_langua
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_that_never_came_counts_from_when_it_was_written() {
+async fn a_missing_stop_is_dated_by_when_it_was_sent() {
     let world = World::start().await;
     world.lists(&[vec![inbound("SM2", "START", HOUR), inbound("SM1", "STOP", HOUR * 2)]]).await;
     world.function().await.call(event()).await;
@@ -156,7 +156,7 @@ async fn a_stop_that_never_came_counts_from_when_it_was_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_a_lost_message_are_listed_with_it() {
+async fn media_of_a_missing_message_are_listed() {
     let world = World::start().await;
     let mut message = inbound("MM1", "look", HOUR);
     message["num_media"] = "1".into();
@@ -172,7 +172,7 @@ async fn files_of_a_lost_message_are_listed_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statuses_that_never_came_are_filled_in_and_nothing_goes_back() {
+async fn missing_statuses_are_stored_and_no_message_moves_backwards() {
     let world = World::start().await;
     for (sid, status) in [("SM1", "sent"), ("SM2", "delivered"), ("SM3", "sent"), ("SM4", "sent")] {
         world.taken(sid, status).await;
@@ -202,7 +202,7 @@ async fn statuses_that_never_came_are_filled_in_and_nothing_goes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_opt_out_that_is_found_counts_from_when_twilio_refused_the_message() {
+async fn an_opt_out_found_later_is_dated_by_when_twilio_refused_the_message() {
     for (opt_in_minutes_ago, opted_out) in [(30, "f"), (90, "t")] {
         let world = World::start().await;
         world.taken("SM1", "sent").await;
@@ -220,7 +220,7 @@ async fn an_opt_out_that_is_found_counts_from_when_twilio_refused_the_message() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_twilio_has_not_sent_is_asked_for_since_no_list_has_it() {
+async fn unsent_messages_are_fetched_because_no_list_has_them() {
     let world = World::start().await;
     world.taken("SM1", "queued").await;
     world.lists(&[vec![]]).await;
@@ -233,7 +233,7 @@ async fn what_twilio_has_not_sent_is_asked_for_since_no_list_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_goes_on_where_an_earlier_one_ended() {
+async fn a_run_continues_where_the_previous_one_stopped() {
     let world = World::start().await;
     world.lists(&[vec![], vec![inbound("SM1", "hello", HOUR)]]).await;
     let left_over = format!(
@@ -249,7 +249,7 @@ async fn a_run_goes_on_where_an_earlier_one_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_named_window_is_asked_for_and_twilios_failure_is_the_runs() {
+async fn a_given_window_is_listed_and_a_twilio_failure_fails_the_run() {
     let world = World::start().await;
     world.lists(&[vec![]]).await;
     let mut function = world.function().await;
@@ -266,11 +266,11 @@ async fn a_named_window_is_asked_for_and_twilios_failure_is_the_runs() {
 }
 
 #[tokio::test]
-async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
     let log = Function::start(BINARY, &[("RECONCILE_WINDOW_SECONDS", "0")]).await.ended().await;
     let error = log[0]["error"].as_str().unwrap();
     for problem in
-        ["DATABASE_URL is missing", "TWILIO_ACCOUNT_SID is missing", "RECONCILE_WINDOW_SECONDS must lie"]
+        ["DATABASE_URL is missing", "TWILIO_ACCOUNT_SID is missing", "RECONCILE_WINDOW_SECONDS must be"]
     {
         assert!(error.contains(problem), "{error}");
     }

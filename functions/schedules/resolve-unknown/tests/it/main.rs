@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API, against a real Postgres and a Twilio that lists what it is told to.
+//! Runs the binary through the Runtime API with a real Postgres and a Twilio with a configurable list.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
@@ -42,7 +42,7 @@ impl World {
         Function::start(BINARY, &variables).await
     }
 
-    /// Stores a message whose create was not answered; the attempt began and ended so long ago.
+    /// Stores a message whose create had no response. The attempt started and ended `age` ago.
     async fn unknown(&self, body: &str, age: SignedDuration) -> Uuid {
         self.unknown_until(body, age, None).await
     }
@@ -57,7 +57,7 @@ impl World {
         send.id
     }
 
-    /// Leaves a create of a message without an answer.
+    /// Stores a create attempt without a response.
     async fn attempted(&self, id: Uuid, at: Timestamp) {
         let attempt = format!(
             "insert into sms_send_attempts (id, message_id, number, outcome, started_at, finished_at)
@@ -68,7 +68,7 @@ impl World {
         self.database.client.batch_execute(&attempt).await.unwrap();
     }
 
-    /// Makes Twilio list these from now on.
+    /// Makes Twilio list these messages from now on.
     async fn lists(&self, messages: &[Value]) {
         self.twilio.reset().await;
         let page = json!({"messages": messages, "next_page_uri": null});
@@ -100,7 +100,7 @@ impl World {
         self.database.scalar(&sql).await
     }
 
-    /// Lets the messages be looked for at once again.
+    /// Makes the next lookup of all messages due.
     async fn later(&self) {
         self.database.client.batch_execute("update sms_messages set resolve_at = null").await.unwrap();
     }
@@ -133,7 +133,7 @@ fn event() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_twilio_has_gets_its_sid_and_status_with_the_callbacks_that_wait_for_it() {
+async fn a_message_found_at_twilio_gets_its_sid_status_and_early_callbacks() {
     let world = World::start().await;
     let id = world.unknown("rent", MINUTE).await;
     let early =
@@ -154,7 +154,7 @@ async fn what_twilio_has_gets_its_sid_and_status_with_the_callbacks_that_wait_fo
 async fn an_opt_in_is_newer_than_an_opt_out_that_is_found_later() {
     let world = World::start().await;
     let id = world.unknown("rent", HOUR).await;
-    // Our attempt is younger than the opt-in: only Twilio's time tells that its failure is older.
+    // Our attempt is newer than the opt-in. Only Twilio's timestamp shows that the failure is older.
     let opt_in = "update sms_send_attempts set started_at = now(), finished_at = now();
         insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
         select gen_random_uuid(), id, 'opt_in', 'keyword', 'SM2', now() - interval '30 seconds' from sms_conversations";
@@ -170,13 +170,13 @@ async fn an_opt_in_is_newer_than_an_opt_out_that_is_found_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_neither_of_two_lists_is_sent_again_and_not_before() {
+async fn a_message_missing_in_two_lists_is_sent_again_and_not_earlier() {
     let world = World::start().await;
     let (young, old) = (world.unknown("young", MINUTE).await, world.unknown("old", HOUR).await);
     world.lists(&[listed("SM7", "something else", "sent", MINUTE)]).await;
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["waiting"], 2, "one list proves nothing");
-    assert_eq!(function.call(event()).await["waiting"], 0, "they are not looked for all the time");
+    assert_eq!(function.call(event()).await["waiting"], 0, "they are not due again yet");
     world.later().await;
     let resolved = function.call(event()).await;
     assert_eq!((&resolved["sent_again"], &resolved["waiting"]), (&json!(1), &json!(1)), "{resolved}");
@@ -189,7 +189,7 @@ async fn what_is_in_neither_of_two_lists_is_sent_again_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_list_may_still_have_what_the_first_had_not() {
+async fn a_message_missing_in_the_first_list_is_found_in_the_second() {
     let world = World::start().await;
     let id = world.unknown("rent", HOUR).await;
     world.lists(&[]).await;
@@ -202,7 +202,7 @@ async fn the_second_list_may_still_have_what_the_first_had_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_proven_absent_after_its_time_has_failed() {
+async fn an_expired_message_missing_in_two_lists_has_failed() {
     let world = World::start().await;
     let id = world.unknown_until("rent", HOUR, Some(clock::now() - MINUTE)).await;
     world.lists(&[]).await;
@@ -214,7 +214,7 @@ async fn what_is_proven_absent_after_its_time_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_that_look_alike_as_many_are_found_as_there_are_and_the_rest_is_absent() {
+async fn of_several_identical_messages_as_many_are_found_as_twilio_lists() {
     let world = World::start().await;
     let mut ids = Vec::new();
     for minutes in [63, 62, 61] {
@@ -235,7 +235,7 @@ async fn of_several_that_look_alike_as_many_are_found_as_there_are_and_the_rest_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_another_message_is_not_taken_and_a_twin_under_way_is_waited_for() {
+async fn a_sid_of_another_message_is_not_used_and_an_identical_message_in_progress_is_waited_for() {
     let world = World::start().await;
     let (id, taken) = (world.unknown("rent", HOUR).await, world.unknown("rent", HOUR).await);
     let claim = format!(
@@ -247,7 +247,7 @@ async fn what_belongs_to_another_message_is_not_taken_and_a_twin_under_way_is_wa
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["waiting"], 1);
     assert_eq!(world.state(id).await, "unknown - -");
-    // The twin's answer comes: what Twilio has is its own.
+    // The identical message gets its response: the listed message is its own.
     let settled = format!(
         "update sms_messages set delivery_status = 'queued', claimed_at = null, twilio_sid = 'SM1' where id = '{taken}'"
     );
@@ -260,7 +260,7 @@ async fn what_belongs_to_another_message_is_not_taken_and_a_twin_under_way_is_wa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_runs_at_once_look_for_each_message_once_and_agree() {
+async fn concurrent_runs_look_for_each_message_once() {
     let world = World::start().await;
     for number in 0..5 {
         world.unknown(&format!("rent {number}"), MINUTE).await;
@@ -278,7 +278,7 @@ async fn two_runs_at_once_look_for_each_message_once_and_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_twilio_lists_nothing_messages_wait_and_after_a_day_they_are_parked_with_an_event() {
+async fn while_the_list_is_unavailable_messages_wait_and_are_parked_after_a_day() {
     let world = World::start().await;
     let (young, old) = (world.unknown("young", HOUR).await, world.unknown("old", HOUR * 25).await);
     world.fails(503).await;
@@ -292,7 +292,7 @@ async fn while_twilio_lists_nothing_messages_wait_and_after_a_day_they_are_parke
     let events = "select string_agg(event_type || ' ' || data::text || ' ' || (message_id::text), ',') from sms_events";
     let event_data = r#"{"parked": true, "status": "unknown"}"#;
     assert_eq!(world.database.scalar(events).await, format!("message.status {event_data} {old}"));
-    // Twilio is back: what is parked is left to a person.
+    // Twilio is available again: parked messages are left to an operator.
     world.lists(&[]).await;
     for _ in 0..2 {
         function.call(event()).await;
@@ -300,7 +300,7 @@ async fn while_twilio_lists_nothing_messages_wait_and_after_a_day_they_are_parke
     }
     assert_eq!(world.state(old).await, "unknown - - parked");
     assert_eq!(world.state(young).await, "pending - -");
-    // But a callback still tells.
+    // A status callback still resolves it.
     let told = common::db::statuses::NewStatus {
         id: clock::new_id(),
         twilio_sid: "SM1".to_owned(),
@@ -333,15 +333,13 @@ async fn the_older_of_two_creates_is_not_taken_for_the_newer() {
 }
 
 #[tokio::test]
-async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
     let variables = [("DATABASE_URL", "nonsense"), ("UNKNOWN_RESOLVE_AFTER_SECONDS", "0")];
     let log = Function::start(BINARY, &variables).await.ended().await;
     let error = log[0]["error"].as_str().unwrap();
-    for problem in [
-        "DATABASE_URL is not usable",
-        "TWILIO_ACCOUNT_SID is missing",
-        "UNKNOWN_RESOLVE_AFTER_SECONDS must lie",
-    ] {
+    for problem in
+        ["DATABASE_URL is invalid", "TWILIO_ACCOUNT_SID is missing", "UNKNOWN_RESOLVE_AFTER_SECONDS must be"]
+    {
         assert!(error.contains(problem), "{error}");
     }
 }

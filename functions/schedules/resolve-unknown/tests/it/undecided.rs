@@ -1,8 +1,8 @@
-//! Messages at Twilio that may be ours: an unanswered create is only taken for absent if there is no candidate.
+//! Candidates at Twilio: a create without a response counts as absent only if there is no candidate.
 
 use super::*;
 
-/// Looks twice, late enough for two lists to prove something.
+/// Runs two lookups, late enough to prove that a message is absent.
 async fn looked_for_twice(world: &World) -> Function {
     let mut function = world.function().await;
     for _ in 0..2 {
@@ -21,13 +21,13 @@ fn changed(mut listed: Value, changes: Value) -> Value {
 async fn a_candidate_with_other_content_keeps_a_message_from_being_sent_again() {
     let like = || listed("SM1", "Rent ? is due now", "sent", HOUR);
     let candidates = [
-        // A replacement that we do not know.
+        // A replacement that Smart Encoding does not document.
         like(),
         changed(like(), json!({"body": null})),
         changed(like(), json!({"body": ""})),
         changed(like(), json!({"body": "Something else"})),
         changed(like(), json!({"body": "Rent ⅓ is due now", "num_media": "1"})),
-        // The sender's clock is ahead, or Twilio took it late.
+        // Our clock is ahead, or Twilio created it late.
         changed(like(), json!({"date_created": null})),
         listed("SM1", "Rent ? is due now", "sent", HOUR - MINUTE * 14),
     ];
@@ -51,7 +51,7 @@ async fn a_message_that_went_through_smart_encoding_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_sender_or_another_time_has_sent_is_no_candidate() {
+async fn a_message_from_another_sender_or_time_is_no_candidate() {
     let like = || listed("SM1", "Something else", "sent", HOUR);
     let others = [
         changed(like(), json!({"direction": "inbound"})),
@@ -70,7 +70,7 @@ async fn what_another_sender_or_another_time_has_sent_is_no_candidate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stays_undecided_for_a_day_is_parked_with_an_event_and_counted() {
+async fn a_message_undecided_for_a_day_is_parked_with_an_event_and_counted() {
     let world = World::start().await;
     let (old, young) = (world.unknown("old", HOUR * 25).await, world.unknown("young", HOUR).await);
     world
@@ -92,7 +92,7 @@ async fn what_stays_undecided_for_a_day_is_parked_with_an_event_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_gets_an_owner_no_longer_matters() {
+async fn a_candidate_that_gets_an_owner_is_ignored() {
     let world = World::start().await;
     let id = world.unknown("rent", HOUR).await;
     world.lists(&[listed("SM1", "Something else", "sent", HOUR)]).await;
@@ -119,16 +119,16 @@ async fn of_two_unknown_messages_neither_is_absent_while_one_candidate_is_unclea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_of_two_different_messages_is_given_to_neither_until_there_is_one_for_each() {
+async fn a_candidate_for_two_messages_is_assigned_when_there_is_one_for_each() {
     let file = |n: u8| NewSend {
         media: json!([{"url": format!("https://a.example/{n}")}]),
         ..new_send("rent", HOUR)
     };
     let quoted = |text: &str| new_send(text, HOUR);
     let pairs = [
-        // Two MMS with the same text and other files.
+        // Two MMS with the same text and different files.
         ((file(1), file(2)), json!({"body": "rent", "num_media": "1"})),
-        // The same text after Smart Encoding.
+        // The texts are equal after Smart Encoding.
         ((quoted("“rent”"), quoted("\"rent\"")), json!({"body": "\"rent\""})),
     ];
     for ((first, second), content) in pairs {
@@ -156,7 +156,7 @@ async fn a_parked_message_still_counts_as_a_possible_owner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_decided_while_another_message_to_the_recipient_is_handed_over() {
+async fn no_message_is_resolved_during_another_create_to_its_recipient() {
     let world = World::start().await;
     let (id, claimed) = (world.unknown("“rent”", HOUR).await, world.unknown("\"rent\"", HOUR).await);
     let claim = format!(

@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API, against a real Postgres.
+//! Runs the binary through the Runtime API with a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
@@ -41,13 +41,13 @@ impl World {
         Function::start(BINARY, &variables).await
     }
 
-    /// Spools a webhook of a while ago.
+    /// Stores an old webhook in the spool.
     async fn spooled(&self, queue: SpoolQueue, message: &Value, request_id: &str) {
         let at = clock::now() - jiff::SignedDuration::from_secs(60);
         spool::add(&self.database.db(), clock::new_id(), queue, message, request_id, at).await.unwrap();
     }
 
-    /// Stores a message to be sent, and puts it on no queue.
+    /// Stores a pending message without a queue message.
     async fn pending(&self, request_id: &str) -> Uuid {
         self.stored(request_id, None).await
     }
@@ -59,7 +59,7 @@ impl World {
         send.id
     }
 
-    /// The senders that were put on the queue, with their delays.
+    /// Returns the senders of the queued wake-ups, with their delays.
     fn woken(&self) -> Vec<(String, u64)> {
         let queue = self.sqs.queue("outbound");
         let sent = self.sqs.sent().into_iter().filter(|sent| sent.queue_url == queue);
@@ -84,14 +84,14 @@ fn event() -> Value {
     serde_json::from_str(include_str!("../../events/schedule.json")).unwrap()
 }
 
-/// Runs a sweep of which a part must fail.
+/// Runs a sweep in which a part must fail.
 async fn fails(function: &mut Function) {
     let outcome = function.invoke(event()).await;
     assert!(matches!(outcome, Outcome::Error(_)), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn spooled_webhooks_go_to_their_queues_as_they_are_and_leave_the_spool() {
+async fn spooled_webhooks_are_moved_unchanged_to_their_queues() {
     let world = World::start().await;
     let inbound =
         json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM1&Body=a%00"});
@@ -114,7 +114,7 @@ async fn spooled_webhooks_go_to_their_queues_as_they_are_and_leave_the_spool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_of_many_and_of_large_webhooks_is_emptied_in_one_run() {
+async fn a_spool_of_many_large_webhooks_is_emptied_in_one_run() {
     let world = World::start().await;
     let large = "%F0".repeat(60_000);
     for number in 0..8 {
@@ -139,7 +139,7 @@ async fn a_spool_of_many_and_of_large_webhooks_is_emptied_in_one_run() {
     assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "0");
 }
 
-/// Waits until the last backlog that was reported is this one, which an alarm watches.
+/// Waits until the last recorded spool backlog is `expected`. An alarm watches this metric.
 async fn backlog(function: &Function, expected: f64) {
     eventually("the backlog is reported", async || {
         let log = function.log().await;
@@ -150,7 +150,7 @@ async fn backlog(function: &Function, expected: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_sqs_refuses_or_hangs_everything_waits_where_it_is() {
+async fn while_sqs_fails_or_hangs_nothing_leaves_postgres() {
     for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
         let world = World::start().await;
         world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
@@ -170,7 +170,7 @@ async fn while_sqs_refuses_or_hangs_everything_waits_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_gone_does_not_hold_up_the_others() {
+async fn a_missing_queue_does_not_block_the_others() {
     let world = World::start().await;
     world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
     world.spooled(SpoolQueue::Status, &json!({"form": "MessageSid=SM2"}), "req-2").await;
@@ -184,7 +184,7 @@ async fn a_queue_that_is_gone_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_with_something_due_is_woken_once_however_much_waits_and_again_when_that_got_lost() {
+async fn a_sender_with_due_messages_is_woken_once_and_again_if_the_wake_up_is_lost() {
     let world = World::start().await;
     for _ in 0..3 {
         world.pending("req-due").await;
@@ -198,20 +198,20 @@ async fn a_sender_with_something_due_is_woken_once_however_much_waits_and_again_
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["senders_woken"], 1);
     assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
-    // On its way for long enough that a slow machine does not lose it.
+    // Far enough in the future that it stays so on a slow machine.
     world
         .run(
             "update sms_messages set next_attempt_at = now() + interval '50 seconds' where from_number is distinct from '+1860';
              update sms_senders set wake_at = now() + interval '50 seconds'",
         )
         .await;
-    assert_eq!(function.call(event()).await["senders_woken"], 0, "it is on its way");
+    assert_eq!(function.call(event()).await["senders_woken"], 0, "the wake-up is on the queue");
     world.run("update sms_senders set wake_at = wake_at - interval '1 minute'").await;
     assert_eq!(function.call(event()).await["senders_woken"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_due_or_no_longer_held_within_a_minute_is_woken_for_at_its_second() {
+async fn senders_due_or_released_within_a_minute_are_woken_on_time() {
     let world = World::start().await;
     let held = world.pending("req-held").await;
     let (soon, held_for_long) = (world.pending("req-soon").await, world.pending("req-held-long").await);
@@ -232,7 +232,7 @@ async fn what_is_due_or_no_longer_held_within_a_minute_is_woken_for_at_its_secon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sends_that_are_claimed_final_or_known_to_twilio_wake_nobody() {
+async fn claimed_final_or_accepted_sends_wake_no_sender() {
     let world = World::start().await;
     for change in [
         "claimed_at = now()",
@@ -248,7 +248,7 @@ async fn sends_that_are_claimed_final_or_known_to_twilio_wake_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_waited_for_too_long_fails_though_nobody_ever_claimed_it() {
+async fn a_send_that_waited_too_long_fails_even_if_it_was_never_claimed() {
     let world = World::start().await;
     let ids = [world.pending("req-1").await, world.pending("req-2").await, world.pending("req-3").await];
     let [late, old, young] = ids;
@@ -269,7 +269,7 @@ async fn what_has_waited_for_too_long_fails_though_nobody_ever_claimed_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_of_dead_functions_become_unknown_and_young_ones_stay() {
+async fn old_claims_become_unknown_and_recent_ones_stay() {
     let world = World::start().await;
     let (old, young) = (world.pending("req-1").await, world.pending("req-2").await);
     let asked = sends::Asked::messages(&[old, young]);
@@ -287,7 +287,7 @@ async fn claims_of_dead_functions_become_unknown_and_young_ones_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_many_functions_died_one_run_ends_all_their_claims() {
+async fn one_run_abandons_all_old_claims() {
     let world = World::start().await;
     world.pending("req-1").await;
     world
@@ -322,7 +322,7 @@ fn callback(sid: &str, word: &str, error_code: Option<&str>) -> NewStatus {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callbacks_that_came_before_their_message_are_joined_with_all_that_follows_from_them() {
+async fn early_callbacks_are_joined_with_their_messages_and_applied() {
     let world = World::start().await;
     let early = [
         callback("SM1", "sent", None),
@@ -343,7 +343,7 @@ async fn callbacks_that_came_before_their_message_are_joined_with_all_that_follo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idempotency_keys_are_forgotten_after_their_day_and_not_before() {
+async fn idempotency_keys_are_deleted_after_a_day_and_not_earlier() {
     let world = World::start().await;
     for key in ["old", "young"] {
         let key = Idempotency { key: key.to_owned(), payload_hash: vec![1] };
@@ -360,7 +360,7 @@ async fn idempotency_keys_are_forgotten_after_their_day_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_fails_stops_no_other_and_fails_the_run() {
+async fn a_failed_part_does_not_stop_others_and_fails_the_run() {
     let world = World::start().await;
     world.pending("req-1").await;
     world.database.client.batch_execute("alter table webhook_spool rename to away").await.unwrap();
@@ -377,10 +377,10 @@ async fn a_part_that_fails_stops_no_other_and_fails_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spool_that_takes_long_leaves_the_other_parts_their_time() {
+async fn a_slow_spool_leaves_the_other_parts_their_time() {
     let world = World::start().await;
     world.pending("req-1").await;
-    // 333 ms for each ten: 13 s for each queue, in which it has a bit less than five.
+    // 333 ms for ten webhooks: 13 s for each queue, whose share is a little less than five seconds.
     world
         .run(
             "insert into webhook_spool (id, queue, message, request_id, created_at)
@@ -393,14 +393,14 @@ async fn a_spool_that_takes_long_leaves_the_other_parts_their_time() {
     let swept = function.call(event()).await;
     assert_eq!(swept["senders_woken"], 1, "{swept}");
     let left: u64 = world.database.scalar("select count(*) from webhook_spool").await.parse().unwrap();
-    assert!(left > 0, "there was no time for all of them");
+    assert!(left > 0, "the share is too short for all of them");
     assert_eq!(swept["spool_drained"], 800 - left);
     for queue in ["inbound", "status"] {
         let of_queue = format!("select count(*) < 400 from webhook_spool where queue = '{queue}'");
         assert_eq!(world.database.scalar(&of_queue).await, "t", "{queue}");
     }
     world.sqs.behave(Behaviour::Takes);
-    assert_eq!(function.call(event()).await["spool_drained"], left, "the next run goes on");
+    assert_eq!(function.call(event()).await["spool_drained"], left, "the next run continues");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -411,7 +411,7 @@ async fn a_part_that_does_not_end_is_stopped_and_the_others_run() {
     world.run(&format!("update sms_messages set send_before = now() where id = '{id}'")).await;
     let locker = testing::connect(&world.database.url()).await;
     locker.batch_execute("begin; lock table webhook_spool").await.unwrap();
-    // The statements would wait for a minute each.
+    // Each statement would wait for a minute.
     let mut function = world.function_with(&[("SWEEP_BUDGET_SECONDS", "25")]).await;
     let begun = std::time::Instant::now();
     fails(&mut function).await;
@@ -447,9 +447,9 @@ async fn spooled_webhooks_that_sqs_refuses_do_not_block_younger_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spooled_webhook_that_fails_its_whole_call_does_not_block_others() {
+async fn a_spooled_webhook_that_fails_its_whole_request_does_not_block_others() {
     let world = World::start().await;
-    // More than SQS takes: it answers 400 to the call.
+    // Larger than SQS accepts: it returns 400.
     let large = json!({"form": "x".repeat(1_100_000)});
     world.spooled(SpoolQueue::Inbound, &large, "req-large").await;
     for number in 1..=3 {
@@ -465,7 +465,7 @@ async fn a_spooled_webhook_that_fails_its_whole_call_does_not_block_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_died_while_the_function_was_frozen_fails_no_run() {
+async fn a_connection_that_broke_while_the_function_was_frozen_fails_no_run() {
     let world = World::start().await;
     let mut function = world.function().await;
     function.call(event()).await;
@@ -476,18 +476,18 @@ async fn a_connection_that_died_while_the_function_was_frozen_fails_no_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
     let variables =
         [("DATABASE_URL", "nonsense"), ("INBOUND_QUEUE_URL", "inbound"), ("SEND_CLAIM_TIMEOUT_SECONDS", "0")];
     let mut function = Function::start(BINARY, &variables).await;
     let log = function.ended().await;
     let error = log[0]["error"].as_str().unwrap();
     for problem in [
-        "DATABASE_URL is not usable",
+        "DATABASE_URL is invalid",
         "INBOUND_QUEUE_URL is not a URL",
         "STATUS_QUEUE_URL is missing",
         "OUTBOUND_QUEUE_URL is missing",
-        "SEND_CLAIM_TIMEOUT_SECONDS must lie between",
+        "SEND_CLAIM_TIMEOUT_SECONDS must be between",
     ] {
         assert!(error.contains(problem), "{error}");
     }

@@ -1,5 +1,4 @@
-//! The built binary, through the Runtime API. What it shares with `inbound-sms` (the judging of requests) is tested
-//! there in full; here is what differs, and that it is wired at all.
+//! Tests of the binary through the Runtime API. The validation that it shares with `inbound-sms` is tested there.
 
 use serde_json::{Value, json};
 use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Function, Sqs, Webhook, eventually};
@@ -20,7 +19,7 @@ async fn start(sqs: &Sqs) -> Function {
 }
 
 #[tokio::test]
-async fn a_callback_is_queued_with_the_id_that_its_url_carries() {
+async fn a_callback_is_queued_with_the_message_id_of_its_url() {
     let sqs = Sqs::start().await;
     let mut function = start(&sqs).await;
     let events = [
@@ -47,7 +46,7 @@ async fn a_callback_is_queued_with_the_id_that_its_url_carries() {
 }
 
 #[tokio::test]
-async fn a_signed_get_carries_everything_in_its_form() {
+async fn the_query_of_a_signed_get_is_its_form() {
     let sqs = Sqs::start().await;
     let mut function = start(&sqs).await;
     let event: Value = serde_json::from_str(include_str!("../../events/get.json")).unwrap();
@@ -60,13 +59,13 @@ async fn a_signed_get_carries_everything_in_its_form() {
 }
 
 #[tokio::test]
-async fn an_incoming_message_at_this_url_goes_to_its_own_queue_and_is_reported() {
+async fn an_inbound_message_at_this_url_goes_to_its_own_queue_and_is_logged() {
     let sqs = Sqs::start().await;
     let mut function = start(&sqs).await;
     let form = [("MessageSid", "SM1"), ("SmsStatus", "received"), ("Body", "STOP"), ("NumMedia", "0")];
     let body = "MessageSid=SM1&SmsStatus=received&Body=STOP&NumMedia=0";
     let as_json = r#"{"MessageSid":"SM1","Body":"STOP"}"#;
-    // The hash is sha256sum's.
+    // The hash was computed with sha256sum.
     let hash = "bodySHA256=c63f7b0d423a97902a7686bfc7d57170539d0525a4209c0056f43ffc9a7b9f5f";
     let webhooks = [
         Webhook::form(PATH, body).signed(&form),
@@ -94,7 +93,7 @@ async fn an_incoming_message_at_this_url_goes_to_its_own_queue_and_is_reported()
 }
 
 #[tokio::test]
-async fn refusals_are_those_of_every_webhook() {
+async fn invalid_requests_are_refused() {
     let sqs = Sqs::start().await;
     let mut function = start(&sqs).await;
     let cases = [
@@ -110,7 +109,7 @@ async fn refusals_are_those_of_every_webhook() {
 }
 
 #[tokio::test]
-async fn a_callback_that_nothing_durable_takes_is_answered_503() {
+async fn a_callback_that_cannot_be_stored_is_503() {
     let sqs = Sqs::start().await;
     let mut function = start(&sqs).await;
     sqs.behave(Behaviour::Refuses);
@@ -119,7 +118,7 @@ async fn a_callback_that_nothing_durable_takes_is_answered_503() {
 }
 
 #[tokio::test]
-async fn its_queues_are_named_when_they_are_missing() {
+async fn missing_queue_urls_are_reported() {
     let log = json!(Function::start(BINARY, &[]).await.ended().await).to_string();
     for queue in ["STATUS_QUEUE_URL is missing", "INBOUND_QUEUE_URL is missing"] {
         assert!(log.contains(queue), "{log}");

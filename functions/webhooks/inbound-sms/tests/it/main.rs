@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API.
+//! Tests of the binary through the Runtime API.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ const GATEWAY_REQUEST_ID: &str = "e1506fd5-9e7b-434f-bd42-4f8fa224b599";
 
 type Parameters = &'static [(&'static str, &'static str)];
 
-/// A function with an SQS of its own and a Postgres that nobody should talk to.
+/// A function with its own SQS, and a Postgres that must not be used.
 struct World {
     function: Function,
     sqs: Sqs,
@@ -84,7 +84,7 @@ fn assert_accepted(reply: &Value) {
 }
 
 #[tokio::test]
-async fn a_form_a_get_and_a_json_body_are_queued_whole_and_alike() {
+async fn a_form_a_get_and_a_json_body_are_queued_completely() {
     let mut world = World::start().await;
     let events = [
         include_str!("../../events/post-form.json"),
@@ -110,7 +110,7 @@ async fn a_form_a_get_and_a_json_body_are_queued_whole_and_alike() {
 }
 
 #[tokio::test]
-async fn every_spelling_of_a_form_is_accepted_and_kept_in_order() {
+async fn every_encoding_of_a_form_is_accepted_in_order() {
     let mut world = World::start().await;
     let cases: [(&[u8], Parameters, &str); 5] = [
         (
@@ -156,7 +156,7 @@ async fn a_body_as_text_a_body_without_a_type_and_a_signed_query_are_accepted() 
 }
 
 #[tokio::test]
-async fn any_token_and_any_public_url_will_do() {
+async fn any_configured_token_and_public_url_is_accepted() {
     let tokens = format!("retired, {AUTH_TOKEN}");
     let urls = format!("https://old.example.com,{BASE_URL}/");
     let mut world = World::with(&[("TWILIO_AUTH_TOKEN", tokens), ("PUBLIC_WEBHOOK_BASE_URL", urls)]).await;
@@ -173,7 +173,7 @@ async fn any_token_and_any_public_url_will_do() {
 }
 
 #[tokio::test]
-async fn a_status_callback_at_this_url_goes_to_its_own_queue_and_is_reported() {
+async fn a_status_callback_at_this_url_goes_to_its_own_queue_and_is_logged() {
     let mut world = World::start().await;
     let parameters = [
         ("MessageSid", "SM1"),
@@ -202,7 +202,7 @@ async fn a_status_callback_at_this_url_goes_to_its_own_queue_and_is_reported() {
 }
 
 #[tokio::test]
-async fn a_misrouted_callback_that_sqs_does_not_take_is_spooled_for_its_own_queue() {
+async fn a_misrouted_callback_is_spooled_for_its_own_queue() {
     let database = Database::create().await;
     let mut world = World::with(&[("DATABASE_URL", database.url())]).await;
     world.sqs.behave(Behaviour::Refuses);
@@ -213,7 +213,7 @@ async fn a_misrouted_callback_that_sqs_does_not_take_is_spooled_for_its_own_queu
 }
 
 #[tokio::test]
-async fn a_path_behind_a_prefix_or_with_a_slash_behind_it_is_this_one() {
+async fn a_path_with_a_prefix_or_a_trailing_slash_is_accepted() {
     let mut world = World::start().await;
     for path in ["/prod/webhook/twilio/sms", "/webhook/twilio/sms/"] {
         let webhook = Webhook::form(path, "MessageSid=SM1").signed(&[("MessageSid", "SM1")]);
@@ -227,7 +227,7 @@ async fn a_path_behind_a_prefix_or_with_a_slash_behind_it_is_this_one() {
 }
 
 #[tokio::test]
-async fn the_callers_request_id_goes_to_the_queue_and_into_the_answer() {
+async fn the_callers_request_id_is_queued_and_returned() {
     let mut world = World::start().await;
     let reply = world.post(&hello().header("x-request-id", "trace-7")).await;
     assert_eq!(reply["headers"]["x-request-id"], "trace-7");
@@ -235,17 +235,17 @@ async fn the_callers_request_id_goes_to_the_queue_and_into_the_answer() {
 }
 
 #[tokio::test]
-async fn the_ordinary_path_is_one_call_to_sqs_and_none_to_postgres() {
+async fn a_webhook_makes_one_call_to_sqs_and_none_to_postgres() {
     let mut world = World::start().await;
     for _ in 0..5 {
         assert_accepted(&world.post(&hello()).await);
     }
     assert_eq!(world.sqs.sent().len(), 5);
-    assert!(world.postgres.accept().is_err(), "nobody has connected");
+    assert!(world.postgres.accept().is_err(), "there was no connection");
 }
 
 #[tokio::test]
-async fn neither_sqs_nor_postgres_is_503_and_sqs_back_is_200() {
+async fn without_sqs_and_postgres_the_webhook_is_503_until_sqs_recovers() {
     let nobody = ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x".to_owned());
     let mut world = World::with(&[nobody]).await;
     world.sqs.behave(Behaviour::Refuses);
@@ -262,7 +262,7 @@ async fn neither_sqs_nor_postgres_is_503_and_sqs_back_is_200() {
 }
 
 #[tokio::test]
-async fn what_sqs_does_not_take_in_time_goes_to_the_spool_as_it_would_have_gone_to_the_queue() {
+async fn a_webhook_that_sqs_does_not_accept_in_time_is_spooled_unchanged() {
     let database = Database::create().await;
     let mut world = World::start().await;
     assert_accepted(&world.post(&hello()).await);
@@ -284,7 +284,7 @@ async fn what_sqs_does_not_take_in_time_goes_to_the_spool_as_it_would_have_gone_
 }
 
 #[tokio::test]
-async fn a_spool_that_refuses_its_row_is_503() {
+async fn a_failed_spool_insert_is_503() {
     let database = Database::create().await;
     let mut world = World::with(&[("DATABASE_URL", database.url())]).await;
     world.sqs.behave(Behaviour::Refuses);
@@ -295,21 +295,21 @@ async fn a_spool_that_refuses_its_row_is_503() {
 }
 
 #[tokio::test]
-async fn peers_that_never_answer_cost_no_more_than_their_budgets() {
+async fn dependencies_that_do_not_respond_are_limited_by_their_budgets() {
     let budgets = [("SQS_SEND_BUDGET_MS", "200".to_owned()), ("SPOOL_WRITE_BUDGET_MS", "200".to_owned())];
-    // A Postgres that takes connections and says nothing.
+    // A Postgres that accepts connections and does not respond.
     let mut world = World::with(&budgets).await;
     world.sqs.behave(Behaviour::Hangs);
     let before = Instant::now();
     let reply = world.post(&hello()).await;
     assert_eq!(reply["statusCode"], 503, "{reply}");
-    // SQS alone would be given that, and Postgres twice that, without a budget.
+    // Without budgets SQS alone would take that long, and Postgres twice as long.
     assert!(before.elapsed() < Duration::from_secs(30), "{:?}", before.elapsed());
     assert!(world.postgres.accept().is_ok(), "the spool was tried");
 }
 
 #[tokio::test]
-async fn no_line_of_the_log_shows_a_text_a_number_or_a_secret() {
+async fn the_log_contains_no_text_number_or_secret() {
     let mut world = World::start().await;
     world.post(&hello()).await;
     world.post(&hello().header("x-twilio-signature", "wrong")).await;
@@ -323,7 +323,7 @@ async fn no_line_of_the_log_shows_a_text_a_number_or_a_secret() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_in_the_environment_is_named_at_once() {
+async fn all_configuration_errors_are_reported_at_once() {
     let environment = [
         ("PUBLIC_WEBHOOK_BASE_URL", "sms.example.com".to_owned()),
         ("INBOUND_QUEUE_URL", "http://127.0.0.1:1/inbound".to_owned()),

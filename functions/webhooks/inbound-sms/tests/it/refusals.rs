@@ -1,10 +1,10 @@
-//! What is refused, in which order, and with which answer.
+//! Refused requests: the order of the checks, and the exact errors.
 
 use super::{GATEWAY_REQUEST_ID, PATH, World, hello};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testing::{AUTH_TOKEN, BASE_URL, Webhook, eventually};
 
-/// Posts and returns the status, the error's code and its details in one line, having checked the envelope.
+/// Posts a webhook, checks the error envelope, and returns status, code and details in one line.
 async fn refused(world: &mut World, webhook: &Webhook) -> String {
     let reply = world.post(webhook).await;
     assert_eq!(reply["headers"]["x-request-id"], GATEWAY_REQUEST_ID, "{reply}");
@@ -21,7 +21,7 @@ async fn refused(world: &mut World, webhook: &Webhook) -> String {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_by_twilio_is_forbidden() {
+async fn a_request_without_a_valid_signature_is_forbidden() {
     let mut world = World::start().await;
     let parameters = [("MessageSid", "SM1")];
     let form = || Webhook::form(PATH, "MessageSid=SM1");
@@ -51,7 +51,7 @@ async fn what_is_not_signed_by_twilio_is_forbidden() {
     for webhook in wrong {
         assert_eq!(refused(&mut world, &webhook).await, "403 sms.forbidden", "{webhook:?}");
     }
-    // Only what was signed may be added to by a host header: it is the sender's word.
+    // The `Host` header is not trusted.
     let forwarded = hello().signed_with(AUTH_TOKEN, "https://evil.example", &[("MessageSid", "SM1")]);
     let forwarded = forwarded.header("host", "evil.example").header("x-forwarded-host", "evil.example");
     assert_eq!(refused(&mut world, &forwarded).await, "403 sms.forbidden");
@@ -59,7 +59,7 @@ async fn what_is_not_signed_by_twilio_is_forbidden() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_too_large_whoever_sends_it() {
+async fn a_body_over_the_limit_is_413_with_any_signature() {
     let mut world = World::start().await;
     let sized = |bytes: usize| {
         let body = format!("MessageSid=SM1&Body={}", "x".repeat(bytes - 20));
@@ -79,12 +79,12 @@ async fn a_body_over_the_limit_is_too_large_whoever_sends_it() {
 }
 
 #[tokio::test]
-async fn a_genuine_request_that_is_no_form_is_refused_with_the_reason() {
+async fn a_signed_request_without_a_valid_form_is_refused_with_the_reason() {
     let mut world = World::start().await;
-    let percent = "400 sms.validation_error body: cannot be read: parameter 2 has a % that two hexadecimal digits do not follow";
-    let utf8 = "400 sms.validation_error body: cannot be read: parameter 2 is not valid UTF-8";
+    let percent = "400 sms.validation_error body: is not valid: parameter 2 contains a % without two hexadecimal digits after it";
+    let utf8 = "400 sms.validation_error body: is not valid: parameter 2 is not valid UTF-8";
     let sid = "400 sms.validation_error MessageSid: is missing";
-    let other = "400 sms.validation_error content-type: is neither a form nor JSON";
+    let other = "400 sms.validation_error content-type: must be application/x-www-form-urlencoded or application/json";
     let form = |body: &[u8]| Webhook::form(PATH, body);
     let typed = |content_type, body: &str| Webhook::form(PATH, body).header("content-type", content_type);
     let cases = [
@@ -109,7 +109,7 @@ async fn a_genuine_request_that_is_no_form_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_sid_that_no_message_has_is_refused_and_a_long_one_is_not() {
+async fn a_message_sid_that_is_too_long_is_refused() {
     let mut world = World::start().await;
     let with_sid = |length: usize| {
         let sid = format!("SM{}", "a".repeat(length - 2));
@@ -124,14 +124,14 @@ async fn a_sid_that_no_message_has_is_refused_and_a_long_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_genuine_json_body_that_holds_no_form_is_refused() {
+async fn a_signed_json_body_without_a_form_is_refused() {
     let mut world = World::start().await;
-    // The hashes are sha256sum's.
+    // The hashes were computed with sha256sum.
     let cases = [
         (
             "[]",
             "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945",
-            "400 sms.validation_error body: cannot be read: the body is not a JSON object (line 1, column 0)",
+            "400 sms.validation_error body: is not valid: the body is not a JSON object (line 1, column 0)",
         ),
         (
             "{}",
@@ -150,7 +150,7 @@ async fn a_genuine_json_body_that_holds_no_form_is_refused() {
 }
 
 #[tokio::test]
-async fn a_genuine_request_at_another_path_is_not_found() {
+async fn a_signed_request_at_an_unknown_path_is_not_found() {
     let mut world = World::start().await;
     for path in ["/", "/webhook/twilio", "/webhook/twilio/voice", "/webhook/twilio/sms/other"] {
         let form = || Webhook::form(path, "MessageSid=SM1&Body=STOP");
@@ -162,7 +162,7 @@ async fn a_genuine_request_at_another_path_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_unsigned_request_costs_one_line_of_the_log_which_does_not_show_its_path() {
+async fn an_unsigned_request_is_one_log_line_without_its_path() {
     let mut world = World::start().await;
     let path = "/webhook/twilio/sms/+12035550100/rent";
     let strangers = [
@@ -186,12 +186,29 @@ async fn an_unsigned_request_costs_one_line_of_the_log_which_does_not_show_its_p
     let log = serde_json::to_string(&world.function.log().await).unwrap();
     assert!(log.contains("the request has no signature"), "{log}");
     assert!(!log.contains("12035550100") && !log.contains("rent"), "{log}");
-    assert!(world.postgres.accept().is_err(), "nobody has connected");
+    assert!(world.postgres.accept().is_err(), "there was no connection");
 }
 
 #[tokio::test]
-async fn a_genuine_request_with_another_method_is_not_taken() {
+async fn a_signed_request_with_another_method_is_refused() {
     let mut world = World::start().await;
     let put = Webhook::form(PATH, "MessageSid=SM1").signed(&[("MessageSid", "SM1")]).method("PUT");
     assert_eq!(refused(&mut world, &put).await, "405 sms.method_not_allowed");
+}
+
+#[tokio::test]
+async fn a_malformed_event_gets_a_response_and_the_next_one_is_accepted() {
+    let mut world = World::start().await;
+    for malformed in
+        [json!({}), json!([]), json!(null), json!({"Records": []}), json!({"requestContext": {"http": {}}})]
+    {
+        let reply = world.function.call(malformed.clone()).await;
+        assert_eq!(reply["statusCode"], 400, "{malformed}: {reply}");
+    }
+    let mut event = hello().header("host", "not a host").event();
+    for null in ["pathParameters", "queryStringParameters", "cookies", "stageVariables"] {
+        event[null] = json!(null);
+    }
+    event["requestContext"]["authorizer"] = json!(null);
+    assert_eq!(world.function.call(event).await["statusCode"], 200);
 }

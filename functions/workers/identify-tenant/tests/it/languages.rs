@@ -1,4 +1,4 @@
-//! A tenant's language: carried over to their numbers, and told to their profile.
+//! A tenant's language: copied to their numbers and pushed to their profile.
 
 use crate::world::{World, succeeds};
 use crate::{A, B};
@@ -14,7 +14,7 @@ async fn takes(world: &World, status: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sure_language_is_told_once_and_a_doubtful_one_is_not() {
+async fn a_certain_language_is_pushed_once_and_an_uncertain_one_is_not() {
     let world = World::start().await;
     takes(&world, 200).await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
@@ -32,7 +32,7 @@ async fn a_sure_language_is_told_once_and_a_doubtful_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_that_holds_the_language_already_or_does_not_exist_is_left_alone() {
+async fn a_profile_that_has_the_language_or_does_not_exist_is_not_updated() {
     let world = World::start().await;
     takes(&world, 404).await;
     world.knows(A, json!({"tenant_id": "T-1", "language_preference": "es"})).await;
@@ -43,7 +43,7 @@ async fn a_profile_that_holds_the_language_already_or_does_not_exist_is_left_alo
     for _ in 0..2 {
         succeeds(&mut function, &[world.text(B, "es", 0.95).await]).await;
     }
-    assert_eq!(world.told().await.len(), 1, "a missing profile is not tried again");
+    assert_eq!(world.told().await.len(), 1, "a missing profile is not retried");
     assert_eq!(
         world.database.scalar("select count(*) from sms_tenants where push_language is not null").await,
         "0"
@@ -51,14 +51,14 @@ async fn a_profile_that_holds_the_language_already_or_does_not_exist_is_left_alo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_service_that_fails_fails_no_record_and_is_told_later() {
+async fn an_unavailable_profile_service_fails_no_record_and_is_updated_later() {
     let world = World::start().await;
     takes(&world, 500).await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
     let mut function = world.function().await;
     succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
     succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
-    assert_eq!(world.told().await.len(), 1, "not again before its time");
+    assert_eq!(world.told().await.len(), 1, "not retried before the interval");
     let due = "select push_language || (push_due_at > now()) || push_tries from sms_tenants";
     assert_eq!(world.database.scalar(due).await, "estrue1");
     world.profiles.reset().await;
@@ -76,7 +76,7 @@ async fn a_profile_service_that_fails_fails_no_record_and_is_told_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenants_language_is_carried_over_to_their_numbers_until_stronger_evidence_arrives() {
+async fn a_tenants_language_is_copied_to_their_numbers_until_stronger_evidence_arrives() {
     let world = World::start().await;
     takes(&world, 200).await;
     for number in [A, B] {
@@ -86,7 +86,7 @@ async fn a_tenants_language_is_carried_over_to_their_numbers_until_stronger_evid
     succeeds(&mut function, &[world.text(A, "es", 0.8).await]).await;
     succeeds(&mut function, &[world.text(B, "unknown", 0.98).await]).await;
     assert_eq!(world.language(B).await, "es 0.8");
-    // Doubtful words of the number itself change nothing, equally sure ones do.
+    // Weaker evidence of the number itself changes nothing, equal evidence does.
     succeeds(&mut function, &[world.text(B, "en", 0.5).await]).await;
     assert_eq!(world.language(B).await, "es 0.8");
     succeeds(&mut function, &[world.text(B, "en", 0.75).await]).await;
@@ -94,14 +94,14 @@ async fn a_tenants_language_is_carried_over_to_their_numbers_until_stronger_evid
         (world.language(A).await.as_str(), world.language(B).await.as_str()),
         ("es 0.8 own", "en 0.75 own")
     );
-    // Something surer from one number reaches the other.
+    // Stronger evidence of one number is copied to the other.
     succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
     assert_eq!(world.language(B).await, "es 0.95");
     assert_eq!(world.told().await, [TOLD_ES, TOLD_EN, TOLD_ES]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preference_of_the_profile_fills_in_and_gives_way_to_what_the_tenant_writes() {
+async fn a_profile_preference_is_used_until_the_tenant_writes_in_another_language() {
     let world = World::start().await;
     takes(&world, 200).await;
     world.knows(A, json!({"tenant_id": "T-1", "language_preference": "es"})).await;

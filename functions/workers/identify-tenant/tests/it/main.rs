@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API, against a real Postgres and a Monitor that is told what to say.
+//! Runs the binary through the Runtime API with a real Postgres and a configurable Monitor.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
@@ -15,7 +15,7 @@ const A: &str = "+12025550123";
 const B: &str = "+12025550124";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_recorded_event_is_read_and_a_conversation_that_is_gone_harms_nobody() {
+async fn the_recorded_event_is_read_and_a_deleted_conversation_is_ignored() {
     let world = World::start().await;
     let mut function = world.function().await;
     let event = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
@@ -24,7 +24,7 @@ async fn the_recorded_event_is_read_and_a_conversation_that_is_gone_harms_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_spellings_are_asked_for_in_order_until_one_matches() {
+async fn the_spellings_are_looked_up_in_order_until_one_matches() {
     let world = World::start().await;
     world.knows("2025550123", json!({"tenant_id": 4711, "language_preference": "es"})).await;
     let mut function = world.function().await;
@@ -43,7 +43,7 @@ async fn the_spellings_are_asked_for_in_order_until_one_matches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_asks_for_each_number_once_and_a_fresh_conversation_is_not_asked_about() {
+async fn a_batch_looks_each_number_up_once_and_skips_recently_checked_conversations() {
     let world = World::start().await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
     world.answers(B, ResponseTemplate::new(404), None).await;
@@ -57,15 +57,15 @@ async fn a_batch_asks_for_each_number_once_and_a_fresh_conversation_is_not_asked
     succeeds(&mut function, &messages).await;
     let mut asked = world.asked().await;
     asked.sort();
-    assert_eq!(asked, [A, B, "12025550124", "2025550124"], "neither is a short code asked about");
+    assert_eq!(asked, [A, B, "12025550124", "2025550124"], "short codes are not looked up");
     succeeds(&mut function, &messages).await;
     succeeds(&mut function, &[world.text(A, "en", 0.95).await, world.text(B, "en", 0.95).await]).await;
-    assert_eq!(world.asked().await.len(), 4, "a match and the lack of one are remembered");
+    assert_eq!(world.asked().await.len(), 4, "a match and a miss are both stored");
     assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->T-1");
     assert_eq!(
         world.database.scalar("select last_used_at = (select max(m.created_at) from sms_messages m where m.from_number = '+12025550123') from sms_tenant_numbers").await,
         "t",
-        "a number's last use is kept though nobody is asked"
+        "the last use of a number is stored without a lookup"
     );
 }
 
@@ -80,7 +80,7 @@ async fn an_unreadable_record_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_postgres_is_away_every_record_fails_and_is_looked_up_later() {
+async fn while_postgres_is_unavailable_every_record_fails_and_is_looked_up_later() {
     let world = World::start().await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
     let mut function = world.function().await;
@@ -93,7 +93,7 @@ async fn while_postgres_is_away_every_record_fails_and_is_looked_up_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_monitor_nobody_is_asked_and_nothing_fails() {
+async fn without_a_monitor_no_number_is_looked_up_and_no_record_fails() {
     let world = World::start().await;
     let mut function = world.function_with(&[("MONITOR_API_URL", "")]).await;
     succeeds(&mut function, &[world.text(A, "en", 0.95).await]).await;
@@ -105,7 +105,7 @@ async fn without_a_monitor_nobody_is_asked_and_nothing_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_claimants_are_kept_as_candidates_and_none_is_chosen() {
+async fn several_matching_tenants_are_stored_as_candidates_and_none_is_chosen() {
     let world = World::start().await;
     world
         .answers(A, ResponseTemplate::new(200).set_body_json(json!({"tenants": ["T-1", "T-2"]})), Some(1))
@@ -117,7 +117,7 @@ async fn several_claimants_are_kept_as_candidates_and_none_is_chosen() {
     assert_eq!(world.is(A).await, r#"nobody ["T-1", "T-2"]"#);
     assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "");
     assert_eq!(world.database.scalar("select count(*) from sms_tenant_numbers").await, "0");
-    // Somebody tidied up at the Monitor.
+    // The Monitor's data was corrected.
     world.time_passes().await;
     succeeds(&mut function, &[message]).await;
     assert_eq!(world.is(A).await, "T-2");
@@ -125,7 +125,7 @@ async fn several_claimants_are_kept_as_candidates_and_none_is_chosen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_match_will_do_at_first_and_the_other_spellings_are_asked_for_a_moment_later() {
+async fn the_first_match_is_used_and_the_other_spellings_are_looked_up_later() {
     let world = World::start().await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
     world.knows("2025550124", json!({"tenant_id": "T-1", "language_preference": "pt"})).await;
@@ -150,15 +150,15 @@ async fn the_first_match_will_do_at_first_and_the_other_spellings_are_asked_for_
     assert_eq!(
         asked(world.asked().await),
         rest,
-        "those of the first number once, of the other all, as they differ"
+        "the first number's remaining spellings once, all spellings of the other"
     );
-    assert_eq!(world.is(A).await, "T-1", "what was found stands though no other spelling is known");
+    assert_eq!(world.is(A).await, "T-1", "the match stays although no other spelling matches");
     assert_eq!(world.is(B).await, r#"nobody ["T-1", "T-2"]"#);
     assert_eq!(world.database.scalar("select count(*) from sms_tenant_numbers").await, "1");
     let tomorrow =
         "select bool_and(tenant_next_check_at > now() + interval '23 hours') from sms_conversations";
     assert_eq!(world.database.scalar(tomorrow).await, "t");
-    // A day later every spelling is asked for.
+    // After a day every spelling is looked up.
     world.time_passes().await;
     world.knows(A, json!({"tenant_id": "T-1"})).await;
     succeeds(&mut function, &messages[..1]).await;
@@ -167,7 +167,7 @@ async fn the_first_match_will_do_at_first_and_the_other_spellings_are_asked_for_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_passed_on_is_the_new_tenants_without_the_old_ones_language() {
+async fn a_number_with_a_new_tenant_loses_the_language_of_the_previous_one() {
     let world = World::start().await;
     world.answers(A, ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})), Some(1)).await;
     world.knows(A, json!({"tenant_id": "T-2"})).await;
@@ -191,7 +191,7 @@ async fn a_number_passed_on_is_the_new_tenants_without_the_old_ones_language() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_who_changed_number_keeps_the_old_one_until_the_monitor_has_denied_it_twice() {
+async fn a_number_loses_its_tenant_after_two_lookups_without_a_match() {
     let world = World::start().await;
     world.answers(A, ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})), Some(1)).await;
     world.knows(B, json!({"tenant_id": "T-1"})).await;
@@ -205,7 +205,7 @@ async fn a_tenant_who_changed_number_keeps_the_old_one_until_the_monitor_has_den
     world.confirms(&mut function, &old).await;
     world.time_passes().await;
     succeeds(&mut function, std::slice::from_ref(&old)).await;
-    assert_eq!(world.is(A).await, "T-1", "one denial may be a mistake");
+    assert_eq!(world.is(A).await, "T-1", "one miss is not enough");
     world.time_passes().await;
     succeeds(&mut function, &[old]).await;
     assert_eq!((world.is(A).await.as_str(), world.is(B).await.as_str()), ("nobody", "T-1"));
@@ -213,7 +213,7 @@ async fn a_tenant_who_changed_number_keeps_the_old_one_until_the_monitor_has_den
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_functions_do_not_ask_about_one_number_at_once() {
+async fn concurrent_functions_do_not_look_the_same_number_up() {
     let world = World::start().await;
     let slow = ResponseTemplate::new(200)
         .set_body_json(json!({"tenant_id": "T-1"}))
@@ -228,15 +228,13 @@ async fn two_functions_do_not_ask_about_one_number_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
     let world = World::start().await;
     let wrong = [("DATABASE_URL", "nonsense"), ("MONITOR_API_URL", "nowhere"), ("TENANT_RETRY_SECONDS", "0")];
     let mut function = world.function_with(&wrong).await;
     let log = function.ended().await;
     let error = log[0]["error"].as_str().unwrap();
-    for name in
-        ["DATABASE_URL is not usable", "MONITOR_API_URL is not a URL", "TENANT_RETRY_SECONDS must lie"]
-    {
+    for name in ["DATABASE_URL is invalid", "MONITOR_API_URL is not a URL", "TENANT_RETRY_SECONDS must be"] {
         assert!(error.contains(name), "{error}");
     }
 }

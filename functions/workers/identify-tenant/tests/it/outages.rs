@@ -1,4 +1,4 @@
-//! A Monitor that is down, slow or wrong.
+//! A Monitor that is down, slow or sends invalid responses.
 
 use crate::world::{World, succeeds};
 use crate::{A, B};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use testing::{batch, failed};
 use wiremock::ResponseTemplate;
 
-/// An answer comes too late after that, for everybody.
+/// A delay that exceeds every timeout.
 const NEVER: Duration = Duration::from_secs(600);
 
 fn number(n: usize) -> String {
@@ -15,7 +15,7 @@ fn number(n: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_monitor_that_stumbles_is_asked_again_at_once() {
+async fn a_failed_monitor_request_is_retried_immediately() {
     let world = World::start().await;
     world.answers(A, ResponseTemplate::new(503), Some(1)).await;
     world.answers(A, ResponseTemplate::new(200).set_body_string("<html>soon back</html>"), Some(1)).await;
@@ -27,7 +27,7 @@ async fn a_monitor_that_stumbles_is_asked_again_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_no_answer_identifies_nobody_and_its_record_comes_back() {
+async fn an_invalid_monitor_response_identifies_no_tenant_and_its_record_is_retried() {
     let wrong = [
         ResponseTemplate::new(500),
         ResponseTemplate::new(401),
@@ -55,7 +55,7 @@ async fn whatever_is_no_answer_identifies_nobody_and_its_record_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_content_and_an_empty_answer_are_no_match() {
+async fn no_content_and_an_empty_response_are_no_match() {
     for answer in [ResponseTemplate::new(204), ResponseTemplate::new(200), ResponseTemplate::new(404)] {
         let world = World::start().await;
         for spelling in [A, "2025550123", "12025550123"] {
@@ -75,7 +75,8 @@ async fn no_content_and_an_empty_answer_are_no_match() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_monitor_costs_a_call_a_number_of_one_batch_and_its_records_are_left_to_the_schedule() {
+async fn an_unavailable_monitor_gets_one_request_per_number_of_one_batch_and_its_records_are_left_to_the_schedule()
+ {
     let world = World::start().await;
     let mut function = world.function_with(&[("MONITOR_TIMEOUT_MS", "1000")]).await;
     for n in 0..30 {
@@ -90,14 +91,14 @@ async fn a_dead_monitor_costs_a_call_a_number_of_one_batch_and_its_records_are_l
         succeeds(&mut function, &messages).await;
     }
     let asked = world.asked().await.len();
-    assert!((1..=10).contains(&asked), "the first batch's numbers at most: {asked}");
+    assert!((1..=10).contains(&asked), "at most the numbers of the first batch: {asked}");
     let waiting =
         "select count(*) from sms_conversations where tenant_next_check_at <= now() + interval '61 seconds'";
     assert_eq!(world.database.scalar(waiting).await, "30");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_monitor_that_came_back_is_found_out_by_one_call() {
+async fn one_request_detects_that_the_monitor_is_available_again() {
     let world = World::start().await;
     let mut patient = world.function_with(&[("MONITOR_BREAKER_SECONDS", "3600")]).await;
     let mut function = world.function_with(&[("MONITOR_BREAKER_SECONDS", "1")]).await;
@@ -109,7 +110,7 @@ async fn a_monitor_that_came_back_is_found_out_by_one_call() {
     let asked = world.asked().await.len();
     world.time_passes().await;
     succeeds(&mut patient, std::slice::from_ref(&message)).await;
-    assert_eq!(world.asked().await.len(), asked, "the breaker is open");
+    assert_eq!(world.asked().await.len(), asked, "the circuit breaker is open");
     world.time_passes().await;
     succeeds(&mut function, &both).await;
     world.monitor.reset().await;

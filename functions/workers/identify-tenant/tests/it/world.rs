@@ -1,4 +1,4 @@
-//! A database with conversations, a Monitor and a profile service, and the function between them.
+//! A database with conversations, a Monitor, a profile service, and the function.
 
 use common::db::inbound::{self, NewInbound};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_identify-tenant");
 
-/// What the conversation with a number is.
+/// The tenant of a conversation.
 pub const CONVERSATION: &str =
     "select coalesce(tenant_id, 'nobody') || coalesce(' ' || tenant_candidates::text, '')
     from sms_conversations where phone_number_canonical = ";
@@ -33,7 +33,7 @@ impl World {
         self.function_with(&[]).await
     }
 
-    /// Starts the function with other variables, or with more.
+    /// Starts the function with changed or additional environment variables.
     pub async fn function_with(&self, changes: &[(&str, &str)]) -> Function {
         let (database, monitor, profiles) = (self.database.url(), self.monitor.uri(), self.profiles.uri());
         let mut variables = vec![
@@ -46,7 +46,7 @@ impl World {
         Function::start(BINARY, &variables).await
     }
 
-    /// Has the Monitor answer to one spelling, at most `times` if that is given.
+    /// Sets the Monitor's response for one spelling, for at most `times` requests if given.
     pub async fn answers(&self, spelling: &str, answer: ResponseTemplate, times: Option<u64>) {
         let mock = Mock::given(method("GET"))
             .and(path("/tenants/lookup"))
@@ -59,18 +59,18 @@ impl World {
         mock.mount(&self.monitor).await;
     }
 
-    /// Has the Monitor know one spelling.
+    /// Adds a match for one spelling to the Monitor.
     pub async fn knows(&self, spelling: &str, answer: Value) {
         self.answers(spelling, ResponseTemplate::new(200).set_body_json(answer), None).await;
     }
 
-    /// The spellings that the Monitor was asked for, in order.
+    /// Returns the spellings that the Monitor received, in order.
     pub async fn asked(&self) -> Vec<String> {
         let requests = self.monitor.received_requests().await.unwrap();
         requests.iter().map(|request| request.url.query_pairs().next().unwrap().1.into_owned()).collect()
     }
 
-    /// What the profile service was told, in order.
+    /// Returns the requests to the profile service, in order.
     pub async fn told(&self) -> Vec<String> {
         let requests = self.profiles.received_requests().await.unwrap();
         requests
@@ -86,14 +86,14 @@ impl World {
             .collect()
     }
 
-    /// Stores a text from a number, and returns what `record-inbound` puts on the queue for it.
+    /// Stores an inbound message and returns the queue message that `record-inbound` creates for it.
     pub async fn text(&self, from: &str, language: &'static str, confidence: f64) -> Value {
         let message = text(from, language, confidence);
         let stored = inbound::store(&self.database.db(), &[message]).await.unwrap();
         identify(stored[0].conversation_id, from)
     }
 
-    /// What the conversation with a number is: its tenant, or nobody, and the candidates.
+    /// Returns the tenant and the candidates of a conversation.
     pub async fn is(&self, number: &str) -> String {
         self.database.scalar(&format!("{CONVERSATION}'{number}'")).await
     }
@@ -106,7 +106,7 @@ impl World {
         self.database.scalar(&sql).await
     }
 
-    /// The events of a kind, as `a>b` of two of their data.
+    /// Returns the events of a type, as `a>b` of two of their fields.
     pub async fn events(&self, kind: &str, from: &str, to: &str) -> String {
         let sql = format!(
             "select coalesce(string_agg(coalesce(data->>'{from}', '-') || '>' || (data->>'{to}'), ' ' order by created_at), '')
@@ -115,13 +115,13 @@ impl World {
         self.database.scalar(&sql).await
     }
 
-    /// Has the spellings asked for that were not when the number was found.
+    /// Makes the lookup of the remaining spellings due.
     pub async fn confirms(&self, function: &mut Function, message: &Value) {
         self.time_passes().await;
         succeeds(function, std::slice::from_ref(message)).await;
     }
 
-    /// Makes every check due, as if its time had passed.
+    /// Makes every check due.
     pub async fn time_passes(&self) {
         let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'";
         self.database.client.batch_execute(sql).await.unwrap();
@@ -156,7 +156,7 @@ pub fn identify(conversation_id: Uuid, number: &str) -> Value {
     json!({"version": "1", "conversation_id": conversation_id, "number": number})
 }
 
-/// Hands a batch over of which nothing may fail.
+/// Invokes the function with a batch in which no record may fail.
 pub async fn succeeds(function: &mut Function, messages: &[Value]) {
     let answer = function.call(batch(messages)).await;
     assert!(failed(&answer).is_empty(), "{answer}: {:#?}", function.log().await);

@@ -1,11 +1,11 @@
-//! The built binary, through the Runtime API, against a real Postgres.
+//! Runs the binary through the Runtime API with a real Postgres.
 
 use serde_json::{Value, json};
 use testing::{Behaviour, Database, Function, Sqs, failed};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_record-inbound");
 
-/// A batch as SQS hands it over, of the given forms.
+/// Returns an SQS event with the given forms.
 fn batch(forms: &[&str]) -> Value {
     let body = |form: &&str| json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": form});
     testing::batch(&forms.iter().map(body).collect::<Vec<_>>())
@@ -25,7 +25,7 @@ async fn start(database: &Database, sqs: &Sqs, extra: &[(&str, &str)]) -> Functi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_recorded_event_is_stored_whole() {
+async fn the_recorded_event_is_stored_completely() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let event = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
@@ -38,7 +38,7 @@ async fn the_recorded_event_is_stored_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_names_no_account_belongs_to_ours() {
+async fn a_message_without_an_account_gets_our_account() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let forms = [
@@ -53,7 +53,7 @@ async fn a_message_that_names_no_account_belongs_to_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mexican_handset_has_one_conversation_and_one_opt_out_however_its_network_writes_it() {
+async fn both_spellings_of_a_mexican_number_share_one_conversation_and_one_opt_out() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[("AUTO_REPLY_ES", "Estamos cerrados.")]).await;
     let forms = ["MessageSid=SM1&From=%2B5215512345678&To=%2B12025550100&Body=no+hay+agua"];
@@ -73,10 +73,10 @@ async fn a_mexican_handset_has_one_conversation_and_one_opt_out_however_its_netw
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_fails_alone_whatever_is_wrong_with_it_and_is_handed_out_again_at_once() {
+async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
-    // A SID that no index can hold: Postgres refuses the row, and with it the batch's one statement.
+    // A SID that is too long for an index: Postgres rejects the row, and so the statement of the batch.
     let huge: String = (0..9000_u32).map(|n| char::from(b'A' + u8::try_from(n * n % 26).unwrap())).collect();
     let huge = format!("MessageSid=SM{huge}{}&From=%2B18605550101&Body=x", random_text());
     let mut event = batch(&[
@@ -100,13 +100,13 @@ async fn a_poison_record_fails_alone_whatever_is_wrong_with_it_and_is_handed_out
     );
 }
 
-/// Text that Postgres can't compress below what an index holds.
+/// Text that Postgres cannot compress below the maximum size of an index entry.
 fn random_text() -> String {
     (0..4_000).map(|_| common::clock::new_id().simple().to_string()).collect::<String>()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nuls_and_over_long_bodies_are_kept() {
+async fn nul_characters_and_very_long_bodies_are_stored() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let emoji = "%F0%9F%98%80".repeat(1600);
@@ -124,20 +124,20 @@ async fn nuls_and_over_long_bodies_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
+async fn while_postgres_is_unavailable_every_record_fails_and_none_is_lost() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let event = batch(&["MessageSid=SM1&From=%2B18605550101", "MessageSid=SM2&From=%2B18605550102"]);
     database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
     assert_eq!(failed(&function.call(event.clone()).await), ["m-0", "m-1"]);
-    assert!(sqs.handed_out_again().is_empty(), "they come back when Postgres may be there again");
+    assert!(sqs.handed_out_again().is_empty(), "they are retried after the visibility timeout");
     database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
     assert!(failed(&function.call(event).await).is_empty());
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() {
+async fn a_connection_that_broke_while_the_function_was_frozen_fails_no_record() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     assert!(failed(&function.call(batch(&["MessageSid=SM1&From=%2B18605550101"])).await).is_empty());
@@ -149,7 +149,7 @@ async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn automatic_replies_go_out_once_in_the_writers_language_and_never_to_machines() {
+async fn automatic_replies_are_sent_once_in_the_senders_language_and_not_to_machines() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let texts = [("AUTO_REPLY_EN", "We are closed."), ("AUTO_REPLY_ES", "Estamos cerrados.")];
     let mut function = start(&database, &sqs, &texts).await;
@@ -160,7 +160,7 @@ async fn automatic_replies_go_out_once_in_the_writers_language_and_never_to_mach
         "MessageSid=SM4&From=%2B18605550103&To=%2B15005550006&Body=Auto-reply:+I+am+away",
     ]);
     assert!(failed(&function.call(event.clone()).await).is_empty());
-    assert!(failed(&function.call(event).await).is_empty(), "the same batch again owes nothing");
+    assert!(failed(&function.call(event).await).is_empty(), "a repeated batch sends no second reply");
     let replies = "select string_agg(to_number || ' ' || message_content || ' ' || delivery_status, ',') from sms_messages where direction = 'outbound'";
     assert_eq!(database.scalar(replies).await, "+18605550101 Estamos cerrados. pending");
     let sent = sqs.sent();
@@ -175,7 +175,7 @@ async fn automatic_replies_go_out_once_in_the_writers_language_and_never_to_mach
 #[tokio::test(flavor = "multi_thread")]
 async fn reactions_and_our_own_numbers_get_no_automatic_reply() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
-    // A number of ours that the configuration does not name has sent messages.
+    // One of our numbers that is not in the configuration has sent messages.
     database.client.batch_execute("insert into sms_senders (sender) values ('+15005550008')").await.unwrap();
     let variables =
         [("AUTO_REPLY_EN", "We are closed."), ("TWILIO_PHONE_NUMBER", "+15005550006,+15005550007")];
@@ -193,7 +193,7 @@ async fn reactions_and_our_own_numbers_get_no_automatic_reply() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whether_a_message_refuses_messages_is_stored_with_it_and_counted() {
+async fn the_opt_out_result_of_a_message_is_stored_and_counted() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let event = batch(&[
@@ -208,7 +208,7 @@ async fn whether_a_message_refuses_messages_is_stored_with_it_and_counted() {
     assert_eq!(database.scalar(results).await, "opt_out unsure none opt_out none");
     let stopped = "select string_agg(phone_number_canonical, ' ' order by phone_number_canonical) \
                    from sms_conversations where opted_out_at is not null";
-    assert_eq!(database.scalar(stopped).await, "+18605550101 +18605550104", "doubt stops nothing");
+    assert_eq!(database.scalar(stopped).await, "+18605550101 +18605550104", "an unsure result is no opt-out");
     let counted = testing::eventually("the metrics", async || {
         let log = function.log().await;
         log.into_iter().find(|line| line["messages_stored"] == 5.0)
@@ -218,7 +218,7 @@ async fn whether_a_message_refuses_messages_is_stored_with_it_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_automatic_reply_is_in_the_conversations_language_when_the_text_has_none() {
+async fn an_automatic_reply_uses_the_conversations_language_when_the_text_has_none() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let texts = [
         ("AUTO_REPLY_EN", "We are closed."),
@@ -238,7 +238,7 @@ async fn an_automatic_reply_is_in_the_conversations_language_when_the_text_has_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_writes_in_spanish_and_asks_for_help_as_they_are_told_to_is_not_taken_for_english() {
+async fn a_help_command_does_not_change_a_spanish_conversation_to_english() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let texts = [("AUTO_REPLY_EN", "We are closed."), ("AUTO_REPLY_ES", "Estamos cerrados.")];
     let mut function = start(&database, &sqs, &texts).await;
@@ -256,7 +256,7 @@ async fn who_writes_in_spanish_and_asks_for_help_as_they_are_told_to_is_not_take
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_that_sqs_does_not_take_waits_for_the_sweep() {
+async fn a_reply_that_sqs_refuses_waits_for_the_sweep() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;
     sqs.behave(Behaviour::Refuses);
@@ -267,7 +267,7 @@ async fn a_reply_that_sqs_does_not_take_waits_for_the_sweep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_conversation_that_was_written_to_is_put_on_its_queue_once_where_there_is_a_monitor() {
+async fn each_conversation_of_a_batch_is_queued_once_if_there_is_a_monitor() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let queue = sqs.queue("identify");
     let monitor = [("MONITOR_API_URL", "http://127.0.0.1:9"), ("IDENTIFY_QUEUE_URL", queue.as_str())];
@@ -279,7 +279,7 @@ async fn each_conversation_that_was_written_to_is_put_on_its_queue_once_where_th
         "MessageSid=SM4&From=24273&Body=your+code",
     ]);
     assert!(failed(&function.call(event.clone()).await).is_empty());
-    assert!(failed(&function.call(event).await).is_empty(), "duplicates ask for nothing");
+    assert!(failed(&function.call(event).await).is_empty(), "duplicates are not queued");
     let sent = sqs.sent();
     let requests: Vec<&str> = sent.iter().map(|sent| sent.request_id.as_deref().unwrap()).collect();
     assert!(
@@ -297,7 +297,7 @@ async fn each_conversation_that_was_written_to_is_put_on_its_queue_once_where_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_takes_no_conversation_fails_no_record_and_leaves_it_to_the_schedule() {
+async fn an_unavailable_identify_queue_fails_no_record_and_leaves_the_lookup_to_the_schedule() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let queue = sqs.queue("identify");
     sqs.refuse_queue("identify");
@@ -308,7 +308,7 @@ async fn a_queue_that_takes_no_conversation_fails_no_record_and_leaves_it_to_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_decision_on_a_language_is_logged_by_request() {
+async fn every_language_decision_is_logged_with_its_request() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let es = "MessageSid=SM1&From=%2B18605550101&Body=Hola+buenas+tardes+mi+calentador+no+sirve";
@@ -334,7 +334,7 @@ async fn every_decision_on_a_language_is_logged_by_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
     let mut function = Function::start(
         BINARY,
         &[("DATABASE_URL", "nonsense"), ("SQS_SEND_BUDGET_MS", "soon"), ("MONITOR_API_URL", "http://x")],
@@ -343,8 +343,8 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
     let log = function.ended().await;
     let error = log[0]["error"].as_str().unwrap();
     for name in [
-        "DATABASE_URL is not usable",
-        "SQS_SEND_BUDGET_MS is not usable",
+        "DATABASE_URL is invalid",
+        "SQS_SEND_BUDGET_MS is invalid",
         "TWILIO_ACCOUNT_SID is missing",
         "INBOUND_QUEUE_URL is missing",
         "OUTBOUND_QUEUE_URL is missing",
@@ -355,7 +355,7 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_version_comes_back_after_the_visibility_timeout() {
+async fn a_newer_message_version_is_retried_after_the_visibility_timeout() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let mut event = batch(&["MessageSid=SM1&From=%2B18605550101&Body=one", "Body=nobody"]);
@@ -363,7 +363,11 @@ async fn a_newer_version_comes_back_after_the_visibility_timeout() {
     let newer = json!({"messageId": "newer", "receiptHandle": "AQEB9", "body": newer});
     event["Records"].as_array_mut().unwrap().push(newer);
     assert_eq!(failed(&function.call(event).await), ["m-1", "newer"]);
-    assert_eq!(sqs.handed_out_again(), ["inbound AQEB1"], "only what no version can read is hopeless");
+    assert_eq!(
+        sqs.handed_out_again(),
+        ["inbound AQEB1"],
+        "only a body that no version can read is permanent"
+    );
     assert_eq!(database.scalar("select string_agg(twilio_sid, ',') from sms_messages").await, "SM1");
 }
 
@@ -373,16 +377,12 @@ async fn a_status_callback_that_an_older_webhook_queued_is_not_stored_as_a_messa
     let mut function = start(&database, &sqs, &[]).await;
     let forms = ["MessageSid=SM1&MessageStatus=delivered&SmsStatus=delivered&From=%2B18605550100"];
     assert_eq!(failed(&function.call(batch(&forms)).await), ["m-0"]);
-    assert_eq!(
-        sqs.handed_out_again(),
-        ["inbound AQEB0"],
-        "it goes to the dead-letter queue, where somebody looks"
-    );
+    assert_eq!(sqs.handed_out_again(), ["inbound AQEB0"], "it goes to the dead-letter queue");
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_a_constraint_refuses_is_logged_without_the_row() {
+async fn a_row_that_violates_a_constraint_is_logged_without_its_values() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let refuse = "alter table sms_messages add constraint no_leaks check (message_content !~ 'leaks')";
     database.client.batch_execute(refuse).await.unwrap();
@@ -391,7 +391,7 @@ async fn a_row_that_a_constraint_refuses_is_logged_without_the_row() {
     assert_eq!(failed(&function.call(batch(&forms)).await), ["m-0"]);
     let log = testing::eventually("the failure is logged", async || {
         let log = json!(function.log().await).to_string();
-        log.contains("the record failed").then_some(log)
+        log.contains("queue record failed").then_some(log)
     })
     .await;
     assert!(log.contains("SQLSTATE 23514") && log.contains("constraint no_leaks"), "{log}");
@@ -401,7 +401,7 @@ async fn a_row_that_a_constraint_refuses_is_logged_without_the_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_no_numbering_plan_has_gets_an_automatic_reply() {
+async fn a_number_outside_every_numbering_plan_gets_an_automatic_reply() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;
     let event = batch(&["MessageSid=SM1&From=%2B16875550144&To=%2B15005550006&Body=the+sink+leaks"]);

@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API, against a real Postgres.
+//! Runs the binary through the Runtime API with a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_record-status");
 
-/// The message that the recorded event names by our own id.
+/// Our id of the message in the recorded event.
 const RECORDED_ID: Uuid = Uuid::from_u128(0x019a_3f2e_8c00_7000_8000_0000_0000_0001);
 
 fn recorded() -> Value {
     serde_json::from_str(include_str!("../../events/batch.json")).unwrap()
 }
 
-/// A batch as SQS hands it over, of forms and the queries of the URLs that they came to.
+/// Returns an SQS event with forms and the queries of their URLs.
 fn batch(callbacks: &[(&str, String)]) -> Value {
     let mut event = recorded();
     let template = event["Records"][0].clone();
@@ -34,12 +34,12 @@ fn batch(callbacks: &[(&str, String)]) -> Value {
     event
 }
 
-/// A batch of callbacks whose URLs carried no id.
+/// Returns an SQS event with callbacks whose URLs have no id.
 fn forms(forms: &[&str]) -> Value {
     batch(&forms.iter().map(|form| (*form, String::new())).collect::<Vec<_>>())
 }
 
-/// A queue of an SQS that is not there, where none is needed.
+/// The URL of an unreachable queue, for tests that need none.
 const NO_QUEUE: &str = "http://127.0.0.1:1/000000000000/status";
 
 async fn start(database: &Database) -> Function {
@@ -52,20 +52,20 @@ async fn start_with(variables: &[(&str, &str)]) -> Function {
     Function::start(BINARY, &all).await
 }
 
-/// Hands over a batch that must succeed.
+/// Invokes the function with a batch that must succeed.
 async fn record(function: &mut Function, event: Value) {
     let answer = function.call(event).await;
     assert!(failed(&answer).is_empty(), "{answer}");
 }
 
-/// Stores a message to be sent, as one that nothing is known of yet.
+/// Stores a pending message.
 async fn pending(database: &Database, id: Uuid) {
     let send = NewSend { id, ..testing::new_send("+12025550143") };
     let created = sends::create(&database.db(), &send, None).await.unwrap();
     assert!(matches!(created, Created::Stored { .. }), "{created:?}");
 }
 
-/// Stores a message that Twilio took under a SID.
+/// Stores a message that Twilio accepted with the given SID.
 async fn accepted(database: &Database, sid: &str) -> Uuid {
     let id = clock::new_id();
     pending(database, id).await;
@@ -78,14 +78,14 @@ async fn accepted(database: &Database, sid: &str) -> Uuid {
     id
 }
 
-/// All messages: SID, status and error code.
+/// Returns the SID, status and error code of all messages.
 async fn messages(database: &Database) -> String {
     let all = "select coalesce(string_agg(concat_ws(' ', coalesce(twilio_sid, '-'), delivery_status, error_code), ','
                    order by twilio_sid), '') from sms_messages";
     database.scalar(all).await
 }
 
-/// The whole history: SID, status, error code, whether joined to a message, whether flagged.
+/// Returns the whole history: SID, status, error code, whether joined to a message, whether flagged.
 async fn history(database: &Database) -> String {
     let all = "select coalesce(string_agg(concat_ws(' ', twilio_sid, event_status, error_code,
                    case when message_id is null then 'alone' else 'joined' end,
@@ -95,11 +95,11 @@ async fn history(database: &Database) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_recorded_event_is_stored_whole_and_adopts_the_message_that_its_url_names() {
+async fn the_recorded_event_is_stored_completely_and_sets_the_sid_of_the_message_in_its_url() {
     let database = Database::create().await;
     pending(&database, RECORDED_ID).await;
     record(&mut start(&database).await, recorded()).await;
-    // 30003 may pass: the message waits for its next create, and its attempt keeps the SID.
+    // 30003 is temporary: the message waits for its next create, and its attempt keeps the SID.
     assert_eq!(messages(&database).await, "- pending 30003");
     assert_eq!(
         database.scalar("select twilio_sid from sms_send_attempts").await,
@@ -111,7 +111,7 @@ async fn the_recorded_event_is_stored_whole_and_adopts_the_message_that_its_url_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_moves_each_message_forward_and_a_repeated_batch_nothing() {
+async fn a_batch_moves_each_message_forward_and_a_repeated_batch_has_no_effect() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     accepted(&database, "SM2").await;
@@ -139,7 +139,7 @@ async fn a_batch_moves_each_message_forward_and_a_repeated_batch_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_functions_with_the_same_batch_at_once_record_it_once() {
+async fn concurrent_functions_record_the_same_batch_once() {
     let database = Database::create().await;
     let mut sids: Vec<String> = (0..10).map(|number| format!("SM{number}")).collect();
     for sid in &sids {
@@ -162,14 +162,14 @@ async fn two_functions_with_the_same_batch_at_once_record_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_fails_alone_whatever_is_wrong_with_it_and_is_handed_out_again_at_once() {
+async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     accepted(&database, "SM1").await;
     let (url, queue) = (database.url(), sqs.queue("status"));
     let variables =
         [("DATABASE_URL", &*url), ("STATUS_QUEUE_URL", &queue), ("AWS_ENDPOINT_URL_SQS", sqs.url())];
     let mut function = start_with(&variables).await;
-    // A status that no index can hold: Postgres refuses the row, and with it the batch's one statement.
+    // A status that is too long for an index: Postgres rejects the row, and so the statement of the batch.
     let huge: String = (0..4_000).map(|_| clock::new_id().simple().to_string()).collect();
     let huge = format!("MessageSid=SM2&MessageStatus={huge}");
     let mut event = forms(&[
@@ -194,7 +194,7 @@ async fn a_poison_record_fails_alone_whatever_is_wrong_with_it_and_is_handed_out
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nuls_are_removed_and_said_to_be() {
+async fn nul_characters_are_removed_and_flagged() {
     let database = Database::create().await;
     record(&mut start(&database).await, forms(&["MessageSid=SM1&MessageStatus=se%00nt&X%00Y=1%00"])).await;
     let stored = "select concat_ws(' ', event_status, raw_webhook_data->>'XY', nul_removed) from sms_message_status_events";
@@ -202,7 +202,7 @@ async fn nuls_are_removed_and_said_to_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statuses_that_nobody_knows_are_kept_verbatim_and_change_nothing() {
+async fn unknown_statuses_are_stored_verbatim_and_change_no_message() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let event = forms(&[
@@ -216,7 +216,7 @@ async fn statuses_that_nobody_knows_are_kept_verbatim_and_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sid_wins_over_an_id_that_says_otherwise_and_the_log_tells() {
+async fn the_sid_takes_precedence_over_a_different_id_and_the_conflict_is_logged() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let other = clock::new_id();
@@ -237,7 +237,7 @@ async fn the_sid_wins_over_an_id_that_says_otherwise_and_the_log_tells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_is_not_ours_is_passed_over_and_the_callback_kept() {
+async fn an_unknown_id_is_ignored_and_the_callback_is_stored() {
     let database = Database::create().await;
     let stranger = format!("message_id={}", clock::new_id());
     let event = batch(&[
@@ -249,7 +249,7 @@ async fn an_id_that_is_not_ours_is_passed_over_and_the_callback_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_ending_is_flagged_and_changes_nothing() {
+async fn a_second_final_status_is_flagged_and_changes_nothing() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let mut function = start(&database).await;
@@ -262,7 +262,7 @@ async fn a_second_ending_is_flagged_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_that_may_pass_is_created_anew_after_the_configured_time() {
+async fn a_temporary_failure_is_created_again_after_the_configured_delay() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let url = database.url();
@@ -273,14 +273,18 @@ async fn a_failure_that_may_pass_is_created_anew_after_the_configured_time() {
     let wait = "select next_attempt_at - now() between interval '50 minutes' and interval '60 minutes' from sms_messages";
     assert_eq!(database.scalar(wait).await, "t");
     let line = eventually("the log line", async || {
-        function.log().await.into_iter().find(|line| line["message"] == "not delivered: it is created anew")
+        function
+            .log()
+            .await
+            .into_iter()
+            .find(|line| line["message"] == "an undelivered message will be created again")
     })
     .await;
     assert_eq!(line["twilio_sid"], "SM1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_delivered_for_our_own_fault_raises_the_alarm_once() {
+async fn a_delivery_failure_caused_by_our_configuration_raises_the_alarm_once() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     accepted(&database, "SM1").await;
@@ -289,7 +293,7 @@ async fn what_was_not_delivered_for_our_own_fault_raises_the_alarm_once() {
     record(&mut function, forms(&["MessageSid=SM1&MessageStatus=sent", ours])).await;
     record(&mut function, forms(&[ours, "MessageSid=SM2&MessageStatus=undelivered&ErrorCode=30005"])).await;
     assert_eq!(messages(&database).await, "SM1 undelivered 30034,SM2 undelivered 30005");
-    // The last line of all.
+    // The last log line.
     record(&mut function, forms(&["MessageSid=SM2&MessageStatus=sent"])).await;
     let log = eventually("three batches to be counted", async || {
         let log = function.log().await;
@@ -302,7 +306,7 @@ async fn what_was_not_delivered_for_our_own_fault_raises_the_alarm_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_once() {
+async fn an_opt_out_reported_by_twilio_is_recorded_once() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let mut function = start(&database).await;
@@ -331,7 +335,7 @@ async fn an_opt_in_after_the_refused_create_is_newer_than_its_late_callback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
+async fn while_postgres_is_unavailable_every_record_fails_and_none_is_lost() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let mut function = start(&database).await;
@@ -345,13 +349,13 @@ async fn while_postgres_is_away_every_record_fails_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_starts_while_postgres_is_away_runs_and_fails_its_records() {
+async fn a_cold_start_succeeds_while_postgres_is_unavailable_and_the_records_fail() {
     let mut function = start_with(&[("DATABASE_URL", "postgres://u@127.0.0.1:1/x")]).await;
     assert_eq!(failed(&function.call(forms(&["MessageSid=SM1&MessageStatus=sent"])).await), ["m-0"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_that_waited_too_long_has_no_effect_later() {
+async fn a_statement_that_timed_out_has_no_effect_later() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
     let url = database.url();
@@ -371,7 +375,7 @@ async fn a_statement_that_waited_too_long_has_no_effect_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() {
+async fn a_connection_that_broke_while_the_function_was_frozen_fails_no_record() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     record(&mut function, forms(&["MessageSid=SM1&MessageStatus=sent"])).await;
@@ -383,7 +387,7 @@ async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_tells_no_number() {
+async fn the_log_contains_no_phone_number() {
     let database = Database::create().await;
     let mut function = start(&database).await;
     record(&mut function, recorded()).await;
@@ -399,17 +403,17 @@ async fn the_log_tells_no_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
     let mut function = Function::start(BINARY, &[("DATABASE_CONNECT_TIMEOUT_MS", "soon")]).await;
     let log = function.ended().await;
     let error = log[0]["error"].as_str().unwrap();
-    for problem in ["DATABASE_URL is missing", "DATABASE_CONNECT_TIMEOUT_MS is not usable"] {
+    for problem in ["DATABASE_URL is missing", "DATABASE_CONNECT_TIMEOUT_MS is invalid"] {
         assert!(error.contains(problem), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_version_comes_back_later_and_an_incoming_message_goes_to_the_dead_letters() {
+async fn a_newer_version_is_retried_and_an_inbound_message_goes_to_the_dead_letter_queue() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let (url, queue) = (database.url(), sqs.queue("status"));
     let variables =

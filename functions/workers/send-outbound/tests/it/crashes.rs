@@ -1,4 +1,4 @@
-//! The function or Postgres goes while Twilio has the request.
+//! The function dies or Postgres becomes unavailable during a request to Twilio.
 
 use crate::twilio::Reply::Hold;
 use crate::{World, batch, cut_connections, send, sid};
@@ -6,7 +6,7 @@ use common::config::Configuration;
 use testing::eventually;
 use uuid::Uuid;
 
-/// Runs the sweep, which takes a claim of more than a second for that of a dead function, until it has done so.
+/// Runs the sweep until it has abandoned a claim, which it does after one second.
 async fn sweep_until_unknown(world: &World, id: Uuid) {
     let url = world.database.url();
     let lookup = |name: &str| match name {
@@ -26,7 +26,7 @@ async fn sweep_until_unknown(world: &World, id: Uuid) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_killed_while_twilio_has_the_request_leaves_an_unknown_and_no_second_call() {
+async fn a_function_killed_during_a_request_leaves_an_unknown_message_and_no_second_request() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -38,7 +38,7 @@ async fn a_function_killed_while_twilio_has_the_request_leaves_an_unknown_and_no
     function.kill().await;
     let mut next = world.function().await;
     send(&mut next, [id]).await;
-    assert_eq!(world.state(id).await, "pending - - held", "the claim outlives its function");
+    assert_eq!(world.state(id).await, "pending - - held", "the claim remains after the function died");
     sweep_until_unknown(&world, id).await;
     send(&mut next, [id]).await;
     assert_eq!(world.twilio.requests().len(), 1);
@@ -46,7 +46,7 @@ async fn a_function_killed_while_twilio_has_the_request_leaves_an_unknown_and_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_cut_during_the_call_cost_nothing() {
+async fn database_connections_cut_during_a_request_lose_no_outcome() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -60,11 +60,11 @@ async fn connections_cut_during_the_call_cost_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_postgres_can_not_take_at_once_is_recorded_when_it_can() {
+async fn an_outcome_is_recorded_when_postgres_is_available_again() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
-    // What a sequence counts survives the failure of its transaction.
+    // A sequence keeps its value when the transaction fails.
     let twice = "create sequence failures;
         create function fail() returns trigger language plpgsql as $$ begin
             if nextval('failures') <= 2 then raise 'not now' using errcode = 'cannot_connect_now'; end if;
@@ -80,7 +80,7 @@ async fn an_answer_that_postgres_can_not_take_at_once_is_recorded_when_it_can() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_postgres_never_takes_becomes_unknown_and_is_not_called_for_again() {
+async fn a_message_whose_outcome_is_never_recorded_becomes_unknown_and_is_not_retried() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;

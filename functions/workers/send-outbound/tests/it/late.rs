@@ -1,10 +1,10 @@
-//! Messages that are sent late, and may have been sent already.
+//! Late messages, which may have been sent already.
 
 use super::twilio::Reply::*;
 use super::*;
 use serde_json::json;
 
-/// A message that was asked for an hour ago.
+/// A message that was requested an hour ago.
 async fn late(world: &World) -> Uuid {
     late_with(world, new_send()).await
 }
@@ -28,7 +28,7 @@ fn lines(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_twilio_has_already_is_adopted_and_not_created() {
+async fn a_late_message_that_twilio_already_has_is_not_created() {
     let world = World::start().await;
     let id = late(&world).await;
     world.twilio.replies([List(listed("SM77", BODY))]);
@@ -39,7 +39,7 @@ async fn what_twilio_has_already_is_adopted_and_not_created() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_twilio_does_not_have_is_created_after_the_look() {
+async fn a_late_message_that_twilio_does_not_have_is_created_after_the_lookup() {
     let world = World::start().await;
     let id = late(&world).await;
     world.twilio.replies([List(listed("SM77", "Something else")), Accept]);
@@ -49,9 +49,9 @@ async fn what_twilio_does_not_have_is_created_after_the_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_be_at_twilio_with_another_content_is_not_created() {
+async fn a_late_message_that_may_be_at_twilio_with_other_content_is_not_created() {
     let texts = [
-        // A replacement that we do not know.
+        // A replacement that Smart Encoding does not document.
         ("Rent ⅓ is due now", "Rent ? is due now"),
         (BODY, ""),
     ];
@@ -68,7 +68,7 @@ async fn what_may_be_at_twilio_with_another_content_is_not_created() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_told_until_its_time_is_over_is_left_to_an_operator() {
+async fn a_late_message_that_stays_undecided_until_it_expires_is_parked() {
     let world = World::start().await;
     let send_before = Some(in_seconds(40));
     let id = late_with(&world, NewSend { send_before, ..new_send() }).await;
@@ -85,7 +85,7 @@ async fn what_cannot_be_told_until_its_time_is_over_is_left_to_an_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn late_messages_to_one_recipient_are_looked_for_together() {
+async fn late_messages_to_one_recipient_share_one_lookup() {
     let world = World::start().await;
     let (one, other) = (late(&world).await, late(&world).await);
     let both = json!({"next_page_uri": null, "messages": [
@@ -99,7 +99,7 @@ async fn late_messages_to_one_recipient_are_looked_for_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_looked_for_waits() {
+async fn a_late_message_waits_while_the_lookup_fails() {
     let world = World::start().await;
     let id = late(&world).await;
     world.twilio.replies([Refuse(503, 20503, None)]);
@@ -110,7 +110,7 @@ async fn what_cannot_be_looked_for_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_late_costs_no_look() {
+async fn a_message_that_is_not_late_needs_no_lookup() {
     let world = World::start().await;
     let id = world.message().await;
     send(&mut world.function().await, [id]).await;

@@ -1,4 +1,4 @@
-//! The built binary, through the Runtime API, against a real Postgres and a Twilio that misbehaves on demand.
+//! Runs the binary through the Runtime API with a real Postgres and a Twilio that fails on demand.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod crashes;
@@ -63,7 +63,7 @@ impl World {
         Function::start(BINARY, &variables).await
     }
 
-    /// Stores a message to be sent.
+    /// Stores a pending message.
     async fn message(&self) -> Uuid {
         self.stored(new_send()).await
     }
@@ -74,7 +74,7 @@ impl World {
         send.id
     }
 
-    /// Commits the STOP of the handset that messages go to.
+    /// Commits a STOP of the recipient.
     async fn stop(&self) {
         let opt_out = OptOutChange { action: "opt_out", source: "keyword", words: Some("STOP".to_owned()) };
         let message = NewInbound {
@@ -100,7 +100,7 @@ impl World {
         inbound::store(&self.database.db(), &[message]).await.unwrap();
     }
 
-    /// Where a message stands: status, error code, SID, and whether somebody holds it.
+    /// Returns a message's status, error code and SID, and whether it is claimed.
     async fn state(&self, id: Uuid) -> String {
         self.database
             .scalar(&format!(
@@ -111,7 +111,7 @@ impl World {
             .await
     }
 
-    /// The outcomes of a message's attempts.
+    /// Returns the outcomes of a message's attempts.
     async fn attempts(&self, id: Uuid) -> String {
         let attempts = format!(
             "select coalesce(string_agg(coalesce(outcome, 'open'), ',' order by number), '')
@@ -120,7 +120,7 @@ impl World {
         self.database.scalar(&attempts).await
     }
 
-    /// For how many seconds a sender is held yet.
+    /// Returns for how many more seconds a sender is held.
     async fn held_for(&self, sender: &str) -> f64 {
         let held = format!(
             "select coalesce(extract(epoch from held_until - now()), 0) from sms_senders where sender = '{sender}'"
@@ -128,7 +128,7 @@ impl World {
         self.database.scalar(&held).await.parse().unwrap()
     }
 
-    /// Moves everything that waits for a time so many seconds closer to it.
+    /// Moves all due times forward by the given seconds.
     async fn time_passes(&self, seconds: u32) {
         let earlier = format!(
             "update sms_messages set next_attempt_at = next_attempt_at - interval '{seconds} seconds';
@@ -138,7 +138,7 @@ impl World {
         self.database.client.batch_execute(&earlier).await.unwrap();
     }
 
-    /// In how many seconds a message is due again.
+    /// Returns in how many seconds a message is due.
     async fn due_in(&self, id: Uuid) -> f64 {
         let due = format!("select extract(epoch from next_attempt_at) from sms_messages where id = '{id}'");
         self.database.scalar(&due).await.parse::<f64>().unwrap()
@@ -155,7 +155,7 @@ fn new_send() -> NewSend {
     }
 }
 
-/// A batch as SQS hands it over, asking for the given messages.
+/// Returns an SQS event with records for the given messages.
 fn batch(ids: &[Uuid]) -> Value {
     let mut event: Value = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
     let template = event["Records"][0].clone();
@@ -170,13 +170,13 @@ fn batch(ids: &[Uuid]) -> Value {
     event
 }
 
-/// Hands over a batch that must succeed.
+/// Invokes the function with a batch that must succeed.
 async fn send(function: &mut Function, ids: impl AsRef<[Uuid]>) {
     let answer = function.call(batch(ids.as_ref())).await;
     assert!(failed(&answer).is_empty(), "{answer}");
 }
 
-/// What a metric came to in each of the first `times` invocations that counted it.
+/// Returns the values of a metric in the first `times` invocations that counted it.
 async fn metric(function: &Function, name: &str, times: usize) -> Vec<Value> {
     eventually(name, async || {
         let log = function.log().await;
@@ -191,7 +191,7 @@ fn sid(request: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_handed_over_exactly_as_it_was_asked_for() {
+async fn a_message_is_created_exactly_as_requested() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -211,7 +211,7 @@ async fn a_message_is_handed_over_exactly_as_it_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn media_a_deadline_and_a_messaging_service_are_handed_over_too() {
+async fn media_the_deadline_and_the_messaging_service_are_sent_to_twilio() {
     let world = World::start().await;
     let mut function = world.function().await;
     let mut message = new_send();
@@ -235,7 +235,7 @@ async fn media_a_deadline_and_a_messaging_service_are_handed_over_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_follows_a_message_and_tells_no_number_no_text_and_no_secret() {
+async fn the_log_follows_a_message_without_numbers_texts_or_secrets() {
     use twilio::Reply::{Accept, Hang, Refuse, Reset, Truncate};
     let world = World::start().await;
     let all = ("AWS_LAMBDA_LOG_LEVEL", "TRACE");
@@ -267,7 +267,7 @@ async fn the_log_follows_a_message_and_tells_no_number_no_text_and_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_is_not_ours_fails_alone() {
+async fn an_unreadable_record_fails_alone() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -281,7 +281,7 @@ async fn a_record_that_is_not_ours_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_postgres_is_away_every_record_fails_and_nobody_is_called() {
+async fn while_postgres_is_unavailable_every_record_fails_without_a_request() {
     let world = World::start().await;
     let mut function = world.function().await;
     let ids = [world.message().await, world.message().await];
@@ -294,7 +294,7 @@ async fn while_postgres_is_away_every_record_fails_and_nobody_is_called() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() {
+async fn a_connection_that_broke_while_the_function_was_frozen_fails_no_record() {
     let world = World::start().await;
     let mut function = world.function().await;
     let first = [world.message().await, world.message().await, world.message().await];
@@ -305,7 +305,7 @@ async fn a_connection_that_died_while_the_function_was_frozen_costs_no_record() 
     assert_eq!(world.state(second).await, format!("queued - {} free", sid(4)));
 }
 
-/// Ends every connection to the database but the test's own.
+/// Terminates all database connections except the test's own.
 async fn cut_connections(database: &Database) {
     let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                where datname = current_database() and pid <> pg_backend_pid()";
@@ -313,17 +313,17 @@ async fn cut_connections(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
+async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
     let variables =
         [("DATABASE_URL", "nonsense"), ("TWILIO_TIMEOUT_MS", "soon"), ("SEND_RETRY_DELAYS_SECONDS", "1,x")];
     let mut function = Function::start(BINARY, &variables).await;
     let log = function.ended().await;
     let error = log[0]["error"].as_str().unwrap();
     for problem in [
-        "DATABASE_URL is not usable",
+        "DATABASE_URL is invalid",
         "TWILIO_ACCOUNT_SID is missing",
         "TWILIO_AUTH_TOKEN is missing",
-        "TWILIO_TIMEOUT_MS is not usable",
+        "TWILIO_TIMEOUT_MS is invalid",
         "PUBLIC_WEBHOOK_BASE_URL is missing",
         "OUTBOUND_QUEUE_URL is missing",
         "SEND_RETRY_DELAYS_SECONDS",
@@ -332,7 +332,7 @@ async fn an_unusable_environment_stops_it_at_start_with_every_problem_named() {
     }
 }
 
-/// An instant so many seconds from now.
+/// Returns the time in the given number of seconds.
 fn in_seconds(seconds: i64) -> Timestamp {
     clock::now() + jiff::SignedDuration::from_secs(seconds)
 }

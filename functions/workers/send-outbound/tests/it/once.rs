@@ -1,4 +1,4 @@
-//! One create for one message, whatever comes twice and whatever becomes of the answer.
+//! Each message is created once, also with duplicate records and lost responses.
 
 use crate::twilio::Reply::{Hang, Hold, List, Refuse, Reset, Truncate};
 use crate::{FROM, TO, World, batch, failed, metric, new_send, send, sid};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_comes_twice_in_a_batch_and_again_later_is_called_for_once() {
+async fn a_duplicate_record_in_a_batch_or_later_creates_the_message_once() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -24,7 +24,7 @@ async fn a_message_that_comes_twice_in_a_batch_and_again_later_is_called_for_onc
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_functions_that_get_the_same_messages_at_once_call_once_for_each() {
+async fn concurrent_functions_create_each_message_once() {
     let world = World::start().await;
     let (mut one, mut other) = (world.function().await, world.function().await);
     let mut ids = Vec::new();
@@ -41,7 +41,7 @@ async fn two_functions_that_get_the_same_messages_at_once_call_once_for_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_record_while_twilio_holds_the_first_is_let_go() {
+async fn a_duplicate_record_during_a_request_succeeds_without_a_request() {
     let world = World::start().await;
     let (mut one, mut other) = (world.function().await, world.function().await);
     let id = world.message().await;
@@ -57,7 +57,7 @@ async fn a_second_record_while_twilio_holds_the_first_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_reached_twilio_is_unknown_and_never_called_for_again() {
+async fn a_request_that_may_have_reached_twilio_is_unknown_and_not_retried() {
     let replies = [Refuse(500, 20500, None), Refuse(503, 20503, None), Reset, Truncate, Hang];
     for reply in replies {
         let world = World::start().await;
@@ -75,7 +75,7 @@ async fn what_may_have_reached_twilio_is_unknown_and_never_called_for_again() {
     }
 }
 
-/// A callback that carries our id.
+/// A status callback with our id.
 fn callback(sid: &str, word: &str, id: Option<Uuid>) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
@@ -91,7 +91,7 @@ fn callback(sid: &str, word: &str, id: Option<Uuid>) -> NewStatus {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_before_the_answer_stands_and_the_answer_ends_the_claim() {
+async fn a_callback_before_the_response_is_kept_and_the_response_ends_the_claim() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -110,7 +110,7 @@ async fn a_callback_before_the_answer_stands_and_the_answer_ends_the_claim() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_settles_a_send_whose_answer_never_comes() {
+async fn a_callback_completes_a_send_without_a_response() {
     let world = World::start().await;
     let mut function = world.function_with(&[("TWILIO_TIMEOUT_MS", "2000")]).await;
     let id = world.message().await;
@@ -127,7 +127,7 @@ async fn a_callback_settles_a_send_whose_answer_never_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_without_our_id_that_came_first_is_joined_when_the_answer_tells_the_sid() {
+async fn an_early_callback_without_our_id_is_joined_when_the_response_has_its_sid() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -138,7 +138,7 @@ async fn a_callback_without_our_id_that_came_first_is_joined_when_the_answer_tel
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_callback_whose_status_nobody_knows_keeps_its_message_from_being_sent_again() {
+async fn a_callback_with_an_unknown_status_prevents_a_second_create() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -150,7 +150,7 @@ async fn a_callback_whose_status_nobody_knows_keeps_its_message_from_being_sent_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_create_that_times_out_and_whose_text_twilio_changed_is_never_sent_again() {
+async fn a_timed_out_create_whose_text_twilio_changed_is_not_sent_again() {
     let world = World::start().await;
     let mut function = world.function_with(&[("TWILIO_TIMEOUT_MS", "2000")]).await;
     let id = world.stored(NewSend { message_content: "Rent ⅓ is due".to_owned(), ..new_send() }).await;
@@ -160,7 +160,7 @@ async fn a_create_that_times_out_and_whose_text_twilio_changed_is_never_sent_aga
     let an_hour_ago = "update sms_send_attempts set started_at = started_at - interval '1 hour',
                            finished_at = finished_at - interval '1 hour'";
     world.database.client.batch_execute(an_hour_ago).await.unwrap();
-    // Its callback is lost, and what Twilio lists differs.
+    // The callback is lost, and Twilio lists a different text.
     let created = (clock::now() - jiff::SignedDuration::from_hours(1)).to_zoned(jiff::tz::TimeZone::UTC);
     let list = json!({"next_page_uri": null, "messages": [{
         "sid": "SM77", "direction": "outbound-api", "to": TO, "from": FROM, "body": "Rent ? is due", "num_media": "0",

@@ -1,4 +1,4 @@
-//! What came of calls is recorded at once, and together where it became known together.
+//! Outcomes are recorded immediately, and in one statement if they arrive together.
 
 use crate::twilio::Reply::Hold;
 use crate::{World, batch, failed, sid};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 const MESSAGES: usize = 10;
 
-/// Sends messages of which Twilio answers one, and the others while Postgres keeps its outcome waiting.
+/// Sends messages. Twilio responds to one, and to the others while Postgres blocks the first outcome.
 async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> Vec<Uuid> {
     let mut ids = Vec::new();
     for _ in 0..MESSAGES {
@@ -18,7 +18,7 @@ async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> V
     let taken = async |count: usize| {
         eventually("what Twilio took", async || {
             let lines = log.lock().await;
-            (lines.iter().filter(|line| line.contains("Twilio took the message")).count() >= count)
+            (lines.iter().filter(|line| line.contains("Twilio accepted the message")).count() >= count)
                 .then_some(())
         })
         .await;
@@ -44,7 +44,7 @@ async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> V
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_became_known_while_an_outcome_was_recorded_is_recorded_by_one_statement() {
+async fn outcomes_that_arrive_during_a_statement_are_recorded_by_the_next_one() {
     let world = World::start().await;
     let mut function = world.function().await;
     for id in send_with_answers_piled_up(&world, &mut function).await {
@@ -55,7 +55,7 @@ async fn what_became_known_while_an_outcome_was_recorded_is_recorded_by_one_stat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outcome_that_postgres_refuses_keeps_no_other_from_being_recorded() {
+async fn an_outcome_that_postgres_rejects_does_not_block_others() {
     let world = World::start().await;
     let mut function = world.function().await;
     let refused = format!(

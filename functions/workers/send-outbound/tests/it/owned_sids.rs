@@ -1,4 +1,4 @@
-//! Answers with a SID that belongs to something else: Twilio accepted the message, so it must never become sendable.
+//! Responses with a SID of another message: Twilio accepted the message, so it must not be sent again.
 
 use crate::twilio::Reply::{Accept, AcceptAs};
 use crate::{World, batch, failed, metric, send, sid};
@@ -14,11 +14,11 @@ async fn parked(world: &World, id: Uuid) -> String {
     world.database.scalar(&sql).await
 }
 
-/// Its status, its SID, whether it is parked and free, and how many events say so.
+/// Returns a message's status and SID, whether it is parked and unclaimed, and its number of events.
 const PARKED: &str = "unknown - t t 1";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sid_of_another_message_or_attempt_parks_the_message_with_an_alarm() {
+async fn a_sid_of_another_message_or_attempt_parks_the_message_and_raises_an_alarm() {
     let owners = [
         "update sms_messages set twilio_sid = 'SM77', delivery_status = 'sent' where id = '{owner}'",
         "update sms_messages set twilio_sid = 'SM77', direction = 'inbound', delivery_status = 'received'
@@ -40,12 +40,12 @@ async fn a_sid_of_another_message_or_attempt_parks_the_message_with_an_alarm() {
         assert_eq!(metric(&function, "sends_parked", 1).await, [json!(1.0)]);
         world.time_passes(100_000).await;
         send(&mut function, [id]).await;
-        assert_eq!(world.twilio.requests().len(), 1, "never sent by itself: {owns}");
+        assert_eq!(world.twilio.requests().len(), 1, "not sent again automatically: {owns}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_sid_for_two_messages_of_a_batch_is_the_first_ones_and_holds_up_no_other() {
+async fn a_sid_returned_for_two_messages_belongs_to_the_first_and_blocks_no_other() {
     let world = World::start().await;
     let mut function = world.function().await;
     let ids = [world.message().await, world.message().await, world.message().await];
@@ -56,7 +56,7 @@ async fn one_sid_for_two_messages_of_a_batch_is_the_first_ones_and_holds_up_no_o
         states.push(parked(&world, id).await);
     }
     states.sort();
-    // Which of the first two gets it depends on which answer is recorded first.
+    // Which of the first two gets the SID depends on which response is recorded first.
     let accepted = ["queued SM77 f t 0".to_owned(), format!("queued {} f t 0", sid(3))];
     for state in &accepted {
         assert!(states.contains(state), "{states:?}");

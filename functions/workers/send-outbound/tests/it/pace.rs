@@ -1,4 +1,4 @@
-//! What goes first, how much of it, and what a sender's refusal means for everything behind it.
+//! The order and pace of messages, and holds of senders.
 
 use crate::twilio::Reply::{Accept, Refuse};
 use crate::{FROM, World, batch, in_seconds, new_send, send, sid};
@@ -15,12 +15,12 @@ fn of(priority: &'static str, body: &str) -> NewSend {
 }
 
 impl World {
-    /// The texts that Twilio was asked to send, in the order of their arrival.
+    /// Returns the texts of the create requests in order of arrival.
     fn bodies(&self) -> Vec<String> {
         self.twilio.requests().iter().map(|request| request.value("Body").unwrap().to_owned()).collect()
     }
 
-    /// The wake-ups that were put on the queue: senders with their delays.
+    /// Returns the queued wake-ups: senders with their delays.
     fn woken(&self) -> Vec<(String, u64)> {
         let sent = self.sqs.sent().into_iter();
         sent.map(|sent| (sent.body["sender"].as_str().unwrap().to_owned(), sent.delay_seconds)).collect()
@@ -30,7 +30,7 @@ impl World {
         self.database.scalar("select count(*) from sms_messages where delivery_status = 'pending'").await
     }
 
-    /// Hands over the last wake-up that was put on the queue.
+    /// Invokes the function with the last queued wake-up.
     async fn wake(&self, function: &mut Function) {
         let mut event = batch(&[Uuid::nil()]);
         event["Records"][0]["body"] = self.sqs.sent().last().unwrap().body.to_string().into();
@@ -39,7 +39,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
+async fn an_urgent_message_is_sent_before_bulk_messages_with_earlier_records() {
     let world = World::start().await;
     let changes = [("SENDER_BURST_SEGMENTS", "2"), ("SENDER_SEGMENTS_PER_SECOND", "0.6")];
     let mut function = world.function_with(&changes).await;
@@ -49,7 +49,7 @@ async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
     }
     world.stored(of("normal", "normal")).await;
     world.stored(of("urgent", "urgent")).await;
-    // Two segments at once, and a bulk leaves room for what is more urgent.
+    // Two segments at once. Bulk messages use only half of the burst.
     send(&mut function, [bulk[4]]).await;
     let mut bodies = world.bodies();
     bodies.sort();
@@ -57,11 +57,11 @@ async fn an_urgent_message_goes_before_the_bulk_whose_record_came_first() {
     assert_eq!(world.woken(), [(FROM.to_owned(), 4)], "two segments take 3.3 s");
     world.time_passes(10).await;
     world.wake(&mut function).await;
-    assert_eq!(world.bodies()[2..], ["bulk 0"], "half the burst, and the longest due");
+    assert_eq!(world.bodies()[2..], ["bulk 0"], "half of the burst, the longest due message first");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_urgent_message_goes_first_after_a_hold_though_another_urgent_one_has_run_out_of_time() {
+async fn an_urgent_message_is_sent_first_after_a_hold_even_if_another_urgent_one_expired() {
     let world = World::start().await;
     let mut function = world.function().await;
     world.twilio.replies([Refuse(400, 21611, Some("40"))]);
@@ -81,7 +81,7 @@ async fn an_urgent_message_goes_first_after_a_hold_though_another_urgent_one_has
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_functions_together_send_no_more_than_the_burst_and_wake_the_sender_once() {
+async fn concurrent_functions_send_at_most_the_burst_and_wake_the_sender_once() {
     let world = World::start().await;
     let changes = [("SENDER_BURST_SEGMENTS", "6"), ("SENDER_SEGMENTS_PER_SECOND", "0.01")];
     let (mut one, mut other) = (world.function_with(&changes).await, world.function_with(&changes).await);
@@ -92,7 +92,7 @@ async fn two_functions_together_send_no_more_than_the_burst_and_wake_the_sender_
     tokio::join!(send(&mut one, &ids), send(&mut other, &ids));
     assert_eq!(world.twilio.requests().len(), 3);
     assert_eq!(world.pending().await, "5");
-    // The next two segments are free in 200 seconds, which is for a later sweep to see to.
+    // The next two segments are allowed in 200 seconds, so a later sweep wakes the sender.
     assert_eq!(world.woken(), []);
     world.time_passes(150).await;
     tokio::join!(send(&mut one, &ids), send(&mut other, &ids));
@@ -105,7 +105,7 @@ async fn two_functions_together_send_no_more_than_the_burst_and_wake_the_sender_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_sender_has_a_pace_of_its_own_and_what_is_longer_than_the_burst_goes_alone() {
+async fn each_sender_has_its_own_pace_and_a_message_longer_than_the_burst_is_sent_alone() {
     let world = World::start().await;
     let changes = [("SENDER_BURST_SEGMENTS", "2"), ("SENDER_SEGMENTS_PER_SECOND", "0.001,+15005550009=0.6")];
     let mut function = world.function_with(&changes).await;
@@ -123,7 +123,7 @@ async fn each_sender_has_a_pace_of_its_own_and_what_is_longer_than_the_burst_goe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lone_wake_up_works_a_backlog_off_and_one_that_got_lost_is_made_again() {
+async fn one_wake_up_clears_a_backlog_and_a_lost_wake_up_is_replaced() {
     let world = World::start().await;
     let burst = ("SENDER_BURST_SEGMENTS", "1000");
     let mut hasty = world.function_with(&[burst, ("SQS_SEND_BUDGET_MS", "200")]).await;
@@ -141,11 +141,11 @@ async fn a_lone_wake_up_works_a_backlog_off_and_one_that_got_lost_is_made_again(
     assert_eq!(world.woken(), [(FROM.to_owned(), 0)]);
     world.wake(&mut function).await;
     assert_eq!(world.pending().await, "0");
-    assert_eq!(world.woken().len(), 1, "nothing is left to wake for");
+    assert_eq!(world.woken().len(), 1, "no messages are left");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_at_twilio_holds_its_sender_and_no_other_and_nothing_loses_its_place() {
+async fn a_full_queue_at_twilio_holds_only_its_sender_and_keeps_the_order() {
     let world = World::start().await;
     let mut function = world.function().await;
     let first = world.message().await;
@@ -153,7 +153,7 @@ async fn a_full_queue_at_twilio_holds_its_sender_and_no_other_and_nothing_loses_
     let begun = Instant::now();
     send(&mut function, [first]).await;
     assert_eq!(world.state(first).await, "pending 21611 - free");
-    assert_eq!(world.twilio.requests().len(), 1, "it is not asked again at once");
+    assert_eq!(world.twilio.requests().len(), 1, "no immediate retry");
     let held = world.held_for(FROM).await;
     assert!(left_of(40.0, begun).contains(&held), "{held}");
     let second = world.message().await;
@@ -161,8 +161,8 @@ async fn a_full_queue_at_twilio_holds_its_sender_and_no_other_and_nothing_loses_
     send(&mut function, [second, other]).await;
     assert_eq!(world.state(second).await, "pending - - free");
     assert_eq!(world.state(other).await, format!("queued - {} free", sid(2)));
-    assert_eq!(world.attempts(second).await, "", "what waits behind is not tried");
-    // One goes ahead; when it gets through, the rest follows.
+    assert_eq!(world.attempts(second).await, "", "the messages behind it are not attempted");
+    // One message is sent as a probe. When Twilio accepts it, the others follow.
     world.time_passes(40).await;
     send(&mut function, [second]).await;
     assert_eq!(world.state(first).await, format!("queued - {} free", sid(3)));
@@ -173,7 +173,7 @@ async fn a_full_queue_at_twilio_holds_its_sender_and_no_other_and_nothing_loses_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_error_lets_one_message_through_per_period_until_it_is_mended_and_loses_none() {
+async fn a_configuration_error_allows_one_message_per_hold_until_it_is_fixed() {
     let world = World::start().await;
     let mut function = world.function_with(&[("SENDER_HOLD_SECONDS", "120")]).await;
     let mut ids = Vec::new();
@@ -182,7 +182,7 @@ async fn a_configuration_error_lets_one_message_through_per_period_until_it_is_m
     }
     world.twilio.replies([Refuse(400, 21606, None)]);
     send(&mut function, [ids[0]]).await;
-    // All that were claimed with it were refused or sent by chance of the replies; from here on one goes at a time.
+    // The first claim was larger; from here on one message is sent at a time.
     let asked = world.twilio.requests().len();
     let last = [world.message().await, world.message().await];
     for _ in 0..2 {
@@ -195,7 +195,11 @@ async fn a_configuration_error_lets_one_message_through_per_period_until_it_is_m
         assert!(left_of(120.0, begun).contains(&held), "{held}");
     }
     assert_eq!(world.twilio.requests().len(), asked + 2);
-    assert_eq!(world.pending().await, "3", "the one refused keeps its place, the last two are not tried");
+    assert_eq!(
+        world.pending().await,
+        "3",
+        "the refused message keeps its due time, the last two are not attempted"
+    );
     assert_eq!(world.attempts(last[0]).await + &world.attempts(last[1]).await, "");
     world.twilio.replies([Accept]);
     world.time_passes(120).await;
@@ -207,7 +211,7 @@ async fn a_configuration_error_lets_one_message_through_per_period_until_it_is_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_message_that_its_sender_can_never_send_holds_the_others_up_for_a_while_and_not_for_ever() {
+async fn a_message_that_its_sender_cannot_send_delays_others_only_for_a_time() {
     let world = World::start().await;
     let mut function = world.function_with(&[("SENDER_HOLD_SECONDS", "120")]).await;
     let stuck = world.message().await;
@@ -229,7 +233,7 @@ async fn one_message_that_its_sender_can_never_send_holds_the_others_up_for_a_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_waits_behind_a_hold_for_too_long_fails_when_its_turn_would_come() {
+async fn a_message_that_expires_during_a_hold_fails_at_its_turn() {
     let world = World::start().await;
     let mut function = world.function().await;
     let old = world.stored(NewSend { created_at: in_seconds(-86_500), ..new_send() }).await;
@@ -255,7 +259,7 @@ async fn a_chain_of_wake_ups_is_counted_and_ends_at_its_limit_until_the_next_swe
     }
     let hops = || world.sqs.sent().last().unwrap().body["hops"].clone();
     send(&mut function, [ids[0]]).await;
-    assert_eq!(hops(), Value::Null, "the first of its chain");
+    assert_eq!(hops(), Value::Null, "the first wake-up of its chain");
     for hop in 1..3 {
         world.time_passes(10).await;
         world.wake(&mut function).await;
@@ -268,7 +272,7 @@ async fn a_chain_of_wake_ups_is_counted_and_ends_at_its_limit_until_the_next_swe
     last["hops"] = json!(10_000);
     event["Records"][0]["body"] = last.to_string().into();
     assert_eq!(function.call(event).await, json!({"batchItemFailures": []}));
-    assert_eq!(world.bodies().len(), 8, "what it asks for is handed over");
+    assert_eq!(world.bodies().len(), 8, "its messages are sent");
     assert_eq!(world.woken().len(), woken);
     assert_eq!(crate::metric(&function, "wake_ups_limited", 1).await, [json!(1.0)]);
     let wake_at = "select count(*) from sms_senders where wake_at is not null";

@@ -1,4 +1,4 @@
-//! Recipients who are not to be disturbed: what is put off, until when, and what goes all the same.
+//! Quiet hours: which messages are postponed, until when, and which are not.
 
 use crate::{ACCOUNT, TO, World, new_send, send, sid};
 use common::clock;
@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use testing::Function;
 use uuid::Uuid;
 
-/// Hours that began an hour ago in UTC, which is Iceland's time all year, and end in two.
+/// Quiet hours in UTC, Iceland's time all year, that began an hour ago and end in two.
 fn now_in_iceland() -> String {
     let time = |hours: i64| (clock::now() + SignedDuration::from_hours(hours)).strftime("%H:%M").to_string();
     format!("{}-{}", time(-1), time(2))
@@ -19,7 +19,7 @@ impl World {
         self.function_with(&[("QUIET_HOURS", &now_in_iceland()), zone]).await
     }
 
-    /// Stores a message to a toll-free number, which is nowhere.
+    /// Stores a message to a toll-free number, which has no time zone.
     async fn to_nobody_knows_where(&self, priority: &'static str) -> Uuid {
         let to = "+18005550123".to_owned();
         self.stored(NewSend { to: to.clone(), to_original: to, priority, ..new_send() }).await
@@ -34,30 +34,30 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_waits_for_the_end_of_its_recipients_quiet_hours_and_an_urgent_one_does_not() {
+async fn a_message_waits_for_the_end_of_quiet_hours_and_an_urgent_one_does_not() {
     let world = World::start().await;
     let mut function = world.quiet().await;
     let (normal, bulk) =
         (world.to_nobody_knows_where("normal").await, world.to_nobody_knows_where("bulk").await);
     let urgent = world.to_nobody_knows_where("urgent").await;
-    // In New York it is another time of the day.
+    // In New York it is another time of day.
     let elsewhere = world.message().await;
     send(&mut function, [bulk, elsewhere]).await;
     for id in [normal, bulk] {
         assert_eq!(world.state(id).await, "pending - - free");
         assert_eq!(world.attempts(id).await, "");
         let wait = world.due_at(id).await.duration_since(clock::now()).as_secs();
-        // They end with a whole minute.
+        // Quiet hours end at a full minute.
         assert!((3_600..=7_200).contains(&wait), "{wait}");
     }
     assert!(world.state(urgent).await.starts_with("queued"));
     assert!(world.state(elsewhere).await.starts_with("queued"));
     assert_eq!(world.twilio.requests().len(), 2);
-    assert_eq!(world.sqs.sent(), [], "nobody is woken before the morning");
+    assert_eq!(world.sqs.sent(), [], "no sender is woken before the end of quiet hours");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_zone_kept_on_the_conversation_goes_before_the_number() {
+async fn the_time_zone_of_the_conversation_takes_precedence_over_the_number() {
     let world = World::start().await;
     let mut function = world.quiet().await;
     let id = world.message().await;
@@ -73,7 +73,7 @@ async fn the_zone_kept_on_the_conversation_goes_before_the_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bulk_at_night_is_put_off_as_a_whole_and_keeps_nobody_from_sending() {
+async fn bulk_messages_in_quiet_hours_are_postponed_and_block_no_other_message() {
     let world = World::start().await;
     let mut function = world.quiet().await;
     let awake = world.message().await;
@@ -95,9 +95,9 @@ async fn a_bulk_at_night_is_put_off_as_a_whole_and_keeps_nobody_from_sending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn quiet_hours_that_can_not_be_read_stop_it_at_start() {
+async fn invalid_quiet_hours_stop_the_cold_start() {
     let variables = [("QUIET_HOURS", "nine to five"), ("QUIET_HOURS_DEFAULT_TIME_ZONE", "Mars/Olympus")];
     let mut function = Function::start(crate::BINARY, &variables).await;
     let error = function.ended().await[0]["error"].as_str().unwrap().to_owned();
-    assert!(error.contains("QUIET_HOURS is not usable (it is not written as 21:00-08:00)"), "{error}");
+    assert!(error.contains("QUIET_HOURS is invalid (it is not written as 21:00-08:00)"), "{error}");
 }

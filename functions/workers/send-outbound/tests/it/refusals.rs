@@ -1,4 +1,4 @@
-//! What Twilio surely did not take: tried again in time, put off, or failed; and what must not be sent at all.
+//! Requests that Twilio did not process: retried, deferred or failed. Also messages that must not be sent.
 
 use crate::twilio::Reply::{Accept, HoldAndRefuse, Refuse};
 use crate::{FROM, World, in_seconds, metric, new_send, send, sid};
@@ -7,7 +7,7 @@ use std::time::Instant;
 use testing::left_of;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recipient_that_can_not_be_reached_fails_with_twilios_code() {
+async fn an_unreachable_recipient_fails_with_the_twilio_code() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -19,7 +19,7 @@ async fn a_recipient_that_can_not_be_reached_fails_with_twilios_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_and_stops_what_follows() {
+async fn an_opt_out_reported_by_twilio_is_recorded_and_blocks_later_messages() {
     let world = World::start().await;
     let mut function = world.function().await;
     let first = world.message().await;
@@ -38,7 +38,7 @@ async fn twilios_word_that_the_handset_opted_out_enters_the_ledger_and_stops_wha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_hold_the_message_and_its_sender_and_raise_the_alarm() {
+async fn invalid_credentials_defer_the_message_hold_its_sender_and_raise_the_alarm() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -46,7 +46,7 @@ async fn wrong_credentials_hold_the_message_and_its_sender_and_raise_the_alarm()
     let begun = Instant::now();
     send(&mut function, [id]).await;
     assert_eq!(world.state(id).await, "pending 20003 - free");
-    assert!(world.due_in(id).await <= 0.0, "it keeps its place");
+    assert!(world.due_in(id).await <= 0.0, "it keeps its due time");
     let held = world.held_for(FROM).await;
     assert!(left_of(300.0, begun).contains(&held), "{held}");
     assert_eq!(metric(&function, "sends_misconfigured", 1).await, [json!(1.0)]);
@@ -54,7 +54,7 @@ async fn wrong_credentials_hold_the_message_and_its_sender_and_raise_the_alarm()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_is_held_no_longer_than_the_longest_delay_between_tries() {
+async fn a_hold_is_at_most_as_long_as_the_longest_retry_delay() {
     let world = World::start().await;
     let mut function = world.function_with(&[("SEND_RETRY_DELAYS_SECONDS", "10,30,20")]).await;
     let id = world.message().await;
@@ -65,7 +65,7 @@ async fn a_sender_is_held_no_longer_than_the_longest_delay_between_tries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_short_pause_is_waited_for_and_leaves_no_trace_on_the_message() {
+async fn a_short_retry_after_is_waited_for_within_the_invocation() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -78,7 +78,7 @@ async fn a_short_pause_is_waited_for_and_leaves_no_trace_on_the_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_pause_is_left_to_the_schedule() {
+async fn a_long_retry_after_is_left_to_the_schedule() {
     let world = World::start().await;
     let mut function = world.function_with(&[("SEND_RETRY_DELAYS_SECONDS", "5,10")]).await;
     let id = world.message().await;
@@ -90,7 +90,7 @@ async fn a_long_pause_is_left_to_the_schedule() {
     let (due, held) = (world.due_in(id).await, world.held_for(FROM).await);
     assert!(left_of(600.0, begun).contains(&due), "{due}");
     assert!(left_of(600.0, begun).contains(&held), "{held}");
-    // A record that comes early finds nothing to do; one that comes in time does it, and clears the code.
+    // An early record has no effect. A later one sends the message and clears the code.
     send(&mut function, [id]).await;
     assert_eq!(world.twilio.requests().len(), 1);
     world.time_passes(600).await;
@@ -100,7 +100,7 @@ async fn a_long_pause_is_left_to_the_schedule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_connection_is_tried_three_times_and_then_put_off_as_configured() {
+async fn a_refused_connection_is_attempted_three_times_and_then_deferred() {
     let world = World::start().await;
     let changes = [("TWILIO_API_BASE_URL", "http://127.0.0.1:1"), ("SEND_RETRY_DELAYS_SECONDS", "30,300")];
     let mut function = world.function_with(&changes).await;
@@ -116,7 +116,7 @@ async fn a_refused_connection_is_tried_three_times_and_then_put_off_as_configure
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_before_dispatch_fails_the_message_and_nobody_is_called() {
+async fn a_stop_before_the_claim_fails_the_message_without_a_request() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -127,7 +127,7 @@ async fn a_stop_before_dispatch_fails_the_message_and_nobody_is_called() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_between_two_tries_prevents_the_second() {
+async fn a_stop_between_two_attempts_prevents_the_second() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -142,7 +142,7 @@ async fn a_stop_between_two_tries_prevents_the_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_canceled_or_is_too_late_is_not_sent() {
+async fn a_canceled_or_expired_message_is_not_sent() {
     let world = World::start().await;
     let mut function = world.function().await;
     let canceled = world.message().await;
@@ -163,7 +163,7 @@ async fn what_was_canceled_or_is_too_late_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_scheduled_days_ahead_is_not_too_old_at_its_first_try() {
+async fn a_message_scheduled_days_ahead_is_not_expired_at_its_first_attempt() {
     let world = World::start().await;
     let mut function = world.function().await;
     let mut message = new_send();
@@ -176,7 +176,7 @@ async fn a_message_scheduled_days_ahead_is_not_too_old_at_its_first_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_was_tried_for_a_day_has_failed() {
+async fn a_message_that_was_retried_for_a_day_has_failed() {
     let world = World::start().await;
     let mut function = world.function_with(&[("SEND_RETRY_DELAYS_SECONDS", "600")]).await;
     let mut message = new_send();

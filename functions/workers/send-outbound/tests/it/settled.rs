@@ -1,4 +1,5 @@
-//! What happens to a message between its claim and its call, or between two tries: the gate checks every condition again.
+//! Changes to a message between its claim and its request, or between two attempts: the gate checks every condition
+//! again.
 
 use crate::twilio::Reply::{Accept, HoldAndRefuse, Refuse};
 use crate::{World, metric, send, sid};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use testing::Function;
 use uuid::Uuid;
 
-/// A callback about an earlier create.
+/// A status callback of an earlier create.
 async fn callback(world: &World, id: Uuid, sid: &str, word: &str, code: Option<&str>) {
     let told = NewStatus {
         id: clock::new_id(),
@@ -26,7 +27,7 @@ async fn callback(world: &World, id: Uuid, sid: &str, word: &str, code: Option<&
     statuses::record(&world.database.db(), &[told], &RenewalPolicy::default(), clock::now()).await.unwrap();
 }
 
-/// A message whose first create failed for the moment, and that is due for its second one.
+/// A message whose first create failed temporarily and that is due again.
 async fn renewed(world: &World, function: &mut Function) -> Uuid {
     let id = world.message().await;
     send(function, [id]).await;
@@ -36,8 +37,8 @@ async fn renewed(world: &World, function: &mut Function) -> Uuid {
     id
 }
 
-/// Lets something happen after the claim and before the gate is passed: in the transaction that keeps the gate closed, or
-/// beside it.
+/// Changes something after the claim and before the gate is passed: in the transaction that keeps the gate closed, or
+/// outside it.
 async fn between_claim_and_gate(
     world: &World,
     function: &mut Function,
@@ -54,7 +55,7 @@ async fn between_claim_and_gate(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_delivered_between_claim_and_gate_is_not_created_again() {
+async fn a_message_delivered_between_claim_and_gate_is_not_created_again() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = renewed(&world, &mut function).await;
@@ -68,7 +69,7 @@ async fn what_is_delivered_between_claim_and_gate_is_not_created_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_ends_a_message_or_its_claim_before_the_gate_prevents_the_call() {
+async fn a_message_or_claim_that_ends_before_the_gate_is_not_created() {
     let ends = [
         ("update sms_messages set delivery_status = 'canceled'", "canceled - - free"),
         ("update sms_messages set delivery_status = 'unknown', parked_at = now()", "unknown - - free"),
@@ -99,7 +100,7 @@ async fn whatever_ends_a_message_or_its_claim_before_the_gate_prevents_the_call(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_delivered_between_two_tries_of_an_invocation_is_not_tried_again() {
+async fn a_message_delivered_between_two_attempts_is_not_retried() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = renewed(&world, &mut function).await;
@@ -109,12 +110,12 @@ async fn what_is_delivered_between_two_tries_of_an_invocation_is_not_tried_again
         callback(&world, id, &sid(1), "delivered", None).await;
         world.twilio.release();
     });
-    assert_eq!(world.twilio.requests().len(), 2, "the second create had begun, a third must not");
+    assert_eq!(world.twilio.requests().len(), 2, "the second create was sent, a third must not be");
     assert_eq!(world.state(id).await, "delivered - - free");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_message_and_a_second_try_still_pass_the_gate() {
+async fn a_renewed_message_and_a_second_attempt_pass_the_gate() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = renewed(&world, &mut function).await;

@@ -1,4 +1,4 @@
-//! A STOP against a call to Twilio that begins at the same moment: the one that is first keeps the other waiting.
+//! A STOP and a create request at the same time: the first one makes the other wait.
 
 use crate::twilio::Reply::{Accept, Hold, Refuse};
 use crate::{World, batch, failed, new_send, send, sid};
@@ -11,21 +11,21 @@ impl World {
         self.database.scalar("select opted_out_at is not null from sms_conversations").await == "t"
     }
 
-    /// Whether somebody waits at the gate.
+    /// Returns whether a transaction waits at the gate.
     async fn is_waited(&self) -> bool {
         let waiting = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
                        where d.datname = current_database() and l.locktype = 'advisory' and not l.granted";
         self.database.scalar(waiting).await != "0"
     }
 
-    /// Waits until somebody waits at the gate.
+    /// Waits until a transaction waits at the gate.
     pub async fn somebody_waits(&self) {
-        eventually("somebody waits at the gate", async || self.is_waited().await.then_some(())).await;
+        eventually("a transaction waits at the gate", async || self.is_waited().await.then_some(())).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_is_recorded_once_the_call_that_had_begun_was_answered() {
+async fn a_stop_is_recorded_after_the_response_to_a_started_request() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -43,7 +43,7 @@ async fn a_stop_is_recorded_once_the_call_that_had_begun_was_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_hangs_keeps_a_stop_waiting_for_a_moment_only() {
+async fn a_hanging_request_delays_a_stop_only_briefly() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -51,14 +51,14 @@ async fn a_call_that_hangs_keeps_a_stop_waiting_for_a_moment_only() {
     tokio::join!(send(&mut function, [id]), async {
         world.twilio.asked(1).await;
         world.stop().await;
-        assert_eq!(world.state(id).await, "pending - - held", "the call has not come back yet");
+        assert_eq!(world.state(id).await, "pending - - held", "the request has no response yet");
         world.twilio.release();
     });
     assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_that_is_being_recorded_is_waited_for_and_then_kept_to() {
+async fn the_gate_waits_for_a_stop_in_progress_and_then_blocks_the_message() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -67,7 +67,7 @@ async fn a_stop_that_is_being_recorded_is_waited_for_and_then_kept_to() {
                   select gen_random_uuid(), id, 'opt_out', 'keyword', 'SM1', now() from sms_conversations";
     world.database.client.batch_execute(record).await.unwrap();
     tokio::join!(send(&mut function, [id]), async {
-        // Its claim is done: the STOP was not there yet.
+        // The claim is committed: the STOP was not committed yet.
         world.somebody_waits().await;
         assert!(world.twilio.requests().is_empty());
         world.database.client.batch_execute("commit").await.unwrap();
@@ -78,10 +78,10 @@ async fn a_stop_that_is_being_recorded_is_waited_for_and_then_kept_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_time_passes_at_the_gate_is_not_sent() {
+async fn a_message_that_expires_at_the_gate_is_not_sent() {
     let world = World::start().await;
     let mut function = world.function().await;
-    // A busy machine may need more time for the claim.
+    // Slow machines need more time for the claim.
     for seconds in [1, 4, 16, 64] {
         let end = clock::now() + jiff::SignedDuration::from_secs(seconds);
         let id = world.stored(NewSend { send_before: Some(end), ..new_send() }).await;
@@ -111,7 +111,7 @@ async fn a_message_whose_time_passes_at_the_gate_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twilios_word_of_an_opt_out_is_recorded_though_calls_of_the_same_batch_hang() {
+async fn an_opt_out_reported_by_twilio_is_recorded_while_other_requests_of_the_batch_hang() {
     let world = World::start().await;
     let mut function = world.function().await;
     let (first, second) = (world.message().await, world.message().await);
@@ -127,7 +127,7 @@ async fn twilios_word_of_an_opt_out_is_recorded_though_calls_of_the_same_batch_h
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn inbound_messages_and_requests_to_send_wait_for_no_call() {
+async fn inbound_messages_and_send_requests_do_not_wait_for_create_requests() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
@@ -142,7 +142,7 @@ async fn inbound_messages_and_requests_to_send_wait_for_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gate_that_can_not_be_asked_lets_nothing_through_and_loses_nothing() {
+async fn messages_are_deferred_when_the_gate_cannot_be_checked() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;

@@ -1,4 +1,4 @@
-//! A rotation of the auth token: what Twilio refuses for its token is tried again with another one, through the gate.
+//! Rotation of the auth token: a request with a refused token is retried with the other one, through the gate.
 
 use crate::twilio::Reply::{Accept, HoldAndRefuse, List, Refuse};
 use crate::{World, metric, send, sid};
@@ -10,7 +10,7 @@ fn empty_list() -> crate::twilio::Reply {
     List(json!({"messages": [], "next_page_uri": null}))
 }
 
-/// Methods and tokens of all requests.
+/// Returns the methods and tokens of all requests.
 fn requests(world: &World) -> Vec<String> {
     let requests = world.twilio.requests().into_iter();
     let token = |request: &crate::twilio::Request| {
@@ -30,7 +30,7 @@ async fn a_stop_during_a_slow_refusal_of_the_first_token_prevents_the_second_cre
     world.twilio.replies([HoldAndRefuse(401, 20003, None), Refuse(401, 20003, None), empty_list(), Accept]);
     tokio::join!(send(&mut function, [id]), async {
         world.twilio.asked(1).await;
-        // It waits for the call, and no longer than it may be held.
+        // The STOP waits for the request, up to the maximum time.
         world.stop().await;
         world.twilio.release();
     });
@@ -53,7 +53,7 @@ async fn the_token_that_twilio_accepts_is_found_once_and_used_from_then_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_are_all_refused_are_our_configuration() {
+async fn a_refusal_of_all_tokens_is_a_configuration_error() {
     let world = World::start().await;
     let mut function = world.function_with(&[ROTATING]).await;
     let id = world.message().await;

@@ -1,4 +1,4 @@
-//! A Twilio that remembers what it was asked, and answers, or fails to, as told.
+//! A Twilio that records requests and sends the configured replies.
 
 use common::twilio::Form;
 use serde_json::{Value, json};
@@ -8,25 +8,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-/// What happens to one request; without any left, requests are accepted.
+/// The reply to one request. Without a configured reply, a request is accepted.
 pub enum Reply {
-    /// 201 with a SID of its own.
+    /// 201 with a new SID.
     Accept,
     /// 201 with this SID.
     AcceptAs(&'static str),
     /// 200 with a page of a list.
     List(Value),
-    /// 201, once the test lets it through.
+    /// 201, after the test releases it.
     Hold,
-    /// As `Refuse`, once the test lets it through.
+    /// Like `Refuse`, after the test releases it.
     HoldAndRefuse(u16, u32, Option<&'static str>),
-    /// This status, with Twilio's error JSON and perhaps a `Retry-After`.
+    /// This status, with Twilio's error JSON and an optional `Retry-After`.
     Refuse(u16, u32, Option<&'static str>),
     /// The connection is reset after the request was read.
     Reset,
-    /// 201 whose body ends too soon.
+    /// 201 with a truncated body.
     Truncate,
-    /// No answer, ever.
+    /// No response.
     Hang,
 }
 
@@ -78,12 +78,12 @@ impl Twilio {
         self.shared.replies.lock().unwrap().extend(replies);
     }
 
-    /// Lets what is held through.
+    /// Releases all held requests.
     pub fn release(&self) {
         self.shared.gate.add_permits(1_000);
     }
 
-    /// Lets one of what is held through.
+    /// Releases one held request.
     pub fn release_one(&self) {
         self.shared.gate.add_permits(1);
     }
@@ -92,7 +92,7 @@ impl Twilio {
         self.shared.requests.lock().unwrap().clone()
     }
 
-    /// Waits until so many requests have been read.
+    /// Waits until the given number of requests has been read.
     pub async fn asked(&self, times: usize) {
         testing::eventually("a request to Twilio", async || (self.requests().len() >= times).then_some(()))
             .await;
@@ -153,7 +153,7 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
 }
 
 fn refusal(status: u16, code: u32, request: &Request) -> Value {
-    // Twilio's sentences quote numbers.
+    // Twilio's error messages contain numbers.
     let to = request.value("To").unwrap_or_default();
     let sentence = format!("The 'To' number {to} is not a valid phone number.");
     json!({"code": code, "message": sentence, "more_info": "https://x", "status": status})
@@ -177,7 +177,7 @@ async fn answer(stream: &mut TcpStream, status: u16, retry_after: Option<&str>, 
         body.len()
     );
     let text = format!("{head}{}", &body[..body.len() - cut]);
-    // The caller may have gone: that is what some tests are about.
+    // The client may have disconnected, which some tests intend.
     let _ = stream.write_all(text.as_bytes()).await;
     let _ = stream.shutdown().await;
 }

@@ -1,0 +1,50 @@
+//! OpenAPI descriptions of the error responses that several endpoints share.
+//!
+//! Status and code come from [`ApiError`], so that the document cannot differ from the responses. Endpoints list the
+//! types in `responses(…)` of their `utoipa::path`.
+
+use super::{ApiError, Scope, ValidationError};
+use std::collections::BTreeMap;
+use utoipa::IntoResponses;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+
+macro_rules! error_responses {
+    ($($(#[$doc:meta])* $name:ident: $error:expr, $reason:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                describe(&$error, $reason)
+            }
+        }
+    )*};
+}
+
+error_responses! {
+    /// 400: the request is not valid.
+    InvalidRequest: ApiError::Validation(ValidationError::default()), "`details` lists all invalid fields.";
+    /// 403: the key lacks the scope of the operation.
+    MissingScope: ApiError::Forbidden { missing: Scope::Admin }, "the key lacks the scope.";
+    /// 403: the signature is not valid.
+    InvalidSignature: ApiError::BadSignature("".into()), "the signature is not valid.";
+    /// 404: the resource does not exist.
+    NotFound: ApiError::NotFound(""), "the message or conversation does not exist.";
+    /// 409: the state of the message does not allow the operation.
+    Conflict: ApiError::Conflict(""), "the message is being sent, was sent, or has a final status.";
+    /// 413: the body is too large.
+    PayloadTooLarge: ApiError::PayloadTooLarge { limit: 0 }, "the body exceeds 256 KiB (webhooks: 64 KiB).";
+    /// 503: a dependency is unavailable.
+    Unavailable: ApiError::unavailable(""), "nothing was changed; retry later.";
+}
+
+fn describe(error: &ApiError, reason: &str) -> BTreeMap<String, RefOr<Response>> {
+    let schema = Ref::from_schema_name("ErrorEnvelope");
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let response = ResponseBuilder::new()
+        .description(format!("`{}`: {reason}", error.code()))
+        .content("application/json", content)
+        .build();
+    BTreeMap::from([(error.status().as_u16().to_string(), RefOr::T(response))])
+}

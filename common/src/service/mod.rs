@@ -1,0 +1,13 @@
+//! Code that several functions share and that combines adapters.
+//!
+//! Functions use services, services use adapters, adapters use the domain. `common/tests/layers.rs` checks this order.
+
+pub mod batches;
+pub mod caller;
+pub mod conversation;
+pub mod identify;
+pub mod inbound;
+pub mod lookup;
+pub mod parts;
+pub mod receive;
+pub mod wake_ups;

@@ -1,0 +1,43 @@
+//! Configuration of a webhook.
+
+use crate::config::{Env, Secret};
+use crate::db::DatabaseConfig;
+use crate::queue::PublisherConfig;
+use crate::twilio::webhook::WEBHOOK_PATHS;
+use std::time::Duration;
+
+/// Configuration of a webhook, read from the environment.
+#[derive(Debug, Clone)]
+pub struct ReceiverConfig {
+    pub(super) auth_tokens: Vec<Secret>,
+    pub(super) public_base_urls: Vec<String>,
+    pub(super) inbound_queue_url: String,
+    pub(super) status_queue_url: String,
+    pub(super) publisher: PublisherConfig,
+    pub(super) database: DatabaseConfig,
+    pub(super) spool_budget: Duration,
+}
+
+impl ReceiverConfig {
+    /// Reads `TWILIO_AUTH_TOKEN` and `PUBLIC_WEBHOOK_BASE_URL` (lists), `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, the
+    /// variables of [`PublisherConfig`] and [`DatabaseConfig`], and `SPOOL_WRITE_BUDGET_MS` (5000), the time limit for
+    /// writing to the spool. Together with the limit for SQS it must stay below the 15 s after which Twilio times out.
+    pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
+        let auth_tokens = env.secrets("TWILIO_AUTH_TOKEN");
+        let public_base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL", &WEBHOOK_PATHS);
+        let inbound_queue_url = env.url("INBOUND_QUEUE_URL");
+        let status_queue_url = env.url("STATUS_QUEUE_URL");
+        let publisher = PublisherConfig::from_env(env);
+        let database = DatabaseConfig::from_env(env);
+        let spool_budget = env.millis("SPOOL_WRITE_BUDGET_MS", 1..=10_000, 5_000);
+        Some(Self {
+            auth_tokens: auth_tokens?,
+            public_base_urls: public_base_urls?,
+            inbound_queue_url: inbound_queue_url?.into(),
+            status_queue_url: status_queue_url?.into(),
+            publisher: publisher?,
+            database: database?,
+            spool_budget: spool_budget?,
+        })
+    }
+}

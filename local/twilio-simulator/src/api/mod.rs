@@ -1,0 +1,12 @@
+//! HTTP: Twilio's REST API, the control API under `/simulator`, and the listener.
+
+mod auth;
+pub(crate) mod control;
+mod create;
+mod error;
+mod faulty;
+mod form;
+mod list;
+pub(crate) mod messages;
+pub(crate) mod server;
+mod smart_encoding;

@@ -1,0 +1,11 @@
+//! The simulator over HTTP, with a plain client and with Twilio's SDK.
+
+#![expect(clippy::unwrap_used, reason = "a failure in a support function fails the test")]
+
+mod callbacks;
+mod faults;
+mod handsets;
+mod imports;
+mod rest;
+mod sdk;
+mod support;
