@@ -1,35 +1,76 @@
--- Conversations: one per number and Twilio account, for ever.
+-- One conversation per handset number and Twilio account. It is never deleted.
 create table sms_conversations (
     id                      uuid primary key,
     account_sid             text not null,
+    -- An E.164 number, a short code or an alphanumeric sender.
     phone_number_canonical  text not null,
+    -- The first received spelling.
     phone_number_original   text not null,
-    tenant_id               text,
+
+    -- Set by routers through the API.
     workflow_type           text,
     workflow_id             text,
-    conversation_status     text not null default 'open',
+    conversation_status     text not null default 'open'
+        check (conversation_status ~ '^[a-z][a-z0-9_]{0,63}$'),
+    -- The recipient's time zone (IANA name), if it is known better than by the number.
+    time_zone               text,
+
+    -- Set while the number refuses messages. sms_opt_out_events has the evidence.
+    opted_out_at            timestamptz,
+    -- Since when the carrier blocks messages to this number (Twilio's error 30004). A delivered message clears it.
+    carrier_blocked_at      timestamptz,
+    -- The last automatic reply, which limits how often there is one.
+    auto_replied_at         timestamptz,
+
+    -- Maintained by a trigger, because counting messages would cost more with each.
+    message_count           bigint not null default 0,
+    last_message_at         timestamptz,
+
+    -- The tenant that the Monitor returned for the number.
+    tenant_id               text,
+    tenant_identified_at    timestamptz,
+    -- The tenants that share the number. tenant_id is null then.
+    tenant_candidates       jsonb,
+    -- Since when the Monitor no longer returns a tenant. A single such response may be a mistake.
+    tenant_missing_since    timestamptz,
+    -- When the next lookup is due. Null: there was none yet, and one is due.
+    tenant_next_check_at    timestamptz,
+    -- Consecutive lookups without a tenant, and without a response. Both lengthen the interval between lookups.
+    tenant_vain_checks      integer not null default 0,
+    tenant_failed_checks    integer not null default 0,
+    -- Since when the language of the tenant must be decided again.
+    tenant_unsettled_at     timestamptz,
+    -- The spelling by which the Monitor found a new tenant, while the remaining spellings must still be looked up.
+    tenant_found_by         text,
+
     language_detected       text not null default 'unknown'
         check (language_detected in ('en', 'es', 'pt', 'unknown')),
     language_confidence     double precision not null default 0
         check (language_confidence between 0 and 1),
-    -- Set while the number refuses messages; the ledger below holds how it came to that.
-    opted_out_at            timestamptz,
-    -- When this service last answered by itself, which bounds how often it does.
-    auto_replied_at         timestamptz,
-    -- How many messages the conversation holds. Kept by a trigger, since counting them would cost more with each.
-    message_count           bigint not null default 0,
-    last_message_at         timestamptz,
+    -- The evidence for language_detected, in the order of common/src/domain/language/decision.rs: strength (0 none, 1 weak,
+    -- 2 fair, 3 strong), whether it comes from this number or from another number of the tenant, its time, its message SID.
+    language_strength       smallint not null default 0,
+    language_own            boolean not null default false,
+    language_at             timestamptz not null default '-infinity',
+    language_evidence       text not null default '',
+
     created_at              timestamptz not null,
     unique (account_sid, phone_number_canonical)
 );
+
+-- Due tenant lookups. Only phone numbers have tenants.
+create index sms_conversations_tenant_due on sms_conversations (tenant_next_check_at)
+    where phone_number_canonical like '+%';
+create index sms_conversations_of_tenant on sms_conversations (tenant_id) where tenant_id is not null;
+create index sms_conversations_unsettled on sms_conversations (tenant_unsettled_at) where tenant_unsettled_at is not null;
 
 create table sms_messages (
     id                      uuid primary key,
     conversation_id         uuid not null references sms_conversations (id),
     direction               text not null check (direction in ('inbound', 'outbound')),
-    -- Unique for ever: a webhook that comes twice is one message. Null until Twilio has taken a message of ours.
+    -- Unique forever: a repeated webhook is stored once. Null until Twilio has accepted an outbound message.
     twilio_sid              text unique,
-    -- Null when a messaging service chooses the sender and has not said yet whom.
+    -- Null if a messaging service chooses the sender.
     from_number             text,
     to_number               text not null,
     messaging_service_sid   text,
@@ -38,13 +79,24 @@ create table sms_messages (
     delivery_status         text not null check (delivery_status in
         ('received', 'pending', 'unknown', 'queued', 'sending', 'sent', 'delivered', 'read',
          'failed', 'undelivered', 'canceled')),
-    -- Twilio's number, or a word of ours such as opted_out or retries_exhausted.
+    -- Twilio's error code, or one of ours, such as opted_out or retries_exhausted.
     error_code              text,
+    created_at              timestamptz not null,
+    request_id              text,
+
+    -- Inbound messages.
     language                text not null default 'unknown' check (language in ('en', 'es', 'pt', 'unknown')),
     language_confidence     double precision not null default 0 check (language_confidence between 0 and 1),
-    -- The whole webhook, NULs removed, since jsonb can't hold them; nul_removed says whether there were any.
+    -- How strong the evidence for the conversation's language is; 0 for none.
+    language_strength       smallint not null default 0,
+    -- Whether the message refuses messages.
+    opt_out                 text
+        check (opt_out is null or (direction = 'inbound' and opt_out in ('opt_out', 'unsure', 'none'))),
+    -- The whole webhook. jsonb cannot store NUL characters: they are removed, and nul_removed is true.
     raw_webhook_data        jsonb,
     nul_removed             boolean not null default false,
+
+    -- Outbound messages.
     encoding                text check (encoding in ('GSM-7', 'UCS-2')),
     segments                integer,
     priority                text not null default 'normal' check (priority in ('urgent', 'normal', 'bulk')),
@@ -52,77 +104,78 @@ create table sms_messages (
     workflow_id             text,
     metadata                jsonb,
     api_key_id              uuid,
-    request_id              text,
-    -- The inbound message that this one answers by itself: at most one answer each.
+    -- The inbound message of an automatic reply: at most one reply each.
     in_reply_to             uuid unique references sms_messages (id),
-    -- Not before, and not after.
+    -- The earliest and the latest time to send.
     send_at                 timestamptz,
     send_before             timestamptz,
-    -- When the next try is due; meaningful while pending.
+    -- When the next attempt is due, while pending.
     next_attempt_at         timestamptz,
-    -- When it was last put on its queue; null when that is still to be done, or failed.
-    enqueued_at             timestamptz,
-    -- Set while a function holds the message to hand it to Twilio: nobody else may.
+    -- The end of the recipient's quiet hours, if next_attempt_at was moved there. Another time zone changes both.
+    quiet_until             timestamptz,
+    -- Set while a function holds the message to send it. No other function may.
     claimed_at              timestamptz,
-    created_at              timestamptz not null,
+    -- When Twilio's list is searched for the message again, while the status is unknown.
+    resolve_at              timestamptz,
+    -- Since when the message waits for an operator's decision.
+    parked_at               timestamptz,
     check (direction = 'outbound' or twilio_sid is not null)
 );
 
 -- A conversation's page, newest first.
 create index sms_messages_of_conversation on sms_messages (conversation_id, created_at desc, id desc);
--- What a sweep looks for.
-create index sms_messages_due on sms_messages (next_attempt_at)
-    where delivery_status = 'pending' and claimed_at is null;
-create index sms_messages_claimed on sms_messages (claimed_at)
-    where claimed_at is not null;
+-- Messages that may be sent, by sender and priority, the longest due first.
+create index sms_messages_to_dispatch
+    on sms_messages (coalesce(from_number, messaging_service_sid, ''), priority, next_attempt_at)
+    where delivery_status = 'pending' and claimed_at is null and twilio_sid is null;
+-- Expired messages. Each pending message is in one of these two.
+create index sms_messages_send_before on sms_messages (send_before)
+    where delivery_status = 'pending' and claimed_at is null and send_before is not null;
+create index sms_messages_wanted_at on sms_messages (coalesce(send_at, created_at))
+    where delivery_status = 'pending' and claimed_at is null and send_before is null;
+-- Claims of crashed functions.
+create index sms_messages_claimed on sms_messages (claimed_at) where claimed_at is not null;
+-- Messages that are searched for in Twilio's list.
+create index sms_messages_unresolved on sms_messages (resolve_at nulls first)
+    where delivery_status = 'unknown' and parked_at is null;
+-- The operator's list of failures.
+create index sms_messages_unsettled on sms_messages (delivery_status, created_at)
+    where direction = 'outbound' and delivery_status in ('unknown', 'failed', 'undelivered');
+-- Messages that Twilio accepted and has not sent yet, as far as we know. Reconciliation fetches each.
+create index sms_messages_not_sent_yet on sms_messages (created_at)
+    where direction = 'outbound' and delivery_status in ('queued', 'sending');
 
--- Keeps a conversation's count and latest activity with the messages that are truly inserted, so that a duplicate,
--- which inserts nothing, has no effect. Conversations are locked in the order of their ids, as in every statement.
-create function sms_conversation_activity() returns trigger language plpgsql as $$
-begin
-    with fresh as (
-        select conversation_id, count(*) as messages, max(created_at) as latest
-        from inserted group by conversation_id order by conversation_id
-    )
-    update sms_conversations c
-    set message_count = c.message_count + fresh.messages,
-        last_message_at = greatest(c.last_message_at, fresh.latest)
-    from fresh where c.id = fresh.conversation_id;
-    return null;
-end $$;
+-- Attempts to create a message at Twilio: stored before the call, completed after it.
+create table sms_send_attempts (
+    id              uuid primary key,
+    message_id      uuid not null references sms_messages (id),
+    number          integer not null,
+    outcome         text check (outcome in ('accepted', 'not_processed', 'rejected', 'unknown')),
+    -- A message that is created several times has several SIDs. sms_messages has the latest.
+    twilio_sid      text unique,
+    error_code      text,
+    -- What happened, for people. It contains no text and no number.
+    detail          text,
+    started_at      timestamptz not null,
+    finished_at     timestamptz,
+    -- When Twilio's list first lacked this attempt.
+    absent_since    timestamptz,
+    unique (message_id, number)
+);
 
-create trigger sms_messages_inserted after insert on sms_messages
-    referencing new table as inserted
-    for each statement execute function sms_conversation_activity();
-
--- Every callback, once, in the order of arrival. message_id is null until the message is known.
+-- Every status callback once, in the order of arrival.
 create table sms_message_status_events (
     id                  uuid primary key,
+    -- Null until the message is known.
     message_id          uuid references sms_messages (id),
     twilio_sid          text not null,
     event_status        text not null,
     error_code          text,
-    -- True when a final status was already known and this one says otherwise.
+    -- True if it contradicts an earlier final status.
     contradicts         boolean not null default false,
     raw_webhook_data    jsonb not null,
     nul_removed         boolean not null default false,
     created_at          timestamptz not null,
     unique nulls not distinct (twilio_sid, event_status, error_code)
 );
-
 create index sms_message_status_events_of_message on sms_message_status_events (message_id);
-
--- Every try to hand a message to Twilio: written before the call, completed after it.
-create table sms_send_attempts (
-    id              uuid primary key,
-    message_id      uuid not null references sms_messages (id),
-    number          integer not null,
-    outcome         text check (outcome in ('accepted', 'not_processed', 'rejected', 'unknown')),
-    twilio_sid      text,
-    error_code      text,
-    -- What happened, for a person; never a body or a number.
-    detail          text,
-    started_at      timestamptz not null,
-    finished_at     timestamptz,
-    unique (message_id, number)
-);

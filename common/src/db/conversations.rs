@@ -84,9 +84,8 @@ pub enum PageStart {
     After(Timestamp, Uuid),
 }
 
-/// Runs the function that `migrations/0019_opt_out_results.sql` holds, and 0010 explains. One round trip for both: the
-/// conversation stands in every row, which costs less than asking twice.
-pub(crate) const PAGE: &str = "select * from sms_conversation_page_3($1, $2, $3, $4, $5, $6)";
+/// One round trip for both: the conversation is in every row, which costs less than a second query.
+pub(crate) const PAGE: &str = "select * from sms_conversation_page($1, $2, $3, $4, $5, $6)";
 
 /// Finds a conversation by the first known variant of its number, with a page of messages, newest first.
 ///

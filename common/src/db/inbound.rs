@@ -81,14 +81,13 @@ pub struct StoredInbound {
     pub chosen_language: String,
 }
 
-/// Calls the function in `migrations/0019_opt_out_results.sql`, which `0005_store_inbound.sql` and `0009_tenants.sql`
-/// explain.
+/// Its steps are described in `migrations/functions/sms_store_inbound.sql`.
 ///
 /// It is a SQL function because a connection plans it once. As text, it would be planned for every batch, which takes
 /// longer than storing ten messages (`common/docs/decisions/0008-hot-statements-are-functions.md`).
 pub const STORE: &str = "
 select message_id, conversation_id, twilio_sid, previous_language, chosen_language
-from sms_store_inbound_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+from sms_store_inbound($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
 
 /// Stores messages with their conversations and language evidence. Returns the newly stored ones.
 ///

@@ -1,42 +1,56 @@
-//! Applies the migrations, which are embedded.
+//! Applies the embedded folder `migrations`: numbered files once, and SQL functions whenever their text changes.
 
-use super::{Db, DbError, Type};
+use super::{Db, DbError, Held, Type};
 use crate::clock;
 use crate::error::chain;
+use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// All migrations in order. A test compares this with the folder.
-const MIGRATIONS: &[(&str, &str)] = &[
-    (
-        "0001_conversations_and_messages",
-        include_str!("../../../migrations/0001_conversations_and_messages.sql"),
-    ),
-    ("0002_opt_outs", include_str!("../../../migrations/0002_opt_outs.sql")),
-    ("0003_webhook_spool", include_str!("../../../migrations/0003_webhook_spool.sql")),
-    ("0004_api_keys_and_idempotency", include_str!("../../../migrations/0004_api_keys_and_idempotency.sql")),
-    ("0005_store_inbound", include_str!("../../../migrations/0005_store_inbound.sql")),
-    ("0006_events", include_str!("../../../migrations/0006_events.sql")),
-    ("0007_dispatch", include_str!("../../../migrations/0007_dispatch.sql")),
-    ("0008_outcomes", include_str!("../../../migrations/0008_outcomes.sql")),
-    ("0009_tenants", include_str!("../../../migrations/0009_tenants.sql")),
-    ("0010_pages", include_str!("../../../migrations/0010_pages.sql")),
-    ("0011_cost_of_a_send", include_str!("../../../migrations/0011_cost_of_a_send.sql")),
-    ("0012_conversation_settings", include_str!("../../../migrations/0012_conversation_settings.sql")),
-    ("0013_settled_tenants", include_str!("../../../migrations/0013_settled_tenants.sql")),
-    ("0014_drop_store_inbound", include_str!("../../../migrations/0014_drop_store_inbound.sql")),
-    ("0015_urgent_first", include_str!("../../../migrations/0015_urgent_first.sql")),
-    ("0016_once_only", include_str!("../../../migrations/0016_once_only.sql")),
-    ("0017_webhooks", include_str!("../../../migrations/0017_webhooks.sql")),
-    ("0018_reconciliation", include_str!("../../../migrations/0018_reconciliation.sql")),
-    ("0019_opt_out_results", include_str!("../../../migrations/0019_opt_out_results.sql")),
-    ("0020_health", include_str!("../../../migrations/0020_health.sql")),
-];
+/// The folder `migrations`.
+static FOLDER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../migrations");
+
+/// Returns the numbered migrations in order, as pairs of name and SQL.
+#[must_use]
+pub fn numbered() -> Vec<(&'static str, &'static str)> {
+    sql_files(&FOLDER)
+}
+
+/// Returns the repeatable migrations, one per SQL function, as pairs of name and SQL.
+#[must_use]
+pub fn functions() -> Vec<(&'static str, &'static str)> {
+    FOLDER.get_dir("functions").map(sql_files).unwrap_or_default()
+}
+
+fn sql_files(folder: &Dir<'static>) -> Vec<(&'static str, &'static str)> {
+    let mut files: Vec<_> = folder
+        .files()
+        .filter_map(|file| Some((file.path().to_str()?.strip_suffix(".sql")?, file.contents_utf8()?)))
+        .collect();
+    files.sort_unstable();
+    files
+}
 
 /// The key of the advisory lock for migrations: an arbitrary constant. The lock is transaction-level, because a
 /// transaction pooler changes sessions. Waiting for it has a `lock_timeout`: a waiting statement holds a snapshot, and
 /// `create index concurrently` of the run with the lock waits for all snapshots.
 const LOCK: &str = "select pg_advisory_xact_lock(7673797)";
+
+/// The last step of the transaction that replaces SQL functions. `create or replace` with other parameters would add a
+/// second function, and calls by the previous version would fail or become ambiguous.
+const CHECK_SIGNATURES: &str = "
+do $$
+declare
+    changed text;
+begin
+    select p.proname into changed from pg_proc p
+    where p.pronamespace = current_schema()::regnamespace and p.proname like 'sms\\_%'
+    group by p.proname having count(*) > 1 limit 1;
+    if found then
+        raise exception 'function % has another signature in the database: give the new one a new name', changed;
+    end if;
+end $$";
 
 /// The first line of a file that runs without a transaction.
 const NO_TRANSACTION: &str = "-- transaction: none";
@@ -66,11 +80,11 @@ impl Default for LockWaits {
 /// The migrations failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// A statement failed. Its migration was not applied.
+    /// A statement failed. The migration was not applied: fix its file, or the data, and run `migrate` again.
     #[error("applying migration {name}")]
     Apply {
-        /// The migration.
-        name: &'static str,
+        /// The migration, or the changed functions.
+        name: String,
         /// The error of Postgres.
         #[source]
         source: DbError,
@@ -91,7 +105,7 @@ pub enum MigrateError {
 ///
 /// [`MigrateError`]. Migrations before the failed one stay applied.
 pub async fn migrate(db: &Db) -> Result<Vec<&'static str>, MigrateError> {
-    apply(db, MIGRATIONS, LockWaits::default()).await
+    migrate_with(db, LockWaits::default()).await
 }
 
 /// Like [`migrate`], with other timeouts.
@@ -100,10 +114,12 @@ pub async fn migrate(db: &Db) -> Result<Vec<&'static str>, MigrateError> {
 ///
 /// See [`migrate`].
 pub async fn migrate_with(db: &Db, waits: LockWaits) -> Result<Vec<&'static str>, MigrateError> {
-    apply(db, MIGRATIONS, waits).await
+    let mut applied = apply(db, &numbered(), waits).await?;
+    applied.extend(apply_functions(db, &functions(), waits).await?);
+    Ok(applied)
 }
 
-/// Applies pending ones of `migrations`, given as pairs of name and SQL.
+/// Applies pending ones of the numbered `migrations`, given as pairs of name and SQL.
 ///
 /// # Errors
 ///
@@ -121,7 +137,7 @@ pub async fn apply(
     Patience::new("schema_migrations", waits).script(db, "create the list of migrations", &list).await?;
     let mut applied = Vec::new();
     for &(name, sql) in migrations {
-        let migration = Migration { name, sql, checksum: hex::encode(Sha256::digest(sql)) };
+        let migration = Migration::new(name, sql);
         if migration.is_applied(db).await? {
             continue;
         }
@@ -134,6 +150,59 @@ pub async fn apply(
     Ok(applied)
 }
 
+/// Creates or replaces the SQL functions whose text changed, all in one transaction, because they call each other.
+/// Returns their names.
+///
+/// # Errors
+///
+/// [`MigrateError`]. All functions are as before.
+pub async fn apply_functions(
+    db: &Db,
+    functions: &[(&'static str, &'static str)],
+    waits: LockWaits,
+) -> Result<Vec<&'static str>, MigrateError> {
+    let all: Vec<Migration> = functions.iter().map(|&(name, sql)| Migration::new(name, sql)).collect();
+    if changed(db, &all).await?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let held = lock(db, "functions", waits).await?;
+    let outcome = async {
+        let changed = changed(db, &all).await?;
+        let mut script = set_lock_timeout(waits);
+        for function in &changed {
+            script += &format!(";\n{}\n{}", function.record(), function.sql);
+        }
+        script += &format!(";\n{CHECK_SIGNATURES}");
+        let names: Vec<_> = changed.iter().map(|function| function.name).collect();
+        let result = Patience::new("functions", waits).script(db, "replace SQL functions", &script).await;
+        result.map_err(|source| MigrateError::Apply { name: names.join(", "), source })?;
+        Ok(names)
+    }
+    .await;
+    held.release().await;
+    outcome
+}
+
+/// Returns the functions whose text is not the one in the database.
+async fn changed<'a>(db: &Db, functions: &'a [Migration]) -> Result<Vec<&'a Migration>, DbError> {
+    let sql = "select name, checksum from schema_migrations where name like 'functions/%'";
+    let rows = db.query_idempotent("read the list of migrations", sql, &[]).await?;
+    let stored: HashMap<&str, &str> = rows.iter().map(|row| (row.get("name"), row.get("checksum"))).collect();
+    Ok(functions.iter().filter(|function| stored.get(function.name) != Some(&&*function.checksum)).collect())
+}
+
+/// Waits for other runs of the migrations, on its own connection.
+async fn lock(db: &Db, migration: &'static str, waits: LockWaits) -> Result<Held, DbError> {
+    let lock = format!("{}; {LOCK}", set_lock_timeout(waits));
+    let patience = Patience::new(migration, waits);
+    loop {
+        match db.script_held("wait for other runs of the migrations", &lock).await {
+            Ok(held) => return Ok(held),
+            Err(error) => patience.pause(error).await?,
+        }
+    }
+}
+
 struct Migration {
     name: &'static str,
     sql: &'static str,
@@ -141,10 +210,14 @@ struct Migration {
 }
 
 impl Migration {
+    fn new(name: &'static str, sql: &'static str) -> Self {
+        Self { name, sql, checksum: hex::encode(Sha256::digest(sql)) }
+    }
+
     /// Runs the file in one transaction. It is recorded first, so that the second of two concurrent runs fails on the
     /// primary key. Returns whether this run applied it.
     async fn apply_at_once(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
-        let script = format!("{}; {LOCK}; {}; {}", set_lock_timeout(waits), self.record(), self.sql);
+        let script = format!("{}; {LOCK}; {} {}", set_lock_timeout(waits), self.record(), self.sql);
         match Patience::new(self.name, waits).script(db, "apply a migration", &script).await {
             Ok(()) => Ok(true),
             Err(_) if self.is_applied(db).await? => Ok(false),
@@ -155,15 +228,7 @@ impl Migration {
     /// Runs the statements one by one and records the file after the last one. If one fails, the next run starts with
     /// the first one. Returns whether this run applied it.
     async fn apply_by_statement(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
-        // On its own connection, because `concurrently` does not work in a transaction.
-        let lock = format!("{}; {LOCK}", set_lock_timeout(waits));
-        let patience = Patience::new(self.name, waits);
-        let held = loop {
-            match db.script_held("wait for other runs of the migrations", &lock).await {
-                Ok(held) => break held,
-                Err(error) => patience.pause(error).await?,
-            }
-        };
+        let held = lock(db, self.name, waits).await?;
         let outcome = async {
             if self.is_applied(db).await? {
                 return Ok(false);
@@ -196,16 +261,21 @@ impl Migration {
         db.batch("run a statement of a migration", statement).await
     }
 
-    /// Names and checksums need no escaping.
+    /// Names and checksums need no escaping. Only the record of a function is replaced.
     fn record(&self) -> String {
+        let conflict = if self.name.starts_with("functions/") {
+            "on conflict (name) do update set checksum = excluded.checksum, applied_at = now()"
+        } else {
+            ""
+        };
         format!(
-            "insert into schema_migrations (name, checksum) values ('{}', '{}')",
+            "insert into schema_migrations (name, checksum) values ('{}', '{}') {conflict};",
             self.name, self.checksum
         )
     }
 
     fn failed(&self, source: DbError) -> MigrateError {
-        MigrateError::Apply { name: self.name, source }
+        MigrateError::Apply { name: self.name.to_owned(), source }
     }
 
     async fn is_applied(&self, db: &Db) -> Result<bool, MigrateError> {
@@ -294,7 +364,7 @@ async fn is_invalid(db: &Db, index: &str) -> Result<bool, DbError> {
 #[must_use]
 pub fn fingerprint() -> String {
     let mut hasher = Sha256::new();
-    for (name, sql) in MIGRATIONS {
+    for (name, sql) in numbered().into_iter().chain(functions()) {
         hasher.update(name);
         hasher.update(sql);
     }
@@ -305,19 +375,6 @@ pub fn fingerprint() -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_list_is_the_folder() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .filter_map(|entry| {
-                entry.unwrap().file_name().to_str().unwrap().strip_suffix(".sql").map(str::to_owned)
-            })
-            .collect();
-        files.sort();
-        let listed: Vec<_> = MIGRATIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        assert_eq!(files, listed);
-    }
     /// The rules of `migrations/README.md` for files without a transaction.
     fn is_sound(sql: &str) -> bool {
         let is_repeatable = |statement: &str| {
@@ -331,10 +388,10 @@ mod tests {
 
     #[test]
     fn files_without_a_transaction_can_be_split_and_repeated() {
-        for (name, sql) in MIGRATIONS.iter().filter(|(_, sql)| sql.starts_with(NO_TRANSACTION)) {
+        for (name, sql) in numbered().iter().filter(|(_, sql)| sql.starts_with(NO_TRANSACTION)) {
             assert!(is_sound(sql), "{name}");
         }
-        for (name, sql) in MIGRATIONS.iter().filter(|(_, sql)| !sql.starts_with(NO_TRANSACTION)) {
+        for (name, sql) in numbered().iter().filter(|(_, sql)| !sql.starts_with(NO_TRANSACTION)) {
             assert!(!statements(sql).any(is_concurrent), "{name} needs the line {NO_TRANSACTION:?}");
         }
         assert!(!is_sound("create index concurrently a on t (a);\n"));

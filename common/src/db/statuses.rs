@@ -46,7 +46,7 @@ pub struct RecordedStatus {
     pub renewed_at: Option<Timestamp>,
 }
 
-/// Calls the function in `migrations/0017_webhooks.sql`.
+/// Its steps are described in `migrations/functions/sms_record_statuses.sql`.
 pub(crate) const RECORD: &str = "
 select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
 from sms_record_statuses($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";

@@ -1,4 +1,4 @@
-use common::db::migrations::{LockWaits, apply};
+use common::db::migrations::{LockWaits, apply, apply_functions};
 use common::db::{DatabaseConfig, Db, migrations};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ async fn migrating_side_by_side_applies_each_once() {
 }
 
 #[tokio::test]
-async fn a_migration_that_was_changed_after_the_fact_stops_the_run() {
+async fn a_migration_that_was_changed_after_it_was_applied_fails() {
     let database = Database::create().await;
     database
         .client
@@ -44,64 +44,6 @@ async fn a_migration_that_was_changed_after_the_fact_stops_the_run() {
     assert_eq!(
         error.to_string(),
         "migration 0002_opt_outs was changed after it was applied to this database"
-    );
-}
-
-/// Messages that were stored before conversations had a language, as a deployment finds them.
-const BEFORE: &str = "
-insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at, tenant_id,
-                               language_detected, language_confidence, language_strength, language_own, language_at)
-values ('00000000-0000-0000-0000-000000000001', 'AC1', '+12025550101', '+12025550101', now(), 'T-1', 'unknown', 0, 0, false, '-infinity'),
-       ('00000000-0000-0000-0000-000000000002', 'AC1', '+12025550102', '+12025550102', now(), null, 'en', 0.6, 1, true, now()),
-       ('00000000-0000-0000-0000-000000000003', 'AC1', '+12025550103', '+12025550103', now(), null, 'en', 0.95, 3, true, now()),
-       ('00000000-0000-0000-0000-000000000004', 'AC1', '+12025550104', '+12025550104', now(), 'T-2', 'unknown', 0, 0, false, '-infinity'),
-       ('00000000-0000-0000-0000-000000000005', 'AC1', '+12025550105', '+12025550105', now(), 'T-3', 'unknown', 0, 0, false, '-infinity');
-insert into sms_events (id, event_type, conversation_id, data, created_at)
-values (gen_random_uuid(), 'conversation.tenant_identified', '00000000-0000-0000-0000-000000000004',
-        '{\"tenant_id\":\"T-2\",\"previous_tenant_id\":\"T-1\"}', now()),
-       (gen_random_uuid(), 'conversation.tenant_identified', '00000000-0000-0000-0000-000000000005',
-        '{\"tenant_id\":\"T-3\",\"previous_tenant_id\":null}', now());
-insert into sms_messages (id, conversation_id, direction, twilio_sid, to_number, message_content, delivery_status,
-                          language, language_confidence, created_at)
-select gen_random_uuid(), ('00000000-0000-0000-0000-00000000000' || c)::uuid, direction, 'SM' || c || m, '+15550100', 'x',
-       'received', language, confidence, now() - make_interval(days => age)
-from (values (1, 1, 'inbound', 'es', 0.9::float4::float8, 9), (1, 2, 'inbound', 'en', 0.89, 8), (1, 3, 'inbound', 'pt', 0.9, 10),
-             (1, 4, 'outbound', 'en', 0.99, 1), (1, 5, 'inbound', 'unknown', 0.98, 1),
-             (2, 1, 'inbound', 'es', 0.7, 9), (3, 1, 'inbound', 'es', 0.99, 9), (4, 1, 'inbound', 'es', 0.99, 9),
-             (5, 1, 'inbound', 'pt', 0.75, 9))
-    as t (c, m, direction, language, confidence, age)";
-
-#[tokio::test]
-async fn what_was_written_before_languages_were_decided_decides_them_too() {
-    let database = Database::create().await;
-    database.client.batch_execute("drop schema public cascade; create schema public").await.unwrap();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
-    files.sort();
-    let is_backfill = |file: &std::path::PathBuf| file.to_str().unwrap().contains("0013_settled_tenants");
-    let at = files.iter().position(is_backfill).unwrap();
-    for file in &files[..at] {
-        database.client.batch_execute(&std::fs::read_to_string(file).unwrap()).await.unwrap();
-    }
-    database.client.batch_execute(BEFORE).await.unwrap();
-    let backfill = std::fs::read_to_string(&files[at]).unwrap();
-    database.client.batch_execute(&format!("begin; {backfill}; commit")).await.unwrap();
-    let held = database
-        .scalar(
-            "select string_agg(concat_ws(' ', right(phone_number_canonical, 1), language_detected,
-                round(language_confidence::numeric, 2), language_strength, case when language_own then 'own' end,
-                nullif(language_evidence, ''), case when tenant_unsettled_at is not null then 'unsettled' end),
-                ', ' order by phone_number_canonical) from sms_conversations",
-        )
-        .await;
-    assert_eq!(
-        held,
-        "1 es 0.90 3 own SM11 unsettled, 2 es 0.70 2 own SM21, 3 en 0.95 3 own, 4 unknown 0.00 0, 5 pt 0.75 2 own SM51 unsettled"
-    );
-    assert_eq!(
-        database.scalar("select count(*) from sms_events where event_type like '%language%'").await,
-        "0"
     );
 }
 
@@ -302,4 +244,121 @@ async fn runs_side_by_side_of_a_file_without_a_transaction_apply_it_once() {
         applied.extend(run.await.unwrap());
     }
     assert_eq!(applied, ["9001_index"]);
+}
+
+const DOUBLE: &str = "create or replace function sms_double(n int) returns int language plpgsql as
+    $$ begin return sms_twice(n); end $$";
+const TWICE: &str = "create or replace function sms_twice(n int) returns int language plpgsql as
+    $$ begin return 2 * n; end $$";
+const THRICE: &str = "create or replace function sms_twice(n int) returns int language plpgsql as
+    $$ begin return 3 * n; end $$";
+
+#[tokio::test]
+async fn only_functions_whose_text_changed_are_replaced() {
+    let database = Database::create().await;
+    let db = database.db();
+    // The first calls the second, which is created after it.
+    let before = [("functions/sms_double", DOUBLE), ("functions/sms_twice", TWICE)];
+    assert_eq!(
+        apply_functions(&db, &before, WAITS).await.unwrap(),
+        ["functions/sms_double", "functions/sms_twice"]
+    );
+    assert!(apply_functions(&db, &before, WAITS).await.unwrap().is_empty());
+    assert_eq!(database.scalar("select sms_double(7)").await, "14");
+    let after = [("functions/sms_double", DOUBLE), ("functions/sms_twice", THRICE)];
+    assert_eq!(apply_functions(&db, &after, WAITS).await.unwrap(), ["functions/sms_twice"]);
+    assert_eq!(database.scalar("select sms_double(7)").await, "21");
+}
+
+#[tokio::test]
+async fn a_failed_function_leaves_all_functions_as_before() {
+    let database = Database::create().await;
+    let db = database.db();
+    apply_functions(&db, &[("functions/sms_twice", TWICE)], WAITS).await.unwrap();
+    let broken =
+        "create or replace function sms_new() returns int language plpgsql as $$ begin retrun 1; end $$";
+    let after = [("functions/sms_new", broken), ("functions/sms_twice", THRICE)];
+    let error = apply_functions(&db, &after, WAITS).await.unwrap_err();
+    assert_eq!(error.to_string(), "applying migration functions/sms_new, functions/sms_twice");
+    assert!(common::error::chain(&error).contains("syntax error"), "{}", common::error::chain(&error));
+    assert_eq!(database.scalar("select sms_twice(7)").await, "14");
+    let recorded = "select count(*) from schema_migrations where name = 'functions/sms_new'";
+    assert_eq!(database.scalar(recorded).await, "0");
+}
+
+#[tokio::test]
+async fn a_function_with_a_changed_signature_needs_a_new_name() {
+    let database = Database::create().await;
+    let db = database.db();
+    apply_functions(&db, &[("functions/sms_twice", TWICE)], WAITS).await.unwrap();
+    let changed = "create or replace function sms_twice(n bigint) returns int language sql as 'select 2'";
+    let error = apply_functions(&db, &[("functions/sms_twice", changed)], WAITS).await.unwrap_err();
+    let text = common::error::chain(&error);
+    assert!(
+        text.contains(
+            "function sms_twice has another signature in the database: give the new one a new name"
+        ),
+        "{text}"
+    );
+    assert_eq!(database.scalar("select sms_twice(7)").await, "14");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_are_replaced_while_others_call_them() {
+    let database = Database::create().await;
+    apply_functions(&database.db(), &[("functions/sms_twice", TWICE)], WAITS).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = Vec::new();
+    for _ in 0..3 {
+        let (stop, client) = (stop.clone(), client(&database).await);
+        callers.push(tokio::spawn(async move {
+            let mut results = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                results.push(client.query_one("select sms_twice(7)", &[]).await.unwrap().get::<_, i32>(0));
+            }
+            results
+        }));
+    }
+    for sql in [THRICE, TWICE, THRICE] {
+        let applied = apply_functions(&database.db(), &[("functions/sms_twice", sql)], WAITS).await.unwrap();
+        assert_eq!(applied, ["functions/sms_twice"]);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for caller in callers {
+        let results = caller.await.unwrap();
+        assert!(results.iter().all(|result| matches!(result, 14 | 21)), "{results:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_database_has_exactly_the_functions_of_the_folder() {
+    let database = Database::create().await;
+    let sql = "select coalesce(string_agg(proname, ' ' order by proname), '') from pg_proc
+               where pronamespace = 'public'::regnamespace";
+    let files = migrations::functions();
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.trim_start_matches("functions/")).collect();
+    assert_eq!(database.scalar(sql).await, names.join(" "));
+    for (name, text) in files {
+        let body = database
+            .client
+            .query_one(
+                "select prosrc from pg_proc where proname = $1",
+                &[&name.trim_start_matches("functions/")],
+            )
+            .await
+            .unwrap();
+        assert!(text.contains(body.get::<_, &str>(0)), "{name} differs from the database");
+    }
+}
+
+#[test]
+fn each_function_file_has_one_function_of_at_most_60_lines() {
+    for (name, text) in migrations::functions() {
+        let short = name.trim_start_matches("functions/");
+        assert_eq!(text.matches("create or replace function").count(), 1, "{name}");
+        let start = text.find(&format!("create or replace function {short}(")).expect(name);
+        let end = text.find("end $$;").expect(name);
+        let lines = text[start..end].lines().count() + 1;
+        assert!(lines <= 60, "{name} has {lines} lines");
+    }
 }

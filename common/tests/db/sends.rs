@@ -264,30 +264,6 @@ async fn a_sid_that_two_functions_record_at_once_has_one_owner_and_parks_the_oth
 }
 
 #[tokio::test]
-async fn functions_of_the_version_before_send_beside_this_one() {
-    let database = Database::create().await;
-    let db = database.db();
-    let [theirs, ours] = [new_send("+1861"), new_send("+1862")];
-    sends::create(&db, &ours, None).await.unwrap();
-    let before = format!(
-        "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
-             encoding, segments, next_attempt_at, enqueued_at, created_at)
-         select '{}', conversation_id, direction, from_number, '+1861', 'rent is due', 'pending', 'GSM-7', 1,
-             next_attempt_at, created_at, created_at
-         from sms_messages",
-        theirs.id
-    );
-    database.client.batch_execute(&before).await.unwrap();
-    assert_eq!(claims_of(&db, &[ours.id], now()).await.claimed.len(), 2, "both are this version's to send");
-    let theirs_ended = format!(
-        "update sms_messages set claimed_at = null, twilio_sid = 'SM1', delivery_status = 'queued', enqueued_at = null
-         where id = '{}'",
-        theirs.id
-    );
-    database.client.batch_execute(&theirs_ended).await.unwrap();
-}
-
-#[tokio::test]
 async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again() {
     let database = Database::create().await;
     let db = database.db();

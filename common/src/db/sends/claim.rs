@@ -112,7 +112,7 @@ from sms_claim_sends($1, $2, $3, $4, $5, $6, $7, $8, make_interval(secs => $9), 
     make_interval(secs => $11), $12)";
 
 /// Claims the most urgent messages of the senders, within their pace, and fails those that must not be sent any more
-/// (rules: `migrations/0007_dispatch.sql`).
+/// (rules: `migrations/functions/sms_claim_sends.sql`).
 ///
 /// Attempts are stored with the claim, so that a crash is visible afterwards.
 ///

@@ -87,7 +87,7 @@ pub struct Repeated {
     pub message_id: Uuid,
 }
 
-/// Calls the function in `migrations/0011_cost_of_a_send.sql`.
+/// Its steps are described in `migrations/functions/sms_create_send.sql`.
 pub(crate) const CREATE: &str = "
 select opted_out, conversation_id
 from sms_create_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,

@@ -108,10 +108,10 @@ impl Outcome {
     }
 }
 
-/// Calls the function in `migrations/0016_once_only.sql`.
+/// Its steps are described in `migrations/functions/sms_finish_sends.sql`.
 pub(crate) const FINISH: &str = "
 select kind, twilio_sid, message_id
-from sms_finish_sends_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+from sms_finish_sends($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 /// Records outcomes. A message that Twilio accepted under the SID of another message is parked.
 ///

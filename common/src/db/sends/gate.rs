@@ -19,7 +19,7 @@ pub enum Passage {
     TooLate,
 }
 
-/// Calls the function in `migrations/0016_once_only.sql`.
+/// The verdicts are described in `migrations/functions/sms_pass_send_gate.sql`.
 const PASS: &str = "select attempt_id, verdict from sms_pass_send_gate($1, $2)";
 
 /// Checks whether claimed messages may still be sent. Returns a verdict for each, and the transaction that delays

@@ -8,7 +8,7 @@
 //! or only weaker evidence. The number's own evidence of the same strength wins, whichever came first.
 //!
 //! So all evidence has one order ([`Evidence`]), and a conversation keeps the greatest. The order of arrival and
-//! duplicates do not matter. Postgres compares the same four columns (`migrations/0009_tenants.sql`), because the
+//! duplicates do not matter. Postgres compares the same four columns (`migrations/functions/sms_conversation_activity.sql`), because the
 //! conversation's row is locked only there; a test compares both implementations.
 
 use std::cmp::Ordering;

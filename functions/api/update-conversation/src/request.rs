@@ -71,7 +71,7 @@ fn status(fields: &mut Fields) -> Option<Option<String>> {
     change
 }
 
-/// The same rule as in `migrations/0012_conversation_settings.sql`.
+/// The same rule as in `migrations/0001_conversations_and_messages.sql`.
 fn is_status(word: &str) -> bool {
     word.len() <= MAX_STATUS
         && word.starts_with(|first: char| first.is_ascii_lowercase())

@@ -59,15 +59,15 @@ async fn concurrent_runs_apply_each_migration_once() {
 #[tokio::test]
 async fn a_failed_migration_is_a_function_error_with_its_name() {
     let database = empty_database().await;
-    database.client.batch_execute("create table webhook_spool (conflict int)").await.unwrap();
+    database.client.batch_execute("create table sms_senders (conflict int)").await.unwrap();
     let mut function = start(&database).await;
     let Outcome::Error(error) = function.invoke(json!({})).await else { panic!("expected a function error") };
     assert_eq!(error["errorType"], "MigrationFailed");
     let message = error["errorMessage"].as_str().unwrap();
-    assert!(message.starts_with("applying migration 0003_webhook_spool: "), "{message}");
+    assert!(message.starts_with("applying migration 0003_senders: "), "{message}");
     assert_eq!(database.scalar("select max(name) from schema_migrations").await, "0002_opt_outs");
-    database.client.batch_execute("drop table webhook_spool").await.unwrap();
-    assert_eq!(applied(&function.call(json!({})).await).first(), Some(&"0003_webhook_spool"));
+    database.client.batch_execute("drop table sms_senders").await.unwrap();
+    assert_eq!(applied(&function.call(json!({})).await).first(), Some(&"0003_senders"));
 }
 
 #[tokio::test]

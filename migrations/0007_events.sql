@@ -1,5 +1,4 @@
--- What happened, for whoever wants to be told: written in the transaction that makes it true, read by cursor. Nothing
--- delivers events to subscribers yet.
+-- Events, written in the transaction of the change that they report. There are no subscribers yet.
 create table sms_events (
     id              uuid primary key,
     event_type      text not null check (event_type in
@@ -7,7 +6,7 @@ create table sms_events (
          'conversation.language_changed', 'contact.opted_out', 'contact.opted_in', 'subscription.disabled')),
     conversation_id uuid references sms_conversations (id),
     message_id      uuid references sms_messages (id),
-    -- What a subscriber is told beyond the ids; no body, no number.
+    -- The event's data without the ids. It contains no text and no number.
     data            jsonb not null default '{}',
     created_at      timestamptz not null
 );

@@ -1,4 +1,4 @@
--- Keys of the API: only their SHA-256 is kept.
+-- API keys. Only the SHA-256 of a key is stored.
 create table api_keys (
     id          uuid primary key,
     name        text not null,
@@ -9,7 +9,7 @@ create table api_keys (
     created_at  timestamptz not null
 );
 
--- What was made for a request, by key of the API and Idempotency-Key: its first answer can be told again from it.
+-- What a request with an Idempotency-Key created. A repeated request gets the same response.
 create table idempotency_keys (
     api_key_id      uuid not null,
     idempotency_key text not null,
@@ -18,5 +18,4 @@ create table idempotency_keys (
     created_at      timestamptz not null,
     primary key (api_key_id, idempotency_key)
 );
-
 create index idempotency_keys_by_age on idempotency_keys (created_at);

@@ -1,7 +1,7 @@
--- The last deep health check: one row that all instances of the function share, so that many calls at once cause one check
--- of each peer. claimed_at is set while an instance checks.
+-- The last deep health check: one row shared by all instances, so that concurrent requests cause one check.
 create table sms_health (
     only_row    boolean primary key default true check (only_row),
+    -- Set while an instance checks.
     claimed_at  timestamptz,
     checked_at  timestamptz,
     result      jsonb

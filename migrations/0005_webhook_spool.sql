@@ -1,4 +1,4 @@
--- Webhooks that SQS did not take in time. A schedule puts them on their queue and removes them.
+-- Webhooks that SQS did not accept in time. A schedule moves them to their queue.
 create table webhook_spool (
     id          uuid primary key,
     queue       text not null check (queue in ('inbound', 'status')),

@@ -1,16 +1,9 @@
--- What routers set on a conversation: its workflow, its status, and where its recipient's clock is.
-
--- A word of the routers' own. It was always `open` so far, since nothing set it.
-alter table sms_conversations
-    add check (conversation_status ~ '^[a-z][a-z0-9_]{0,63}$');
-
--- Until when a message was put off for its recipient's quiet hours. As long as that is when it is due, it waits for nothing
--- else, and another time zone changes it.
-alter table sms_messages add column quiet_until timestamptz;
-
--- As sms_conversation_page (0010), with the conversation's status and time zone, and with the latest id that Twilio gave a
--- message that waits for another create. The older one goes with a later migration.
-create function sms_conversation_page_2(
+-- Reads a conversation by the first known spelling of its number, with a page of its messages, newest first. Each row has
+-- the conversation and one message; an empty page is one row without a message.
+--
+-- A message that waits for another create shows its latest SID. A missing cursor is replaced by the end of time and of ids:
+-- the plan must not depend on it, so that the index is entered where the page begins.
+create or replace function sms_conversation_page(
     account text, numbers text[], before timestamptz, before_id uuid, skip bigint, take bigint)
 returns table (
     conversation_id uuid, phone_number_canonical text, phone_number_original text, tenant_id text, workflow_type text,
@@ -18,7 +11,7 @@ returns table (
     last_message_at timestamptz, message_count bigint,
     id uuid, direction text, from_number text, to_number text, message_content text, media jsonb, twilio_sid text,
     delivery_status text, error_code text, language text, language_confidence float8, created_at timestamptz,
-    tenant_candidates jsonb, carrier_blocked_at timestamptz, conversation_status text, time_zone text)
+    tenant_candidates jsonb, carrier_blocked_at timestamptz, conversation_status text, time_zone text, opt_out text)
 language plpgsql stable as $$
 #variable_conflict use_column
 begin
@@ -34,7 +27,7 @@ begin
         coalesce(m.twilio_sid, (select a.twilio_sid from sms_send_attempts a
                                 where a.message_id = m.id and a.twilio_sid is not null order by a.number desc limit 1)),
         m.delivery_status, m.error_code, m.language, m.language_confidence, m.created_at,
-        c.tenant_candidates, c.carrier_blocked_at, c.conversation_status, c.time_zone
+        c.tenant_candidates, c.carrier_blocked_at, c.conversation_status, c.time_zone, m.opt_out
     from conversation c
     left join lateral (
         select * from sms_messages m

@@ -1,0 +1,13 @@
+-- Returns the senders of messages and wake-ups, and creates the missing rows, in the order in which they are locked.
+create or replace function sms_create_senders(message_ids uuid[], woken text[]) returns text[] language plpgsql as $$
+declare
+    senders text[];
+begin
+    senders := array(
+        select coalesce(m.from_number, m.messaging_service_sid, '') from sms_messages m
+        where m.id = any(message_ids) and m.direction = 'outbound'
+        union select unnest(woken)
+        order by 1);
+    insert into sms_senders (sender) select unnest(senders) order by 1 on conflict do nothing;
+    return senders;
+end $$;

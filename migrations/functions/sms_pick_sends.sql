@@ -1,0 +1,57 @@
+-- Picks the messages of a sender that its pace allows now, at most max_number, the most urgent first. Fails those that must
+-- not be sent any more.
+--
+-- backlog is what was sent and has not left yet at the sender's pace, in segments. It may grow to at_once, of which a bulk
+-- uses half, to leave room for what is more urgent. A message longer than at_once goes if the backlog is empty.
+create or replace function sms_pick_sends(
+    held sms_senders, rate float8, at_once float8, hold interval, allowed uuid[], max_age interval,
+    now_at timestamptz, max_number int,
+    out taken uuid[], out refused uuid[], out backlog float8, out ready_at timestamptz,
+    out hold_end timestamptz)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    candidate record;
+    of_priority text;
+    allowance float8;
+    -- One message after a hold, as a probe.
+    room int := case when held.held_until > now_at then 0 when held.held_until <= now_at then least(1, max_number)
+                     else max_number end;
+begin
+    taken := '{}';
+    refused := '{}';
+    ready_at := greatest(held.ready_at, now_at);
+    backlog := extract(epoch from ready_at - now_at) * rate;
+    hold_end := held.held_until;
+    <<priorities>>
+    foreach of_priority in array array['urgent', 'normal', 'bulk'] loop
+        allowance := case when of_priority = 'bulk' then at_once / 2 else at_once end;
+        exit when room = 0 or (backlog > 0 and backlog + 1 > allowance);
+        for candidate in
+            select * from sms_due_sends(held.sender, of_priority, allowed, now_at,
+                least(room, floor(allowance - backlog)::int + 1))
+        loop
+            if candidate.opted_out or coalesce(candidate.send_before, candidate.wanted_at + max_age) <= now_at then
+                update sms_messages m
+                set delivery_status = 'failed',
+                    error_code = case when candidate.opted_out then 'opted_out' else 'retries_exhausted' end
+                where m.id = candidate.message_id;
+                refused := refused || candidate.message_id;
+                continue;
+            end if;
+            exit priorities when backlog > 0 and backlog + candidate.segments > allowance;
+            taken := taken || candidate.message_id;
+            backlog := backlog + candidate.segments;
+            ready_at := ready_at + make_interval(secs => candidate.segments / rate);
+            room := room - 1;
+            exit priorities when room = 0;
+        end loop;
+        -- Refused messages used up this priority's limit. The next wake-up, which follows at once, claims the rest of it.
+        exit when refused <> '{}';
+    end loop;
+    -- A probe extends the hold until its outcome is known. A repair takes longer than a pause.
+    if hold_end is not null and taken <> '{}' then
+        hold_end := now_at + case when held.held_reason = 'configuration' then hold
+                                  else least(hold, interval '30 seconds') end;
+    end if;
+end $$;

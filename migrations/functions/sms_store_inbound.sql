@@ -1,0 +1,65 @@
+-- Stores a batch of inbound messages. Returns those that were not stored before, each with its conversation's language
+-- before and after the batch.
+--
+-- - input: one row per MessageSid, because a batch may contain a webhook twice;
+-- - fresh: those that are not stored yet;
+-- - conversation: their conversations, locked;
+-- - strongest: the strongest language evidence of each conversation's new messages;
+-- - stored: the messages, except those that a concurrent batch has just stored;
+-- - opted: their entries of the opt-out ledger.
+-- Triggers update the conversations and apply the opt-outs.
+create or replace function sms_store_inbound(
+    ids uuid[], conversation_ids uuid[], account_sids text[], canonicals text[], twilio_sids text[],
+    from_numbers text[], to_numbers text[], service_sids text[], contents text[], media_lists jsonb[],
+    raw_data jsonb[], nuls_removed bool[], languages text[], language_confidences float8[], language_strengths int2[],
+    opt_outs text[], opt_actions text[], opt_sources text[], opt_words text[], request_ids text[], received timestamptz[])
+returns table (message_id uuid, conversation_id uuid, twilio_sid text, previous_language text, chosen_language text)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    return query
+    with input as (
+        select distinct on (twilio_sid) *
+        from unnest(ids, conversation_ids, account_sids, canonicals, twilio_sids, from_numbers, to_numbers, service_sids,
+                    contents, media_lists, raw_data, nuls_removed, languages, language_confidences, language_strengths,
+                    opt_outs, opt_actions, opt_sources, opt_words, request_ids, received)
+            as t (id, new_conversation_id, account_sid, canonical, twilio_sid, from_number, to_number, service_sid,
+                  content, media, raw_webhook_data, nul_removed, language, confidence, strength,
+                  opt_out, opt_action, opt_source, opt_words, request_id, received_at)
+        order by twilio_sid, received_at
+    ), fresh as (
+        select * from input i where not exists (select from sms_messages m where m.twilio_sid = i.twilio_sid)
+    ), conversation as (
+        select c.*
+        from (select array_agg(account_sid) as accounts, array_agg(canonical) as canonicals,
+                  array_agg(new_conversation_id) as new_ids, array_agg(from_number) as originals,
+                  array_agg(received_at) as received from fresh) f,
+            sms_lock_conversations(f.accounts, f.canonicals, f.new_ids, f.originals, f.received) c
+    ), strongest as (
+        select distinct on (account_sid, canonical) account_sid, canonical, language, strength, received_at, twilio_sid
+        from fresh where strength > 0
+        order by account_sid, canonical, strength desc, received_at desc, twilio_sid desc
+    ), stored as (
+        insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
+            messaging_service_sid, message_content, media, delivery_status, language, language_confidence,
+            language_strength, opt_out, raw_webhook_data, nul_removed, request_id, created_at)
+        select f.id, c.id, 'inbound', f.twilio_sid, f.from_number, f.to_number, f.service_sid, f.content, f.media,
+            'received', f.language, f.confidence, f.strength, f.opt_out, f.raw_webhook_data, f.nul_removed, f.request_id,
+            f.received_at
+        from fresh f join conversation c on c.account_sid = f.account_sid and c.phone_number_canonical = f.canonical
+        order by f.twilio_sid
+        on conflict (twilio_sid) do nothing
+        returning id, conversation_id, twilio_sid
+    ), opted as (
+        insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
+        select gen_random_uuid(), s.conversation_id, f.opt_action, f.opt_source, f.opt_words, f.to_number, f.twilio_sid,
+            f.received_at
+        from fresh f join stored s on s.twilio_sid = f.twilio_sid where f.opt_action is not null
+    )
+    select s.id, s.conversation_id, s.twilio_sid, c.language_detected,
+        case when (g.strength, true, g.received_at, g.twilio_sid)
+                  > (c.language_strength, c.language_own, c.language_at, c.language_evidence)
+             then g.language else c.language_detected end
+    from stored s join conversation c on c.id = s.conversation_id
+    left join strongest g on g.account_sid = c.account_sid and g.canonical = c.phone_number_canonical;
+end $$;
