@@ -1,6 +1,6 @@
 //! Applies the migrations, which are embedded.
 
-use super::{Db, DbError, Type};
+use super::{Db, DbError, Statement, params, row, statements};
 use crate::clock;
 use crate::error::chain;
 use sha2::{Digest, Sha256};
@@ -40,6 +40,30 @@ const LOCK: &str = "select pg_advisory_xact_lock(7673797)";
 
 /// The first line of a file that runs without a transaction.
 const NO_TRANSACTION: &str = "-- transaction: none";
+
+row! {
+    struct Applied {
+        checksum: String,
+    }
+}
+
+const APPLIED: Statement<Applied> = Statement::new(
+    "read the list of migrations",
+    "select checksum from schema_migrations where name = $name",
+);
+
+row! {
+    struct IsInvalid {
+        is_invalid: bool,
+    }
+}
+
+const IS_INVALID: Statement<IsInvalid> = Statement::new(
+    "look for an invalid index",
+    "select exists (select from pg_index where indexrelid = to_regclass($index) and not indisvalid) as is_invalid",
+);
+
+statements!(APPLIED, IS_INVALID);
 
 /// Timeouts of migrations.
 #[derive(Debug, Clone, Copy)]
@@ -209,16 +233,10 @@ impl Migration {
     }
 
     async fn is_applied(&self, db: &Db) -> Result<bool, MigrateError> {
-        let rows = db
-            .query_idempotent(
-                "read the list of migrations",
-                "select checksum from schema_migrations where name = $1",
-                &[(&self.name, Type::TEXT)],
-            )
-            .await?;
+        let rows = db.query_idempotent(&APPLIED, &params! { name: self.name }).await?;
         match rows.first() {
             None => Ok(false),
-            Some(row) if row.get::<_, &str>(0) == self.checksum => Ok(true),
+            Some(row) if row.checksum == self.checksum => Ok(true),
             Some(_) => Err(MigrateError::Changed(self.name)),
         }
     }
@@ -285,9 +303,8 @@ fn created_index(statement: &str) -> Option<&str> {
 }
 
 async fn is_invalid(db: &Db, index: &str) -> Result<bool, DbError> {
-    let sql = "select exists (select from pg_index where indexrelid = to_regclass($1) and not indisvalid)";
-    let rows = db.query_idempotent("look for an invalid index", sql, &[(&index, Type::TEXT)]).await?;
-    Ok(rows.first().is_some_and(|row| row.get(0)))
+    let rows = db.query_idempotent(&IS_INVALID, &params! { index }).await?;
+    Ok(rows.first().is_some_and(|row| row.is_invalid))
 }
 
 /// Returns a hash of all migrations.
