@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::domain::keywords::classify;
 use common::domain::language::detect;
-use common::domain::phone::{NumberingPlan, Region, Sender};
+use common::domain::phone::{InboundSender, NumberingPlan, Region};
 use common::domain::segments::count;
 
 /// An odd number.
@@ -40,7 +40,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let english = "Hi Smith, your rent of $2277 for unit 105 is due on the 1st. Reply STOP to opt out.";
     let emoji = "🏠".repeat(800);
     let mut report = |name: &str, run: &mut dyn FnMut()| writeln!(out, "bench {name} ns={:.0}", nanos(run));
-    report("sender_from_twilio", &mut || drop(black_box(Sender::from_twilio(black_box("+12035550123")))))?;
+    report("sender_from_twilio", &mut || {
+        drop(black_box(InboundSender::from_twilio(black_box("+12035550123"))))
+    })?;
     for (name, spelling) in [
         ("recipient_us_e164", "+12035550123"),
         ("recipient_us_spelling", "(203) 555-0123"),

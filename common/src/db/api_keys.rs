@@ -1,6 +1,6 @@
 //! API keys: create, list, revoke, and find by hash.
 
-use super::{Db, DbError, Row, Type};
+use super::{Db, DbError, Statement, params, row, statements};
 use crate::clock;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -49,36 +49,31 @@ pub fn is_well_formed(text: &str) -> bool {
         .is_some_and(|rest| rest.len() == LENGTH && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// The description of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Its id.
-    pub id: Uuid,
-    /// Its holder.
-    pub name: String,
-    /// Its scopes, separated by spaces.
-    pub scopes: String,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-    /// When it was created.
-    pub created_at: Timestamp,
-}
-
-fn api_key(row: &Row) -> ApiKey {
-    ApiKey {
-        id: row.get(0),
-        name: row.get(1),
-        scopes: row.get(2),
-        expires_at: row.get(3),
-        revoked_at: row.get(4),
-        created_at: row.get(5),
+row! {
+    /// The description of a key.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ApiKey {
+        /// Its id.
+        pub id: Uuid,
+        /// Its holder.
+        pub name: String,
+        /// Its scopes, separated by spaces.
+        pub scopes: String,
+        /// When it expires.
+        pub expires_at: Option<Timestamp>,
+        /// When it was revoked.
+        pub revoked_at: Option<Timestamp>,
+        /// When it was created.
+        pub created_at: Timestamp,
     }
 }
 
-const CREATE: &str = "
-insert into api_keys (id, name, key_hash, scopes, expires_at, created_at) values ($1, $2, $3, $4, $5, $6)";
+const CREATE: Statement<()> = Statement::new(
+    "store a key",
+    "
+insert into api_keys (id, name, key_hash, scopes, expires_at, created_at)
+values ($id, $name, $key_hash, $scopes, $expires_at, $created_at)",
+);
 
 /// Stores a new key's hash.
 ///
@@ -86,24 +81,15 @@ insert into api_keys (id, name, key_hash, scopes, expires_at, created_at) values
 ///
 /// [`DbError`]: the key is not valid and must not be returned.
 pub async fn create(db: &Db, key: &ApiKey, key_hash: &[u8]) -> Result<(), DbError> {
-    db.query(
-        "store a key",
-        CREATE,
-        &[
-            (&key.id, Type::UUID),
-            (&key.name, Type::TEXT),
-            (&key_hash, Type::BYTEA),
-            (&key.scopes, Type::TEXT),
-            (&key.expires_at, Type::TIMESTAMPTZ),
-            (&key.created_at, Type::TIMESTAMPTZ),
-        ],
-    )
-    .await
-    .map(drop)
+    let ApiKey { id, name, scopes, expires_at, revoked_at: _, created_at } = key;
+    let params = params! { id, name, key_hash, scopes, expires_at, created_at };
+    db.query(&CREATE, &params).await.map(drop)
 }
 
-const LIST: &str =
-    "select id, name, scopes, expires_at, revoked_at, created_at from api_keys order by created_at, id";
+const LIST: Statement<ApiKey> = Statement::new(
+    "list the keys",
+    "select id, name, scopes, expires_at, revoked_at, created_at from api_keys order by created_at, id",
+);
 
 /// Lists all keys, including revoked ones.
 ///
@@ -111,12 +97,15 @@ const LIST: &str =
 ///
 /// [`DbError`] when the query fails.
 pub async fn list(db: &Db) -> Result<Vec<ApiKey>, DbError> {
-    Ok(db.query_idempotent("list the keys", LIST, &[]).await?.iter().map(api_key).collect())
+    db.query_idempotent(&LIST, &[]).await
 }
 
-const REVOKE: &str = "
-update api_keys set revoked_at = coalesce(revoked_at, $2) where id = $1
-returning id, name, scopes, expires_at, revoked_at, created_at";
+const REVOKE: Statement<ApiKey> = Statement::new(
+    "revoke a key",
+    "
+update api_keys set revoked_at = coalesce(revoked_at, $now) where id = $id
+returning id, name, scopes, expires_at, revoked_at, created_at",
+);
 
 /// Revokes a key and returns it, if it exists. The gateway may accept it until its cache expires.
 ///
@@ -124,14 +113,15 @@ returning id, name, scopes, expires_at, revoked_at, created_at";
 ///
 /// [`DbError`]: the key may still be valid.
 pub async fn revoke(db: &Db, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>, DbError> {
-    let rows =
-        db.query_idempotent("revoke a key", REVOKE, &[(&id, Type::UUID), (&now, Type::TIMESTAMPTZ)]).await?;
-    Ok(rows.first().map(api_key))
+    Ok(db.query_idempotent(&REVOKE, &params! { id, now }).await?.into_iter().next())
 }
 
-const VALID: &str = "
+const VALID: Statement<ApiKey> = Statement::new(
+    "look a key up",
+    "
 select id, name, scopes, expires_at, revoked_at, created_at from api_keys
-where key_hash = $1 and revoked_at is null and (expires_at is null or expires_at > $2)";
+where key_hash = $key_hash and revoked_at is null and (expires_at is null or expires_at > $now)",
+);
 
 /// Finds a valid key by its hash.
 ///
@@ -139,11 +129,10 @@ where key_hash = $1 and revoked_at is null and (expires_at is null or expires_at
 ///
 /// [`DbError`] when the query fails.
 pub async fn find_valid(db: &Db, key_hash: &[u8], now: Timestamp) -> Result<Option<ApiKey>, DbError> {
-    let rows = db
-        .query_idempotent("look a key up", VALID, &[(&key_hash, Type::BYTEA), (&now, Type::TIMESTAMPTZ)])
-        .await?;
-    Ok(rows.first().map(api_key))
+    Ok(db.query_idempotent(&VALID, &params! { key_hash, now }).await?.into_iter().next())
 }
+
+statements!(CREATE, LIST, REVOKE, VALID);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Configuration of the connection to Postgres: URL, TLS and timeouts.
 
 use super::DbError;
-use super::tls::{Tls, Wanted};
+use super::tls::{Tls, TlsParameters};
 use crate::config::{Env, Secret};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use std::time::Duration;
@@ -77,17 +77,17 @@ impl DatabaseConfig {
         }
     }
 
-    fn postgres(&self) -> Result<(tokio_postgres::Config, Wanted), tokio_postgres::Error> {
-        let (url, wanted) = Wanted::take(self.url.expose());
+    fn postgres(&self) -> Result<(tokio_postgres::Config, TlsParameters), tokio_postgres::Error> {
+        let (url, parameters) = TlsParameters::take(self.url.expose());
         let mut config: tokio_postgres::Config = url.parse()?;
         config
-            .ssl_mode(wanted.mode(is_this_machine(&config)))
+            .ssl_mode(parameters.mode(is_this_machine(&config)))
             .connect_timeout(self.connect_timeout)
             // Detects that the host of an open connection is gone.
             .tcp_user_timeout(self.connect_timeout)
             .keepalives_idle(Duration::from_secs(30))
             .application_name("sms-foundation");
-        Ok((config, wanted))
+        Ok((config, parameters))
     }
 
     pub(super) fn pool(&self, tls: &Tls) -> Result<Pool, DbError> {
@@ -107,11 +107,11 @@ impl DatabaseConfig {
     }
 
     pub(super) fn tls(&self) -> Result<Tls, DbError> {
-        let (config, wanted) = self.postgres().map_err(|error| DbError::Setup(error.into()))?;
+        let (config, parameters) = self.postgres().map_err(|error| DbError::Setup(error.into()))?;
         if config.get_ssl_mode() == SslMode::Disable {
             return Ok(Tls::None);
         }
-        let client = wanted.rustls(self.ca_pem.as_deref(), is_this_machine(&config))?;
+        let client = parameters.rustls(self.ca_pem.as_deref(), is_this_machine(&config))?;
         Ok(Tls::Rustls(MakeRustlsConnect::new(client)))
     }
 }

@@ -1,5 +1,6 @@
 //! Errors of Postgres, and how to handle them.
 
+use super::statement::ParameterError;
 use crate::error::{Retryable, chain};
 use deadpool_postgres::{HookError, PoolError};
 use std::fmt;
@@ -8,8 +9,8 @@ use tokio_postgres::error::SqlState;
 
 /// An error of the driver or the pool, formatted for logs: code, constraint and message.
 ///
-/// Postgres's DETAIL, HINT and CONTEXT may contain phone numbers and texts. `Display`, `Debug` (which the Lambda runtime
-/// logs) and `source()` do not contain them.
+/// Postgres's DETAIL, HINT and CONTEXT may contain phone numbers and texts. `Display`, `Debug` (which the Lambda
+/// runtime logs) and `source()` do not contain them.
 pub struct PostgresError(Inner);
 
 enum Inner {
@@ -118,6 +119,15 @@ pub enum DbError {
         #[source]
         source: PostgresError,
     },
+    /// The values of the parameters do not fit the statement. It did not run.
+    #[error("could not {operation}")]
+    Parameters {
+        /// The operation.
+        operation: &'static str,
+        /// The problem.
+        #[source]
+        source: ParameterError,
+    },
     /// The statement timed out. It may have run.
     #[error("could not {operation} within {} ms", after.as_millis())]
     TimedOut {
@@ -126,7 +136,7 @@ pub enum DbError {
         /// The timeout.
         after: Duration,
     },
-    /// A row has an unexpected form.
+    /// A row has an unexpected form. The statement has taken effect.
     #[error("could not read what Postgres returned to {operation}")]
     Decode {
         /// The operation.
@@ -166,7 +176,8 @@ impl DbError {
     /// Tells whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !self.is_about_the_data() && !matches!(self, Self::Setup(_) | Self::Decode { .. })
+        !self.is_about_the_data()
+            && !matches!(self, Self::Setup(_) | Self::Parameters { .. } | Self::Decode { .. })
     }
 
     /// Tells whether Postgres is unavailable, overloaded or starting.
@@ -185,7 +196,7 @@ impl DbError {
                 // Without a database error, the connection failed or a value could not be encoded.
                 None => !self.is_about_the_data(),
             },
-            Self::Setup(_) | Self::Decode { .. } => false,
+            Self::Setup(_) | Self::Parameters { .. } | Self::Decode { .. } => false,
         }
     }
 

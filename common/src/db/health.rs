@@ -1,6 +1,6 @@
 //! The result of the deep health check, shared by all instances of the function.
 
-use super::{Db, DbError, Json, Type};
+use super::{Db, DbError, Statement, params, row, statements};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -31,16 +31,30 @@ pub struct Times {
     pub claimed_from: Timestamp,
 }
 
-/// A single statement, so that only one instance gets the claim: the others wait for the row lock and then see it.
-pub(crate) const TURN: &str = "
-with claim as (
-    update sms_health set claimed_at = $1
-    where (checked_at is null or checked_at < $2) and (claimed_at is null or claimed_at < $3)
-    returning true)
-select exists (select from claim), recent.checked_at, recent.result
-from (select) one left join sms_health recent on recent.checked_at >= $2";
+row! {
+    struct TurnRow {
+        is_claimed: bool,
+        checked_at: Option<Timestamp>,
+        result: Option<Value>,
+    }
+}
 
-pub(crate) const STORE: &str = "update sms_health set checked_at = $1, claimed_at = null, result = $2";
+/// A single statement, so that only one instance gets the claim: the others wait for the row lock and then see it.
+const TURN: Statement<TurnRow> = Statement::new(
+    "read the last health check",
+    "
+with claim as (
+    update sms_health set claimed_at = $now
+    where (checked_at is null or checked_at < $fresh_from) and (claimed_at is null or claimed_at < $claimed_from)
+    returning true)
+select exists (select from claim) as is_claimed, recent.checked_at, recent.result
+from (select) one left join sms_health recent on recent.checked_at >= $fresh_from",
+);
+
+const STORE: Statement<()> = Statement::new(
+    "store a health check",
+    "update sms_health set checked_at = $now, claimed_at = null, result = $result",
+);
 
 /// Returns a recent result, or which instance must check.
 ///
@@ -48,17 +62,13 @@ pub(crate) const STORE: &str = "update sms_health set checked_at = $1, claimed_a
 ///
 /// [`DbError`] when the query fails. The caller must check without sharing.
 pub async fn turn(db: &Db, times: Times) -> Result<Turn, DbError> {
-    let params = [
-        (&times.now as _, Type::TIMESTAMPTZ),
-        (&times.fresh_from as _, Type::TIMESTAMPTZ),
-        (&times.claimed_from as _, Type::TIMESTAMPTZ),
-    ];
-    let rows = db.query_idempotent("read the last health check", TURN, &params).await?;
-    let Some(row) = rows.first() else { return Ok(Turn::Wait) };
-    Ok(match row.get::<_, Option<Timestamp>>(1) {
-        Some(checked_at) => Turn::Recent { checked_at, result: row.get(2) },
-        None if row.get(0) => Turn::Check,
-        None => Turn::Wait,
+    let Times { now, fresh_from, claimed_from } = times;
+    let rows = db.query_idempotent(&TURN, &params! { now, fresh_from, claimed_from }).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(Turn::Wait) };
+    Ok(match (row.checked_at, row.result) {
+        (Some(checked_at), Some(result)) => Turn::Recent { checked_at, result },
+        _ if row.is_claimed => Turn::Check,
+        _ => Turn::Wait,
     })
 }
 
@@ -68,6 +78,7 @@ pub async fn turn(db: &Db, times: Times) -> Result<Turn, DbError> {
 ///
 /// [`DbError`] when the statement fails. Other instances then check again.
 pub async fn store(db: &Db, now: Timestamp, result: &Value) -> Result<(), DbError> {
-    let params = [(&now as _, Type::TIMESTAMPTZ), (&Json(result) as _, Type::JSONB)];
-    db.query_idempotent("store a health check", STORE, &params).await.map(drop)
+    db.query_idempotent(&STORE, &params! { now, result }).await.map(drop)
 }
+
+statements!(TURN, STORE);

@@ -1,7 +1,7 @@
 //! Transactions that stay open to hold locks during other work.
 
 use super::tls::Tls;
-use super::{CANCEL_BUDGET, Db, DbError, Object, Param, Row};
+use super::{Bound, CANCEL_BUDGET, Db, DbError, FromRow, Object, Param, Row, Statement};
 use scopeguard::ScopeGuard;
 use std::ops::Deref;
 use std::time::Duration;
@@ -68,16 +68,20 @@ impl Db {
     /// # Errors
     ///
     /// See [`Db::query`]. No transaction is open then.
-    pub async fn query_held(
+    pub async fn query_held<R: FromRow>(
         &self,
-        operation: &'static str,
-        sql: &str,
+        statement: &Statement<R>,
         params: &[Param<'_>],
-    ) -> Result<(Vec<Row>, Held), DbError> {
-        match self.begin(operation, sql, params).await {
+    ) -> Result<(Vec<R>, Held), DbError> {
+        let (rows, held) = self.run_held(&statement.bind(params)?).await?;
+        Ok((statement.read(&rows)?, held))
+    }
+
+    async fn run_held(&self, bound: &Bound<'_>) -> Result<(Vec<Row>, Held), DbError> {
+        match self.begin(bound).await {
             Err(error) if error.is_connection_lost() || error.is_deadlock() => {
                 let _ = self.pool.retain(|_, _| false);
-                self.begin(operation, sql, params).await
+                self.begin(bound).await
             }
             outcome => outcome,
         }
@@ -98,21 +102,16 @@ impl Db {
         Ok(self.held(busy))
     }
 
-    async fn begin(
-        &self,
-        operation: &'static str,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<(Vec<Row>, Held), DbError> {
-        let busy = Busy::new(self.object(operation).await?);
+    async fn begin(&self, bound: &Bound<'_>) -> Result<(Vec<Row>, Held), DbError> {
+        let busy = Busy::new(self.object(bound.operation).await?);
         let transaction = async {
             // Both are sent at once, in this order.
             let begin = busy.batch_execute("begin isolation level read committed");
-            let (begun, rows) = tokio::join!(begin, busy.query_typed(sql, params));
+            let (begun, rows) = tokio::join!(begin, busy.query_typed(&bound.sql, &bound.params));
             begun?;
             rows
         };
-        let rows = self.in_time(operation, &busy, transaction).await?;
+        let rows = self.in_time(bound.operation, &busy, transaction).await?;
         Ok((rows, self.held(busy)))
     }
 

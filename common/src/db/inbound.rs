@@ -1,7 +1,9 @@
 //! Stores a batch of inbound messages in one statement.
 
-use super::{Db, DbError, Json, Type};
+use super::{Db, DbError, Statement, params, row, statements};
+use crate::domain::keywords::OptOut;
 use crate::domain::language::{Language, Strength};
+use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -9,10 +11,10 @@ use uuid::Uuid;
 /// A detected opt-out or opt-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptOutChange {
-    /// `opt_out` or `opt_in`.
-    pub action: &'static str,
-    /// `keyword`, `free_text`, `opt_out_type` or `twilio_error`.
-    pub source: &'static str,
+    /// What it does.
+    pub action: OptOutAction,
+    /// How it was detected.
+    pub source: OptOutSource,
     /// The text of the opt-out or opt-in.
     pub words: Option<String>,
 }
@@ -44,12 +46,12 @@ pub struct NewInbound {
     pub raw_webhook_data: Value,
     /// Whether NUL characters were removed from it.
     pub nul_removed: bool,
-    /// `en`, `es`, `pt` or `unknown`.
-    pub language: &'static str,
+    /// The detected language.
+    pub language: Language,
     /// The confidence, 0 to 1.
     pub language_confidence: f64,
-    /// `opt_out`, `unsure` or `none`.
-    pub opt_out_result: &'static str,
+    /// Whether it is an opt-out.
+    pub opt_out_result: OptOut,
     /// The opt-out or opt-in, if it is one.
     pub opt_out: Option<OptOutChange>,
     /// The id of the request.
@@ -61,33 +63,45 @@ pub struct NewInbound {
 impl NewInbound {
     /// Returns the strength of the language evidence, 0 for none.
     fn language_strength(&self) -> i16 {
-        let says_nothing = self.language == Language::Unknown.as_str();
-        if says_nothing { 0 } else { Strength::of(self.language_confidence as f32) as i16 }
+        let is_unknown = self.language == Language::Unknown;
+        if is_unknown { 0 } else { Strength::of(self.language_confidence as f32) as i16 }
     }
 }
 
-/// A newly stored message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredInbound {
-    /// Its id.
-    pub message_id: Uuid,
-    /// Its conversation.
-    pub conversation_id: Uuid,
-    /// Twilio's message SID.
-    pub twilio_sid: String,
-    /// The conversation's language before the batch.
-    pub previous_language: String,
-    /// The conversation's language now.
-    pub chosen_language: String,
+row! {
+    /// A newly stored message.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct StoredInbound {
+        /// Its id.
+        pub message_id: Uuid,
+        /// Its conversation.
+        pub conversation_id: Uuid,
+        /// Twilio's message SID.
+        pub twilio_sid: String,
+        /// The conversation's language before the batch.
+        pub previous_language: Language,
+        /// The conversation's language now.
+        pub chosen_language: Language,
+    }
 }
 
 /// Its steps are described in `migrations/functions/sms_store_inbound.sql`.
 ///
 /// It is a SQL function because a connection plans it once. As text, it would be planned for every batch, which takes
 /// longer than storing ten messages (`common/docs/decisions/0008-hot-statements-are-functions.md`).
-pub const STORE: &str = "
+pub const STORE: Statement<StoredInbound> = Statement::new(
+    "store inbound messages",
+    "
 select message_id, conversation_id, twilio_sid, previous_language, chosen_language
-from sms_store_inbound($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+from sms_store_inbound(
+    ids => $ids, conversation_ids => $conversation_ids, account_sids => $account_sids,
+    canonicals => $phone_numbers_canonical, twilio_sids => $twilio_sids, from_numbers => $from_numbers,
+    to_numbers => $to_numbers, service_sids => $messaging_service_sids, contents => $message_contents,
+    media_lists => $media, raw_data => $raw_webhook_data, nuls_removed => $nul_removed, languages => $languages,
+    language_confidences => $language_confidences, language_strengths => $language_strengths,
+    opt_outs => $opt_out_results, opt_actions => $opt_out_actions, opt_sources => $opt_out_sources,
+    opt_words => $opt_out_words, request_ids => $request_ids, received => $received_at)",
+);
 
 /// Stores messages with their conversations and language evidence. Returns the newly stored ones.
 ///
@@ -97,56 +111,32 @@ from sms_store_inbound($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $
 ///
 /// [`DbError`]: none is stored. If it [is about the data](DbError::is_about_the_data), store them one by one.
 pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound>, DbError> {
-    let column = |of: fn(&NewInbound) -> &str| messages.iter().map(of).collect::<Vec<_>>();
-    let opt = |of: fn(&OptOutChange) -> Option<&str>| {
-        messages.iter().map(|m| m.opt_out.as_ref().and_then(of)).collect::<Vec<_>>()
+    let text = |of: fn(&NewInbound) -> &str| messages.iter().map(of).collect::<Vec<_>>();
+    let opt_outs = || messages.iter().map(|m| m.opt_out.as_ref());
+    let params = params! {
+        ids: messages.iter().map(|m| m.id).collect::<Vec<_>>(),
+        conversation_ids: messages.iter().map(|m| m.conversation_id).collect::<Vec<_>>(),
+        account_sids: text(|m| &m.account_sid),
+        phone_numbers_canonical: text(|m| &m.phone_number_canonical),
+        twilio_sids: text(|m| &m.twilio_sid),
+        from_numbers: text(|m| &m.from_number),
+        to_numbers: text(|m| &m.to_number),
+        messaging_service_sids: messages.iter().map(|m| m.messaging_service_sid.as_deref()).collect::<Vec<_>>(),
+        message_contents: text(|m| &m.message_content),
+        media: messages.iter().map(|m| &m.media).collect::<Vec<_>>(),
+        raw_webhook_data: messages.iter().map(|m| &m.raw_webhook_data).collect::<Vec<_>>(),
+        nul_removed: messages.iter().map(|m| m.nul_removed).collect::<Vec<_>>(),
+        languages: messages.iter().map(|m| m.language).collect::<Vec<_>>(),
+        language_confidences: messages.iter().map(|m| m.language_confidence).collect::<Vec<_>>(),
+        language_strengths: messages.iter().map(NewInbound::language_strength).collect::<Vec<_>>(),
+        opt_out_results: messages.iter().map(|m| m.opt_out_result).collect::<Vec<_>>(),
+        opt_out_actions: opt_outs().map(|o| o.map(|o| o.action)).collect::<Vec<_>>(),
+        opt_out_sources: opt_outs().map(|o| o.map(|o| o.source)).collect::<Vec<_>>(),
+        opt_out_words: opt_outs().map(|o| o?.words.as_deref()).collect::<Vec<_>>(),
+        request_ids: text(|m| &m.request_id),
+        received_at: messages.iter().map(|m| m.received_at).collect::<Vec<_>>(),
     };
-    let ids: Vec<Uuid> = messages.iter().map(|m| m.id).collect();
-    let conversation_ids: Vec<Uuid> = messages.iter().map(|m| m.conversation_id).collect();
-    let services: Vec<_> = messages.iter().map(|m| m.messaging_service_sid.as_deref()).collect();
-    let media: Vec<_> = messages.iter().map(|m| Json(&m.media)).collect();
-    let raw: Vec<_> = messages.iter().map(|m| Json(&m.raw_webhook_data)).collect();
-    let nul_removed: Vec<bool> = messages.iter().map(|m| m.nul_removed).collect();
-    let confidences: Vec<f64> = messages.iter().map(|m| m.language_confidence).collect();
-    let strengths: Vec<i16> = messages.iter().map(NewInbound::language_strength).collect();
-    let received: Vec<Timestamp> = messages.iter().map(|m| m.received_at).collect();
-    let rows = db
-        .query_idempotent(
-            "store inbound messages",
-            STORE,
-            &[
-                (&ids, Type::UUID_ARRAY),
-                (&conversation_ids, Type::UUID_ARRAY),
-                (&column(|m| &m.account_sid), Type::TEXT_ARRAY),
-                (&column(|m| &m.phone_number_canonical), Type::TEXT_ARRAY),
-                (&column(|m| &m.twilio_sid), Type::TEXT_ARRAY),
-                (&column(|m| &m.from_number), Type::TEXT_ARRAY),
-                (&column(|m| &m.to_number), Type::TEXT_ARRAY),
-                (&services, Type::TEXT_ARRAY),
-                (&column(|m| &m.message_content), Type::TEXT_ARRAY),
-                (&media, Type::JSONB_ARRAY),
-                (&raw, Type::JSONB_ARRAY),
-                (&nul_removed, Type::BOOL_ARRAY),
-                (&column(|m| m.language), Type::TEXT_ARRAY),
-                (&confidences, Type::FLOAT8_ARRAY),
-                (&strengths, Type::INT2_ARRAY),
-                (&column(|m| m.opt_out_result), Type::TEXT_ARRAY),
-                (&opt(|o| Some(o.action)), Type::TEXT_ARRAY),
-                (&opt(|o| Some(o.source)), Type::TEXT_ARRAY),
-                (&opt(|o| o.words.as_deref()), Type::TEXT_ARRAY),
-                (&column(|m| &m.request_id), Type::TEXT_ARRAY),
-                (&received, Type::TIMESTAMPTZ_ARRAY),
-            ],
-        )
-        .await?;
-    Ok(rows
-        .iter()
-        .map(|row| StoredInbound {
-            message_id: row.get(0),
-            conversation_id: row.get(1),
-            twilio_sid: row.get(2),
-            previous_language: row.get(3),
-            chosen_language: row.get(4),
-        })
-        .collect())
+    db.query_idempotent(&STORE, &params).await
 }
+
+statements!(STORE);

@@ -1,6 +1,6 @@
 //! Applies the embedded folder `migrations`: numbered files once, and SQL functions whenever their text changes.
 
-use super::{Db, DbError, Held, Type};
+use super::{Db, DbError, Held, Statement, params, row, statements};
 use crate::clock;
 use crate::error::chain;
 use include_dir::{Dir, include_dir};
@@ -54,6 +54,30 @@ end $$";
 
 /// The first line of a file that runs without a transaction.
 const NO_TRANSACTION: &str = "-- transaction: none";
+
+row! {
+    struct Applied {
+        checksum: String,
+    }
+}
+
+const APPLIED: Statement<Applied> = Statement::new(
+    "read the list of migrations",
+    "select checksum from schema_migrations where name = $name",
+);
+
+row! {
+    struct IsInvalid {
+        is_invalid: bool,
+    }
+}
+
+const IS_INVALID: Statement<IsInvalid> = Statement::new(
+    "look for an invalid index",
+    "select exists (select from pg_index where indexrelid = to_regclass($index) and not indisvalid) as is_invalid",
+);
+
+statements!(APPLIED, IS_INVALID, RECORDED);
 
 /// Timeouts of migrations.
 #[derive(Debug, Clone, Copy)]
@@ -183,12 +207,25 @@ pub async fn apply_functions(
     outcome
 }
 
+row! {
+    struct Recorded {
+        name: String,
+        checksum: String,
+    }
+}
+
+const RECORDED: Statement<Recorded> = Statement::new(
+    "read the list of migrations",
+    "select name, checksum from schema_migrations where name like 'functions/%'",
+);
+
 /// Returns the functions whose text is not the one in the database.
 async fn changed<'a>(db: &Db, functions: &'a [Migration]) -> Result<Vec<&'a Migration>, DbError> {
-    let sql = "select name, checksum from schema_migrations where name like 'functions/%'";
-    let rows = db.query_idempotent("read the list of migrations", sql, &[]).await?;
-    let stored: HashMap<&str, &str> = rows.iter().map(|row| (row.get("name"), row.get("checksum"))).collect();
-    Ok(functions.iter().filter(|function| stored.get(function.name) != Some(&&*function.checksum)).collect())
+    let recorded = db.query_idempotent(&RECORDED, &[]).await?;
+    let stored: HashMap<&str, &str> =
+        recorded.iter().map(|row| (row.name.as_str(), row.checksum.as_str())).collect();
+    let is_changed = |function: &&Migration| stored.get(function.name) != Some(&function.checksum.as_str());
+    Ok(functions.iter().filter(is_changed).collect())
 }
 
 /// Waits for other runs of the migrations, on its own connection.
@@ -279,16 +316,10 @@ impl Migration {
     }
 
     async fn is_applied(&self, db: &Db) -> Result<bool, MigrateError> {
-        let rows = db
-            .query_idempotent(
-                "read the list of migrations",
-                "select checksum from schema_migrations where name = $1",
-                &[(&self.name, Type::TEXT)],
-            )
-            .await?;
+        let rows = db.query_idempotent(&APPLIED, &params! { name: self.name }).await?;
         match rows.first() {
             None => Ok(false),
-            Some(row) if row.get::<_, &str>(0) == self.checksum => Ok(true),
+            Some(row) if row.checksum == self.checksum => Ok(true),
             Some(_) => Err(MigrateError::Changed(self.name)),
         }
     }
@@ -355,9 +386,8 @@ fn created_index(statement: &str) -> Option<&str> {
 }
 
 async fn is_invalid(db: &Db, index: &str) -> Result<bool, DbError> {
-    let sql = "select exists (select from pg_index where indexrelid = to_regclass($1) and not indisvalid)";
-    let rows = db.query_idempotent("look for an invalid index", sql, &[(&index, Type::TEXT)]).await?;
-    Ok(rows.first().is_some_and(|row| row.get(0)))
+    let rows = db.query_idempotent(&IS_INVALID, &params! { index }).await?;
+    Ok(rows.first().is_some_and(|row| row.is_invalid))
 }
 
 /// Returns a hash of all migrations.

@@ -1,8 +1,11 @@
 //! Postgres: one module per aggregate, with the SQL next to the function that runs it.
 //!
-//! Every statement uses [`Db::query`] with typed parameters, in one round trip, because transaction poolers (Supabase,
-//! RDS Proxy, pgbouncer) break named prepared statements. No result column has an enum or domain type, which would need
-//! another query.
+//! A [`Statement`] is a constant with its SQL, its named parameters and the struct of its rows, which is read by column
+//! name. A test prepares all of them and compares their columns with the structs.
+//!
+//! Every statement runs with typed parameters, in one round trip, because transaction poolers (Supabase, RDS Proxy,
+//! pgbouncer) break named prepared statements. No result column has an enum or domain type, which would need another
+//! query.
 
 pub mod api_keys;
 mod connect;
@@ -15,26 +18,31 @@ pub mod maintenance;
 pub mod messages;
 pub mod migrations;
 pub mod reconciliation;
+mod row;
 pub mod senders;
 pub mod sends;
 pub mod spool;
+mod statement;
 pub mod statuses;
 pub mod tenants;
 mod tls;
+mod types;
 
 pub use connect::DatabaseConfig;
 pub use error::{DbError, PostgresError};
 pub use held::Held;
+pub use row::{Column, ColumnError, FromRow, read};
+pub use statement::{Described, Param, ParameterError, Statement};
 pub use tokio_postgres::Row;
-pub use tokio_postgres::types::{Json, ToSql, Type};
+pub use tokio_postgres::types::{Json, Type};
+pub use types::{SqlParam, SqlType};
 
 use deadpool_postgres::{Object, Pool};
 use held::Busy;
+use row::row;
+use statement::{Bound, params, statements};
 use std::time::Duration;
 use tls::Tls;
-
-/// A parameter with its Postgres type.
-pub type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// The maximum idle time of a connection. After a thaw, a function may have a socket that the other side closed long
 /// ago, and detecting that costs a whole timeout. Poolers close idle clients after minutes; a new connection costs
@@ -104,15 +112,13 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`DbError`] with `operation`. [`DbError::is_transient`] tells whether a retry may succeed.
-    pub async fn query(
+    /// [`DbError`] with the operation. [`DbError::is_transient`] tells whether a retry may succeed.
+    pub async fn query<R: FromRow>(
         &self,
-        operation: &'static str,
-        sql: &str,
+        statement: &Statement<R>,
         params: &[Param<'_>],
-    ) -> Result<Vec<Row>, DbError> {
-        let object = self.object(operation).await?;
-        self.run(object, operation, sql, params).await
+    ) -> Result<Vec<R>, DbError> {
+        statement.read(&self.run(&statement.bind(params)?).await?)
     }
 
     /// Runs a statement that must not take effect after its caller has timed out. It is committed in a second round
@@ -122,26 +128,13 @@ impl Db {
     /// # Errors
     ///
     /// See [`Db::query`]. The statement may have taken effect only if the connection failed or timed out during the
-    /// commit.
-    pub async fn query_confirmed(
+    /// commit, or with [`DbError::Decode`].
+    pub async fn query_confirmed<R: FromRow>(
         &self,
-        operation: &'static str,
-        sql: &str,
+        statement: &Statement<R>,
         params: &[Param<'_>],
-    ) -> Result<Vec<Row>, DbError> {
-        // After an error, closing the connection ends the transaction.
-        let busy = Busy::new(self.object(operation).await?);
-        let transaction = async {
-            // Both are sent at once, in this order.
-            let (begun, rows) = tokio::join!(busy.batch_execute("begin"), busy.query_typed(sql, params));
-            begun?;
-            let rows = rows?;
-            busy.batch_execute("commit").await?;
-            Ok(rows)
-        };
-        let rows = self.in_time(operation, &busy, transaction).await?;
-        busy.reuse();
-        Ok(rows)
+    ) -> Result<Vec<R>, DbError> {
+        statement.read(&self.run_confirmed(&statement.bind(params)?).await?)
     }
 
     /// Runs an idempotent statement. Retries once on a new connection if the first one is dead, for example after a
@@ -150,34 +143,53 @@ impl Db {
     /// # Errors
     ///
     /// See [`Db::query`].
-    pub async fn query_idempotent(
+    pub async fn query_idempotent<R: FromRow>(
         &self,
-        operation: &'static str,
-        sql: &str,
+        statement: &Statement<R>,
         params: &[Param<'_>],
-    ) -> Result<Vec<Row>, DbError> {
-        match self.query(operation, sql, params).await {
+    ) -> Result<Vec<R>, DbError> {
+        statement.read(&self.run_idempotent(&statement.bind(params)?).await?)
+    }
+
+    async fn run_confirmed(&self, bound: &Bound<'_>) -> Result<Vec<Row>, DbError> {
+        // After an error, closing the connection ends the transaction.
+        let busy = Busy::new(self.object(bound.operation).await?);
+        let transaction = async {
+            // Both are sent at once, in this order.
+            let statement = busy.query_typed(&bound.sql, &bound.params);
+            let (begun, rows) = tokio::join!(busy.batch_execute("begin"), statement);
+            begun?;
+            let rows = rows?;
+            busy.batch_execute("commit").await?;
+            Ok(rows)
+        };
+        let rows = self.in_time(bound.operation, &busy, transaction).await?;
+        busy.reuse();
+        Ok(rows)
+    }
+
+    async fn run_idempotent(&self, bound: &Bound<'_>) -> Result<Vec<Row>, DbError> {
+        match self.run(bound).await {
             Err(error) if error.is_connection_lost() || error.is_deadlock() => {
-                tracing::info!(operation, error = crate::error::chain(&error), "once more");
+                tracing::info!(
+                    operation = bound.operation,
+                    error = crate::error::chain(&error),
+                    "retrying on a new connection"
+                );
                 if error.is_connection_lost() {
                     // After a thaw, the other connections are dead too.
                     let _ = self.pool.retain(|_, _| false);
                 }
-                self.query(operation, sql, params).await
+                self.run(bound).await
             }
             outcome => outcome,
         }
     }
 
-    async fn run(
-        &self,
-        object: Object,
-        operation: &'static str,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Vec<Row>, DbError> {
-        let busy = Busy::new(object);
-        let outcome = self.in_time(operation, &busy, busy.query_typed(sql, params)).await;
+    async fn run(&self, bound: &Bound<'_>) -> Result<Vec<Row>, DbError> {
+        let busy = Busy::new(self.object(bound.operation).await?);
+        let statement = busy.query_typed(&bound.sql, &bound.params);
+        let outcome = self.in_time(bound.operation, &busy, statement).await;
         let is_usable = match &outcome {
             Ok(_) => true,
             // The pool may not have detected the lost connection yet.
@@ -235,6 +247,26 @@ impl Db {
     ///
     /// [`DbError`] if it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
-        self.query_idempotent("ping", "select 1", &[]).await.map(drop)
+        self.query_idempotent(&Statement::<()>::new("ping", "select"), &[]).await.map(drop)
     }
+}
+
+/// Returns every statement, for the test against the schema.
+#[must_use]
+pub fn all_statements() -> Vec<Described> {
+    let modules = [
+        api_keys::STATEMENTS,
+        conversations::STATEMENTS,
+        health::STATEMENTS,
+        inbound::STATEMENTS,
+        maintenance::STATEMENTS,
+        messages::STATEMENTS,
+        migrations::STATEMENTS,
+        reconciliation::STATEMENTS,
+        senders::STATEMENTS,
+        spool::STATEMENTS,
+        statuses::STATEMENTS,
+    ];
+    let modules = modules.iter().chain(sends::STATEMENTS).chain(tenants::STATEMENTS);
+    modules.copied().flatten().copied().collect()
 }

@@ -1,7 +1,8 @@
 //! Senders: holds and wake-ups.
 
 use super::sends::HORIZON;
-use super::{Db, DbError, Type};
+use super::{Db, DbError, Statement, params, row, statements};
+use crate::domain::pace::HoldReason;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -14,34 +15,16 @@ pub struct WakeUp {
     pub due_at: Timestamp,
 }
 
-/// The reason of a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HoldReason {
-    /// Twilio's queue of the sender is full.
-    QueueFull,
-    /// Twilio requested a pause.
-    Limited,
-    /// Twilio rejects the account, number or credentials. An operator must act.
-    Configuration,
-}
-
-impl HoldReason {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Limited => "limited",
-            Self::Configuration => "configuration",
-        }
-    }
-}
-
 /// A new hold extends an existing one and never shortens it, except for the outcome of a probe: its hold only lasts
 /// until that outcome.
-const HOLD: &str = "
-insert into sms_senders as s (sender, held_until, held_reason, held_code) values ($1, $2, $3, $4)
+const HOLD: Statement<()> = Statement::new(
+    "hold a sender",
+    "
+insert into sms_senders as s (sender, held_until, held_reason, held_code) values ($sender, $until, $reason, $code)
 on conflict (sender) do update
-set held_until = case when $5 then excluded.held_until else greatest(s.held_until, excluded.held_until) end,
-    held_reason = excluded.held_reason, held_code = excluded.held_code";
+set held_until = case when $by_probe then excluded.held_until else greatest(s.held_until, excluded.held_until) end,
+    held_reason = excluded.held_reason, held_code = excluded.held_code",
+);
 
 /// A sender's hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,18 +45,15 @@ pub struct Hold {
 ///
 /// [`DbError`]: the next message gets the same error.
 pub async fn hold(db: &Db, sender: &str, hold: &Hold) -> Result<(), DbError> {
-    let params = [
-        (&sender as _, Type::TEXT),
-        (&hold.until as _, Type::TIMESTAMPTZ),
-        (&hold.reason.as_str() as _, Type::TEXT),
-        (&hold.code as _, Type::TEXT),
-        (&hold.by_probe as _, Type::BOOL),
-    ];
-    db.query_idempotent("hold a sender", HOLD, &params).await.map(drop)
+    let Hold { until, reason, code, by_probe } = hold;
+    db.query_idempotent(&HOLD, &params! { sender, until, reason, code, by_probe }).await.map(drop)
 }
 
-const RELEASE: &str = "
-update sms_senders set held_until = null, held_reason = null, held_code = null where sender = $1";
+const RELEASE: Statement<()> = Statement::new(
+    "end a sender's hold",
+    "
+update sms_senders set held_until = null, held_reason = null, held_code = null where sender = $sender",
+);
 
 /// Ends a sender's hold after a successful probe.
 ///
@@ -81,7 +61,15 @@ update sms_senders set held_until = null, held_reason = null, held_code = null w
 ///
 /// [`DbError`]: the hold ends at its time, with another probe.
 pub async fn release(db: &Db, sender: &str) -> Result<(), DbError> {
-    db.query_idempotent("end a sender's hold", RELEASE, &[(&sender as _, Type::TEXT)]).await.map(drop)
+    db.query_idempotent(&RELEASE, &params! { sender }).await.map(drop)
+}
+
+row! {
+    struct Woken {
+        sender: String,
+        wake_at: Timestamp,
+        wake_in: f64,
+    }
 }
 
 /// The steps of the statement:
@@ -89,7 +77,9 @@ pub async fn release(db: &Db, sender: &str) -> Result<(), DbError> {
 /// - `waiting`: when the first message of each is due and its hold is over;
 /// - `woken`: those without a wake-up by then. Times within a second are equal: of two concurrent runs, the one with
 ///   the slower clock must not wake all senders again.
-const WAKE: &str = "
+const WAKE: Statement<Woken> = Statement::new(
+    "find senders to wake",
+    "
 with recursive sender as (
     (select coalesce(m.from_number, m.messaging_service_sid, '') as name from sms_messages m
      where m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null
@@ -101,7 +91,7 @@ with recursive sender as (
             order by 1 limit 1)
     from sender where sender.name is not null
 ), waiting as (
-    select sender.name, greatest(min(first.next_attempt_at), max(s.held_until), $1) as due_at
+    select sender.name, greatest(min(first.next_attempt_at), max(s.held_until), $now) as due_at
     from sender
     cross join unnest(array['urgent', 'normal', 'bulk']) as p (priority)
     cross join lateral (
@@ -115,15 +105,16 @@ with recursive sender as (
     group by sender.name
 ), woken as (
     insert into sms_senders as s (sender, wake_at)
-    select name, greatest(due_at, $1 + interval '1 second') from waiting
-    where due_at <= $1 + make_interval(secs => $2)
+    select name, greatest(due_at, $now + interval '1 second') from waiting
+    where due_at <= $now + make_interval(secs => $horizon_seconds)
     order by name
     on conflict (sender) do update set wake_at = excluded.wake_at
-    where s.wake_at is null or s.wake_at <= $1 or s.wake_at > excluded.wake_at + interval '1 second'
+    where s.wake_at is null or s.wake_at <= $now or s.wake_at > excluded.wake_at + interval '1 second'
     returning sender, wake_at
 )
-select w.sender, w.wake_at, extract(epoch from waiting.due_at - $1)::float8
-from woken w join waiting on waiting.name = w.sender";
+select w.sender, w.wake_at, extract(epoch from waiting.due_at - $now)::float8 as wake_in
+from woken w join waiting on waiting.name = w.sender",
+);
 
 /// Returns a wake-up with its delay for each sender that has due messages within the next minute and no wake-up yet.
 ///
@@ -131,16 +122,18 @@ from woken w join waiting on waiting.name = w.sender";
 ///
 /// [`DbError`]: the next run finds them.
 pub async fn wake(db: &Db, now: Timestamp) -> Result<Vec<(WakeUp, Duration)>, DbError> {
-    let params = [(&now as _, Type::TIMESTAMPTZ), (&HORIZON.as_secs_f64() as _, Type::FLOAT8)];
-    let rows = db.query("find senders to wake", WAKE, &params).await?;
-    let wake_up = |row: &super::Row| {
-        let wake_up = WakeUp { sender: row.get(0), due_at: row.get(1) };
-        (wake_up, Duration::try_from_secs_f64(row.get(2)).unwrap_or_default())
+    let rows = db.query(&WAKE, &params! { now, horizon_seconds: HORIZON.as_secs_f64() }).await?;
+    let wake_up = |woken: Woken| {
+        let delay = Duration::try_from_secs_f64(woken.wake_in).unwrap_or_default();
+        (WakeUp { sender: woken.sender, due_at: woken.wake_at }, delay)
     };
-    Ok(rows.iter().map(wake_up).collect())
+    Ok(rows.into_iter().map(wake_up).collect())
 }
 
-const NOT_WOKEN: &str = "update sms_senders set wake_at = null where sender = any($1)";
+const NOT_WOKEN: Statement<()> = Statement::new(
+    "note senders as not woken",
+    "update sms_senders set wake_at = null where sender = any($senders)",
+);
 
 /// Clears wake-ups that could not be queued, so that the next claim or run creates new ones.
 ///
@@ -148,6 +141,7 @@ const NOT_WOKEN: &str = "update sms_senders set wake_at = null where sender = an
 ///
 /// [`DbError`]: new ones are created after these would have been due.
 pub async fn not_woken(db: &Db, senders: &[&str]) -> Result<(), DbError> {
-    let params = [(&senders as _, Type::TEXT_ARRAY)];
-    db.query_idempotent("note senders as not woken", NOT_WOKEN, &params).await.map(drop)
+    db.query_idempotent(&NOT_WOKEN, &params! { senders }).await.map(drop)
 }
+
+statements!(HOLD, RELEASE, WAKE, NOT_WOKEN);

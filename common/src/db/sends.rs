@@ -12,16 +12,17 @@ mod reply;
 mod sweep;
 mod unknown;
 
+use super::Described;
 pub use cancel::{Canceled, cancel};
 pub(in crate::db) use claim::HORIZON;
-pub use claim::{Asked, Claimed, Claims, Pace, claim};
+pub use claim::{ClaimRequest, Claimed, Claims, SendPace, claim};
 pub use create::{Created, IDEMPOTENCY_TTL, Idempotency, NewSend, Repeated, create, repeated};
 pub use expire::expire;
-pub use finish::{Finished, Outcome, finish};
+pub use finish::{Finished, SendResult, finish};
 pub use gate::{Passage, pass_gate};
-pub use operator::{Decided, Decision, Retried, Unsettled, Wanted, decide, retry, unsettled};
+pub use operator::{Decided, Decision, MessageFilter, Retried, Unsettled, decide, retry, unsettled};
 pub use quiet::{Candidate, candidates, postpone};
-pub use reply::{NewReply, create_replies};
+pub use reply::{NewReply, StoredReply, create_replies};
 pub use sweep::{Abandoned, abandon_claims};
 pub use unknown::{Absence, Rival, Search, Unresolved, absent, claimed_sids, park, rivals, take_unresolved};
 
@@ -29,3 +30,18 @@ pub use unknown::{Absence, Rival, Search, Unresolved, absent, claimed_sids, park
 pub const OPTED_OUT: &str = "opted_out";
 /// The error code of a message that expired.
 pub const RETRIES_EXHAUSTED: &str = "retries_exhausted";
+
+/// The statements of all modules.
+pub(super) const STATEMENTS: &[&[Described]] = &[
+    cancel::STATEMENTS,
+    claim::STATEMENTS,
+    create::STATEMENTS,
+    expire::STATEMENTS,
+    finish::STATEMENTS,
+    gate::STATEMENTS,
+    operator::STATEMENTS,
+    quiet::STATEMENTS,
+    reply::STATEMENTS,
+    sweep::STATEMENTS,
+    unknown::STATEMENTS,
+];

@@ -1,6 +1,6 @@
 //! Records a batch of status callbacks in one statement.
 
-use super::{Db, DbError, Json, Row, Type};
+use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::message::Status;
 use crate::domain::renewal::Renewals;
 use jiff::Timestamp;
@@ -31,25 +31,35 @@ pub struct NewStatus {
     pub received_at: Timestamp,
 }
 
-/// The effect of a new callback.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordedStatus {
-    /// The message SID.
-    pub twilio_sid: String,
-    /// The message, if it is known.
-    pub message_id: Option<Uuid>,
-    /// Our id in the callback URL, if the SID belongs to another message. The SID wins.
-    pub disagreeing_id: Option<Uuid>,
-    /// Whether it contradicts a final status.
-    pub contradicts: bool,
-    /// When the message is created again, after a transient failure.
-    pub renewed_at: Option<Timestamp>,
+row! {
+    /// The effect of a new callback.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct RecordedStatus {
+        /// The message SID.
+        pub twilio_sid: String,
+        /// The message, if it is known.
+        pub message_id: Option<Uuid>,
+        /// Our id in the callback URL, if the SID belongs to another message. The SID wins.
+        pub disagreeing_id: Option<Uuid>,
+        /// Whether it contradicts a final status.
+        pub contradicts: bool,
+        /// When the message is created again, after a transient failure.
+        pub renewed_at: Option<Timestamp>,
+    }
 }
 
 /// Its steps are described in `migrations/functions/sms_record_statuses.sql`.
-pub(crate) const RECORD: &str = "
+const RECORD: Statement<RecordedStatus> = Statement::new(
+    "record status callbacks",
+    "
 select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
-from sms_record_statuses($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+from sms_record_statuses(
+    ids => $ids, sids => $twilio_sids, words => $event_statuses, codes => $error_codes, raw_data => $raw_webhook_data,
+    nuls_removed => $nul_removed, received => $received_at, contradicted => $contradicted,
+    contradicts_batch => $contradicts_batch, effect_sids => $effect_sids, effect_hints => $effect_message_ids,
+    effect_statuses => $effect_statuses, effect_codes => $effect_error_codes, effect_replaces => $effect_replaces,
+    effect_renewals => $effect_renewals, max_age_seconds => $max_age_seconds, at => $now)",
+);
 
 /// The combined effect of all callbacks of one SID in a batch.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +90,11 @@ impl Effect {
     fn error_code(&self) -> Option<&str> {
         let arrived = matches!(self.status, Some(Status::Delivered | Status::Read));
         self.error_code.as_deref().filter(|_| !arrived)
+    }
+
+    /// The statuses that the new one replaces, comma-separated.
+    fn replaces(&self) -> String {
+        self.status.map_or_else(String::new, replaced_by)
     }
 
     /// The delays in seconds before each further create after such a failure, comma-separated.
@@ -124,65 +139,50 @@ pub async fn record(
         .map(|c| c.status.map_or_else(String::new, |next| joined(|held| held.is_contradicted_by(next))))
         .collect();
     let effects: Vec<(&str, Effect)> = effects.into_iter().collect();
-    let ids: Vec<Uuid> = callbacks.iter().map(|c| c.id).collect();
-    let sids: Vec<&str> = callbacks.iter().map(|c| c.twilio_sid.as_str()).collect();
-    let words: Vec<&str> = callbacks.iter().map(|c| c.event_status.as_str()).collect();
-    let codes: Vec<Option<&str>> = callbacks.iter().map(|c| c.error_code.as_deref()).collect();
-    let raw: Vec<_> = callbacks.iter().map(|c| Json(&c.raw_webhook_data)).collect();
-    let nul_removed: Vec<bool> = callbacks.iter().map(|c| c.nul_removed).collect();
-    let received: Vec<Timestamp> = callbacks.iter().map(|c| c.received_at).collect();
-    let effect_sids: Vec<&str> = effects.iter().map(|(sid, _)| *sid).collect();
-    let effect_hints: Vec<Option<Uuid>> = effects.iter().map(|(_, e)| e.hint).collect();
-    let effect_statuses: Vec<Option<&str>> =
-        effects.iter().map(|(_, e)| e.status.map(Status::as_str)).collect();
-    let effect_codes: Vec<Option<&str>> = effects.iter().map(|(_, e)| e.error_code()).collect();
-    let replaces: Vec<String> =
-        effects.iter().map(|(_, e)| e.status.map_or_else(String::new, replaced_by)).collect();
-    let renewed_after: Vec<String> = effects.iter().map(|(_, e)| e.renewed_after(renewals)).collect();
-    let max_age = renewals.max_age().as_secs_f64();
-    let rows = db
-        .query_idempotent(
-            "record status callbacks",
-            RECORD,
-            &[
-                (&ids, Type::UUID_ARRAY),
-                (&sids, Type::TEXT_ARRAY),
-                (&words, Type::TEXT_ARRAY),
-                (&codes, Type::TEXT_ARRAY),
-                (&raw, Type::JSONB_ARRAY),
-                (&nul_removed, Type::BOOL_ARRAY),
-                (&received, Type::TIMESTAMPTZ_ARRAY),
-                (&contradicted, Type::TEXT_ARRAY),
-                (&contradicts_batch, Type::BOOL_ARRAY),
-                (&effect_sids, Type::TEXT_ARRAY),
-                (&effect_hints, Type::UUID_ARRAY),
-                (&effect_statuses, Type::TEXT_ARRAY),
-                (&effect_codes, Type::TEXT_ARRAY),
-                (&replaces, Type::TEXT_ARRAY),
-                (&renewed_after, Type::TEXT_ARRAY),
-                (&max_age, Type::FLOAT8),
-                (&now, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    let recorded = |row: &Row| RecordedStatus {
-        twilio_sid: row.get(0),
-        message_id: row.get(1),
-        disagreeing_id: row.get(2),
-        contradicts: row.get(3),
-        renewed_at: row.get(4),
+    let params = params! {
+        ids: callbacks.iter().map(|c| c.id).collect::<Vec<_>>(),
+        twilio_sids: callbacks.iter().map(|c| c.twilio_sid.as_str()).collect::<Vec<_>>(),
+        event_statuses: callbacks.iter().map(|c| c.event_status.as_str()).collect::<Vec<_>>(),
+        error_codes: callbacks.iter().map(|c| c.error_code.as_deref()).collect::<Vec<_>>(),
+        raw_webhook_data: callbacks.iter().map(|c| &c.raw_webhook_data).collect::<Vec<_>>(),
+        nul_removed: callbacks.iter().map(|c| c.nul_removed).collect::<Vec<_>>(),
+        received_at: callbacks.iter().map(|c| c.received_at).collect::<Vec<_>>(),
+        contradicted,
+        contradicts_batch,
+        effect_sids: effects.iter().map(|(sid, _)| *sid).collect::<Vec<_>>(),
+        effect_message_ids: effects.iter().map(|(_, e)| e.hint).collect::<Vec<_>>(),
+        effect_statuses: effects.iter().map(|(_, e)| e.status).collect::<Vec<_>>(),
+        effect_error_codes: effects.iter().map(|(_, e)| e.error_code()).collect::<Vec<_>>(),
+        effect_replaces: effects.iter().map(|(_, e)| e.replaces()).collect::<Vec<_>>(),
+        effect_renewals: effects.iter().map(|(_, e)| e.renewed_after(renewals)).collect::<Vec<_>>(),
+        max_age_seconds: renewals.max_age().as_secs_f64(),
+        now,
     };
-    Ok(rows.iter().map(recorded).collect())
+    db.query_idempotent(&RECORD, &params).await
+}
+
+row! {
+    struct Orphan {
+        twilio_sid: String,
+        event_status: String,
+        error_code: Option<String>,
+        raw_webhook_data: Value,
+        nul_removed: bool,
+        created_at: Timestamp,
+    }
 }
 
 /// Callbacks that arrived before their message or attempt was known, which is known now.
-pub(crate) const ORPHANS: &str = "
+const ORPHANS: Statement<Orphan> = Statement::new(
+    "find early status callbacks",
+    "
 select e.twilio_sid, e.event_status, e.error_code, e.raw_webhook_data, e.nul_removed, e.created_at
 from sms_message_status_events e
-where e.message_id is null and ($1::text is null or e.twilio_sid = $1)
+where e.message_id is null and ($twilio_sid::text is null or e.twilio_sid = $twilio_sid)
   and (exists (select from sms_messages m where m.twilio_sid = e.twilio_sid)
        or exists (select from sms_send_attempts a where a.twilio_sid = e.twilio_sid))
-order by e.twilio_sid, e.created_at, e.id limit 500";
+order by e.twilio_sid, e.created_at, e.id limit 500",
+);
 
 /// Applies callbacks that arrived before their message was known, by recording them again.
 ///
@@ -198,22 +198,23 @@ pub async fn join_orphans(
     renewals: &dyn Renewals,
     now: Timestamp,
 ) -> Result<usize, DbError> {
-    let rows =
-        db.query_idempotent("find early status callbacks", ORPHANS, &[(&twilio_sid, Type::TEXT)]).await?;
-    let orphan = |row: &Row| NewStatus {
+    let orphan = |orphan: Orphan| NewStatus {
         id: crate::clock::new_id(),
-        twilio_sid: row.get(0),
+        twilio_sid: orphan.twilio_sid,
         message_id: None,
-        status: Status::from_twilio(row.get(1)),
-        event_status: row.get(1),
-        error_code: row.get(2),
-        raw_webhook_data: row.get(3),
-        nul_removed: row.get(4),
-        received_at: row.get(5),
+        status: Status::from_twilio(&orphan.event_status),
+        event_status: orphan.event_status,
+        error_code: orphan.error_code,
+        raw_webhook_data: orphan.raw_webhook_data,
+        nul_removed: orphan.nul_removed,
+        received_at: orphan.created_at,
     };
-    let orphans: Vec<NewStatus> = rows.iter().map(orphan).collect();
+    let rows = db.query_idempotent(&ORPHANS, &params! { twilio_sid }).await?;
+    let orphans: Vec<NewStatus> = rows.into_iter().map(orphan).collect();
     if !orphans.is_empty() {
         record(db, &orphans, renewals, now).await?;
     }
     Ok(orphans.len())
 }
+
+statements!(RECORD, ORPHANS);

@@ -46,23 +46,23 @@ impl std::fmt::Debug for Tls {
 
 /// The TLS parameters of a URL.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct TlsParameters {
     mode: Option<String>,
     root_file: Option<String>,
 }
 
-impl Wanted {
+impl TlsParameters {
     /// Removes libpq's TLS parameters from a URL, because the driver supports few of them.
     pub(super) fn take(url: &str) -> (String, Self) {
         let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), Self::default()) };
-        let mut wanted = Self::default();
+        let mut parameters = Self::default();
         let kept: Vec<&str> = query
             .split('&')
             .filter(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 let slot = match name {
-                    "sslmode" => &mut wanted.mode,
-                    "sslrootcert" => &mut wanted.root_file,
+                    "sslmode" => &mut parameters.mode,
+                    "sslrootcert" => &mut parameters.root_file,
                     _ => return !pair.is_empty(),
                 };
                 *slot = Some(percent_decode_str(value).decode_utf8_lossy().into_owned());
@@ -70,7 +70,7 @@ impl Wanted {
             })
             .collect();
         let url = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
-        (url, wanted)
+        (url, parameters)
     }
 
     /// Returns the driver's mode. Every TLS mode verifies the server, except for `require` on the same machine.
@@ -164,10 +164,13 @@ mod tests {
 
     #[test]
     fn other_parameters_of_the_url_are_kept() {
-        let (url, wanted) =
-            Wanted::take("postgres://u@h/x?host=/tmp&sslmode=verify-ca&port=1&sslrootcert=%2Fca.pem&");
+        let (url, parameters) =
+            TlsParameters::take("postgres://u@h/x?host=/tmp&sslmode=verify-ca&port=1&sslrootcert=%2Fca.pem&");
         assert_eq!(url, "postgres://u@h/x?host=/tmp&port=1");
-        assert_eq!(wanted, Wanted { mode: Some("verify-ca".into()), root_file: Some("/ca.pem".into()) });
-        assert_eq!(Wanted::take("postgres://u@h/x?sslmode=require").0, "postgres://u@h/x");
+        assert_eq!(
+            parameters,
+            TlsParameters { mode: Some("verify-ca".into()), root_file: Some("/ca.pem".into()) }
+        );
+        assert_eq!(TlsParameters::take("postgres://u@h/x?sslmode=require").0, "postgres://u@h/x");
     }
 }

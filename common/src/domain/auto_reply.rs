@@ -2,7 +2,7 @@
 //! never do.
 
 use super::keywords::{self, Keyword};
-use super::phone::Sender;
+use super::phone::InboundSender;
 
 /// Lower-case phrases of automated messages: driving mode, out of office, unmonitored numbers.
 const MACHINE_PHRASES: &[&str] = &[
@@ -51,8 +51,8 @@ pub fn looks_automatic(body: &str) -> bool {
 ///
 /// Twilio confirms opt-out and opt-in keywords itself. The help keyword gets a reply.
 #[must_use]
-pub fn may_be_answered(sender: &Sender, body: &str) -> bool {
-    matches!(sender, Sender::Number(_))
+pub fn may_be_answered(sender: &InboundSender, body: &str) -> bool {
+    matches!(sender, InboundSender::Number(_))
         && !keywords::is_reaction(body)
         && !matches!(keywords::classify(body), Some(Keyword::Stop { .. } | Keyword::Start { .. }))
         && !looks_automatic(body)
@@ -85,7 +85,7 @@ mod tests {
             ("CHASE", "hello", false),
         ];
         for (from, body, expected) in cases {
-            assert_eq!(may_be_answered(&Sender::from_twilio(from), body), expected, "{from} {body:?}");
+            assert_eq!(may_be_answered(&InboundSender::from_twilio(from), body), expected, "{from} {body:?}");
         }
     }
 }

@@ -24,6 +24,7 @@
 
 use std::borrow::Cow;
 
+use super::named::named_enum;
 use alone::{Alone, TWILIO_STOP_WORDS};
 use fold::{Kind, fold, tokens};
 
@@ -62,15 +63,17 @@ pub enum Keyword {
     Help,
 }
 
-/// Whether a text refuses messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OptOut {
-    /// It does.
-    OptOut,
-    /// Perhaps. Messages continue.
-    Unsure,
-    /// It does not.
-    None,
+named_enum! {
+    /// Whether a text refuses messages.
+    #[derive(PartialOrd, Ord)]
+    pub enum OptOut: "an opt-out result" {
+        /// It does.
+        OptOut = "opt_out",
+        /// Perhaps. Messages continue.
+        Unsure = "unsure",
+        /// It does not.
+        None = "none",
+    }
 }
 
 impl OptOut {
@@ -81,16 +84,6 @@ impl OptOut {
             Some(Keyword::Stop { .. }) => Self::OptOut,
             Some(Keyword::Unsure) => Self::Unsure,
             Some(Keyword::Start { .. } | Keyword::Help) | None => Self::None,
-        }
-    }
-
-    /// Returns the name in the API and the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OptOut => "opt_out",
-            Self::Unsure => "unsure",
-            Self::None => "none",
         }
     }
 }

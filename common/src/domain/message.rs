@@ -1,75 +1,49 @@
-//! The statuses of a message, their order, and message priorities.
+//! The direction, status and priority of a message, and the outcomes of its attempts.
 
-use serde::Serialize;
-use std::fmt;
-use std::str::FromStr;
-use utoipa::ToSchema;
+use super::named::named_enum;
 
-/// The status of a message.
-///
-/// Twilio's statuses and three more: `received` for inbound messages, `pending` for messages that were not handed to
-/// Twilio yet, and `unknown` if it is not known whether Twilio accepted the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// An inbound message.
-    Received,
-    /// Stored, not handed to Twilio yet.
-    Pending,
-    /// Handed to Twilio with an unknown outcome.
-    Unknown,
-    /// Accepted by Twilio.
-    Queued,
-    /// Being sent from Twilio to the carrier.
-    Sending,
-    /// Accepted by the carrier.
-    Sent,
-    /// Delivered to the handset.
-    Delivered,
-    /// Read by the recipient (only on channels that report it).
-    Read,
-    /// Not sent.
-    Failed,
-    /// Sent but not delivered.
-    Undelivered,
-    /// Canceled before it was sent.
-    Canceled,
+named_enum! {
+    /// The direction of a message.
+    pub enum Direction: "a direction" {
+        /// Received.
+        Inbound = "inbound",
+        /// Sent.
+        Outbound = "outbound",
+    }
+}
+
+named_enum! {
+    /// The status of a message.
+    ///
+    /// Twilio's statuses and three more: `received` for inbound messages, `pending` for messages that were not handed to
+    /// Twilio yet, and `unknown` if it is not known whether Twilio accepted the message.
+    pub enum Status: "a message status" {
+        /// An inbound message.
+        Received = "received",
+        /// Stored, not handed to Twilio yet.
+        Pending = "pending",
+        /// Handed to Twilio with an unknown outcome.
+        Unknown = "unknown",
+        /// Accepted by Twilio.
+        Queued = "queued",
+        /// Being sent from Twilio to the carrier.
+        Sending = "sending",
+        /// Accepted by the carrier.
+        Sent = "sent",
+        /// Delivered to the handset.
+        Delivered = "delivered",
+        /// Read by the recipient (only on channels that report it).
+        Read = "read",
+        /// Not sent.
+        Failed = "failed",
+        /// Sent but not delivered.
+        Undelivered = "undelivered",
+        /// Canceled before it was sent.
+        Canceled = "canceled",
+    }
 }
 
 impl Status {
-    /// Every status.
-    pub const ALL: [Self; 11] = [
-        Self::Received,
-        Self::Pending,
-        Self::Unknown,
-        Self::Queued,
-        Self::Sending,
-        Self::Sent,
-        Self::Delivered,
-        Self::Read,
-        Self::Failed,
-        Self::Undelivered,
-        Self::Canceled,
-    ];
-
-    /// Returns the name in the database and the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Received => "received",
-            Self::Pending => "pending",
-            Self::Unknown => "unknown",
-            Self::Queued => "queued",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Delivered => "delivered",
-            Self::Read => "read",
-            Self::Failed => "failed",
-            Self::Undelivered => "undelivered",
-            Self::Canceled => "canceled",
-        }
-    }
-
     /// Parses a status of Twilio. `accepted` and `scheduled` count as queued. Statuses without a meaning for an
     /// outbound SMS (`partially_delivered`, future ones) are `None` and change nothing.
     #[must_use]
@@ -126,51 +100,31 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+named_enum! {
+    /// The priority of a message.
+    #[derive(Default, PartialOrd, Ord)]
+    pub enum Priority: "a priority" {
+        /// Sent before all others, and during quiet hours.
+        Urgent = "urgent",
+        /// The default.
+        #[default]
+        Normal = "normal",
+        /// Sent when nothing else is due.
+        Bulk = "bulk",
     }
 }
 
-/// The text is not a message status.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a message status")]
-pub struct UnknownStatus(String);
-
-impl FromStr for Status {
-    type Err = UnknownStatus;
-
-    fn from_str(word: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|status| status.as_str() == word);
-        found.ok_or_else(|| UnknownStatus(word.to_owned()))
-    }
-}
-
-/// The priority of a message.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// Sent before all others, and during quiet hours.
-    Urgent,
-    /// The default.
-    #[default]
-    Normal,
-    /// Sent when nothing else is due.
-    Bulk,
-}
-
-impl Priority {
-    /// Every priority, the most urgent first.
-    pub const ALL: [Self; 3] = [Self::Urgent, Self::Normal, Self::Bulk];
-
-    /// Returns the name in the database and the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Urgent => "urgent",
-            Self::Normal => "normal",
-            Self::Bulk => "bulk",
-        }
+named_enum! {
+    /// The outcome of an attempt to send a message.
+    pub enum AttemptOutcome: "the outcome of an attempt" {
+        /// Twilio accepted the message.
+        Accepted = "accepted",
+        /// Twilio certainly did not process it.
+        NotProcessed = "not_processed",
+        /// Twilio rejected it.
+        Rejected = "rejected",
+        /// It is not known whether Twilio accepted it.
+        Unknown = "unknown",
     }
 }
 
@@ -185,6 +139,8 @@ mod tests {
             assert_eq!(status.as_str().parse::<Status>().unwrap(), status);
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
         }
+        let error = "lost".parse::<Status>().unwrap_err();
+        assert_eq!(error.to_string(), "\"lost\" is not a message status");
     }
 
     #[test]

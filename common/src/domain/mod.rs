@@ -6,6 +6,8 @@ pub mod keywords;
 pub mod language;
 pub mod message;
 pub mod metadata;
+pub mod named;
+pub mod opt_out;
 pub mod pace;
 pub mod phone;
 pub mod quiet_hours;

@@ -1,9 +1,22 @@
-//! Rate limits per sender, in segments per second.
+//! Rate limits per sender, in segments per second, and the reasons of holds.
 //!
 //! Twilio queues excess messages for up to ten hours. A message in that queue cannot be overtaken by an urgent message
 //! or stopped by an opt-out, so this service sends to Twilio no faster than the sender's own rate.
 
+use super::named::named_enum;
 use std::str::FromStr;
+
+named_enum! {
+    /// Why a sender is on hold.
+    pub enum HoldReason: "a hold reason" {
+        /// Twilio's queue of the sender is full.
+        QueueFull = "queue_full",
+        /// Twilio requested a pause.
+        Limited = "limited",
+        /// Twilio rejects the account, number or credentials. An operator must act.
+        Configuration = "configuration",
+    }
+}
 
 /// Segments per second of a registered long code or a messaging service. 10DLC allows about 4 to 225, by trust score; a
 /// brand with a modest score has 10 (<https://www.twilio.com/docs/messaging/guides/throughput>, read 2026-11).

@@ -4,10 +4,9 @@
 //! other character makes the whole text UCS-2, with less than half the characters per segment. Rules:
 //! <https://www.twilio.com/docs/glossary/what-sms-character-limit>.
 
-use std::fmt;
-
 use serde::Serialize;
-use utoipa::ToSchema;
+
+use super::named::named_enum;
 
 /// Septets in a single segment: 140 bytes hold 160 times 7 bits.
 const GSM7_SINGLE: usize = 160;
@@ -18,38 +17,22 @@ const UCS2_SINGLE: usize = 70;
 /// UTF-16 code units in each of several segments: half of the 134 bytes after the concatenation header.
 const UCS2_CONCATENATED: usize = 67;
 
-/// The encoding of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
-pub enum Encoding {
-    /// The GSM 03.38 default alphabet with its extension table, 7 bits per unit.
-    #[serde(rename = "GSM-7")]
-    Gsm7,
-    /// UTF-16, 16 bits per unit.
-    #[serde(rename = "UCS-2")]
-    Ucs2,
+named_enum! {
+    /// The encoding of a text.
+    pub enum Encoding: "an encoding" {
+        /// The GSM 03.38 default alphabet with its extension table, 7 bits per unit.
+        Gsm7 = "GSM-7",
+        /// UTF-16, 16 bits per unit.
+        Ucs2 = "UCS-2",
+    }
 }
 
 impl Encoding {
-    /// Returns the name in the API: `GSM-7` or `UCS-2`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gsm7 => "GSM-7",
-            Self::Ucs2 => "UCS-2",
-        }
-    }
-
     const fn limits(self) -> Limits {
         match self {
             Self::Gsm7 => Limits { single: GSM7_SINGLE, concatenated: GSM7_CONCATENATED },
             Self::Ucs2 => Limits { single: UCS2_SINGLE, concatenated: UCS2_CONCATENATED },
         }
-    }
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::{Configuration, Env};
 use crate::db::{DatabaseConfig, Db, DbError, conversations};
+use crate::domain::language::Language;
 use crate::domain::phone::{LoadError, NumberingPlan, Region};
 use crate::http::{ApiError, HttpRequestExt, Request};
 use jiff::Timestamp;
@@ -99,7 +100,8 @@ pub struct Conversation {
     /// IANA time zone for quiet hours, set by a router; null means the time zone of the phone number.
     pub time_zone: Option<String>,
     /// Detected language: `en`, `es`, `pt` or `unknown`.
-    pub language_detected: String,
+    #[schema(value_type = String)]
+    pub language_detected: Language,
     /// Confidence of the detected language, 0 to 1.
     pub language_confidence: f64,
     /// Whether the number has opted out of messages.

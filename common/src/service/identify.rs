@@ -11,7 +11,7 @@ mod numbers;
 pub use config::IdentifierConfig;
 pub use numbers::{LookupResults, NumberToCheck};
 
-use crate::db::tenants::Pace;
+use crate::db::tenants::LookupIntervals;
 use crate::db::{Db, DbError};
 use crate::monitor::{MonitorClient, ProfileClient, SetupError};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct Identifier {
     db: Db,
     monitor: Option<MonitorClient>,
     profiles: Option<ProfileClient>,
-    pace: Pace,
+    intervals: LookupIntervals,
     retry: Duration,
 }
 
@@ -52,7 +52,7 @@ impl Identifier {
         let monitor = config.monitor.map(MonitorClient::new).transpose()?;
         let profiles = config.profiles.map(ProfileClient::new).transpose()?;
         db.warm_up().await;
-        Ok(Self { db, monitor, profiles, pace: config.pace, retry: config.retry })
+        Ok(Self { db, monitor, profiles, intervals: config.intervals, retry: config.retry })
     }
 
     /// Returns the database.

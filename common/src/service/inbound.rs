@@ -4,7 +4,8 @@ use crate::clock;
 use crate::db::inbound::{NewInbound, OptOutChange};
 use crate::domain::keywords::{self, Keyword, OptOut, StopKind};
 use crate::domain::language;
-use crate::domain::phone::Sender;
+use crate::domain::opt_out::{OptOutAction, OptOutSource};
+use crate::domain::phone::InboundSender;
 use crate::twilio::{InboundSms, OptOutType};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ pub fn new_inbound(
         id: clock::new_id(),
         conversation_id: clock::new_id(),
         account_sid: sms.account_sid.unwrap_or_default(),
-        phone_number_canonical: Sender::from_twilio(&sms.from).canonical().to_owned(),
+        phone_number_canonical: InboundSender::from_twilio(&sms.from).canonical().to_owned(),
         twilio_sid: sms.message_sid,
         from_number: sms.from,
         to_number: sms.to,
@@ -44,10 +45,10 @@ pub fn new_inbound(
         message_content: sms.body,
         raw_webhook_data: raw,
         nul_removed,
-        language: detected.language.as_str(),
+        language: detected.language,
         // Rounded to hundredths, so that Postgres stores 0.99 rather than the nearest f32.
         language_confidence: (f64::from(confidence) * 100.0).round() / 100.0,
-        opt_out_result: result.as_str(),
+        opt_out_result: result,
         opt_out,
         request_id: request_id.to_owned(),
         received_at,
@@ -68,16 +69,20 @@ fn opt_out_change(sms: &InboundSms, keyword: Option<Keyword>) -> Option<OptOutCh
     let change =
         |action, source, words: &str| Some(OptOutChange { action, source, words: Some(words.to_owned()) });
     match sms.opt_out_type {
-        Some(OptOutType::Stop) => return change("opt_out", "opt_out_type", "STOP"),
-        Some(OptOutType::Start) => return change("opt_in", "opt_out_type", "START"),
+        Some(OptOutType::Stop) => return change(OptOutAction::OptOut, OptOutSource::OptOutType, "STOP"),
+        Some(OptOutType::Start) => return change(OptOutAction::OptIn, OptOutSource::OptOutType, "START"),
         Some(OptOutType::Help) => return None,
         None => {}
     }
     let on_toll_free = keywords::is_toll_free(&sms.to);
     match if on_toll_free { keyword?.on_toll_free()? } else { keyword? } {
-        Keyword::Stop { words, kind: StopKind::Word } => change("opt_out", "keyword", &words),
-        Keyword::Stop { words, kind: StopKind::FreeText } => change("opt_out", "free_text", &words),
-        Keyword::Start { word } => change("opt_in", "keyword", word),
+        Keyword::Stop { words, kind: StopKind::Word } => {
+            change(OptOutAction::OptOut, OptOutSource::Keyword, &words)
+        }
+        Keyword::Stop { words, kind: StopKind::FreeText } => {
+            change(OptOutAction::OptOut, OptOutSource::FreeText, &words)
+        }
+        Keyword::Start { word } => change(OptOutAction::OptIn, OptOutSource::Keyword, word),
         Keyword::Help | Keyword::Unsure => None,
     }
 }

@@ -2,6 +2,8 @@
 
 use common::clock;
 use common::db::sends::NewSend;
+use common::domain::message::Priority;
+use common::domain::segments::Encoding;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -19,9 +21,9 @@ pub fn new_send(to: &str) -> NewSend {
         messaging_service_sid: None,
         message_content: "rent is due".to_owned(),
         media: json!([]),
-        encoding: "GSM-7",
+        encoding: Encoding::Gsm7,
         segments: 1,
-        priority: "normal",
+        priority: Priority::Normal,
         workflow_type: None,
         workflow_id: None,
         metadata: None,

@@ -1,6 +1,6 @@
 //! What an error of Postgres's shows of the data that it is about.
 
-use common::db::{DbError, Type};
+use common::db::{DbError, SqlParam, Statement};
 use common::error::chain;
 use testing::Database;
 
@@ -22,10 +22,9 @@ async fn a_violated_constraint_is_shown_by_code_constraint_and_message() {
     database.client.batch_execute(table).await.unwrap();
     let db = database.db();
     let insert = async |body: &str| {
-        let insert = "insert into t values ($1, $2)";
-        db.query("store a text", insert, &[(&"+12035550123", Type::TEXT), (&body, Type::TEXT)])
-            .await
-            .map(drop)
+        let insert = Statement::<()>::new("store a text", "insert into t values ($number, $body)");
+        let number = "+12035550123";
+        db.query(&insert, &[("number", &number as &dyn SqlParam), ("body", &body)]).await.map(drop)
     };
     assert_eq!(
         shown(&insert("the sink leaks").await.unwrap_err()),
@@ -45,16 +44,19 @@ async fn a_message_that_quotes_a_value_is_cut_before_it() {
     let database = Database::create().await;
     let db = database.db();
     for (sql, expected) in [
-        ("select $1::text::uuid", "invalid input syntax for type uuid (SQLSTATE 22P02)"),
+        ("select $text::text::uuid", "invalid input syntax for type uuid (SQLSTATE 22P02)"),
         (
-            "select $1::text::timestamptz",
+            "select $text::text::timestamptz",
             "invalid input syntax for type timestamp with time zone (SQLSTATE 22007)",
         ),
-        ("select $1::text::jsonb", "invalid input syntax for type json (SQLSTATE 22P02)"),
-        ("select now() at time zone $1::text", "time zone (SQLSTATE 22023)"),
-        ("select ('2035550123' || left($1, 0))::int2", "value (SQLSTATE 22003)"),
+        ("select $text::text::jsonb", "invalid input syntax for type json (SQLSTATE 22P02)"),
+        ("select now() at time zone $text::text", "time zone (SQLSTATE 22023)"),
+        ("select ('2035550123' || left($text, 0))::int2", "value (SQLSTATE 22003)"),
     ] {
-        let error = db.query("read it", sql, &[(&"the sink leaks", Type::TEXT)]).await.unwrap_err();
+        let error = db
+            .query(&Statement::<()>::new("read it", sql), &[("text", &"the sink leaks")])
+            .await
+            .unwrap_err();
         assert_eq!(shown(&error), format!("could not read it: {expected}"), "{sql}");
         assert!(error.is_about_the_data(), "{sql}");
     }

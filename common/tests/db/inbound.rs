@@ -1,5 +1,6 @@
 use crate::{inbound, now};
 use common::db::inbound::{OptOutChange, store};
+use common::domain::opt_out::{OptOutAction, OptOutSource};
 use jiff::ToSpan;
 use testing::Database;
 
@@ -67,17 +68,18 @@ async fn the_latest_activity_only_moves_forward() {
 async fn a_conversation_is_opted_out_as_its_latest_word_says_in_whatever_order_the_words_arrive() {
     let database = Database::create().await;
     let db = database.db();
-    let word = |sid: &str, action: &'static str, hours: i64| {
+    let word = |sid: &str, action: OptOutAction, hours: i64| {
         let mut message = inbound(sid, "+1860");
         message.received_at = now() + hours.hours();
-        message.opt_out = Some(OptOutChange { action, source: "keyword", words: Some("STOP".to_owned()) });
+        message.opt_out =
+            Some(OptOutChange { action, source: OptOutSource::Keyword, words: Some("STOP".to_owned()) });
         message
     };
     let opted_out = async || database.scalar("select opted_out_at is not null from sms_conversations").await;
-    store(&db, &[word("SM2", "opt_in", 2)]).await.unwrap();
-    store(&db, &[word("SM1", "opt_out", 1)]).await.unwrap();
+    store(&db, &[word("SM2", OptOutAction::OptIn, 2)]).await.unwrap();
+    store(&db, &[word("SM1", OptOutAction::OptOut, 1)]).await.unwrap();
     assert_eq!(opted_out().await, "f", "the START came after the STOP");
-    store(&db, &[word("SM3", "opt_out", 3)]).await.unwrap();
+    store(&db, &[word("SM3", OptOutAction::OptOut, 3)]).await.unwrap();
     assert_eq!(opted_out().await, "t");
     assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "3");
 }

@@ -12,7 +12,7 @@ const CHANGES: &str = "select coalesce(string_agg((data->>'previous') || '>' || 
 
 fn says(sid: &str, language: &'static str, confidence: f64, minute: i64) -> NewInbound {
     let mut message = inbound(sid, "+12025550123");
-    message.language = language;
+    message.language = language.parse().unwrap();
     message.language_confidence = confidence;
     message.received_at = now() + minute.minutes();
     sid.clone_into(&mut message.request_id);
@@ -22,8 +22,8 @@ fn says(sid: &str, language: &'static str, confidence: f64, minute: i64) -> NewI
 /// What the rule makes of messages.
 fn expected(messages: &[NewInbound]) -> String {
     let of = |message: &NewInbound| {
-        let language = message.language.parse().unwrap();
-        let detected = Detection { language, confidence: message.language_confidence as f32 };
+        let detected =
+            Detection { language: message.language, confidence: message.language_confidence as f32 };
         Evidence::new(detected, Source::Own, message.received_at, &message.twilio_sid)
     };
     match messages.iter().map(of).fold(None, decide) {

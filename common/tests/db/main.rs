@@ -16,6 +16,8 @@ mod tenants;
 mod timeouts;
 
 use common::db::inbound::NewInbound;
+use common::domain::keywords::OptOut;
+use common::domain::language::Language;
 use serde_json::json;
 
 /// The time that tests take for now.
@@ -38,9 +40,9 @@ pub fn inbound(sid: &str, from: &str) -> NewInbound {
         media: json!([]),
         raw_webhook_data: json!({"MessageSid": sid, "From": from}),
         nul_removed: false,
-        language: "en",
+        language: Language::En,
         language_confidence: 0.9,
-        opt_out_result: "none",
+        opt_out_result: OptOut::None,
         opt_out: None,
         request_id: "r-1".to_owned(),
         received_at: now(),

@@ -5,7 +5,7 @@ use crate::sends::{claimed, claims_of, new_send};
 use crate::statuses::{accepted, callback, record};
 use common::db::Db;
 use common::db::senders;
-use common::db::sends::{self, Claimed, Outcome};
+use common::db::sends::{self, Claimed, SendResult};
 use common::db::statuses::NewStatus;
 use common::domain::message::Status;
 use jiff::ToSpan;
@@ -37,7 +37,7 @@ async fn claim_again(db: &Db, id: Uuid, at: jiff::Timestamp) -> Claimed {
 }
 
 async fn taken(db: &Db, claim: &Claimed, sid: &str) {
-    let outcome = Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
     sends::finish(db, &[(claim, &outcome)], now()).await.unwrap();
 }
 
@@ -187,7 +187,7 @@ async fn a_sid_that_only_our_id_leads_to_goes_to_the_attempt_that_is_open() {
     let id = accepted(&database).await;
     record(&db, &[failure("SM1", "undelivered", "30003")], now()).await.unwrap();
     let claim = claim_again(&db, id, now() + 3.hours()).await;
-    let outcome = Outcome::Unknown { detail: "no answer".to_owned() };
+    let outcome = SendResult::Unknown { detail: "no answer".to_owned() };
     sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     assert_eq!(message(&database).await, "unknown - -");
     record(&db, &[callback("SM2", "sent", Some(id))], now()).await.unwrap();
@@ -255,7 +255,7 @@ async fn callbacks_and_answers_at_once_wait_for_each_other_and_lose_nothing() {
                 callback(&sid, "sent", Some(claim.message_id)),
                 callback(&sid, "delivered", Some(claim.message_id)),
             ];
-            let answer = Outcome::Accepted { twilio_sid: sid.clone(), status: Status::Queued };
+            let answer = SendResult::Accepted { twilio_sid: sid.clone(), status: Status::Queued };
             let ended = [(&claim, &answer)];
             let (first, second, answered) = tokio::join!(
                 record(&db, &told[..1], now()),

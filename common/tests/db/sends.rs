@@ -2,9 +2,11 @@ use crate::now;
 use common::clock::new_id;
 use common::db::Db;
 use common::db::sends::{
-    self, Asked, Claimed, Claims, Created, Finished, Idempotency, NewReply, NewSend, Outcome, Pace, Repeated,
+    self, ClaimRequest, Claimed, Claims, Created, Finished, Idempotency, NewReply, NewSend, Repeated,
+    SendPace, SendResult,
 };
-use common::domain::message::Status;
+use common::domain::message::{Priority, Status};
+use common::domain::segments::Encoding;
 use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
 use testing::Database;
@@ -18,14 +20,14 @@ pub fn new_send(to: &str) -> NewSend {
 pub async fn claimed(db: &Db, send: NewSend) -> Claimed {
     assert!(matches!(sends::create(db, &send, None).await.unwrap(), Created::Stored { .. }));
     // Neither the pace nor another message of the same sender may come first.
-    let asked = Asked { allowed: Some(vec![send.id]), ..Asked::messages(&[send.id]) };
-    let pace = Pace { burst: 100_000, ..Pace::default() };
+    let asked = ClaimRequest { allowed: Some(vec![send.id]), ..ClaimRequest::messages(&[send.id]) };
+    let pace = SendPace { burst: 100_000, ..SendPace::default() };
     sends::claim(db, &asked, &pace, now()).await.unwrap().claimed.remove(0)
 }
 
 /// Claims for the senders of messages, at the pace that is the default.
 pub async fn claims_of(db: &Db, ids: &[uuid::Uuid], at: Timestamp) -> Claims {
-    sends::claim(db, &Asked::messages(ids), &Pace::default(), at).await.unwrap()
+    sends::claim(db, &ClaimRequest::messages(ids), &SendPace::default(), at).await.unwrap()
 }
 
 fn key(payload: u8) -> Idempotency {
@@ -129,7 +131,7 @@ async fn a_deferred_message_is_claimed_again_when_it_is_due() {
     let database = Database::create().await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
-    let outcome = Outcome::Deferred {
+    let outcome = SendResult::Deferred {
         next_attempt_at: now() + 1.minute(),
         error_code: Some("20429".to_owned()),
         detail: "too many requests".to_owned(),
@@ -157,21 +159,21 @@ async fn outcomes_that_are_recorded_together_are_each_messages_own() {
     for to in ["+1861", "+1862", "+1863", "+1864", "+1865"] {
         claims.push(claimed(&db, new_send(to)).await);
     }
-    let failed = |code: &str| Outcome::Failed {
+    let failed = |code: &str| SendResult::Failed {
         by_twilio: true,
         error_code: code.to_owned(),
         detail: "refused".to_owned(),
     };
     let outcomes = [
-        Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued },
-        Outcome::Deferred {
+        SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued },
+        SendResult::Deferred {
             next_attempt_at: now() + 1.minute(),
             error_code: None,
             detail: "busy".to_owned(),
         },
         failed("30004"),
         failed("21610"),
-        Outcome::Unknown { detail: "no answer".to_owned() },
+        SendResult::Unknown { detail: "no answer".to_owned() },
     ];
     // Of the last one, a later attempt has the message by now.
     let later = format!(
@@ -206,7 +208,7 @@ async fn a_recorded_sid_tells_whether_callbacks_of_it_came_before() {
     crate::statuses::record(&db, &early, now()).await.unwrap();
     let claims = [claimed(&db, new_send("+1861")).await, claimed(&db, new_send("+1862")).await];
     let outcomes =
-        ["SM1", "SM2"].map(|sid| Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
+        ["SM1", "SM2"].map(|sid| SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     assert_eq!(sends::finish(&db, &ended, now()).await.unwrap().early, ["SM1"]);
 }
@@ -218,7 +220,7 @@ async fn a_sid_with_an_owner_parks_its_message_once_and_spares_the_rest_of_the_b
     common::db::inbound::store(&db, &[crate::inbound("SM1", "+1860")]).await.unwrap();
     let claims = [claimed(&db, new_send("+1861")).await, claimed(&db, new_send("+1862")).await];
     let outcomes =
-        ["SM1", "SM2"].map(|sid| Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
+        ["SM1", "SM2"].map(|sid| SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     for _ in 0..2 {
         // As a function does whose first answer got lost.
@@ -234,7 +236,7 @@ async fn a_sid_with_an_owner_parks_its_message_once_and_spares_the_rest_of_the_b
     let sent = sends::Decision::Sent { twilio_sid: None };
     let day = Duration::from_secs(86_400);
     let decided = sends::decide(&db, claims[0].message_id, &sent, day, now()).await.unwrap();
-    assert_eq!(decided, sends::Decided::Done("sent".to_owned()));
+    assert_eq!(decided, sends::Decided::Done(Status::Sent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,7 +248,7 @@ async fn a_sid_that_two_functions_record_at_once_has_one_owner_and_parks_the_oth
             let (db, sid) = (database.db(), sid.clone());
             tokio::spawn(async move {
                 let claim = claimed(&db, new_send(&format!("+1{number}{round}"))).await;
-                let outcome = Outcome::Accepted { twilio_sid: sid, status: Status::Queued };
+                let outcome = SendResult::Accepted { twilio_sid: sid, status: Status::Queued };
                 loop {
                     match sends::finish(&db, &[(&claim, &outcome)], now()).await {
                         Ok(finished) => break finished.parked.len(),
@@ -275,7 +277,7 @@ async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "unknown");
     assert!(claims_of(&db, &[claim.message_id], later).await.claimed.is_empty());
     // The answer came all the same: late, but known.
-    let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], later).await.unwrap();
     assert_eq!(
         database.scalar("select delivery_status || ' ' || twilio_sid from sms_messages").await,
@@ -296,7 +298,7 @@ async fn an_automatic_reply_is_owed_once_per_message_and_period() {
             id: new_id(),
             in_reply_to: (*sid).to_owned(),
             text: "The office is closed.".to_owned(),
-            encoding: "GSM-7",
+            encoding: Encoding::Gsm7,
             segments: 1,
         };
         sids.iter().map(reply).collect()
@@ -317,7 +319,7 @@ async fn what_was_looked_at_by_another_clock_is_not_put_off() {
     for send in [&moved, &stays] {
         sends::create(&db, send, None).await.unwrap();
     }
-    let looked_at = sends::candidates(&db, &Asked::messages(&[moved.id]), now(), 10).await.unwrap();
+    let looked_at = sends::candidates(&db, &ClaimRequest::messages(&[moved.id]), now(), 10).await.unwrap();
     assert_eq!(looked_at.len(), 2);
     let moves =
         "update sms_conversations set time_zone = 'Europe/Lisbon' where phone_number_canonical = '+1860'";
@@ -330,10 +332,10 @@ async fn what_was_looked_at_by_another_clock_is_not_put_off() {
 }
 
 /// Claims at one instant as much as may go, and returns how much that is, and after how many seconds the rest is woken for.
-async fn at_once(db: &Db, pace: &Pace, id: uuid::Uuid, at: Timestamp) -> (usize, f64) {
+async fn at_once(db: &Db, pace: &SendPace, id: uuid::Uuid, at: Timestamp) -> (usize, f64) {
     let mut claimed = 0;
     loop {
-        let claims = sends::claim(db, &Asked::messages(&[id]), pace, at).await.unwrap();
+        let claims = sends::claim(db, &ClaimRequest::messages(&[id]), pace, at).await.unwrap();
         claimed += claims.claimed.len();
         let wait = claims.wake_ups.first().map(|(_, delay)| delay.as_secs_f64());
         if claims.claimed.is_empty() || wait.is_some_and(|wait| wait > 0.0) {
@@ -347,8 +349,8 @@ async fn what_goes_at_once_lasts_until_the_next_whole_second_however_fast_a_send
     for (rates, of_bulk) in [("10", 15), ("10,+15550100=100", 150), ("3", 15)] {
         let database = Database::create().await;
         let db = database.db();
-        let pace = Pace { rates: rates.parse().unwrap(), ..Pace::default() };
-        let last = NewSend { priority: "bulk", ..new_send("+1860") };
+        let pace = SendPace { rates: rates.parse().unwrap(), ..SendPace::default() };
+        let last = NewSend { priority: Priority::Bulk, ..new_send("+1860") };
         sends::create(&db, &last, None).await.unwrap();
         let many = "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
                 delivery_status, priority, next_attempt_at, created_at)

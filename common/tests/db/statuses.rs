@@ -1,7 +1,7 @@
 use crate::now;
 use crate::sends::{claimed, claims_of, new_send};
 use common::clock::new_id;
-use common::db::sends::{self, Outcome};
+use common::db::sends::{self, SendResult};
 use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{Db, DbError};
 use common::domain::message::Status;
@@ -38,7 +38,7 @@ pub fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus 
 pub async fn accepted(database: &Database) -> Uuid {
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
-    let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     claim.message_id
 }
@@ -145,7 +145,7 @@ async fn a_callback_before_the_answer_lends_its_sid_to_the_message_that_it_names
     );
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "accepted");
     // The answer that comes afterwards changes nothing but the claim.
-    let outcome = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     assert_eq!(
         database
@@ -239,7 +239,8 @@ async fn an_opt_out_in_an_answer_that_is_recorded_late_counts_from_its_create() 
     let database = Database::create().await;
     let claim = claimed(&database.db(), new_send("+1860")).await;
     opted_in(&database, now() + jiff::SignedDuration::from_secs(5)).await;
-    let refused = Outcome::Failed { by_twilio: true, error_code: "21610".to_owned(), detail: String::new() };
+    let refused =
+        SendResult::Failed { by_twilio: true, error_code: "21610".to_owned(), detail: String::new() };
     let late = now() + jiff::SignedDuration::from_secs(10);
     sends::finish(&database.db(), &[(&claim, &refused)], late).await.unwrap();
     assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "2");
@@ -344,7 +345,7 @@ async fn an_error_code_of_an_older_create_is_not_that_of_the_next() {
     // Twilio's callback is faster than its answer.
     let early = NewStatus { message_id: Some(id), ..failure("SM2", "undelivered", Some("30005")) };
     record(&db, &[early], later).await.unwrap();
-    let outcome = Outcome::Accepted { twilio_sid: "SM2".to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: "SM2".to_owned(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], later).await.unwrap();
     assert_eq!(database.scalar(STATUS_AND_CODE).await, "undelivered 30005");
     record(&db, &[failure("SM1", "undelivered", Some("30006"))], later).await.unwrap();

@@ -3,15 +3,16 @@
 use crate::{inbound, now};
 use common::db::inbound::store;
 use common::db::tenants::{
-    Checked, CheckedNumber, Finding, Pace, claim, claim_pushes, record, release, settle_languages, take_due,
-    told, unsettled,
+    Checked, CheckedNumber, Identification, LookupIntervals, claim, claim_pushes, record, release,
+    settle_languages, take_due, told, unsettled,
 };
+use common::domain::language::Language;
 use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
 use testing::Database;
 use uuid::Uuid;
 
-const PACE: Pace = Pace {
+const PACE: LookupIntervals = LookupIntervals {
     refresh: Duration::from_secs(86_400),
     confirm: Duration::from_secs(10),
     no_match: Duration::from_secs(3_600),
@@ -20,8 +21,8 @@ const PACE: Pace = Pace {
 const LEASE: Duration = Duration::from_secs(45);
 
 fn is_tenants(conversation_id: Uuid, tenant: &str) -> CheckedNumber {
-    let finding = Finding::Tenant { tenant_id: tenant.to_owned(), preference: None, found_by: None };
-    CheckedNumber { conversation_id, finding, request_id: "r-1".to_owned() }
+    let finding = Identification::Tenant { tenant_id: tenant.to_owned(), preference: None, found_by: None };
+    CheckedNumber { conversation_id, result: finding, request_id: "r-1".to_owned() }
 }
 
 #[tokio::test]
@@ -70,7 +71,7 @@ async fn a_language_decided_while_another_is_told_is_told_next() {
     let tenants = ["T-1".to_owned()];
     let pushes = async |at| claim_pushes(&db, Some(&tenants), at, Duration::from_secs(60), 10).await.unwrap();
     let mut message = inbound("SM1", "+12025550123");
-    message.language = "es";
+    message.language = Language::Es;
     let stored = store(&db, &[message]).await.unwrap();
     record(&db, &[is_tenants(stored[0].conversation_id, "T-1")], now(), &PACE).await.unwrap();
     settle_languages(&db, &tenants, now(), 0.7).await.unwrap();
@@ -83,7 +84,7 @@ async fn a_language_decided_while_another_is_told_is_told_next() {
     assert!(pushes(now() + 2.seconds()).await.is_empty(), "two at once could overtake each other");
     told(&db, &first[0], now() + 3.seconds(), true).await.unwrap();
     let next = pushes(now() + 3.seconds()).await;
-    assert_eq!(next[0].language, "en");
+    assert_eq!(next[0].language, Language::En);
     told(&db, &next[0], now() + 4.seconds(), true).await.unwrap();
     assert!(pushes(now() + 1.hour()).await.is_empty());
 }
@@ -94,7 +95,7 @@ async fn spellings_that_are_still_to_be_asked_for_are_due_soon_and_then_forgotte
     let db = database.db();
     let stored = store(&db, &[inbound("SM1", "+12025550123")]).await.unwrap();
     let mut found = is_tenants(stored[0].conversation_id, "T-1");
-    let Finding::Tenant { found_by, .. } = &mut found.finding else { panic!("it is a tenant's") };
+    let Identification::Tenant { found_by, .. } = &mut found.result else { panic!("it is a tenant's") };
     *found_by = Some("+12025550123".to_owned());
     record(&db, &[found], now(), &PACE).await.unwrap();
     let due = async |at| {
@@ -142,7 +143,7 @@ async fn what_may_be_news_of_a_tenant_is_marked_until_it_is_settled() {
     let tenants = ["T-1".to_owned()];
     let texts = async |sid: &str, from: &str, language: &'static str, minute: i64| {
         let mut message = inbound(sid, from);
-        (message.language, message.received_at) = (language, now() + minute.minutes());
+        (message.language, message.received_at) = (language.parse().unwrap(), now() + minute.minutes());
         store(&db, &[message]).await.unwrap()[0].conversation_id
     };
     let waiting = async || unsettled(&db, common::clock::now(), 10).await.unwrap().len();
@@ -165,7 +166,7 @@ async fn what_may_be_news_of_a_tenant_is_marked_until_it_is_settled() {
     texts("SM5", "+12025550123", "en", 4).await;
     assert_eq!(waiting().await, 1, "the other number may have to hear of it");
     settles().await;
-    let nobodys = CheckedNumber { finding: Finding::Ambiguous(vec![]), ..is_tenants(one, "T-1") };
+    let nobodys = CheckedNumber { result: Identification::Ambiguous(vec![]), ..is_tenants(one, "T-1") };
     texts("SM6", "+12025550123", "es", 5).await;
     record(&db, &[nobodys], now(), &PACE).await.unwrap();
     assert_eq!(waiting().await, 0, "it is no tenant's any more");
@@ -216,7 +217,7 @@ async fn messages_findings_and_languages_meet_without_harm() {
                     .enumerate()
                     .map(|(n, from)| {
                         let mut message = inbound(&format!("SM{run}-{n}"), from);
-                        message.language = ["en", "es", "pt"][(run % 3) as usize];
+                        message.language = [Language::En, Language::Es, Language::Pt][(run % 3) as usize];
                         message.language_confidence = [0.95, 0.8, 0.6, 0.9][(n + run as usize) % 4];
                         message.received_at = at;
                         message

@@ -2,7 +2,7 @@
 
 use common::config::Env;
 use common::db::migrations::{self, LockWaits};
-use common::db::{DatabaseConfig, Db, DbError, Type};
+use common::db::{Column, ColumnError, DatabaseConfig, Db, DbError, FromRow, Row, Statement, read};
 use std::time::Duration;
 use testing::{Database, eventually};
 
@@ -33,8 +33,25 @@ fn impatient(database: &Database) -> Db {
     Db::new(&DatabaseConfig::from_env(&mut Env::new(&lookup)).unwrap()).unwrap()
 }
 
+/// The process of a connection.
+struct Backend {
+    pid: i32,
+}
+
+impl FromRow for Backend {
+    fn columns() -> Vec<Column> {
+        vec![Column::of::<i32>("pid")]
+    }
+
+    fn from_row(row: &Row) -> Result<Self, ColumnError> {
+        Ok(Self { pid: read(row, "pid")? })
+    }
+}
+
+const BACKEND: Statement<Backend> = Statement::new("read the process id", "select pg_backend_pid() as pid");
+
 async fn backend(db: &Db) -> i32 {
-    db.query("tell its process", "select pg_backend_pid()", &[]).await.unwrap()[0].get(0)
+    db.query(&BACKEND, &[]).await.unwrap()[0].pid
 }
 
 #[tokio::test]
@@ -42,10 +59,11 @@ async fn a_transaction_whose_commit_hangs_is_released_and_its_connection_closed(
     let database = Database::create().await;
     database.client.batch_execute(SLOW_COMMIT).await.unwrap();
     let db = impatient(&database);
-    let insert = "insert into t values ($1) returning pg_backend_pid()";
-    let (rows, held) = db.query_held("hold a transaction", insert, &[(&1_i32, Type::INT4)]).await.unwrap();
+    let insert: Statement<Backend> =
+        Statement::new("hold a transaction", "insert into t values ($a) returning pg_backend_pid() as pid");
+    let (rows, held) = db.query_held(&insert, &[("a", &1_i32)]).await.unwrap();
     tokio::time::timeout(DEADLINE, held.release()).await.expect("a release does not wait for ever");
-    assert_ne!(backend(&db).await, rows[0].get::<_, i32>(0), "a connection that hangs serves nothing else");
+    assert_ne!(backend(&db).await, rows[0].pid, "a connection that hangs serves nothing else");
     eventually("the transaction has ended", async || (database.scalar(OTHERS).await == "0").then_some(()))
         .await;
     assert_eq!(database.scalar("select count(*) from t").await, "0");
@@ -55,9 +73,9 @@ async fn a_transaction_whose_commit_hangs_is_released_and_its_connection_closed(
 async fn a_transaction_that_is_released_returns_its_connection() {
     let database = Database::create().await;
     let db = impatient(&database);
-    let (rows, held) = db.query_held("hold a transaction", "select pg_backend_pid()", &[]).await.unwrap();
+    let (rows, held) = db.query_held(&BACKEND, &[]).await.unwrap();
     held.release().await;
-    assert_eq!(backend(&db).await, rows[0].get::<_, i32>(0));
+    assert_eq!(backend(&db).await, rows[0].pid);
 }
 
 #[tokio::test]

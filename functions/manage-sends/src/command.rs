@@ -1,6 +1,7 @@
 //! The commands of an operator.
 
-use common::db::sends::{Decision, Wanted};
+use common::db::sends::{Decision, MessageFilter};
+use common::domain::message::Status;
 use common::http::{Fields, ValidationError};
 use serde_json::Value;
 use uuid::Uuid;
@@ -23,9 +24,9 @@ pub enum Command {
     /// Retry failed messages by id.
     RetryIds(Vec<Uuid>),
     /// Retry failed messages by error code and creation time.
-    RetryMatching(Wanted),
+    RetryMatching(MessageFilter),
     /// List messages.
-    List(Wanted),
+    List(MessageFilter),
 }
 
 impl Command {
@@ -88,11 +89,11 @@ fn retry(fields: &mut Fields) -> Option<Command> {
         }
         (Some(ids), None) => parse_ids(fields, &ids).map(Command::RetryIds),
         (None, Some(code)) => {
-            let wanted = wanted(fields, None, Some(code))?;
-            if wanted.since.is_none() {
+            let filter = filter(fields, None, Some(code))?;
+            if filter.since.is_none() {
                 fields.missing("since");
             }
-            Some(Command::RetryMatching(wanted))
+            Some(Command::RetryMatching(filter))
         }
         (None, None) => {
             fields.missing("message_ids");
@@ -118,9 +119,9 @@ fn parse_ids(fields: &mut Fields, texts: &[String]) -> Option<Vec<Uuid>> {
 
 fn list(fields: &mut Fields) -> Option<Command> {
     let status = match fields.required_text("status").as_deref() {
-        Some("unknown") => Some("unknown"),
-        Some("failed") => Some("failed"),
-        Some("undelivered") => Some("undelivered"),
+        Some("unknown") => Some(Status::Unknown),
+        Some("failed") => Some(Status::Failed),
+        Some("undelivered") => Some(Status::Undelivered),
         Some(_) => {
             fields.problem("status", "must be unknown, failed or undelivered");
             None
@@ -128,10 +129,10 @@ fn list(fields: &mut Fields) -> Option<Command> {
         None => None,
     };
     let error_code = fields.text("error_code");
-    wanted(fields, status, error_code).map(Command::List)
+    filter(fields, status, error_code).map(Command::List)
 }
 
-fn wanted(fields: &mut Fields, status: Option<&'static str>, error_code: Option<String>) -> Option<Wanted> {
+fn filter(fields: &mut Fields, status: Option<Status>, error_code: Option<String>) -> Option<MessageFilter> {
     let since = fields.instant("since");
     let until = fields.instant("until");
     if since.zip(until).is_some_and(|(since, until)| until <= since) {
@@ -147,5 +148,5 @@ fn wanted(fields: &mut Fields, status: Option<&'static str>, error_code: Option<
             }
         },
     };
-    Some(Wanted { status, error_code, since, until, limit: i64::try_from(limit).ok()? })
+    Some(MessageFilter { status, error_code, since, until, limit: i64::try_from(limit).ok()? })
 }

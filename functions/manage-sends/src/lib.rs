@@ -19,6 +19,7 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::sends::{self, Decided, Decision, Unsettled};
 use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::message::Status;
 use common::http::ValidationError;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -75,7 +76,7 @@ pub enum SendsError {
         /// The id of the message.
         id: Uuid,
         /// The status of the message.
-        status: String,
+        status: Status,
     },
     /// The SID belongs to another message.
     #[error("twilio_sid belongs to another message")]
@@ -106,7 +107,7 @@ pub enum Response {
         /// The id of the message.
         message_id: Uuid,
         /// The new status of the message.
-        status: String,
+        status: Status,
     },
     /// The result of a retry command.
     Retried {
@@ -139,7 +140,7 @@ pub struct Description {
     /// The conversation.
     pub conversation_id: Uuid,
     /// The status.
-    pub delivery_status: String,
+    pub delivery_status: Status,
     /// The error code.
     pub error_code: Option<String>,
     /// The MessageSid of the latest attempt.
@@ -179,13 +180,13 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, SendsError> {
     match Command::from_payload(payload)? {
         Command::Decide { message_id, decision } => decide(app, message_id, &decision).await,
         Command::RetryIds(ids) => retry(app, &ids).await,
-        Command::RetryMatching(wanted) => {
-            let matching = sends::unsettled(&app.db, &wanted).await?;
+        Command::RetryMatching(filter) => {
+            let matching = sends::unsettled(&app.db, &filter).await?;
             let ids: Vec<Uuid> = matching.into_iter().map(|message| message.id).collect();
             retry(app, &ids).await
         }
-        Command::List(wanted) => {
-            let messages = sends::unsettled(&app.db, &wanted).await?;
+        Command::List(filter) => {
+            let messages = sends::unsettled(&app.db, &filter).await?;
             Ok(Response::Listed { messages: messages.into_iter().map(Description::from).collect() })
         }
     }
@@ -194,7 +195,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, SendsError> {
 async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Response, SendsError> {
     match sends::decide(&app.db, id, decision, app.max_age, clock::now()).await? {
         Decided::Done(status) => {
-            tracing::info!(message_id = %id, ?decision, status, "operator resolved unknown send");
+            tracing::info!(message_id = %id, ?decision, status = status.as_str(), "operator resolved unknown send");
             Ok(Response::Decided { message_id: id, status })
         }
         Decided::NotFound => Err(SendsError::NotFound(id)),

@@ -4,7 +4,7 @@ use crate::cluster::Database;
 use crate::traffic;
 use common::clock;
 use common::db::inbound::STORE;
-use common::domain::language::{self, Strength};
+use common::domain::language;
 use common::twilio::{Form, InboundSms};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -44,48 +44,46 @@ impl Pgbench {
 
 /// Returns the statement with literals in place of its parameters.
 fn statement(series: u64, first: u64, size: u64) -> String {
-    let columns = columns(series, first, size);
-    let mut sql = STORE.to_owned();
-    // Start with the last parameter, because `$1` is a prefix of `$20`.
-    for (position, column) in columns.iter().enumerate().rev() {
-        sql = sql.replace(&format!("${}", position + 1), &literal(column));
+    let rows: Vec<_> = (first..first + size).map(|number| row(series, number)).collect();
+    let mut sql = STORE.sql().to_owned();
+    for (position, (name, _)) in row(series, first).iter().enumerate() {
+        let column: Vec<_> = rows.iter().map(|row| row[position].1.clone()).collect();
+        // With the character after the name, because one name may be a prefix of another.
+        for end in [",", ")"] {
+            sql = sql.replace(&format!("${name}{end}"), &format!("{}{end}", literal(&column)));
+        }
     }
     sql
 }
 
-fn columns(series: u64, first: u64, size: u64) -> Vec<Vec<Option<String>>> {
-    let mut columns = vec![Vec::new(); 20];
-    for number in first..first + size {
-        let form = Form::from_iter(traffic::inbound(series, number));
-        let sms = InboundSms::read(&form).expect("a MessageSid");
-        let detected = language::detect(&sms.body);
-        let row = [
-            Some(clock::new_id().to_string()),
-            Some(clock::new_id().to_string()),
-            sms.account_sid,
-            Some(sms.from.clone()),
-            Some(sms.message_sid),
-            Some(sms.from),
-            Some(sms.to),
-            sms.messaging_service_sid,
-            Some(sms.body),
-            Some("[]".to_owned()),
-            Some(form.to_jsonb().value.to_string()),
-            Some("false".to_owned()),
-            Some(detected.language.as_str().to_owned()),
-            Some(detected.confidence.to_string()),
-            Some((Strength::of(detected.confidence) as i16).to_string()),
-            None,
-            None,
-            None,
-            Some(clock::new_id().to_string()),
-            Some(clock::now().to_string()),
-        ];
-        for (column, value) in columns.iter_mut().zip(row) {
-            column.push(value);
-        }
-    }
-    columns
+/// Returns the parameters of a message.
+fn row(series: u64, number: u64) -> [(&'static str, Option<String>); 21] {
+    let form = Form::from_iter(traffic::inbound(series, number));
+    let sms = InboundSms::read(&form).expect("a MessageSid");
+    let detected = language::detect(&sms.body);
+    [
+        ("ids", Some(clock::new_id().to_string())),
+        ("conversation_ids", Some(clock::new_id().to_string())),
+        ("account_sids", sms.account_sid),
+        ("phone_numbers_canonical", Some(sms.from.clone())),
+        ("twilio_sids", Some(sms.message_sid)),
+        ("from_numbers", Some(sms.from)),
+        ("to_numbers", Some(sms.to)),
+        ("messaging_service_sids", sms.messaging_service_sid),
+        ("message_contents", Some(sms.body)),
+        ("media", Some("[]".to_owned())),
+        ("raw_webhook_data", Some(form.to_jsonb().value.to_string())),
+        ("nul_removed", Some("false".to_owned())),
+        ("languages", Some(detected.language.as_str().to_owned())),
+        ("language_confidences", Some(detected.confidence.to_string())),
+        ("language_strengths", Some(detected.strength().to_string())),
+        ("opt_out_results", Some("none".to_owned())),
+        ("opt_out_actions", None),
+        ("opt_out_sources", None),
+        ("opt_out_words", None),
+        ("request_ids", Some(clock::new_id().to_string())),
+        ("received_at", Some(clock::now().to_string())),
+    ]
 }
 
 /// Returns an array literal.

@@ -1,7 +1,7 @@
 //! Runs the service's functions in this process, with their own database and SQS server.
 
 use common::config::Configuration;
-use common::db::sends::{self, Asked, Outcome, Pace};
+use common::db::sends::{self, ClaimRequest, SendPace, SendResult};
 use common::domain::message::Status;
 use common::domain::metadata::Metadata;
 use common::http::{self, ApiError, Request, Response};
@@ -115,9 +115,11 @@ impl World {
     pub async fn report(&self, callbacks: &[Callback]) -> Result<Value, Error> {
         let (db, send) = (self.database.db(), testing::new_send("+12025550143"));
         sends::create(&db, &send, None).await?;
-        let claim = sends::claim(&db, &Asked::messages(&[send.id]), &Pace::default(), clock::now()).await?;
+        let claim =
+            sends::claim(&db, &ClaimRequest::messages(&[send.id]), &SendPace::default(), clock::now())
+                .await?;
         let claim = claim.claimed.first().ok_or("the message can't be claimed")?;
-        let accepted = Outcome::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+        let accepted = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
         sends::finish(&db, &[(claim, &accepted)], clock::now()).await?;
 
         let app = record_status::App::init(configuration(&self.database, &self.sqs)?).await?;

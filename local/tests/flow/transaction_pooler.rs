@@ -1,7 +1,7 @@
 //! The stack behind a transaction pooler. Nothing may depend on session state.
 
 use common::clock;
-use common::db::sends::{self, Asked, Pace, Passage};
+use common::db::sends::{self, ClaimRequest, Passage, SendPace};
 use common::db::{DatabaseConfig, Db};
 use futures::future::join_all;
 use jiff::SignedDuration;
@@ -72,9 +72,9 @@ async fn a_stop_and_a_create_call_wait_for_each_other_across_sessions() {
     stack.wait_for_status(&send.id, "delivered").await;
     // Claimed by the test, so that no function sends it.
     let waiting = stack.send_in_an_hour(&handset, "Claimed by the test").await.parse().unwrap();
-    let asked = Asked { allowed: Some(vec![waiting]), ..Asked::messages(&[waiting]) };
+    let asked = ClaimRequest { allowed: Some(vec![waiting]), ..ClaimRequest::messages(&[waiting]) };
     let due = clock::now() + SignedDuration::from_hours(2);
-    let claimed = sends::claim(&db, &asked, &Pace::default(), due).await.unwrap().claimed;
+    let claimed = sends::claim(&db, &asked, &SendPace::default(), due).await.unwrap().claimed;
     let claims = [&claimed[0]];
     let pass = async || {
         let (passages, held) = sends::pass_gate(&db, &claims, clock::now()).await.unwrap();

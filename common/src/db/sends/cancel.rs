@@ -1,6 +1,7 @@
 //! Cancels messages that were not handed to Twilio.
 
-use crate::db::{Db, DbError, Type};
+use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::message::{Direction, Status};
 use uuid::Uuid;
 
 /// The result of a cancellation.
@@ -15,14 +16,25 @@ pub enum Canceled {
     /// A function is handing it to Twilio now.
     UnderWay,
     /// It has this status, and cannot be canceled.
-    TooLate(String),
+    TooLate(Status),
+}
+
+row! {
+    struct Found {
+        direction: Direction,
+        delivery_status: Status,
+        is_claimed: bool,
+        is_canceled: bool,
+    }
 }
 
 /// Waits for a concurrent claim: either the claim or the cancellation wins.
-pub(crate) const CANCEL: &str = "
+const CANCEL: Statement<Found> = Statement::new(
+    "cancel a message",
+    "
 with held as (
     select m.id, m.direction, m.delivery_status, m.claimed_at is not null as is_claimed
-    from sms_messages m where m.id = $1
+    from sms_messages m where m.id = $id
     for no key update
 ), canceled as (
     update sms_messages m set delivery_status = 'canceled', error_code = null
@@ -31,7 +43,8 @@ with held as (
       and not held.is_claimed and m.twilio_sid is null
     returning m.id
 )
-select h.direction, h.delivery_status, h.is_claimed, exists (select from canceled) from held h";
+select h.direction, h.delivery_status, h.is_claimed, exists (select from canceled) as is_canceled from held h",
+);
 
 /// Cancels a pending message without a claim, due or not.
 ///
@@ -39,13 +52,14 @@ select h.direction, h.delivery_status, h.is_claimed, exists (select from cancele
 ///
 /// [`DbError`]: the message may be canceled if the connection failed during the commit. A retry returns the result.
 pub async fn cancel(db: &Db, id: Uuid) -> Result<Canceled, DbError> {
-    let rows = db.query_confirmed("cancel a message", CANCEL, &[(&id, Type::UUID)]).await?;
-    let Some(row) = rows.first() else { return Ok(Canceled::NotFound) };
-    let (direction, status, is_claimed): (&str, &str, bool) = (row.get(0), row.get(1), row.get(2));
-    Ok(match (row.get::<_, bool>(3), direction, status) {
-        (true, _, _) => Canceled::Done,
-        (false, "inbound", _) => Canceled::Inbound,
-        (false, _, "pending") if is_claimed => Canceled::UnderWay,
-        (false, _, status) => Canceled::TooLate(status.to_owned()),
+    let rows = db.query_confirmed(&CANCEL, &params! { id }).await?;
+    let Some(found) = rows.first() else { return Ok(Canceled::NotFound) };
+    Ok(match (found.direction, found.delivery_status) {
+        _ if found.is_canceled => Canceled::Done,
+        (Direction::Inbound, _) => Canceled::Inbound,
+        (Direction::Outbound, Status::Pending) if found.is_claimed => Canceled::UnderWay,
+        (Direction::Outbound, status) => Canceled::TooLate(status),
     })
 }
+
+statements!(CANCEL);

@@ -1,10 +1,11 @@
 //! Claims: committed before a call to Twilio, so that no other function makes it.
 
 use crate::db::senders::WakeUp;
-use crate::db::{Db, DbError, Row, Type};
+use crate::db::types::text_enums;
+use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::named::named_enum;
 use crate::domain::pace::SenderRates;
 use jiff::Timestamp;
-use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -16,42 +17,44 @@ const MAX_CLAIMS: usize = 20;
 /// rest.
 pub(in crate::db) const HORIZON: Duration = Duration::from_secs(90);
 
-/// A claimed message.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claimed {
-    /// The message.
-    pub message_id: Uuid,
-    /// The attempt created with the claim.
-    pub attempt_id: Uuid,
-    /// The number of attempts, including this one.
-    pub attempt_number: i32,
-    /// The sender for pace and holds: the number or the messaging service.
-    pub sender: String,
-    /// The recipient.
-    pub to: String,
-    /// The sender, if it is a number.
-    pub from: Option<String>,
-    /// The sender, if it is a messaging service.
-    pub messaging_service_sid: Option<String>,
-    /// The text.
-    pub message_content: String,
-    /// References to media.
-    pub media_urls: Vec<String>,
-    /// The id of the request.
-    pub request_id: String,
-    /// The latest time to send.
-    pub send_before: Option<Timestamp>,
-    /// Its first due time: `send_at`, or the time of the request.
-    pub wanted_at: Timestamp,
-    /// When it became due, which defines its order.
-    pub due_at: Timestamp,
-    /// Whether it is the probe of a held sender.
-    pub is_probe: bool,
+row! {
+    /// A claimed message.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Claimed {
+        /// The attempt created with the claim.
+        pub attempt_id: Uuid,
+        /// The message.
+        pub message_id: Uuid,
+        /// The number of attempts, including this one.
+        pub attempt_number: i32,
+        /// The sender for pace and holds: the number or the messaging service.
+        pub sender: String,
+        /// The recipient.
+        pub to: String = "to_number",
+        /// The sender, if it is a number.
+        pub from: Option<String> = "from_number",
+        /// The sender, if it is a messaging service.
+        pub messaging_service_sid: Option<String>,
+        /// The text.
+        pub message_content: String,
+        /// References to media.
+        pub media_urls: Vec<String>,
+        /// The id of the request.
+        pub request_id: String,
+        /// The latest time to send.
+        pub send_before: Option<Timestamp>,
+        /// Its first due time: `send_at`, or the time of the request.
+        pub wanted_at: Timestamp,
+        /// When it became due, which defines its order.
+        pub due_at: Timestamp,
+        /// Whether it is the probe of a held sender.
+        pub is_probe: bool,
+    }
 }
 
 /// The pace of senders, and their holds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pace {
+pub struct SendPace {
     /// Segments per second.
     pub rates: SenderRates,
     /// The burst in segments after a pause, at least three seconds' worth.
@@ -62,7 +65,7 @@ pub struct Pace {
     pub max_age: Duration,
 }
 
-impl Default for Pace {
+impl Default for SendPace {
     fn default() -> Self {
         Self {
             rates: SenderRates::default(),
@@ -73,9 +76,9 @@ impl Default for Pace {
     }
 }
 
-/// The wake-ups of a batch.
+/// The messages and senders to process: the wake-ups of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct ClaimRequest {
     /// Messages, whose senders are woken.
     pub messages: Vec<Uuid>,
     /// Senders.
@@ -84,7 +87,7 @@ pub struct Asked {
     pub allowed: Option<Vec<Uuid>>,
 }
 
-impl Asked {
+impl ClaimRequest {
     /// Returns the wake-ups of the senders of these messages.
     #[must_use]
     pub fn messages(ids: &[Uuid]) -> Self {
@@ -105,11 +108,44 @@ pub struct Claims {
     pub wake_ups: Vec<(WakeUp, Duration)>,
 }
 
-pub(crate) const CLAIM: &str = "
+named_enum! {
+    /// The kind of a row.
+    enum Kind: "a kind of row" {
+        /// A claimed message.
+        Claimed = "claimed",
+        /// A message that failed permanently.
+        Refused = "refused",
+        /// A message that was processed before.
+        Done = "done",
+        /// A wake-up to queue.
+        Wake = "wake",
+    }
+}
+
+text_enums!(Kind);
+
+row! {
+    struct Found {
+        kind: Kind,
+        message_id: Option<Uuid>,
+        sender: Option<String>,
+        wake_at: Option<Timestamp>,
+        wake_in: Option<f64>,
+    }
+}
+
+const CLAIM: Statement<(Found, Option<Claimed>)> = Statement::new(
+    "claim messages",
+    "
 select kind, message_id, attempt_id, attempt_number, sender, to_number, from_number, messaging_service_sid,
-    message_content, media, request_id, send_before, wanted_at, due_at, is_probe, wake_at, wake_in
-from sms_claim_sends($1, $2, $3, $4, $5, $6, $7, $8, make_interval(secs => $9), make_interval(secs => $10),
-    make_interval(secs => $11), $12)";
+    message_content,
+    array(select item ->> 'url' from jsonb_array_elements(media) item where item ->> 'url' is not null) as media_urls,
+    coalesce(request_id, message_id::text) as request_id, send_before, wanted_at, due_at, is_probe, wake_at, wake_in
+from sms_claim_sends(named => $messages, woken => $woken, woken_at => $woken_at, attempt_ids => $attempt_ids,
+    allowed => $allowed, patterns => $patterns, rates => $rates, burst => $burst,
+    hold => make_interval(secs => $hold_seconds), max_age => make_interval(secs => $max_age_seconds),
+    horizon => make_interval(secs => $horizon_seconds), now_at => $now)",
+);
 
 /// Claims the most urgent messages of the senders, within their pace, and fails those that must not be sent any more
 /// (rules: `migrations/functions/sms_claim_sends.sql`).
@@ -120,59 +156,45 @@ from sms_claim_sends($1, $2, $3, $4, $5, $6, $7, $8, make_interval(secs => $9), 
 ///
 /// [`DbError`]: none was claimed, or, if the connection failed twice, some claims have no owner; `retry-sends` ends
 /// those.
-pub async fn claim(db: &Db, asked: &Asked, pace: &Pace, now: Timestamp) -> Result<Claims, DbError> {
-    let woken: Vec<&str> = asked.wake_ups.iter().map(|wake_up| wake_up.sender.as_str()).collect();
-    let woken_at: Vec<Timestamp> = asked.wake_ups.iter().map(|wake_up| wake_up.due_at).collect();
-    let attempts: Vec<Uuid> = (0..MAX_CLAIMS).map(|_| crate::clock::new_id()).collect();
+pub async fn claim(
+    db: &Db,
+    request: &ClaimRequest,
+    pace: &SendPace,
+    now: Timestamp,
+) -> Result<Claims, DbError> {
+    let attempt_ids: Vec<Uuid> = (0..MAX_CLAIMS).map(|_| crate::clock::new_id()).collect();
     let (patterns, rates): (Vec<&str>, Vec<f64>) = pace.rates.rules().unzip();
-    let params = [
-        (&asked.messages as _, Type::UUID_ARRAY),
-        (&woken as _, Type::TEXT_ARRAY),
-        (&woken_at as _, Type::TIMESTAMPTZ_ARRAY),
-        (&attempts as _, Type::UUID_ARRAY),
-        (&asked.allowed as _, Type::UUID_ARRAY),
-        (&patterns as _, Type::TEXT_ARRAY),
-        (&rates as _, Type::FLOAT8_ARRAY),
-        (&f64::from(pace.burst) as _, Type::FLOAT8),
-        (&pace.hold.as_secs_f64() as _, Type::FLOAT8),
-        (&pace.max_age.as_secs_f64() as _, Type::FLOAT8),
-        (&HORIZON.as_secs_f64() as _, Type::FLOAT8),
-        (&now as _, Type::TIMESTAMPTZ),
-    ];
+    let params = params! {
+        messages: request.messages,
+        woken: request.wake_ups.iter().map(|wake_up| wake_up.sender.as_str()).collect::<Vec<_>>(),
+        woken_at: request.wake_ups.iter().map(|wake_up| wake_up.due_at).collect::<Vec<_>>(),
+        attempt_ids,
+        allowed: request.allowed,
+        patterns,
+        rates,
+        burst: f64::from(pace.burst),
+        hold_seconds: pace.hold.as_secs_f64(),
+        max_age_seconds: pace.max_age.as_secs_f64(),
+        horizon_seconds: HORIZON.as_secs_f64(),
+        now,
+    };
     let mut claims = Claims::default();
-    for row in &db.query_idempotent("claim messages", CLAIM, &params).await? {
-        match row.get(0) {
-            "claimed" => claims.claimed.push(claimed(row)),
-            "refused" => claims.refused.push(row.get(1)),
-            "done" => claims.done += 1,
-            _ => {
-                let wake_up = WakeUp { sender: row.get(4), due_at: row.get(15) };
-                let delay = Duration::try_from_secs_f64(row.get(16)).unwrap_or_default();
-                claims.wake_ups.push((wake_up, delay));
-            }
+    for (found, claimed) in db.query_idempotent(&CLAIM, &params).await? {
+        match found.kind {
+            Kind::Claimed => claims.claimed.extend(claimed),
+            Kind::Refused => claims.refused.extend(found.message_id),
+            Kind::Done => claims.done += 1,
+            Kind::Wake => claims.wake_ups.extend(found.wake_up()),
         }
     }
     Ok(claims)
 }
 
-fn claimed(row: &Row) -> Claimed {
-    let message_id = row.get(1);
-    let media: Value = row.get(9);
-    let urls = media.as_array().into_iter().flatten().filter_map(|item| item["url"].as_str());
-    Claimed {
-        message_id,
-        attempt_id: row.get(2),
-        attempt_number: row.get(3),
-        sender: row.get(4),
-        to: row.get(5),
-        from: row.get(6),
-        messaging_service_sid: row.get(7),
-        message_content: row.get(8),
-        media_urls: urls.map(str::to_owned).collect(),
-        request_id: row.get::<_, Option<String>>(10).unwrap_or_else(|| message_id.to_string()),
-        send_before: row.get(11),
-        wanted_at: row.get(12),
-        due_at: row.get(13),
-        is_probe: row.get(14),
+impl Found {
+    fn wake_up(self) -> Option<(WakeUp, Duration)> {
+        let wake_up = WakeUp { sender: self.sender?, due_at: self.wake_at? };
+        Some((wake_up, Duration::try_from_secs_f64(self.wake_in?).unwrap_or_default()))
     }
 }
+
+statements!(CLAIM);

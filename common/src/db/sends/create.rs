@@ -1,7 +1,9 @@
 //! Stores messages to send.
 
-use crate::db::{Db, DbError, Json, Type};
+use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::message::Priority;
 use crate::domain::metadata::Metadata;
+use crate::domain::segments::Encoding;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
@@ -31,12 +33,12 @@ pub struct NewSend {
     pub message_content: String,
     /// References to media: `[{url, content_type}]`.
     pub media: Value,
-    /// `GSM-7` or `UCS-2`.
-    pub encoding: &'static str,
+    /// The encoding.
+    pub encoding: Encoding,
     /// The number of segments.
     pub segments: i32,
-    /// `urgent`, `normal` or `bulk`.
-    pub priority: &'static str,
+    /// The priority.
+    pub priority: Priority,
     /// The workflow that requests it.
     pub workflow_type: Option<String>,
     /// The instance of the workflow.
@@ -87,15 +89,41 @@ pub struct Repeated {
     pub message_id: Uuid,
 }
 
-/// Its steps are described in `migrations/functions/sms_create_send.sql`.
-pub(crate) const CREATE: &str = "
-select opted_out, conversation_id
-from sms_create_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23)";
+row! {
+    struct Stored {
+        opted_out: bool,
+        conversation_id: Option<Uuid>,
+    }
+}
 
-pub(crate) const REPEATED: &str = "
+/// Its steps are described in `migrations/functions/sms_create_send.sql`.
+const CREATE: Statement<Stored> = Statement::new(
+    "store a message to send",
+    "
+select opted_out, conversation_id
+from sms_create_send(
+    new_id => $id, new_conversation => $conversation_id, account => $account_sid, recipient => $to,
+    recipient_original => $to_original, sender_number => $from, service_sid => $messaging_service_sid,
+    content => $message_content, media_list => $media, text_encoding => $encoding, segment_count => $segments,
+    urgency => $priority, for_workflow_type => $workflow_type, for_workflow_id => $workflow_id,
+    kept_metadata => $metadata, not_before => $send_at, not_after => $send_before, by_key => $api_key_id,
+    by_request => $request_id, now_at => $created_at, once_key => $idempotency_key, once_hash => $payload_hash,
+    forgotten_before => $forgotten_before)",
+);
+
+row! {
+    struct FirstRequest {
+        payload_hash: Vec<u8>,
+        message_id: Uuid = "resource_id",
+    }
+}
+
+const REPEATED: Statement<FirstRequest> = Statement::new(
+    "look an idempotency key up",
+    "
 select payload_hash, resource_id from idempotency_keys
-where api_key_id = $1 and idempotency_key = $2 and created_at >= $3";
+where api_key_id = $api_key_id and idempotency_key = $idempotency_key and created_at >= $remembered_since",
+);
 
 /// Returns the earlier use of an Idempotency-Key, if it is still remembered.
 ///
@@ -108,15 +136,15 @@ pub async fn repeated(
     idempotency: &Idempotency,
     now: Timestamp,
 ) -> Result<Option<Repeated>, DbError> {
-    let params = [
-        (&api_key_id as _, Type::UUID),
-        (&idempotency.key as _, Type::TEXT),
-        (&(now - IDEMPOTENCY_TTL) as _, Type::TIMESTAMPTZ),
-    ];
-    let rows = db.query_idempotent("look an idempotency key up", REPEATED, &params).await?;
-    Ok(rows.first().map(|row| Repeated {
-        same_payload: row.get::<_, &[u8]>(0) == idempotency.payload_hash,
-        message_id: row.get(1),
+    let params = params! {
+        api_key_id,
+        idempotency_key: idempotency.key,
+        remembered_since: now - IDEMPOTENCY_TTL,
+    };
+    let rows = db.query_idempotent(&REPEATED, &params).await?;
+    Ok(rows.first().map(|first| Repeated {
+        same_payload: first.payload_hash == idempotency.payload_hash,
+        message_id: first.message_id,
     }))
 }
 
@@ -128,45 +156,37 @@ pub async fn repeated(
 /// [`DbError`]: the message may be stored if the connection failed during the commit. Return an error; a retry with the
 /// same Idempotency-Key is safe.
 pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) -> Result<Created, DbError> {
-    let key = idempotency.map(|i| i.key.as_str());
-    let hash = idempotency.map(|i| i.payload_hash.as_slice());
-    let expired = send.created_at - IDEMPOTENCY_TTL;
-    let rows = db
-        .query_confirmed(
-            "store a message to send",
-            CREATE,
-            &[
-                (&send.id, Type::UUID),
-                (&send.conversation_id, Type::UUID),
-                (&send.account_sid, Type::TEXT),
-                (&send.to, Type::TEXT),
-                (&send.to_original, Type::TEXT),
-                (&send.from, Type::TEXT),
-                (&send.messaging_service_sid, Type::TEXT),
-                (&send.message_content, Type::TEXT),
-                (&Json(&send.media), Type::JSONB),
-                (&send.encoding, Type::TEXT),
-                (&send.segments, Type::INT4),
-                (&send.priority, Type::TEXT),
-                (&send.workflow_type, Type::TEXT),
-                (&send.workflow_id, Type::TEXT),
-                (&send.metadata.as_ref().map(Json), Type::JSONB),
-                (&send.send_at, Type::TIMESTAMPTZ),
-                (&send.send_before, Type::TIMESTAMPTZ),
-                (&send.api_key_id, Type::UUID),
-                (&send.request_id, Type::TEXT),
-                (&send.created_at, Type::TIMESTAMPTZ),
-                (&key, Type::TEXT),
-                (&hash, Type::BYTEA),
-                (&expired, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    let (opted_out, conversation_id) = match rows.first() {
-        Some(row) => (row.get::<_, bool>(0), row.get::<_, Option<Uuid>>(1)),
-        None => (false, None),
+    let NewSend { id, conversation_id, account_sid, to, to_original, from, messaging_service_sid, .. } = send;
+    let NewSend { message_content, media, encoding, segments, priority, workflow_type, workflow_id, .. } =
+        send;
+    let NewSend { metadata, send_at, send_before, api_key_id, request_id, created_at, .. } = send;
+    let params = params! {
+        id,
+        conversation_id,
+        account_sid,
+        to,
+        to_original,
+        from,
+        messaging_service_sid,
+        message_content,
+        media,
+        encoding,
+        segments,
+        priority,
+        workflow_type,
+        workflow_id,
+        metadata,
+        send_at,
+        send_before,
+        api_key_id,
+        request_id,
+        created_at,
+        idempotency_key: idempotency.map(|i| i.key.as_str()),
+        payload_hash: idempotency.map(|i| i.payload_hash.as_slice()),
+        forgotten_before: send.created_at - IDEMPOTENCY_TTL,
     };
-    if let Some(conversation_id) = conversation_id {
+    let stored = db.query_confirmed(&CREATE, &params).await?.into_iter().next();
+    if let Some(conversation_id) = stored.as_ref().and_then(|stored| stored.conversation_id) {
         return Ok(Created::Stored { conversation_id });
     }
     // A repeated request gets the first response, even if the recipient has opted out since.
@@ -175,7 +195,7 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
     {
         return Ok(Created::Repeated(repeated));
     }
-    if opted_out {
+    if stored.is_some_and(|stored| stored.opted_out) {
         return Ok(Created::OptedOut);
     }
     Err(DbError::Decode {
@@ -183,3 +203,5 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
         source: "neither a message nor a reason for none came back".into(),
     })
 }
+
+statements!(CREATE, REPEATED);

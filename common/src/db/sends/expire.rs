@@ -1,25 +1,34 @@
 //! Expires messages that were never claimed: held, paced, or in quiet hours.
 
-use crate::db::{Db, DbError, Type};
+use crate::db::{Db, DbError, Statement, params, row, statements};
 use jiff::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
 
+row! {
+    struct Expired {
+        id: Uuid,
+    }
+}
+
 /// Each pending message is in one of two indexes. Locked rows are skipped.
-const EXPIRE: &str = "
+const EXPIRE: Statement<Expired> = Statement::new(
+    "fail messages whose time has passed",
+    "
 with late as (
     select id from sms_messages
-    where delivery_status = 'pending' and claimed_at is null and twilio_sid is null and send_before <= $1
-    limit $3 for no key update skip locked
+    where delivery_status = 'pending' and claimed_at is null and twilio_sid is null and send_before <= $now
+    limit $limit for no key update skip locked
 ), old as (
     select id from sms_messages
     where delivery_status = 'pending' and claimed_at is null and twilio_sid is null and send_before is null
-      and coalesce(send_at, created_at) <= $2
-    limit $3 for no key update skip locked
+      and coalesce(send_at, created_at) <= $oldest
+    limit $limit for no key update skip locked
 )
 update sms_messages m set delivery_status = 'failed', error_code = 'retries_exhausted'
 where m.id in (select id from late union all select id from old)
-returning m.id";
+returning m.id",
+);
 
 /// Fails pending messages whose `send_before` has passed, or that are older than `max_age`, and returns them.
 ///
@@ -27,11 +36,8 @@ returning m.id";
 ///
 /// [`DbError`]: the next run finds them.
 pub async fn expire(db: &Db, now: Timestamp, max_age: Duration, limit: i64) -> Result<Vec<Uuid>, DbError> {
-    let params = [
-        (&now as _, Type::TIMESTAMPTZ),
-        (&(now - max_age) as _, Type::TIMESTAMPTZ),
-        (&limit as _, Type::INT8),
-    ];
-    let rows = db.query("fail messages whose time has passed", EXPIRE, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let rows = db.query(&EXPIRE, &params! { now, oldest: now - max_age, limit }).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
+
+statements!(EXPIRE);

@@ -2,14 +2,16 @@
 
 use super::claim::Claimed;
 use crate::db::statuses::replaced_by;
-use crate::db::{Db, DbError, Type};
-use crate::domain::message::Status;
+use crate::db::types::text_enums;
+use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::message::{AttemptOutcome, Status};
+use crate::domain::named::named_enum;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum SendResult {
     /// Twilio accepted the message.
     Accepted {
         /// The message SID.
@@ -56,13 +58,13 @@ pub struct Finished {
     pub parked: Vec<Uuid>,
 }
 
-impl Outcome {
-    fn attempt(&self) -> &'static str {
+impl SendResult {
+    fn attempt(&self) -> AttemptOutcome {
         match self {
-            Self::Accepted { .. } => "accepted",
-            Self::Deferred { .. } | Self::Failed { by_twilio: false, .. } => "not_processed",
-            Self::Failed { by_twilio: true, .. } => "rejected",
-            Self::Unknown { .. } | Self::Parked { .. } => "unknown",
+            Self::Accepted { .. } => AttemptOutcome::Accepted,
+            Self::Deferred { .. } | Self::Failed { by_twilio: false, .. } => AttemptOutcome::NotProcessed,
+            Self::Failed { by_twilio: true, .. } => AttemptOutcome::Rejected,
+            Self::Unknown { .. } | Self::Parked { .. } => AttemptOutcome::Unknown,
         }
     }
 
@@ -108,10 +110,36 @@ impl Outcome {
     }
 }
 
+named_enum! {
+    /// The kind of a row.
+    enum Kind: "a kind of row" {
+        /// A SID with earlier callbacks.
+        Early = "early",
+        /// A parked message.
+        Parked = "parked",
+    }
+}
+
+text_enums!(Kind);
+
+row! {
+    struct Found {
+        kind: Kind,
+        twilio_sid: Option<String>,
+        message_id: Option<Uuid>,
+    }
+}
+
 /// Its steps are described in `migrations/functions/sms_finish_sends.sql`.
-pub(crate) const FINISH: &str = "
+const FINISH: Statement<Found> = Statement::new(
+    "record the outcomes of sends",
+    "
 select kind, twilio_sid, message_id
-from sms_finish_sends($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+from sms_finish_sends(
+    message_ids => $message_ids, attempt_ids => $attempt_ids, outcomes => $outcomes, statuses => $statuses,
+    sids => $twilio_sids, codes => $error_codes, details => $details, nexts => $next_attempts, replaces => $replaces,
+    parks => $parks, ended_at => $now)",
+);
 
 /// Records outcomes. A message that Twilio accepted under the SID of another message is parked.
 ///
@@ -119,37 +147,31 @@ from sms_finish_sends($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 ///
 /// [`DbError`]: none is recorded. Retry, because the claims are still valid; `retry-sends` marks what stays unrecorded
 /// as unknown. If it [is about the data](DbError::is_about_the_data), record them one by one.
-pub async fn finish(db: &Db, ended: &[(&Claimed, &Outcome)], now: Timestamp) -> Result<Finished, DbError> {
-    let messages: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.message_id).collect();
-    let attempts: Vec<Uuid> = ended.iter().map(|(claim, _)| claim.attempt_id).collect();
-    let outcomes: Vec<&str> = ended.iter().map(|(_, outcome)| outcome.attempt()).collect();
-    let statuses: Vec<&str> = ended.iter().map(|(_, outcome)| outcome.status().as_str()).collect();
-    let sids: Vec<Option<&str>> = ended.iter().map(|(_, outcome)| outcome.twilio_sid()).collect();
-    let codes: Vec<Option<&str>> = ended.iter().map(|(_, outcome)| outcome.error_code()).collect();
-    let details: Vec<Option<&str>> = ended.iter().map(|(_, outcome)| outcome.detail()).collect();
-    let nexts: Vec<Option<Timestamp>> = ended.iter().map(|(_, outcome)| outcome.next_attempt_at()).collect();
-    let replaces: Vec<String> = ended.iter().map(|(_, outcome)| replaced_by(outcome.status())).collect();
-    let parks: Vec<bool> =
-        ended.iter().map(|(_, outcome)| matches!(outcome, Outcome::Parked { .. })).collect();
-    let params = [
-        (&messages as _, Type::UUID_ARRAY),
-        (&attempts as _, Type::UUID_ARRAY),
-        (&outcomes as _, Type::TEXT_ARRAY),
-        (&statuses as _, Type::TEXT_ARRAY),
-        (&sids as _, Type::TEXT_ARRAY),
-        (&codes as _, Type::TEXT_ARRAY),
-        (&details as _, Type::TEXT_ARRAY),
-        (&nexts as _, Type::TIMESTAMPTZ_ARRAY),
-        (&replaces as _, Type::TEXT_ARRAY),
-        (&parks as _, Type::BOOL_ARRAY),
-        (&now as _, Type::TIMESTAMPTZ),
-    ];
+pub async fn finish(db: &Db, ended: &[(&Claimed, &SendResult)], now: Timestamp) -> Result<Finished, DbError> {
+    let column = |of: fn(&SendResult) -> Option<&str>| {
+        ended.iter().map(|(_, outcome)| of(outcome)).collect::<Vec<_>>()
+    };
+    let params = params! {
+        message_ids: ended.iter().map(|(claim, _)| claim.message_id).collect::<Vec<_>>(),
+        attempt_ids: ended.iter().map(|(claim, _)| claim.attempt_id).collect::<Vec<_>>(),
+        outcomes: ended.iter().map(|(_, outcome)| outcome.attempt()).collect::<Vec<_>>(),
+        statuses: ended.iter().map(|(_, outcome)| outcome.status()).collect::<Vec<_>>(),
+        twilio_sids: column(SendResult::twilio_sid),
+        error_codes: column(SendResult::error_code),
+        details: column(SendResult::detail),
+        next_attempts: ended.iter().map(|(_, outcome)| outcome.next_attempt_at()).collect::<Vec<_>>(),
+        replaces: ended.iter().map(|(_, outcome)| replaced_by(outcome.status())).collect::<Vec<_>>(),
+        parks: ended.iter().map(|(_, outcome)| matches!(outcome, SendResult::Parked { .. })).collect::<Vec<_>>(),
+        now,
+    };
     let mut finished = Finished::default();
-    for row in &db.query_idempotent("record the outcomes of sends", FINISH, &params).await? {
-        match row.get(0) {
-            "parked" => finished.parked.push(row.get(2)),
-            _ => finished.early.push(row.get(1)),
+    for found in db.query_idempotent(&FINISH, &params).await? {
+        match found.kind {
+            Kind::Early => finished.early.extend(found.twilio_sid),
+            Kind::Parked => finished.parked.extend(found.message_id),
         }
     }
     Ok(finished)
 }
+
+statements!(FINISH);

@@ -1,20 +1,30 @@
 //! Ends claims of functions that crashed.
 
-use crate::db::{Db, DbError, Type};
+use crate::db::{Db, DbError, Statement, params, row, statements};
 use jiff::Timestamp;
 use uuid::Uuid;
+
+row! {
+    struct Ended {
+        id: Uuid,
+        is_unknown: bool,
+    }
+}
 
 /// The steps of the statement:
 /// - `abandoned`: messages with an expired claim;
 /// - `attempt`: their attempts without an outcome, which is now unknown;
 /// - `ended`: ends the claims. A message whose attempt has an outcome is not changed: a callback reported it, and
 ///   perhaps scheduled another create.
-pub(crate) const ABANDONED: &str = "
+const ABANDONED: Statement<Ended> = Statement::new(
+    "end abandoned claims",
+    "
 with abandoned as (
-    select id from sms_messages where claimed_at < $1 order by id limit $2 for no key update skip locked
+    select id from sms_messages where claimed_at < $claimed_before order by id limit $limit
+    for no key update skip locked
 ), attempt as (
     update sms_send_attempts a
-    set outcome = 'unknown', finished_at = $3, detail = 'the function ended before the outcome was recorded'
+    set outcome = 'unknown', finished_at = $now, detail = 'the function ended before the outcome was recorded'
     from abandoned where a.message_id = abandoned.id and a.outcome is null
     returning a.message_id
 ), ended as (
@@ -26,7 +36,8 @@ with abandoned as (
     where m.id = abandoned.id
     returning m.id, m.delivery_status
 )
-select id, delivery_status = 'unknown' from ended";
+select id, delivery_status = 'unknown' as is_unknown from ended",
+);
 
 /// The ended claims.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,13 +60,9 @@ pub async fn abandon_claims(
     now: Timestamp,
     limit: i64,
 ) -> Result<Abandoned, DbError> {
-    let rows = db
-        .query(
-            "end abandoned claims",
-            ABANDONED,
-            &[(&claimed_before, Type::TIMESTAMPTZ), (&limit, Type::INT8), (&now, Type::TIMESTAMPTZ)],
-        )
-        .await?;
-    let unknown = rows.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
+    let rows = db.query(&ABANDONED, &params! { claimed_before, limit, now }).await?;
+    let unknown = rows.iter().filter(|row| row.is_unknown).map(|row| row.id).collect();
     Ok(Abandoned { ended: rows.len(), unknown })
 }
+
+statements!(ABANDONED);

@@ -1,55 +1,62 @@
 //! Messages with an unknown outcome: claiming them for a search, and recording its result.
 
-use crate::db::{Db, DbError, Row, Type};
+use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::message::Status;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// A message that Twilio may have accepted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unresolved {
-    /// The message.
-    pub message_id: Uuid,
-    /// The attempt with the unknown outcome.
-    pub attempt_id: Uuid,
-    /// The recipient.
-    pub to: String,
-    /// The sender, if it is a number.
-    pub from: Option<String>,
-    /// The sender, if it is a messaging service.
-    pub messaging_service_sid: Option<String>,
-    /// The text.
-    pub message_content: String,
-    /// The number of media.
-    pub num_media: i32,
-    /// The start of the attempt.
-    pub started_at: Timestamp,
-    /// The end of the attempt on our side.
-    pub ended_at: Timestamp,
-    /// The id of the request.
-    pub request_id: String,
+row! {
+    /// A message that Twilio may have accepted.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Unresolved {
+        /// The message.
+        pub message_id: Uuid,
+        /// The attempt with the unknown outcome.
+        pub attempt_id: Uuid,
+        /// The recipient.
+        pub to: String = "to_number",
+        /// The sender, if it is a number.
+        pub from: Option<String> = "from_number",
+        /// The sender, if it is a messaging service.
+        pub messaging_service_sid: Option<String>,
+        /// The text.
+        pub message_content: String,
+        /// The number of media.
+        pub num_media: i32,
+        /// The start of the attempt.
+        pub started_at: Timestamp,
+        /// The end of the attempt on our side.
+        pub ended_at: Timestamp,
+        /// The id of the request.
+        pub request_id: String,
+    }
 }
 
-/// A message is claimed until `$2`. An attempt without an end counts as ended at its start.
-pub(crate) const TAKE: &str = "
+/// A message is claimed until `$until`. An attempt without an end counts as ended at its start.
+const TAKE: Statement<Unresolved> = Statement::new(
+    "find messages with an unknown outcome",
+    "
 with due as (
     select m.id from sms_messages m
-    where m.delivery_status = 'unknown' and m.parked_at is null and (m.resolve_at is null or m.resolve_at <= $1)
-    order by m.resolve_at nulls first, m.id limit $3
+    where m.delivery_status = 'unknown' and m.parked_at is null and (m.resolve_at is null or m.resolve_at <= $now)
+    order by m.resolve_at nulls first, m.id limit $limit
     for no key update skip locked
 ), taken as (
-    update sms_messages m set resolve_at = $2 from due where m.id = due.id
+    update sms_messages m set resolve_at = $until from due where m.id = due.id
     returning m.id, m.to_number, m.from_number, m.messaging_service_sid, m.message_content, m.media, m.request_id
 )
-select t.id, a.id, t.to_number, t.from_number, t.messaging_service_sid, t.message_content,
-    jsonb_array_length(t.media), a.started_at, coalesce(a.finished_at, a.started_at), coalesce(t.request_id, t.id::text)
+select t.id as message_id, a.id as attempt_id, t.to_number, t.from_number, t.messaging_service_sid, t.message_content,
+    jsonb_array_length(t.media) as num_media, a.started_at, coalesce(a.finished_at, a.started_at) as ended_at,
+    coalesce(t.request_id, t.id::text) as request_id
 from taken t join lateral (
     select * from sms_send_attempts a where a.message_id = t.id and a.outcome = 'unknown'
     order by a.number desc limit 1
 ) a on true
-order by a.started_at, a.id";
+order by a.started_at, a.id",
+);
 
 /// Claims messages with an unknown outcome until `until`, the oldest first.
 ///
@@ -62,27 +69,21 @@ pub async fn take_unresolved(
     until: Timestamp,
     limit: i64,
 ) -> Result<Vec<Unresolved>, DbError> {
-    let params =
-        [(&now as _, Type::TIMESTAMPTZ), (&until as _, Type::TIMESTAMPTZ), (&limit as _, Type::INT8)];
-    let rows = db.query("find messages with an unknown outcome", TAKE, &params).await?;
-    let unresolved = |row: &Row| Unresolved {
-        message_id: row.get(0),
-        attempt_id: row.get(1),
-        to: row.get(2),
-        from: row.get(3),
-        messaging_service_sid: row.get(4),
-        message_content: row.get(5),
-        num_media: row.get(6),
-        started_at: row.get(7),
-        ended_at: row.get(8),
-        request_id: row.get(9),
-    };
-    Ok(rows.iter().map(unresolved).collect())
+    db.query(&TAKE, &params! { now, until, limit }).await
 }
 
-pub(crate) const CLAIMED_SIDS: &str = "
-select m.twilio_sid from sms_messages m where m.twilio_sid = any($1)
-union select a.twilio_sid from sms_send_attempts a where a.twilio_sid = any($1)";
+row! {
+    struct ClaimedSid {
+        twilio_sid: String,
+    }
+}
+
+const CLAIMED_SIDS: Statement<ClaimedSid> = Statement::new(
+    "look Twilio's ids up",
+    "
+select m.twilio_sid from sms_messages m where m.twilio_sid = any($sids)
+union select a.twilio_sid from sms_send_attempts a where a.twilio_sid = any($sids)",
+);
 
 /// Returns those SIDs that belong to a message or an attempt.
 ///
@@ -90,22 +91,23 @@ union select a.twilio_sid from sms_send_attempts a where a.twilio_sid = any($1)"
 ///
 /// [`DbError`] when the query fails.
 pub async fn claimed_sids(db: &Db, sids: &[&str]) -> Result<HashSet<String>, DbError> {
-    let rows =
-        db.query_idempotent("look Twilio's ids up", CLAIMED_SIDS, &[(&sids, Type::TEXT_ARRAY)]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let rows = db.query_idempotent(&CLAIMED_SIDS, &params! { sids }).await?;
+    Ok(rows.into_iter().map(|row| row.twilio_sid).collect())
 }
 
-/// A message that may be at Twilio with an unknown SID.
-#[derive(Clone, PartialEq)]
-pub struct Rival {
-    /// The message.
-    pub message_id: Uuid,
-    /// The text.
-    pub message_content: String,
-    /// References to media.
-    pub media: Value,
-    /// Whether a function is sending it now.
-    pub is_claimed: bool,
+row! {
+    /// A message that may be at Twilio with an unknown SID.
+    #[derive(Clone, PartialEq)]
+    pub struct Rival {
+        /// The message.
+        pub message_id: Uuid,
+        /// The text.
+        pub message_content: String,
+        /// References to media.
+        pub media: Value,
+        /// Whether a function is sending it now.
+        pub is_claimed: bool,
+    }
 }
 
 /// Contains no text.
@@ -115,11 +117,14 @@ impl std::fmt::Debug for Rival {
     }
 }
 
-pub(crate) const RIVALS: &str = "
-select distinct o.id, o.message_content, o.media, o.claimed_at is not null
+const RIVALS: Statement<Rival> = Statement::new(
+    "find messages with an open attempt",
+    "
+select distinct o.id as message_id, o.message_content, o.media, o.claimed_at is not null as is_claimed
 from sms_messages m join sms_messages o on o.conversation_id = m.conversation_id
-where m.id = any($1) and o.direction = 'outbound' and o.twilio_sid is null
-  and (o.claimed_at is not null or o.delivery_status = 'unknown')";
+where m.id = any($ids) and o.direction = 'outbound' and o.twilio_sid is null
+  and (o.claimed_at is not null or o.delivery_status = 'unknown')",
+);
 
 /// Returns the messages to the recipients of `ids` (including these) that may be at Twilio with an unknown SID. An
 /// unowned message in Twilio's list may be any of them.
@@ -128,15 +133,7 @@ where m.id = any($1) and o.direction = 'outbound' and o.twilio_sid is null
 ///
 /// [`DbError`] when the query fails.
 pub async fn rivals(db: &Db, ids: &[Uuid]) -> Result<Vec<Rival>, DbError> {
-    let params = [(&ids as _, Type::UUID_ARRAY)];
-    let rows = db.query_idempotent("find messages with an open attempt", RIVALS, &params).await?;
-    let rival = |row: &Row| Rival {
-        message_id: row.get(0),
-        message_content: row.get(1),
-        media: row.get(2),
-        is_claimed: row.get(3),
-    };
-    Ok(rows.iter().map(rival).collect())
+    db.query_idempotent(&RIVALS, &params! { ids }).await
 }
 
 /// The result of a search that did not find an attempt.
@@ -150,35 +147,46 @@ pub enum Absence {
     TooLate,
 }
 
+row! {
+    struct Looked {
+        delivery_status: Status,
+    }
+}
+
 /// The steps of the statement:
 /// - `held`: the message, if it is unchanged;
 /// - `looked`: its attempt, with the first list that lacked it. If an earlier list lacked it too, and this one was read
-///   late enough (`$4`: for an attempt that ended by then), Twilio did not process it;
+///   late enough (for an attempt that ended by `$ended_by`), Twilio did not process it;
 /// - last, the message waits for its next attempt, expires, or is searched again when that can prove it.
-pub(crate) const ABSENT: &str = "
+const ABSENT: Statement<Looked> = Statement::new(
+    "note a message as absent at Twilio",
+    "
 with held as (
-    select m.id, coalesce(m.send_before, coalesce(m.send_at, m.created_at) + make_interval(secs => $6)) <= $5 as is_over
+    select m.id,
+        coalesce(m.send_before, coalesce(m.send_at, m.created_at) + make_interval(secs => $max_age_seconds))
+            <= $now as is_over
     from sms_messages m
-    where m.id = $1 and m.delivery_status = 'unknown' and m.twilio_sid is null and m.claimed_at is null
+    where m.id = $message_id and m.delivery_status = 'unknown' and m.twilio_sid is null and m.claimed_at is null
     for no key update
 ), looked as (
     update sms_send_attempts a
-    set absent_since = coalesce(a.absent_since, $3),
-        outcome = case when a.absent_since < $3 and coalesce(a.finished_at, a.started_at) <= $4
+    set absent_since = coalesce(a.absent_since, $listed_at),
+        outcome = case when a.absent_since < $listed_at and coalesce(a.finished_at, a.started_at) <= $ended_by
                        then 'not_processed' else 'unknown' end,
-        detail = case when a.absent_since < $3 and coalesce(a.finished_at, a.started_at) <= $4
+        detail = case when a.absent_since < $listed_at and coalesce(a.finished_at, a.started_at) <= $ended_by
                       then 'proven absent: in neither of two lists of Twilio''s' else a.detail end
     from held
-    where a.id = $2 and a.message_id = held.id and a.outcome = 'unknown'
+    where a.id = $attempt_id and a.message_id = held.id and a.outcome = 'unknown'
     returning held.id, a.outcome = 'not_processed' as is_proven, held.is_over
 )
 update sms_messages m
 set delivery_status = case when not l.is_proven then 'unknown' when l.is_over then 'failed' else 'pending' end,
     error_code = case when not l.is_proven then m.error_code when l.is_over then 'retries_exhausted' end,
-    next_attempt_at = case when l.is_proven then $5 else m.next_attempt_at end,
-    resolve_at = case when not l.is_proven then greatest($7, m.resolve_at) end
+    next_attempt_at = case when l.is_proven then $now else m.next_attempt_at end,
+    resolve_at = case when not l.is_proven then greatest($again_at, m.resolve_at) end
 from looked l where m.id = l.id
-returning m.delivery_status";
+returning m.delivery_status",
+);
 
 /// A search that did not find an attempt at Twilio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,41 +207,43 @@ pub struct Search {
 ///
 /// [`DbError`]: the next run searches again.
 pub async fn absent(db: &Db, of: &Unresolved, search: Search, now: Timestamp) -> Result<Absence, DbError> {
-    let ended_by = search.listed_at - search.proves_after;
-    let again_at = of.ended_at + search.proves_after;
-    let rows = db
-        .query(
-            "note a message as absent at Twilio",
-            ABSENT,
-            &[
-                (&of.message_id, Type::UUID),
-                (&of.attempt_id, Type::UUID),
-                (&search.listed_at, Type::TIMESTAMPTZ),
-                (&ended_by, Type::TIMESTAMPTZ),
-                (&now, Type::TIMESTAMPTZ),
-                (&search.max_age.as_secs_f64(), Type::FLOAT8),
-                (&again_at, Type::TIMESTAMPTZ),
-            ],
-        )
-        .await?;
-    Ok(match rows.first().map(|row| row.get::<_, &str>(0)) {
-        Some("pending") => Absence::SentAgain,
-        Some("failed") => Absence::TooLate,
+    let params = params! {
+        message_id: of.message_id,
+        attempt_id: of.attempt_id,
+        listed_at: search.listed_at,
+        ended_by: search.listed_at - search.proves_after,
+        now,
+        max_age_seconds: search.max_age.as_secs_f64(),
+        again_at: of.ended_at + search.proves_after,
+    };
+    let rows = db.query(&ABSENT, &params).await?;
+    Ok(match rows.first().map(|row| row.delivery_status) {
+        Some(Status::Pending) => Absence::SentAgain,
+        Some(Status::Failed) => Absence::TooLate,
         _ => Absence::Noted,
     })
 }
 
-pub(crate) const PARK: &str = "
+row! {
+    struct Parked {
+        message_id: Uuid,
+    }
+}
+
+const PARK: Statement<Parked> = Statement::new(
+    "park messages",
+    "
 with parked as (
-    update sms_messages m set parked_at = $3
-    from unnest($1::uuid[], $2::uuid[]) as t (id, event_id)
+    update sms_messages m set parked_at = $now
+    from unnest($ids::uuid[], $event_ids::uuid[]) as t (id, event_id)
     where m.id = t.id and m.delivery_status = 'unknown' and m.parked_at is null
     returning m.id, m.conversation_id, t.event_id
 )
 insert into sms_events (id, event_type, conversation_id, message_id, data, created_at)
-select event_id, 'message.status', conversation_id, id, jsonb_build_object('status', 'unknown', 'parked', true), $3
+select event_id, 'message.status', conversation_id, id, jsonb_build_object('status', 'unknown', 'parked', true), $now
 from parked
-returning message_id";
+returning message_id",
+);
 
 /// Parks messages for an operator: they are not searched any more and never sent automatically. Returns the newly
 /// parked ones.
@@ -243,8 +253,8 @@ returning message_id";
 /// [`DbError`]: none is parked; the next run searches again.
 pub async fn park(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<Uuid>, DbError> {
     let event_ids: Vec<Uuid> = ids.iter().map(|_| crate::clock::new_id()).collect();
-    let params =
-        [(&ids as _, Type::UUID_ARRAY), (&event_ids as _, Type::UUID_ARRAY), (&now as _, Type::TIMESTAMPTZ)];
-    let rows = db.query("park messages", PARK, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let rows = db.query(&PARK, &params! { ids, event_ids, now }).await?;
+    Ok(rows.into_iter().map(|row| row.message_id).collect())
 }
+
+statements!(TAKE, CLAIMED_SIDS, RIVALS, ABSENT, PARK);

@@ -1,19 +1,21 @@
 //! Shares the language between the numbers of a tenant.
 
-use crate::db::{Db, DbError, Type};
-use crate::domain::language::Strength;
+use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::language::{Language, Strength};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// A conversation that got the language of its tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Carried {
-    /// The conversation.
-    pub conversation_id: Uuid,
-    /// The language before.
-    pub previous: String,
-    /// The language now.
-    pub chosen: String,
+row! {
+    /// A conversation that got the language of its tenant.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Carried {
+        /// The conversation.
+        pub conversation_id: Uuid = "id",
+        /// The language before.
+        pub previous: Language,
+        /// The language now.
+        pub chosen: Language = "language",
+    }
 }
 
 /// The steps of the statement:
@@ -28,9 +30,11 @@ pub struct Carried {
 /// - `decided`: what the tenant wrote is sure enough, and another language than was decided for before: the profile is
 ///   to be told, unless it holds that already. A push that is under way keeps its time: two at once could overtake each
 ///   other.
-const SETTLE: &str = "
+const SETTLE: Statement<Carried> = Statement::new(
+    "settle the tenants' languages",
+    "
 with tenant as (
-    select distinct tenant_id from unnest($1::text[]) as t (tenant_id)
+    select distinct tenant_id from unnest($tenant_ids::text[]) as t (tenant_id)
 ), mark as materialized (
     select c.id, c.tenant_unsettled_at as since from sms_conversations c join tenant t on t.tenant_id = c.tenant_id
     where c.tenant_unsettled_at is not null
@@ -44,7 +48,7 @@ with tenant as (
     select distinct on (tenant_id) * from (
         select * from own
         union all
-        select s.tenant_id, s.language_preference, $3::float8, $4::int2, s.preference_at, ''
+        select s.tenant_id, s.language_preference, $confidence::float8, $strength::int2, s.preference_at, ''
         from sms_tenants s join tenant t on t.tenant_id = s.tenant_id where s.preference_at is not null
     ) evidence
     order by tenant_id, strength desc, at desc, evidence desc
@@ -76,24 +80,34 @@ with tenant as (
     insert into sms_events (id, event_type, conversation_id, data, created_at)
     select gen_random_uuid(), 'conversation.language_changed', o.id,
         jsonb_build_object('language', o.language, 'confidence', o.confidence, 'previous', o.previous,
-                           'source', 'tenant', 'tenant_id', o.tenant_id), $2
+                           'source', 'tenant', 'tenant_id', o.tenant_id), $now
     from touched o where o.holds_less and o.language <> o.previous
 ), decided as (
     insert into sms_tenants (tenant_id, language_decided, push_language, push_due_at)
-    select o.tenant_id, o.language, o.language, $2 from own o where o.strength >= $4 order by o.tenant_id
+    select o.tenant_id, o.language, o.language, $now from own o where o.strength >= $strength order by o.tenant_id
     on conflict (tenant_id) do update
     set language_decided = excluded.language_decided,
         push_language = nullif(excluded.push_language, sms_tenants.language_preference),
         push_due_at = coalesce(sms_tenants.push_due_at, excluded.push_due_at)
     where sms_tenants.language_decided is distinct from excluded.language_decided
 )
-select o.id, o.previous, o.language from touched o where o.holds_less";
+select o.id, o.previous, o.language from touched o where o.holds_less",
+);
 
-const UNSETTLED: &str = "
+row! {
+    struct Unsettled {
+        tenant_id: String,
+    }
+}
+
+const UNSETTLED: Statement<Unsettled> = Statement::new(
+    "look for unsettled languages",
+    "
 select distinct tenant_id from (
     select tenant_id from sms_conversations
-    where tenant_unsettled_at <= $1 and tenant_id is not null
-    order by tenant_unsettled_at limit $2) longest";
+    where tenant_unsettled_at <= $marked_by and tenant_id is not null
+    order by tenant_unsettled_at limit $limit) longest",
+);
 
 /// Returns tenants whose language has not been settled since `marked_by`, for at most `limit` conversations, oldest
 /// first.
@@ -102,9 +116,8 @@ select distinct tenant_id from (
 ///
 /// [`DbError`]: the next run finds them.
 pub async fn unsettled(db: &Db, marked_by: Timestamp, limit: i64) -> Result<Vec<String>, DbError> {
-    let params = [(&marked_by as _, Type::TIMESTAMPTZ), (&limit as _, Type::INT8)];
-    let rows = db.query_idempotent("look for unsettled languages", UNSETTLED, &params).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let rows = db.query_idempotent(&UNSETTLED, &params! { marked_by, limit }).await?;
+    Ok(rows.into_iter().map(|row| row.tenant_id).collect())
 }
 
 /// Applies each tenant's language to their numbers with weaker evidence, and records the pending profile updates.
@@ -124,17 +137,7 @@ pub async fn settle_languages(
     let strength = Strength::of(preference_confidence) as i16;
     // In hundredths.
     let confidence = (f64::from(preference_confidence) * 100.0).round() / 100.0;
-    let params = [
-        (&tenant_ids as _, Type::TEXT_ARRAY),
-        (&now as _, Type::TIMESTAMPTZ),
-        (&confidence as _, Type::FLOAT8),
-        (&strength as _, Type::INT2),
-    ];
-    let rows = db.query_idempotent("settle the tenants' languages", SETTLE, &params).await?;
-    let carried = |row: &crate::db::Row| Carried {
-        conversation_id: row.get(0),
-        previous: row.get(1),
-        chosen: row.get(2),
-    };
-    Ok(rows.iter().map(carried).collect())
+    db.query_idempotent(&SETTLE, &params! { tenant_ids, now, confidence, strength }).await
 }
+
+statements!(SETTLE, UNSETTLED);

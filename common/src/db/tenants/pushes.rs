@@ -1,29 +1,37 @@
 //! Pending updates of tenant profiles.
 
 use super::MAX_BACKOFF;
-use crate::db::{Db, DbError, Type};
+use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::language::Language;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// A language to push to a tenant's profile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push {
-    /// The tenant.
-    pub tenant_id: String,
-    /// `en`, `es` or `pt`.
-    pub language: String,
+row! {
+    /// A language to push to a tenant's profile.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Push {
+        /// The tenant.
+        pub tenant_id: String,
+        /// The language, never unknown.
+        pub language: Language = "push_language",
+    }
 }
 
 /// A claim sets the time of the next attempt with a doubling delay, so that a failure needs no further write.
-const CLAIM_PUSHES: &str = "
+const CLAIM_PUSHES: Statement<Push> = Statement::new(
+    "claim pushes to profiles",
+    "
 update sms_tenants t
 set push_tries = t.push_tries + 1,
-    push_due_at = $1::timestamptz + make_interval(secs => least($3 * 2.0 ^ least(t.push_tries, 20), $4))
+    push_due_at = $now::timestamptz
+        + make_interval(secs => least($retry_seconds * 2.0 ^ least(t.push_tries, 20), $max_backoff_seconds))
 where t.tenant_id in (
     select d.tenant_id from sms_tenants d
-    where d.push_language is not null and d.push_due_at <= $1 and ($2::text[] is null or d.tenant_id = any($2))
-    order by d.push_due_at limit $5 for no key update skip locked)
-returning t.tenant_id, t.push_language";
+    where d.push_language is not null and d.push_due_at <= $now
+      and ($tenant_ids::text[] is null or d.tenant_id = any($tenant_ids))
+    order by d.push_due_at limit $limit for no key update skip locked)
+returning t.tenant_id, t.push_language",
+);
 
 /// Claims at most `limit` due pushes, of the given tenants or of all. No other function pushes for the same tenant
 /// within `retry`.
@@ -38,25 +46,28 @@ pub async fn claim_pushes(
     retry: Duration,
     limit: i64,
 ) -> Result<Vec<Push>, DbError> {
-    let params = [
-        (&now as _, Type::TIMESTAMPTZ),
-        (&tenant_ids as _, Type::TEXT_ARRAY),
-        (&retry.as_secs_f64() as _, Type::FLOAT8),
-        (&MAX_BACKOFF.as_secs_f64() as _, Type::FLOAT8),
-        (&limit as _, Type::INT8),
-    ];
-    let rows = db.query_idempotent("claim pushes to profiles", CLAIM_PUSHES, &params).await?;
-    Ok(rows.iter().map(|row| Push { tenant_id: row.get(0), language: row.get(1) }).collect())
+    let params = params! {
+        now,
+        tenant_ids,
+        retry_seconds: retry.as_secs_f64(),
+        max_backoff_seconds: MAX_BACKOFF.as_secs_f64(),
+        limit,
+    };
+    db.query_idempotent(&CLAIM_PUSHES, &params).await
 }
 
 /// A language decided meanwhile is due at once. A preference that we pushed is not evidence.
-const TOLD: &str = "
+const TOLD: Statement<()> = Statement::new(
+    "note a push",
+    "
 update sms_tenants
-set push_language = nullif(push_language, $2), push_tries = 0,
-    push_due_at = case when push_language <> $2 then $3::timestamptz end,
-    language_preference = case when $4 then $2 else language_preference end,
-    preference_at = case when $4 and language_preference is distinct from $2 then null else preference_at end
-where tenant_id = $1";
+set push_language = nullif(push_language, $language), push_tries = 0,
+    push_due_at = case when push_language <> $language then $now::timestamptz end,
+    language_preference = case when $is_stored then $language else language_preference end,
+    preference_at =
+        case when $is_stored and language_preference is distinct from $language then null else preference_at end
+where tenant_id = $tenant_id",
+);
 
 /// Records that a profile was updated, and whether it exists.
 ///
@@ -64,11 +75,8 @@ where tenant_id = $1";
 ///
 /// [`DbError`]: the profile is updated again, which is harmless.
 pub async fn told(db: &Db, push: &Push, now: Timestamp, is_stored: bool) -> Result<(), DbError> {
-    let params = [
-        (&push.tenant_id as _, Type::TEXT),
-        (&push.language as _, Type::TEXT),
-        (&now as _, Type::TIMESTAMPTZ),
-        (&is_stored as _, Type::BOOL),
-    ];
-    db.query_idempotent("note a push", TOLD, &params).await.map(drop)
+    let Push { tenant_id, language } = push;
+    db.query_idempotent(&TOLD, &params! { tenant_id, language, now, is_stored }).await.map(drop)
 }
+
+statements!(CLAIM_PUSHES, TOLD);

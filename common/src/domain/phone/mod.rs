@@ -2,7 +2,7 @@
 //!
 //! There are three ways to parse a number:
 //!
-//! - From **Twilio**, it is E.164 or not a phone number: [`Sender::from_twilio`] needs no numbering plan.
+//! - From **Twilio**, it is E.164 or not a phone number: [`InboundSender::from_twilio`] needs no numbering plan.
 //! - A **recipient** must be valid in the numbering plan ([`NumberingPlan::recipient`]), or have sent us a message
 //!   ([`NumberingPlan::unlisted_recipient`]).
 //! - A **lookup** accepts any spelling: [`NumberingPlan::lookup_variants`].
@@ -17,7 +17,7 @@ mod spelling;
 
 pub use e164::{E164, NotE164};
 pub use plan::{InvalidRegion, LoadError, NumberingPlan, PhoneError, Recipient, Region};
-pub use sender::Sender;
+pub use sender::InboundSender;
 
 /// Returns the last four characters of an address. Logs must not contain more of it.
 #[must_use]

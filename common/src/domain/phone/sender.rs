@@ -8,7 +8,7 @@ use super::{E164, last_four};
 ///
 /// Parsing never fails, so that no message is lost because of an unusual sender.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Sender {
+pub enum InboundSender {
     /// A phone number. Only these can receive replies.
     Number(E164),
     /// A short code: three to eight digits without a plus sign.
@@ -19,7 +19,7 @@ pub enum Sender {
     Other(String),
 }
 
-impl Sender {
+impl InboundSender {
     /// Parses the `From` of a webhook by its format.
     ///
     /// Short codes have 5 or 6 digits in the US and 3 to 8 elsewhere; alphanumeric sender ids are described at
@@ -64,7 +64,7 @@ impl Sender {
     }
 }
 
-impl fmt::Debug for Sender {
+impl fmt::Debug for InboundSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self {
             Self::Number(_) => "Number",
@@ -100,23 +100,23 @@ mod tests {
             ("whatsapp:+12035550123", "Other(…0123)"),
             ("", "Other(…)"),
         ] {
-            assert_eq!(format!("{:?}", Sender::from_twilio(from)), expected, "{from:?}");
+            assert_eq!(format!("{:?}", InboundSender::from_twilio(from)), expected, "{from:?}");
         }
     }
 
     #[test]
     fn only_a_phone_number_has_a_number() {
-        assert!(Sender::from_twilio("+12035550123").number().is_some());
-        assert!(Sender::from_twilio("40404").number().is_none());
-        assert!(Sender::from_twilio("TWILIO").number().is_none());
+        assert!(InboundSender::from_twilio("+12035550123").number().is_some());
+        assert!(InboundSender::from_twilio("40404").number().is_none());
+        assert!(InboundSender::from_twilio("TWILIO").number().is_none());
     }
 
     proptest! {
         #[test]
         fn every_sender_is_kept_as_it_came(from in "\\PC{0,30}") {
-            let sender = Sender::from_twilio(&from);
+            let sender = InboundSender::from_twilio(&from);
             prop_assert_eq!(sender.canonical(), &from.parse::<E164>().map_or(from.clone(), |e164| e164.current().into()));
-            prop_assert_eq!(&Sender::from_twilio(sender.canonical()), &sender);
+            prop_assert_eq!(&InboundSender::from_twilio(sender.canonical()), &sender);
         }
     }
 }

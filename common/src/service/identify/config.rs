@@ -2,7 +2,7 @@
 
 use crate::config::Env;
 use crate::db::DatabaseConfig;
-use crate::db::tenants::Pace;
+use crate::db::tenants::LookupIntervals;
 use crate::monitor::{MonitorConfig, ProfileConfig};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct IdentifierConfig {
     pub(super) database: DatabaseConfig,
     pub(super) monitor: Option<MonitorConfig>,
     pub(super) profiles: Option<ProfileConfig>,
-    pub(super) pace: Pace,
+    pub(super) intervals: LookupIntervals,
     pub(super) retry: Duration,
 }
 
@@ -39,8 +39,12 @@ impl IdentifierConfig {
         let retry = env.seconds("TENANT_RETRY_SECONDS", 1..=3_600, 60);
         let (no_match, no_match_max) = (no_match?, no_match_max?);
         // If the first interval is configured above the maximum, it is the maximum.
-        let pace =
-            Pace { refresh: refresh?, confirm: confirm?, no_match, no_match_max: no_match_max.max(no_match) };
-        Some(Self { database: database?, monitor: monitor?, profiles: profiles?, pace, retry: retry? })
+        let intervals = LookupIntervals {
+            refresh: refresh?,
+            confirm: confirm?,
+            no_match,
+            no_match_max: no_match_max.max(no_match),
+        };
+        Some(Self { database: database?, monitor: monitor?, profiles: profiles?, intervals, retry: retry? })
     }
 }

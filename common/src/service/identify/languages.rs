@@ -27,9 +27,9 @@ impl Identifier {
         for carried in carried {
             tracing::info!(
                 conversation_id = %carried.conversation_id,
-                language_previous = carried.previous,
-                language_detected = carried.chosen,
-                language_chosen = carried.chosen,
+                language_previous = carried.previous.as_str(),
+                language_detected = carried.chosen.as_str(),
+                language_chosen = carried.chosen.as_str(),
                 "copied the tenant's language to a conversation"
             );
         }

@@ -3,7 +3,7 @@
 use super::Identifier;
 use crate::clock;
 use crate::db::DbError;
-use crate::db::tenants::{self, Checked, CheckedNumber, Finding, Recorded};
+use crate::db::tenants::{self, Checked, CheckedNumber, Identification, Recorded};
 use crate::domain::phone::{E164, last_four};
 use crate::monitor::{LookupMode, Match, MonitorClient, RequestError, TenantLookup};
 use crate::telemetry::{self, Metric};
@@ -83,7 +83,7 @@ impl Identifier {
                 Ok(finding) => {
                     results.found.extend(group.into_iter().map(|number| CheckedNumber {
                         conversation_id: number.conversation_id,
-                        finding: finding.clone(),
+                        result: finding.clone(),
                         request_id: number.request_id,
                     }));
                 }
@@ -107,7 +107,7 @@ impl Identifier {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let recorded = tenants::record(&self.db, found, clock::now(), &self.pace).await?;
+        let recorded = tenants::record(&self.db, found, clock::now(), &self.intervals).await?;
         for outcome in &recorded {
             report(outcome, found);
         }
@@ -115,12 +115,15 @@ impl Identifier {
     }
 }
 
-async fn look_up_group(monitor: &MonitorClient, group: &[NumberToCheck]) -> Result<Finding, RequestError> {
-    let Some(number) = group.first() else { return Ok(Finding::Nobody) };
+async fn look_up_group(
+    monitor: &MonitorClient,
+    group: &[NumberToCheck],
+) -> Result<Identification, RequestError> {
+    let Some(number) = group.first() else { return Ok(Identification::NotFound) };
     let spellings = match number.canonical.parse::<E164>() {
         Ok(e164) => e164.lookup_variants(&number.as_received),
         // A short code or a name: no tenant has one.
-        Err(_) => return Ok(Finding::Nobody),
+        Err(_) => return Ok(Identification::NotFound),
     };
     if let Some((tenant_id, checked)) = partial_match(group, &spellings) {
         return Ok(finding(monitor.confirm(&spellings, checked, tenant_id).await?, None));
@@ -142,13 +145,13 @@ fn partial_match<'a>(group: &'a [NumberToCheck], spellings: &[String]) -> Option
     agree.then_some((found.0.as_str(), at + 1))
 }
 
-fn finding(lookup: TenantLookup, found_by: Option<&String>) -> Finding {
+fn finding(lookup: TenantLookup, found_by: Option<&String>) -> Identification {
     match lookup {
-        TenantLookup::NotFound => Finding::Nobody,
+        TenantLookup::NotFound => Identification::NotFound,
         TenantLookup::Tenant(Match { tenant_id, preference }) => {
-            Finding::Tenant { tenant_id, preference, found_by: found_by.cloned() }
+            Identification::Tenant { tenant_id, preference, found_by: found_by.cloned() }
         }
-        TenantLookup::Ambiguous(tenants) => Finding::Ambiguous(tenants),
+        TenantLookup::Ambiguous(tenants) => Identification::Ambiguous(tenants),
     }
 }
 
@@ -170,10 +173,10 @@ fn report(outcome: &Recorded, found: &[CheckedNumber]) {
         }
         None => tracing::info!(%conversation_id, previous, "no tenant has the number"),
     }
-    if let Some(language_previous) = &outcome.forgotten_language {
+    if let Some(language_previous) = outcome.forgotten_language {
         tracing::info!(
             %conversation_id,
-            language_previous,
+            language_previous = language_previous.as_str(),
             language_detected = "unknown",
             language_chosen = "unknown",
             "cleared the language of the previous tenant"

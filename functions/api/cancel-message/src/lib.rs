@@ -92,17 +92,17 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
         Canceled::NotFound => Err(ApiError::NotFound("the message")),
         Canceled::Inbound => Err(ApiError::Conflict("an inbound message cannot be canceled")),
         Canceled::UnderWay => Err(ApiError::Conflict("the message is being sent to Twilio")),
-        Canceled::TooLate(status) => Err(ApiError::Conflict(too_late(&status))),
+        Canceled::TooLate(status) => Err(ApiError::Conflict(too_late(status))),
     }
 }
 
 /// Returns why a message with this status cannot be canceled.
-fn too_late(status: &str) -> &'static str {
+fn too_late(status: Status) -> &'static str {
     match status {
-        "unknown" => "the message may have been sent: its status is unknown",
-        "delivered" | "read" => "the message was delivered",
-        "failed" | "undelivered" => "the message has failed",
-        "canceled" => "the message is already canceled",
+        Status::Unknown => "the message may have been sent: its status is unknown",
+        Status::Delivered | Status::Read => "the message was delivered",
+        Status::Failed | Status::Undelivered => "the message has failed",
+        Status::Canceled => "the message is already canceled",
         _ => "the message was sent to Twilio",
     }
 }

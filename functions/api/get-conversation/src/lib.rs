@@ -8,6 +8,9 @@ pub use common::service::conversation::{App, Config};
 pub use page::{Cursor, Page};
 
 use common::db::conversations::{self, PageMessage};
+use common::domain::keywords::OptOut;
+use common::domain::language::Language;
+use common::domain::message::{Direction, Status};
 use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
 use common::service::caller;
 use common::service::conversation::Conversation;
@@ -42,7 +45,8 @@ pub struct MessageSummary {
     /// Message id.
     pub id: Uuid,
     /// `inbound` or `outbound`.
-    pub direction: String,
+    #[schema(value_type = String)]
+    pub direction: Direction,
     /// Sender; null until the messaging service has chosen one.
     pub from_number: Option<String>,
     /// Recipient.
@@ -57,17 +61,18 @@ pub struct MessageSummary {
     /// Twilio's SID of the latest attempt; null before the first.
     pub twilio_sid: Option<String>,
     /// Delivery status.
-    #[schema(value_type = common::domain::message::Status)]
-    pub delivery_status: String,
+    pub delivery_status: Status,
     /// Reason for a failure or a delay: an error code of Twilio or of this service.
     pub error_code: Option<String>,
     /// Detected language: `en`, `es`, `pt` or `unknown`.
-    pub language: String,
+    #[schema(value_type = String)]
+    pub language: Language,
     /// Confidence of the detected language, 0 to 1.
     pub language_confidence: f64,
     /// Whether the message is an opt-out: `opt_out`, `unsure` or `none`. Only `opt_out` stops messages. Null for
     /// outbound messages and for messages older than this field.
-    pub opt_out: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub opt_out: Option<OptOut>,
     /// Time of receipt, or of the request to send.
     pub created_at: Timestamp,
 }

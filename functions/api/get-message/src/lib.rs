@@ -4,7 +4,11 @@
 
 use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, messages};
+use common::domain::keywords::OptOut;
+use common::domain::language::Language;
+use common::domain::message::{AttemptOutcome, Direction, Priority, Status};
 use common::domain::metadata::Metadata;
+use common::domain::segments::Encoding;
 use common::http::{
     self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, ValidationError, responses,
 };
@@ -57,7 +61,8 @@ pub struct MessageDetails {
     /// Conversation id.
     pub conversation_id: Uuid,
     /// `inbound` or `outbound`.
-    pub direction: String,
+    #[schema(value_type = String)]
+    pub direction: Direction,
     /// Sender; null until the messaging service has chosen one.
     pub from_number: Option<String>,
     /// Recipient.
@@ -73,25 +78,24 @@ pub struct MessageDetails {
     /// Twilio's SID of the latest attempt; null before the first. `attempts` lists all of them.
     pub twilio_sid: Option<String>,
     /// Delivery status.
-    #[schema(value_type = common::domain::message::Status)]
-    pub delivery_status: String,
+    pub delivery_status: Status,
     /// Reason for a failure or a delay: an error code of Twilio or of this service.
     pub error_code: Option<String>,
     /// Encoding of an outbound message: `GSM-7` or `UCS-2`.
-    #[schema(value_type = Option<common::domain::segments::Encoding>)]
-    pub encoding: Option<String>,
+    pub encoding: Option<Encoding>,
     /// Number of segments of an outbound message.
     pub segments: Option<i32>,
     /// Detected language: `en`, `es`, `pt` or `unknown`.
-    pub language: String,
+    #[schema(value_type = String)]
+    pub language: Language,
     /// Confidence of the detected language, 0 to 1.
     pub language_confidence: f64,
     /// Whether the message is an opt-out: `opt_out`, `unsure` or `none`. Only `opt_out` stops messages. Null for
     /// outbound messages and for messages older than this field.
-    pub opt_out: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub opt_out: Option<OptOut>,
     /// Priority.
-    #[schema(value_type = common::domain::message::Priority)]
-    pub priority: String,
+    pub priority: Priority,
     /// Workflow that requested the message.
     pub workflow_type: Option<String>,
     /// Instance of the workflow.
@@ -131,7 +135,8 @@ pub struct Attempt {
     /// Number of the attempt, starting at 1.
     pub number: i32,
     /// `accepted`, `not_processed`, `rejected` or `unknown`; null during the attempt.
-    pub outcome: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub outcome: Option<AttemptOutcome>,
     /// Twilio's SID, if it accepted the message.
     pub twilio_sid: Option<String>,
     /// Error code of Twilio or of this service.
@@ -160,7 +165,7 @@ pub struct StatusEvent {
 }
 
 impl MessageDetails {
-    fn new(message: messages::Message) -> Result<Self, serde_json::Error> {
+    fn new(message: messages::MessageDetails) -> Result<Self, serde_json::Error> {
         Ok(Self {
             id: message.id,
             conversation_id: message.conversation_id,

@@ -19,7 +19,7 @@ use common::db::sends::{self, Created, Idempotency, NewSend, Repeated};
 use common::db::{Db, DbError, conversations, messages};
 use common::domain::message::Status;
 use common::domain::phone::{LoadError, NumberingPlan, Recipient};
-use common::domain::segments;
+use common::domain::segments::{self, Encoding};
 use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
 use common::http::{
@@ -89,8 +89,7 @@ pub struct SendAccepted {
     /// Recipient in E.164.
     pub to: String,
     /// `GSM-7` or `UCS-2`.
-    #[schema(value_type = segments::Encoding)]
-    pub encoding: String,
+    pub encoding: Encoding,
     /// Number of segments of the text.
     pub segments: i32,
 }
@@ -251,10 +250,10 @@ impl ParsedRequest<'_> {
             messaging_service_sid: judged.messaging_service_sid,
             message_content: body,
             media: media.map(|url| json!({"url": url, "content_type": null})).collect(),
-            encoding: cost.encoding.as_str(),
+            encoding: cost.encoding,
             // 1600 characters have at most a few dozen segments.
             segments: i32::try_from(cost.segments).unwrap_or(i32::MAX),
-            priority: wanted.priority.unwrap_or_default().as_str(),
+            priority: wanted.priority.unwrap_or_default(),
             workflow_type: wanted.workflow_type,
             workflow_id: wanted.workflow_id,
             metadata: wanted.metadata,
@@ -278,7 +277,7 @@ fn accepted(send: &NewSend, conversation_id: Uuid) -> SendAccepted {
         status: Status::Pending,
         twilio_sid: None,
         to: send.to.clone(),
-        encoding: send.encoding.to_owned(),
+        encoding: send.encoding,
         segments: send.segments,
     }
 }
@@ -292,13 +291,16 @@ async fn repeated_response(app: &App, repeated: Repeated) -> Result<SendAccepted
     let message = messages::find(&app.db, message_id).await?;
     let message =
         message.ok_or_else(|| ApiError::internal(format!("message {message_id} does not exist")))?;
+    let encoding = message
+        .encoding
+        .ok_or_else(|| ApiError::internal(format!("message {message_id} has no encoding")))?;
     Ok(SendAccepted {
         id: message.id,
         conversation_id: message.conversation_id,
         status: Status::Pending,
         twilio_sid: None,
         to: message.to_number,
-        encoding: message.encoding.unwrap_or_default(),
+        encoding,
         segments: message.segments.unwrap_or_default(),
     })
 }

@@ -97,8 +97,7 @@ fn smart_encoding(fields: &mut Fields) -> Option<SmartEncoding> {
 }
 
 fn priority(fields: &mut Fields) -> Option<Priority> {
-    let word = fields.text("priority")?;
-    let found = Priority::ALL.into_iter().find(|priority| priority.as_str() == word);
+    let found = fields.text("priority")?.parse().ok();
     if found.is_none() {
         fields.problem("priority", "must be urgent, normal or bulk");
     }

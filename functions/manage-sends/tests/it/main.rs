@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
 
 use common::clock;
-use common::db::sends::{self, Asked, NewSend, Pace};
+use common::db::sends::{self, ClaimRequest, NewSend, SendPace};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use testing::{Database, Function, Outcome};
@@ -124,7 +124,7 @@ async fn failed_messages_are_retried_unless_delivered_or_opted_out() {
         ]})
     );
     assert_eq!(state(&database, again).await, "pending - - accepted SM1", "the earlier attempt is kept");
-    let (asked, pace) = (Asked::messages(&[again]), Pace::default());
+    let (asked, pace) = (ClaimRequest::messages(&[again]), SendPace::default());
     let claims = sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap();
     assert_eq!(claims.claimed[0].attempt_number, 2);
     assert_eq!(database.scalar("select send_before is null from sms_messages where twilio_sid is null and delivery_status = 'pending'").await, "t");

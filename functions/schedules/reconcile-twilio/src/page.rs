@@ -95,10 +95,8 @@ async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbErr
         .iter()
         .copied()
         .filter(|message| {
-            let held = held
-                .iter()
-                .find(|(sid, _)| *sid == message.sid)
-                .and_then(|(_, held)| held.parse::<Status>().ok());
+            let held = held.iter().find(|held| held.twilio_sid == message.sid);
+            let held = held.map(|held| held.delivery_status);
             let next = Status::from_twilio(&message.status);
             held.zip(next).is_some_and(|(held, next)| held.may_become(next))
         })

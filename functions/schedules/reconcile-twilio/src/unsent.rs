@@ -27,12 +27,15 @@ pub(crate) async fn fetch(
     loop {
         let after = cursor.position.as_ref().and_then(|position| position.parse().ok());
         let unsent = reconciliation::not_sent_yet(&app.db, cursor.window, after, PAGE as i64).await?;
-        let Some((last, _)) = unsent.last() else { break };
+        let Some(last) = unsent.last() else { break };
         let before = cursor.clone();
-        cursor.position = Some(last.to_string());
+        cursor.position = Some(last.id.to_string());
         // Saved before the requests, so that after a timeout the next run does not start with the same messages.
         keep.save(&app.db, &cursor).await?;
-        let calls = unsent.iter().map(async |(_, sid)| (sid, app.twilio.fetch_message(sid).await));
+        let calls = unsent.iter().map(async |message| {
+            let sid = &message.twilio_sid;
+            (sid, app.twilio.fetch_message(sid).await)
+        });
         let results: Vec<_> = futures::stream::iter(calls).buffer_unordered(CONCURRENCY).collect().await;
         let mut found = Vec::new();
         let mut failures = Vec::new();

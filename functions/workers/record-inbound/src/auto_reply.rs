@@ -4,8 +4,9 @@
 use crate::{App, Inbound};
 use common::clock;
 use common::config::Env;
-use common::db::sends::{self, NewReply};
-use common::domain::{auto_reply, phone::Sender, segments};
+use common::db::sends::{self, NewReply, StoredReply};
+use common::domain::language::Language;
+use common::domain::{auto_reply, phone::InboundSender, segments};
 use common::queue::{Batch, DispatchMessage, WebhookMessage};
 use common::telemetry::{self, Metric};
 use std::time::Duration;
@@ -43,12 +44,12 @@ impl AutoReplies {
         Some(Some(Self { en, es, pt, default, period }))
     }
 
-    fn text(&self, language: &str) -> &str {
+    fn text(&self, language: Language) -> &str {
         let text = match language {
-            "en" => &self.en,
-            "es" => &self.es,
-            "pt" => &self.pt,
-            _ => &None,
+            Language::En => &self.en,
+            Language::Es => &self.es,
+            Language::Pt => &self.pt,
+            Language::Unknown => &None,
         };
         text.as_ref().unwrap_or(&self.default)
     }
@@ -67,7 +68,7 @@ pub(crate) async fn send(
     let due: Vec<&Inbound> = stored
         .iter()
         .filter(|Inbound { message, .. }| {
-            let sender = Sender::from_twilio(&message.from_number);
+            let sender = InboundSender::from_twilio(&message.from_number);
             let is_ours = app.phone_numbers.contains(&message.phone_number_canonical)
                 || message.from_number == message.to_number;
             message.opt_out.is_none()
@@ -93,22 +94,22 @@ pub(crate) async fn send(
 }
 
 fn reply(replies: &AutoReplies, inbound: &Inbound) -> NewReply {
-    let text = replies.text(&inbound.language);
+    let text = replies.text(inbound.language);
     let cost = segments::count(text);
     NewReply {
         id: clock::new_id(),
         in_reply_to: inbound.message.twilio_sid.clone(),
         text: text.to_owned(),
-        encoding: cost.encoding.as_str(),
+        encoding: cost.encoding,
         // 1600 characters are at most about 50 segments.
         segments: i32::try_from(cost.segments).unwrap_or(i32::MAX),
     }
 }
 
 /// Puts replies on `[outbound]`. If SQS refuses them, the next run of `retry-sends` wakes their senders.
-async fn enqueue(app: &App, created: Vec<(uuid::Uuid, String)>) {
+async fn enqueue(app: &App, created: Vec<StoredReply>) {
     let messages: Vec<_> =
-        created.into_iter().map(|(id, request_id)| (DispatchMessage::new(id), request_id)).collect();
+        created.into_iter().map(|reply| (DispatchMessage::new(reply.id), reply.request_id)).collect();
     match app.publisher.send_all(&app.outbound_queue_url, &messages).await {
         Ok(refused) if refused.is_empty() => {}
         Ok(refused) => tracing::warn!(replies = refused.len(), "could not queue automatic replies"),

@@ -3,7 +3,7 @@
 use crate::{App, Inbound};
 use common::config::Env;
 use common::db::inbound::StoredInbound;
-use common::domain::phone::Sender;
+use common::domain::phone::InboundSender;
 use common::queue::IdentifyMessage;
 use std::collections::HashSet;
 
@@ -39,7 +39,7 @@ pub(crate) async fn enqueue(app: &App, queue: &IdentifyQueue, stored: &[StoredIn
         .filter_map(|stored| {
             let mut messages = batch.iter().map(|inbound| &inbound.message);
             let message = messages.find(|message| message.twilio_sid == stored.twilio_sid)?;
-            Sender::from_twilio(&message.from_number).number()?;
+            InboundSender::from_twilio(&message.from_number).number()?;
             let identify = IdentifyMessage::new(stored.conversation_id, &message.from_number);
             seen.insert(stored.conversation_id).then(|| (identify, message.request_id.clone()))
         })

@@ -14,6 +14,7 @@ use common::config::{Configuration, Env};
 use common::db::inbound::{self, NewInbound, StoredInbound};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::keywords::OptOut;
+use common::domain::language::Language;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::service::batches;
 use common::service::inbound::new_inbound;
@@ -121,18 +122,18 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
 struct Inbound {
     record: Record<WebhookMessage>,
     message: NewInbound,
-    language: String,
+    language: Language,
 }
 
 impl Inbound {
     fn new(record: Record<WebhookMessage>, message: NewInbound) -> Self {
-        let language = message.language.to_owned();
+        let language = message.language;
         Self { record, message, language }
     }
 
     fn set_language(&mut self, stored: &[StoredInbound]) {
         if let Some(stored) = stored.iter().find(|stored| stored.twilio_sid == self.message.twilio_sid) {
-            self.language.clone_from(&stored.chosen_language);
+            self.language = stored.chosen_language;
         }
     }
 }
@@ -163,7 +164,7 @@ fn report(stored: &[StoredInbound], batch: &[Inbound]) {
         batch.iter().map(|inbound| &inbound.message).find(|message| message.twilio_sid == stored.twilio_sid)
     };
     let results = |result: OptOut| {
-        stored.iter().filter_map(of_batch).filter(|message| message.opt_out_result == result.as_str()).count()
+        stored.iter().filter_map(of_batch).filter(|message| message.opt_out_result == result).count()
     };
     telemetry::count(Metric::OptOuts, results(OptOut::OptOut));
     telemetry::count(Metric::OptOutsUnsure, results(OptOut::Unsure));
@@ -174,10 +175,10 @@ fn report(stored: &[StoredInbound], batch: &[Inbound]) {
             message_id = %stored.message_id,
             conversation_id = %stored.conversation_id,
             twilio_sid = stored.twilio_sid,
-            language_previous = stored.previous_language,
-            language_detected = message.map_or("", |message| message.language),
+            language_previous = stored.previous_language.as_str(),
+            language_detected = message.map_or("", |message| message.language.as_str()),
             language_confidence = message.map_or(0.0, |message| message.language_confidence),
-            language_chosen = stored.chosen_language,
+            language_chosen = stored.chosen_language.as_str(),
             "stored an inbound message"
         );
     }

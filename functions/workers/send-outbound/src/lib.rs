@@ -21,7 +21,7 @@ pub use plan::RetryPolicy;
 use common::clock;
 use common::config::{Configuration, Env};
 use common::db::senders::WakeUp;
-use common::db::sends::{self, Asked, Claims, Pace};
+use common::db::sends::{self, ClaimRequest, Claims, SendPace};
 use common::db::{DatabaseConfig, Db};
 use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
@@ -51,7 +51,7 @@ pub struct Config {
     retry: RetryPolicy,
     renewals: RenewalPolicy,
     verify_after: Duration,
-    pace: Pace,
+    pace: SendPace,
     quiet: Option<QuietHours>,
     publisher: PublisherConfig,
     queue_url: String,
@@ -93,7 +93,7 @@ pub struct App {
     retry: RetryPolicy,
     renewals: RenewalPolicy,
     verify_after: Duration,
-    pace: Pace,
+    pace: SendPace,
     quiet: Option<QuietHours>,
     publisher: Publisher,
     queue_url: String,
@@ -151,8 +151,8 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
 }
 
 /// Returns the messages and senders that the records name.
-fn claim_request(batch: &Batch<DispatchMessage>) -> Asked {
-    let mut request = Asked::default();
+fn claim_request(batch: &Batch<DispatchMessage>) -> ClaimRequest {
+    let mut request = ClaimRequest::default();
     for record in &batch.records {
         match &record.message {
             DispatchMessage::V1(dispatch) => request.messages.push(dispatch.message_id),
@@ -164,7 +164,7 @@ fn claim_request(batch: &Batch<DispatchMessage>) -> Asked {
     request
 }
 
-fn distinct(request: &Asked) -> usize {
+fn distinct(request: &ClaimRequest) -> usize {
     request.messages.iter().collect::<HashSet<_>>().len() + request.wake_ups.len()
 }
 

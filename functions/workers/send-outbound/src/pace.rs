@@ -3,9 +3,9 @@
 use crate::{App, RetryPolicy};
 use common::clock;
 use common::config::Env;
-use common::db::senders::{self, Hold, HoldReason, WakeUp};
-use common::db::sends::{Claimed, Pace};
-use common::domain::pace::SenderRates;
+use common::db::senders::{self, Hold, WakeUp};
+use common::db::sends::{Claimed, SendPace};
+use common::domain::pace::{HoldReason, SenderRates};
 use common::domain::phone::last_four;
 use common::error::chain;
 use common::queue::{Batch, DispatchMessage};
@@ -17,13 +17,13 @@ use std::time::Duration;
 
 /// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300). A hold is at most
 /// as long as the longest retry delay.
-pub(crate) fn from_env(env: &mut Env<'_>, retry: Option<&RetryPolicy>) -> Option<Pace> {
+pub(crate) fn from_env(env: &mut Env<'_>, retry: Option<&RetryPolicy>) -> Option<SendPace> {
     let rates = env.parse_or("SENDER_SEGMENTS_PER_SECOND", SenderRates::default());
     let burst = env.number("SENDER_BURST_SEGMENTS", 2..=100_000, 30);
     let hold = env.seconds("SENDER_HOLD_SECONDS", 1..=86_400, 300);
     let (hold, retry) = (hold?, retry?);
     let hold = hold.min(retry.longest_delay().max(Duration::from_secs(1)));
-    Some(Pace { rates: rates?, burst: u32::try_from(burst?).ok()?, hold, max_age: retry.max_age() })
+    Some(SendPace { rates: rates?, burst: u32::try_from(burst?).ok()?, hold, max_age: retry.max_age() })
 }
 
 /// Returns how long and why an error holds the whole sender.

@@ -2,7 +2,7 @@
 
 use common::clock;
 use common::config::Env;
-use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
+use common::db::sends::{Claimed, RETRIES_EXHAUSTED, SendResult};
 use common::domain::renewal::Renewals;
 use common::twilio::{Retry, SEND_RETRY_DELAYS, SendError, SendOutcome};
 use jiff::Timestamp;
@@ -58,16 +58,16 @@ impl RetryPolicy {
         renewals: &dyn Renewals,
         hold: Duration,
         now: Timestamp,
-    ) -> Outcome {
+    ) -> SendResult {
         let detail = common::error::chain(error);
         let code = error.code().map(|code| code.to_string());
         let refused = |code: Option<String>, detail| {
             let error_code = code.unwrap_or_else(|| "refused".to_owned());
-            Outcome::Failed { by_twilio: true, error_code, detail }
+            SendResult::Failed { by_twilio: true, error_code, detail }
         };
         let end = claim.send_before.unwrap_or(claim.wanted_at + self.max_age);
         let (pause, next_attempt_at) = match error.retry() {
-            Retry::Resolve => return Outcome::Unknown { detail },
+            Retry::Resolve => return SendResult::Unknown { detail },
             Retry::Never => return refused(code, detail),
             Retry::Backoff { retry_after } => {
                 let pause = self.delay(claim.attempt_number).max(retry_after.unwrap_or_default());
@@ -87,20 +87,20 @@ impl RetryPolicy {
             Retry::WaitForWindow => (self.longest_delay(), now + self.longest_delay()),
         };
         if now + pause >= end {
-            return Outcome::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
+            return SendResult::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
         }
-        Outcome::Deferred { next_attempt_at, error_code: code, detail }
+        SendResult::Deferred { next_attempt_at, error_code: code, detail }
     }
 
     /// Returns the outcome of a message whose request was not started: it keeps its due time.
-    pub(crate) fn not_started(&self, claim: &Claimed, detail: &str) -> Outcome {
-        Outcome::Deferred { next_attempt_at: claim.due_at, error_code: None, detail: detail.to_owned() }
+    pub(crate) fn not_started(&self, claim: &Claimed, detail: &str) -> SendResult {
+        SendResult::Deferred { next_attempt_at: claim.due_at, error_code: None, detail: detail.to_owned() }
     }
 
     /// Returns the outcome of a message that was settled before the gate. Its status does not change; if it is still
     /// pending, it is retried after a delay.
-    pub(crate) fn settled(&self, claim: &Claimed, now: Timestamp) -> Outcome {
-        Outcome::Deferred {
+    pub(crate) fn settled(&self, claim: &Claimed, now: Timestamp) -> SendResult {
+        SendResult::Deferred {
             next_attempt_at: now + self.delay(claim.attempt_number),
             error_code: None,
             detail: "the claim had ended or the message was settled before the request".to_owned(),
@@ -173,7 +173,7 @@ mod tests {
     fn seconds_until_next(attempt: i32, error: &SendError) -> i64 {
         match policy().outcome(&claim(attempt), error, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH)
         {
-            Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
+            SendResult::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
             other => panic!("{other:?}"),
         }
     }
@@ -201,7 +201,7 @@ mod tests {
             let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 30);
             let outcome =
                 policy().outcome(&claim(1), &refused, &RenewalPolicy::default(), HOLD, almost_a_day);
-            assert!(matches!(outcome, Outcome::Failed { by_twilio: false, .. }), "{code}: {outcome:?}");
+            assert!(matches!(outcome, SendResult::Failed { by_twilio: false, .. }), "{code}: {outcome:?}");
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
         let outcome =
             policy().outcome(&claim, &refused, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH);
         assert!(
-            matches!(outcome, Outcome::Deferred { next_attempt_at, .. } if next_attempt_at.as_second() == 700),
+            matches!(outcome, SendResult::Deferred { next_attempt_at, .. } if next_attempt_at.as_second() == 700),
             "it gets a last attempt before it expires: {outcome:?}"
         );
     }
@@ -225,13 +225,13 @@ mod tests {
         let failed = SendError::Failed { status: 500, code: None };
         assert!(matches!(
             policy().outcome(&claim(1), &failed, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH),
-            Outcome::Unknown { .. }
+            SendResult::Unknown { .. }
         ));
         let refused = SendError::Refused { status: 400, code: 21211, retry_after: None };
         let outcome =
             policy().outcome(&claim(1), &refused, &RenewalPolicy::default(), HOLD, Timestamp::UNIX_EPOCH);
         assert!(
-            matches!(outcome, Outcome::Failed { by_twilio: true, error_code, .. } if error_code == "21211")
+            matches!(outcome, SendResult::Failed { by_twilio: true, error_code, .. } if error_code == "21211")
         );
     }
 
@@ -243,7 +243,7 @@ mod tests {
         };
         let spaces: Vec<_> = [(30001, 1), (30001, 2), (30008, 1)]
             .map(|(code, attempt)| match refused(code, attempt) {
-                Outcome::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
+                SendResult::Deferred { next_attempt_at, .. } => next_attempt_at.as_second(),
                 other => panic!("{code}: {other:?}"),
             })
             .into();
@@ -251,7 +251,7 @@ mod tests {
         for (code, attempt) in [(30001, 3), (30001, 9), (30008, 2)] {
             let outcome = refused(code, attempt);
             assert!(
-                matches!(&outcome, Outcome::Failed { by_twilio: true, error_code, .. } if *error_code == code.to_string()),
+                matches!(&outcome, SendResult::Failed { by_twilio: true, error_code, .. } if *error_code == code.to_string()),
                 "{code}: {outcome:?}"
             );
         }
@@ -263,7 +263,7 @@ mod tests {
         let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 60);
         let outcome = policy().outcome(&claim(1), &limited, &RenewalPolicy::default(), HOLD, almost_a_day);
         assert!(
-            matches!(outcome, Outcome::Failed { by_twilio: false, error_code, .. } if error_code == "retries_exhausted")
+            matches!(outcome, SendResult::Failed { by_twilio: false, error_code, .. } if error_code == "retries_exhausted")
         );
     }
 

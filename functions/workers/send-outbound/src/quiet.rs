@@ -4,7 +4,7 @@ use crate::App;
 use common::clock;
 use common::config::Env;
 use common::db::DbError;
-use common::db::sends::{self, Asked};
+use common::db::sends::{self, ClaimRequest};
 use common::domain::quiet_hours::{QuietHours, Window};
 use common::telemetry::{self, Metric};
 
@@ -39,7 +39,7 @@ pub(crate) fn from_env(env: &mut Env<'_>) -> Option<Option<QuietHours>> {
 /// # Errors
 ///
 /// [`DbError`]. No message must be claimed without this check.
-pub(crate) async fn postpone(app: &App, request: &mut Asked) -> Result<(), DbError> {
+pub(crate) async fn postpone(app: &App, request: &mut ClaimRequest) -> Result<(), DbError> {
     let Some(quiet) = &app.quiet else { return Ok(()) };
     let mut postponed = 0;
     for _ in 0..PAGES {

@@ -3,7 +3,7 @@
 
 use crate::{App, plan};
 use common::clock;
-use common::db::sends::{self, Claimed, Outcome};
+use common::db::sends::{self, Claimed, SendResult};
 use common::db::{DbError, statuses};
 use common::service::batches;
 use common::telemetry::{self, Metric};
@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 5;
 const BATCH: usize = 64;
 
 /// A claim with its outcome.
-pub(crate) type Ended<'a> = (&'a Claimed, Outcome);
+pub(crate) type Ended<'a> = (&'a Claimed, SendResult);
 
 /// The channel of outcomes to record.
 pub(crate) struct Outcomes<'a>(UnboundedSender<Ended<'a>>);
@@ -27,7 +27,7 @@ impl<'a> Outcomes<'a> {
     }
 
     /// Queues an outcome to be recorded.
-    pub(crate) fn send(&self, claim: &'a Claimed, outcome: Outcome) {
+    pub(crate) fn send(&self, claim: &'a Claimed, outcome: SendResult) {
         // The receiver exists until all senders are dropped.
         let _ = self.0.send((claim, outcome));
     }

@@ -4,7 +4,7 @@ use crate::gate::Gate;
 use crate::record::{self, Outcomes};
 use crate::{App, pace, verify};
 use common::clock;
-use common::db::sends::{self, Claimed, OPTED_OUT, Outcome, Passage, RETRIES_EXHAUSTED};
+use common::db::sends::{self, Claimed, OPTED_OUT, Passage, RETRIES_EXHAUSTED, SendResult};
 use common::domain::message::Status;
 use common::telemetry::{self, Metric};
 use common::twilio::{
@@ -65,11 +65,11 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
         None => create(app, claim, gate).await,
     };
     let outcome = match &result {
-        Ok(CreateResult::Created(message)) => Outcome::Accepted {
+        Ok(CreateResult::Created(message)) => SendResult::Accepted {
             twilio_sid: message.sid.clone(),
             status: Status::from_twilio(&message.status).unwrap_or(Status::Queued),
         },
-        Ok(CreateResult::OptedOut) => Outcome::Failed {
+        Ok(CreateResult::OptedOut) => SendResult::Failed {
             by_twilio: false,
             error_code: OPTED_OUT.to_owned(),
             detail: "the recipient opted out before the request".to_owned(),
@@ -78,7 +78,7 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
         Ok(CreateResult::NotStarted) => {
             app.retry.not_started(claim, "the function was frozen before the request")
         }
-        Ok(CreateResult::Expired) => Outcome::Failed {
+        Ok(CreateResult::Expired) => SendResult::Failed {
             by_twilio: false,
             error_code: RETRIES_EXHAUSTED.to_owned(),
             detail: "the message expired before the request".to_owned(),
@@ -86,24 +86,24 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
         Err(error) => app.retry.outcome(claim, error, &app.renewals, app.pace.hold, clock::now()),
     };
     match &outcome {
-        Outcome::Accepted { twilio_sid, .. } => {
+        SendResult::Accepted { twilio_sid, .. } => {
             telemetry::count(Metric::SendsAccepted, 1);
             tracing::info!(message_id = %claim.message_id, twilio_sid, "Twilio accepted the message");
         }
-        Outcome::Deferred { next_attempt_at, detail, .. } => {
+        SendResult::Deferred { next_attempt_at, detail, .. } => {
             telemetry::count(Metric::SendsDeferred, 1);
             tracing::warn!(message_id = %claim.message_id, %next_attempt_at, detail, "deferred a send");
         }
-        Outcome::Failed { error_code, detail, .. } => {
+        SendResult::Failed { error_code, detail, .. } => {
             telemetry::count(Metric::SendsFailed, 1);
             tracing::warn!(message_id = %claim.message_id, error_code, detail, "a send failed");
         }
-        Outcome::Unknown { detail } => {
+        SendResult::Unknown { detail } => {
             telemetry::count(Metric::SendsUnknown, 1);
             tracing::error!(message_id = %claim.message_id, detail, "it is unknown whether Twilio accepted the message");
         }
         // Counted and logged when recorded.
-        Outcome::Parked { .. } => {}
+        SendResult::Parked { .. } => {}
     }
     if result.as_ref().is_err_and(SendError::is_our_fault) {
         telemetry::count(Metric::SendsMisconfigured, 1);

@@ -10,7 +10,7 @@
 use crate::App;
 use crate::record::Outcomes;
 use common::clock;
-use common::db::sends::{Claimed, Outcome, RETRIES_EXHAUSTED};
+use common::db::sends::{Claimed, RETRIES_EXHAUSTED, SendResult};
 use common::domain::message::Status;
 use common::service::lookup::{Lookup, LookupError, Missing, Presence};
 use common::telemetry::{self, Metric};
@@ -53,22 +53,26 @@ pub(crate) async fn absent<'a>(
 }
 
 /// Returns the outcome to record instead of creating the message, or `None` if Twilio does not have it.
-fn outcome(app: &App, claim: &Claimed, presence: Result<Option<&Presence>, &LookupError>) -> Option<Outcome> {
+fn outcome(
+    app: &App,
+    claim: &Claimed,
+    presence: Result<Option<&Presence>, &LookupError>,
+) -> Option<SendResult> {
     match presence {
         Ok(Some(Presence::Absent)) => None,
         Ok(Some(Presence::Adopted { twilio_sid })) => {
             telemetry::count(Metric::SendsFound, 1);
             tracing::warn!(message_id = %claim.message_id, twilio_sid, "Twilio already has the late message");
             // The status is recorded already; this outcome ends the claim.
-            Some(Outcome::Accepted { twilio_sid: twilio_sid.clone(), status: Status::Queued })
+            Some(SendResult::Accepted { twilio_sid: twilio_sid.clone(), status: Status::Queued })
         }
         Ok(Some(Presence::Undecided) | None) => {
             let detail = "Twilio has an unowned message that may be this one".to_owned();
             tracing::warn!(message_id = %claim.message_id, detail, "deferred a late message");
             Some(match next_lookup(app, claim) {
-                Some(next_attempt_at) => Outcome::Deferred { next_attempt_at, error_code: None, detail },
+                Some(next_attempt_at) => SendResult::Deferred { next_attempt_at, error_code: None, detail },
                 // It may have been delivered, so it has not failed.
-                None => Outcome::Parked { detail },
+                None => SendResult::Parked { detail },
             })
         }
         Err(error) => {
@@ -76,10 +80,10 @@ fn outcome(app: &App, claim: &Claimed, presence: Result<Option<&Presence>, &Look
             tracing::warn!(message_id = %claim.message_id, error, "could not look for a late message");
             let detail = format!("could not look for the message at Twilio: {error}");
             Some(match next_lookup(app, claim) {
-                Some(next_attempt_at) => Outcome::Deferred { next_attempt_at, error_code: None, detail },
+                Some(next_attempt_at) => SendResult::Deferred { next_attempt_at, error_code: None, detail },
                 None => {
                     let error_code = RETRIES_EXHAUSTED.to_owned();
-                    Outcome::Failed { by_twilio: false, error_code, detail }
+                    SendResult::Failed { by_twilio: false, error_code, detail }
                 }
             })
         }

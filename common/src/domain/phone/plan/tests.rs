@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
-use crate::domain::phone::Sender;
+use crate::domain::phone::InboundSender;
 
 static PLAN: LazyLock<NumberingPlan> = LazyLock::new(|| NumberingPlan::load(Region::US).unwrap());
 
@@ -268,7 +268,7 @@ proptest! {
         let spelling =
             format!("{prefix}{}{separator}{}{suffix}", e164.country_code(), e164.national());
         prop_assert_eq!(PLAN.canonical(&spelling), e164.as_str(), "{:?}", spelling);
-        let sender = Sender::from_twilio(e164.as_str());
+        let sender = InboundSender::from_twilio(e164.as_str());
         prop_assert_eq!(sender.canonical(), PLAN.canonical(e164.as_str()));
         let variants = PLAN.lookup_variants(&spelling);
         prop_assert_eq!(&variants[0], &spelling);

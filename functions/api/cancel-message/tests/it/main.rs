@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
-use common::db::sends::{self, Asked, Pace};
+use common::db::sends::{self, ClaimRequest, SendPace};
 use serde_json::{Value, json};
 use testing::{ApiRequest, Database, Function, body, refusal};
 use uuid::Uuid;
@@ -47,7 +47,9 @@ async fn a_pending_message_is_canceled_whether_it_is_due_or_not() {
         assert_eq!(status(&database, id).await, "canceled");
         let later = clock::now() + jiff::SignedDuration::from_hours(30);
         let claims =
-            sends::claim(&database.db(), &Asked::messages(&[id]), &Pace::default(), later).await.unwrap();
+            sends::claim(&database.db(), &ClaimRequest::messages(&[id]), &SendPace::default(), later)
+                .await
+                .unwrap();
         assert!(claims.claimed.is_empty() && claims.refused.is_empty());
     }
 }

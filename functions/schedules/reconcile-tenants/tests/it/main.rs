@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
 
 use common::db::inbound::{self, NewInbound};
-use common::db::tenants::{self, CheckedNumber, Finding, Pace};
+use common::db::tenants::{self, CheckedNumber, Identification, LookupIntervals};
+use common::domain::keywords::OptOut;
 use serde_json::{Value, json};
 use std::time::Duration;
 use testing::{Database, Function, Outcome};
@@ -41,7 +42,7 @@ impl World {
         Function::start(BINARY, &variables).await
     }
 
-    async fn text(&self, from: &str, language: &'static str, confidence: f64) {
+    async fn text(&self, from: &str, language: &str, confidence: f64) {
         let sid = format!("SM{}", common::clock::new_id().simple());
         let message = NewInbound {
             id: common::clock::new_id(),
@@ -56,9 +57,9 @@ impl World {
             raw_webhook_data: json!({"MessageSid": sid}),
             twilio_sid: sid,
             nul_removed: false,
-            language,
+            language: language.parse().unwrap(),
             language_confidence: confidence,
-            opt_out_result: "none",
+            opt_out_result: OptOut::None,
             opt_out: None,
             request_id: "r-1".to_owned(),
             received_at: common::clock::now(),
@@ -305,10 +306,10 @@ async fn an_unsettled_language_is_settled_and_pushed_once() {
     world.text(A, "es", 0.95).await;
     let db = world.database.db();
     let id = world.database.scalar("select id from sms_conversations").await.parse().unwrap();
-    let finding = Finding::Tenant { tenant_id: "T-1".to_owned(), preference: None, found_by: None };
-    let found = [CheckedNumber { conversation_id: id, finding, request_id: "r-1".to_owned() }];
+    let finding = Identification::Tenant { tenant_id: "T-1".to_owned(), preference: None, found_by: None };
+    let found = [CheckedNumber { conversation_id: id, result: finding, request_id: "r-1".to_owned() }];
     let day = Duration::from_secs(86_400);
-    let pace = Pace { refresh: day, confirm: day, no_match: day, no_match_max: day };
+    let pace = LookupIntervals { refresh: day, confirm: day, no_match: day, no_match_max: day };
     tenants::record(&db, &found, common::clock::now(), &pace).await.unwrap();
     // The function that stored this has died.
     let mut patient = world.function(&[("TENANT_GRACE_SECONDS", "3600")]).await;

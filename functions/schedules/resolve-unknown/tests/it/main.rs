@@ -183,7 +183,7 @@ async fn a_message_missing_in_two_lists_is_sent_again_and_not_earlier() {
     assert_eq!(world.state(old).await, "pending - -");
     assert_eq!(world.attempts(old).await, "not_processed");
     assert_eq!(world.state(young).await, "unknown - -");
-    let (asked, pace) = (sends::Asked::messages(&[old, young]), sends::Pace::default());
+    let (asked, pace) = (sends::ClaimRequest::messages(&[old, young]), sends::SendPace::default());
     let claims = sends::claim(&world.database.db(), &asked, &pace, clock::now()).await.unwrap();
     assert_eq!(claims.claimed.iter().map(|claim| claim.message_id).collect::<Vec<_>>(), [old]);
 }

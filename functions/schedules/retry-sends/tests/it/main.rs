@@ -272,8 +272,8 @@ async fn a_send_that_waited_too_long_fails_even_if_it_was_never_claimed() {
 async fn old_claims_become_unknown_and_recent_ones_stay() {
     let world = World::start().await;
     let (old, young) = (world.pending("req-1").await, world.pending("req-2").await);
-    let asked = sends::Asked::messages(&[old, young]);
-    sends::claim(&world.database.db(), &asked, &sends::Pace::default(), clock::now()).await.unwrap();
+    let asked = sends::ClaimRequest::messages(&[old, young]);
+    sends::claim(&world.database.db(), &asked, &sends::SendPace::default(), clock::now()).await.unwrap();
     let age = format!(
         "update sms_messages set claimed_at = claimed_at - interval '200 seconds' where id = '{old}'"
     );

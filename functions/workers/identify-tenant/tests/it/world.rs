@@ -1,6 +1,7 @@
 //! A database with conversations, a Monitor, a profile service, and the function.
 
 use common::db::inbound::{self, NewInbound};
+use common::domain::keywords::OptOut;
 use serde_json::{Value, json};
 use testing::{Database, Function, batch, failed};
 use uuid::Uuid;
@@ -87,7 +88,7 @@ impl World {
     }
 
     /// Stores an inbound message and returns the queue message that `record-inbound` creates for it.
-    pub async fn text(&self, from: &str, language: &'static str, confidence: f64) -> Value {
+    pub async fn text(&self, from: &str, language: &str, confidence: f64) -> Value {
         let message = text(from, language, confidence);
         let stored = inbound::store(&self.database.db(), &[message]).await.unwrap();
         identify(stored[0].conversation_id, from)
@@ -128,7 +129,7 @@ impl World {
     }
 }
 
-pub fn text(from: &str, language: &'static str, confidence: f64) -> NewInbound {
+pub fn text(from: &str, language: &str, confidence: f64) -> NewInbound {
     let sid = format!("SM{}", common::clock::new_id().simple());
     NewInbound {
         id: common::clock::new_id(),
@@ -143,9 +144,9 @@ pub fn text(from: &str, language: &'static str, confidence: f64) -> NewInbound {
         raw_webhook_data: json!({"MessageSid": sid}),
         twilio_sid: sid,
         nul_removed: false,
-        language,
+        language: language.parse().unwrap(),
         language_confidence: confidence,
-        opt_out_result: "none",
+        opt_out_result: OptOut::None,
         opt_out: None,
         request_id: "r-1".to_owned(),
         received_at: common::clock::now(),

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use common::clock;
-use common::db::sends::{self, Created, NewSend, Outcome};
+use common::db::sends::{self, Created, NewSend, SendResult};
 use common::domain::message::Status;
 use serde_json::{Value, json};
 use testing::{Database, Function, Sqs, eventually, failed};
@@ -70,10 +70,10 @@ async fn accepted(database: &Database, sid: &str) -> Uuid {
     let id = clock::new_id();
     pending(database, id).await;
     let claim = {
-        let (asked, pace) = (sends::Asked::messages(&[id]), sends::Pace::default());
+        let (asked, pace) = (sends::ClaimRequest::messages(&[id]), sends::SendPace::default());
         sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap().claimed.remove(0)
     };
-    let outcome = Outcome::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
     sends::finish(&database.db(), &[(&claim, &outcome)], clock::now()).await.unwrap();
     id
 }

@@ -17,6 +17,9 @@ mod twilio;
 use common::clock;
 use common::db::inbound::{self, NewInbound, OptOutChange};
 use common::db::sends::{self, Created, NewSend};
+use common::domain::keywords::OptOut;
+use common::domain::language::Language;
+use common::domain::opt_out::{OptOutAction, OptOutSource};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -76,7 +79,11 @@ impl World {
 
     /// Commits a STOP of the recipient.
     async fn stop(&self) {
-        let opt_out = OptOutChange { action: "opt_out", source: "keyword", words: Some("STOP".to_owned()) };
+        let opt_out = OptOutChange {
+            action: OptOutAction::OptOut,
+            source: OptOutSource::Keyword,
+            words: Some("STOP".to_owned()),
+        };
         let message = NewInbound {
             id: clock::new_id(),
             conversation_id: clock::new_id(),
@@ -90,9 +97,9 @@ impl World {
             media: json!([]),
             raw_webhook_data: json!({}),
             nul_removed: false,
-            language: "unknown",
+            language: Language::Unknown,
             language_confidence: 0.0,
-            opt_out_result: "none",
+            opt_out_result: OptOut::None,
             opt_out: Some(opt_out),
             request_id: "r-stop".to_owned(),
             received_at: clock::now(),

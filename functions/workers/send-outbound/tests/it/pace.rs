@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 const OTHER: &str = "+15005550009";
 
-fn of(priority: &'static str, body: &str) -> NewSend {
-    NewSend { priority, message_content: body.to_owned(), ..new_send() }
+fn of(priority: &str, body: &str) -> NewSend {
+    NewSend { priority: priority.parse().unwrap(), message_content: body.to_owned(), ..new_send() }
 }
 
 impl World {
