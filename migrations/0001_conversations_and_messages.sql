@@ -97,6 +97,9 @@ create table sms_messages (
     nul_removed             boolean not null default false,
 
     -- Outbound messages.
+    -- Our number, or else the messaging service that chooses one: sms_senders has its pace.
+    sender                  text generated always as
+        (case when direction = 'outbound' then coalesce(from_number, messaging_service_sid, '') end) stored,
     encoding                text check (encoding in ('GSM-7', 'UCS-2')),
     segments                integer,
     priority                text not null default 'normal' check (priority in ('urgent', 'normal', 'bulk')),
@@ -126,7 +129,7 @@ create table sms_messages (
 create index sms_messages_of_conversation on sms_messages (conversation_id, created_at desc, id desc);
 -- Messages that may be sent, by sender and priority, the longest due first.
 create index sms_messages_to_dispatch
-    on sms_messages (coalesce(from_number, messaging_service_sid, ''), priority, next_attempt_at)
+    on sms_messages (sender, priority, next_attempt_at)
     where delivery_status = 'pending' and claimed_at is null and twilio_sid is null;
 -- Expired messages. Each pending message is in one of these two.
 create index sms_messages_send_before on sms_messages (send_before)

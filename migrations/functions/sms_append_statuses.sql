@@ -5,7 +5,7 @@
 -- - appended: the new rows. A stored callback without a message gets its message.
 create or replace function sms_append_statuses(
     ids uuid[], sids text[], words text[], codes text[], raw_data jsonb[], nuls_removed bool[], received timestamptz[],
-    contradicted text[], contradicts_batch bool[],
+    contradicted text[], contradicts_batch bool[], recipient_effects text[],
     target_sids text[], target_hints uuid[], target_ids uuid[], target_statuses text[], renewals timestamptz[])
 returns table (twilio_sid text, message_id uuid, disagreeing_id uuid, contradicts bool, renewed_at timestamptz)
 language plpgsql as $$
@@ -16,9 +16,10 @@ begin
     for appended in
         with input as (
             select distinct on (sid, event_status, error_code) *
-            from unnest(ids, sids, words, codes, raw_data, nuls_removed, received, contradicted, contradicts_batch)
+            from unnest(ids, sids, words, codes, raw_data, nuls_removed, received, contradicted, contradicts_batch,
+                        recipient_effects)
                 with ordinality as t (id, sid, event_status, error_code, raw_webhook_data, nul_removed, received_at,
-                                      contradicted, contradicts_batch, position)
+                                      contradicted, contradicts_batch, effect, position)
             order by sid, event_status, error_code, position
         ), target as (
             select * from unnest(target_sids, target_hints, target_ids, target_statuses, renewals)
@@ -34,13 +35,16 @@ begin
             on conflict (twilio_sid, event_status, error_code) do update
                 set message_id = excluded.message_id, contradicts = e.contradicts or excluded.contradicts
                 where e.message_id is null and excluded.message_id is not null
-            returning e.message_id, e.twilio_sid, e.error_code, e.contradicts, e.created_at
+            returning e.message_id, e.twilio_sid, e.event_status, e.error_code, e.contradicts, e.created_at
         )
-        select a.*, t.hint, t.renewed_at from appended a join target t on t.sid = a.twilio_sid
+        select a.*, i.effect, t.hint, t.renewed_at
+        from appended a join target t on t.sid = a.twilio_sid
+        join input i on i.sid = a.twilio_sid and (i.event_status, i.error_code)
+            is not distinct from (a.event_status, a.error_code)
     loop
-        if appended.message_id is not null and appended.error_code is not null then
-            perform sms_apply_error_codes(
-                array[appended.message_id], array[appended.twilio_sid], array[appended.error_code], appended.created_at);
+        if appended.message_id is not null and appended.effect is not null then
+            perform sms_apply_error_codes(array[appended.message_id], array[appended.twilio_sid],
+                array[appended.error_code], array[appended.effect], appended.created_at);
         end if;
         twilio_sid := appended.twilio_sid;
         message_id := appended.message_id;

@@ -6,11 +6,13 @@
 -- - wake: the sender's next wake-up, to be queued wake_in seconds from now.
 --
 -- The batch consists of messages (named) and wake-ups (senders, and when each was due). attempt_ids are used in order; a
--- retried call, recognized by them, returns what the first one claimed. patterns and rates give the pace of a sender by the
--- first matching pattern. If "allowed" is given, only these messages may be claimed.
+-- retried call, recognized by them, returns what the first one claimed. Each sender pattern has a rate
+-- in segments per second, a burst in segments and the burst of bulk messages; the first matching pattern applies. A probe
+-- extends a hold by probe_hold, or by repair_hold if our configuration is the reason. If "allowed" is given, only these messages may be claimed.
 create or replace function sms_claim_sends(
     named uuid[], woken text[], woken_at timestamptz[], attempt_ids uuid[], allowed uuid[],
-    patterns text[], rates float8[], burst float8, hold interval, max_age interval, horizon interval, now_at timestamptz)
+    patterns text[], rates float8[], bursts float8[], bulk_bursts float8[], probe_hold interval, repair_hold interval,
+    max_age interval, horizon interval, now_at timestamptz)
 returns table (kind text, message_id uuid, attempt_id uuid, attempt_number int, sender text, to_number text,
     from_number text, messaging_service_sid text, message_content text, media jsonb, request_id text,
     send_before timestamptz, wanted_at timestamptz, due_at timestamptz, is_probe bool, wake_at timestamptz, wake_in float8)
@@ -25,7 +27,7 @@ declare
     held sms_senders;
     picked record;
     next_wake record;
-    rate float8;
+    pace record;
     unused uuid[] := attempt_ids;
 begin
     if exists (select from sms_send_attempts a where a.id = attempt_ids[1]) then
@@ -41,9 +43,8 @@ begin
     senders := sms_create_senders(named, woken);
     -- In one order everywhere, so that concurrent batches do not deadlock.
     for held in select s.* from sms_senders s where s.sender = any(senders) order by s.sender for no key update loop
-        rate := (select t.rate from unnest(patterns, rates) with ordinality as t (pattern, rate, position)
-                 where held.sender ~ t.pattern order by t.position limit 1);
-        picked := sms_pick_sends(held, rate, greatest(burst, 3 * rate), hold, allowed, max_age, now_at,
+        pace := sms_pace_of(held.sender, patterns, rates, bursts, bulk_bursts);
+        picked := sms_pick_sends(held, pace.rate, pace.burst, pace.bulk_burst, allowed, max_age, now_at,
             least(greatest(1, cardinality(attempt_ids) / cardinality(senders)), cardinality(unused)));
         kind := 'refused';
         foreach message_id in array picked.refused loop return next; end loop;
@@ -54,17 +55,18 @@ begin
             unused := unused[cardinality(picked.taken) + 1:];
         end if;
 
-        next_wake := sms_next_wake_up(held, woken, woken_at, rate, greatest(burst, 3 * rate), picked.backlog, picked.hold_end,
+        -- Until the probe's outcome is known.
+        if held.held_until is not null and cardinality(picked.taken) > 0 then
+            held.held_until := now_at + case when held.held_reason = 'configuration' then repair_hold else probe_hold end;
+        end if;
+        next_wake := sms_next_wake_up(held, woken, woken_at, pace.rate, pace.burst, pace.bulk_burst, picked.backlog,
             cardinality(picked.taken || picked.refused) = 0, horizon, now_at);
         if next_wake.is_new then
-            kind := 'wake';
-            message_id := null;
-            sender := held.sender;
-            wake_at := next_wake.wake_at;
-            wake_in := next_wake.wake_in;
+            select 'wake', null, held.sender, next_wake.wake_at, next_wake.wake_in
+            into kind, message_id, sender, wake_at, wake_in;
             return next;
         end if;
-        update sms_senders s set ready_at = picked.ready_at, held_until = picked.hold_end, wake_at = next_wake.wake_at
+        update sms_senders s set ready_at = picked.ready_at, held_until = held.held_until, wake_at = next_wake.wake_at
         where s.sender = held.sender;
     end loop;
 end $$;

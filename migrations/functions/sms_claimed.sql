@@ -13,7 +13,7 @@ begin
     from unnest(attempt_ids) with ordinality as t (id, position)
     join sms_send_attempts a on a.id = t.id
     join sms_messages m on m.id = a.message_id
-    join sms_senders s on s.sender = coalesce(m.from_number, m.messaging_service_sid, '')
+    join sms_senders s on s.sender = m.sender
     where a.outcome is null and m.claimed_at = now_at and m.delivery_status = 'pending'
     order by t.position;
 end $$;

@@ -4,8 +4,7 @@ declare
     senders text[];
 begin
     senders := array(
-        select coalesce(m.from_number, m.messaging_service_sid, '') from sms_messages m
-        where m.id = any(message_ids) and m.direction = 'outbound'
+        select m.sender from sms_messages m where m.id = any(message_ids) and m.direction = 'outbound'
         union select unnest(woken)
         order by 1);
     insert into sms_senders (sender) select unnest(senders) order by 1 on conflict do nothing;

@@ -10,7 +10,7 @@ begin
     select m.id, coalesce(m.segments, 1), c.opted_out_at is not null, m.send_before, coalesce(m.send_at, m.created_at)
     from (
         select * from sms_messages m
-        where coalesce(m.from_number, m.messaging_service_sid, '') = of_sender and m.priority = of_priority
+        where m.sender = of_sender and m.priority = of_priority
           and m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null
           and m.next_attempt_at <= now_at and (allowed is null or m.id = any(allowed))
         order by m.next_attempt_at limit max_number

@@ -8,7 +8,7 @@
 -- - announced: the event of a parked message.
 create or replace function sms_finish_sends(
     message_ids uuid[], attempt_ids uuid[], outcomes text[], statuses text[], sids text[], codes text[], details text[],
-    nexts timestamptz[], replaces text[], parks bool[], ended_at timestamptz)
+    nexts timestamptz[], replaces text[], parks bool[], effects text[], ended_at timestamptz)
 returns table (kind text, twilio_sid text, message_id uuid)
 language plpgsql
 -- Plans for a handful of rows in tables of any size.
@@ -54,12 +54,12 @@ begin
             jsonb_build_object('status', 'unknown', 'parked', true), ended_at
         from finished f where f.is_parked and not f.was_parked
     )
-    select array_agg(f.attempt_id), array_agg(f.id) filter (where f.is_parked) into finished_attempts, parked
-    from finished f;
+    select array_agg(f.attempt_id), array_agg(f.id) filter (where f.is_parked) into finished_attempts, parked from finished f;
 
-    perform sms_apply_error_codes(array_agg(t.id), array_agg(t.attempt_id::text), array_agg(t.code), ended_at)
-    from unnest(message_ids, attempt_ids, codes) as t (id, attempt_id, code)
-    where t.attempt_id = any(finished_attempts) and t.code is not null having count(*) > 0;
+    perform sms_apply_error_codes(
+        array_agg(t.id), array_agg(t.attempt_id::text), array_agg(t.code), array_agg(t.effect), ended_at)
+    from unnest(message_ids, attempt_ids, codes, effects) as t (id, attempt_id, code, effect)
+    where t.attempt_id = any(finished_attempts) and t.effect is not null having count(*) > 0;
 
     return query
     select distinct 'early', e.twilio_sid, null::uuid from sms_message_status_events e

@@ -1,8 +1,8 @@
 -- Returns when a sender's next message can be claimed, and whether a wake-up must be queued for it, wake_in seconds from
 -- now. Later ones than the horizon are left to a schedule. was_idle is whether this claim found no message that was due.
 create or replace function sms_next_wake_up(
-    held sms_senders, woken text[], woken_at timestamptz[], rate float8, at_once float8, backlog float8,
-    hold_end timestamptz, was_idle bool, horizon interval, now_at timestamptz,
+    held sms_senders, woken text[], woken_at timestamptz[], rate float8, burst float8, bulk_burst float8, backlog float8,
+    was_idle bool, horizon interval, now_at timestamptz,
     out wake_at timestamptz, out is_new bool, out wake_in float8)
 language plpgsql as $$
 #variable_conflict use_column
@@ -22,7 +22,7 @@ begin
     from (values (1, 'urgent'), (2, 'normal'), (3, 'bulk')) as p (rank, priority)
     cross join lateral (
         select m.next_attempt_at, m.segments from sms_messages m
-        where coalesce(m.from_number, m.messaging_service_sid, '') = held.sender and m.priority = p.priority
+        where m.sender = held.sender and m.priority = p.priority
           and m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null
         order by m.next_attempt_at limit 1
     ) m
@@ -30,8 +30,8 @@ begin
     if not found then
         return;
     end if;
-    allowance := case when following.priority = 'bulk' then at_once / 2 else at_once end;
-    due_at := greatest(following.due_at, hold_end,
+    allowance := case when following.priority = 'bulk' then bulk_burst else burst end;
+    due_at := greatest(following.due_at, held.held_until,
         now_at + make_interval(secs => least(backlog, greatest(0, backlog + following.segments - allowance)) / rate));
     -- Another function is changing the due message: not at once again.
     if due_at = now_at and was_idle then

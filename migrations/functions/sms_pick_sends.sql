@@ -1,13 +1,11 @@
 -- Picks the messages of a sender that its pace allows now, at most max_number, the most urgent first. Fails those that must
 -- not be sent any more.
 --
--- backlog is what was sent and has not left yet at the sender's pace, in segments. It may grow to at_once, of which a bulk
--- uses half, to leave room for what is more urgent. A message longer than at_once goes if the backlog is empty.
+-- backlog is what was sent and has not left yet at the sender's pace, in segments. It may grow to the burst; bulk messages
+-- leave room for more urgent ones. A message longer than the burst goes if the backlog is empty.
 create or replace function sms_pick_sends(
-    held sms_senders, rate float8, at_once float8, hold interval, allowed uuid[], max_age interval,
-    now_at timestamptz, max_number int,
-    out taken uuid[], out refused uuid[], out backlog float8, out ready_at timestamptz,
-    out hold_end timestamptz)
+    held sms_senders, rate float8, burst float8, bulk_burst float8, allowed uuid[], max_age interval, now_at timestamptz,
+    max_number int, out taken uuid[], out refused uuid[], out backlog float8, out ready_at timestamptz)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -22,10 +20,9 @@ begin
     refused := '{}';
     ready_at := greatest(held.ready_at, now_at);
     backlog := extract(epoch from ready_at - now_at) * rate;
-    hold_end := held.held_until;
     <<priorities>>
     foreach of_priority in array array['urgent', 'normal', 'bulk'] loop
-        allowance := case when of_priority = 'bulk' then at_once / 2 else at_once end;
+        allowance := case when of_priority = 'bulk' then bulk_burst else burst end;
         exit when room = 0 or (backlog > 0 and backlog + 1 > allowance);
         for candidate in
             select * from sms_due_sends(held.sender, of_priority, allowed, now_at,
@@ -49,9 +46,4 @@ begin
         -- Refused messages used up this priority's limit. The next wake-up, which follows at once, claims the rest of it.
         exit when refused <> '{}';
     end loop;
-    -- A probe extends the hold until its outcome is known. A repair takes longer than a pause.
-    if hold_end is not null and taken <> '{}' then
-        hold_end := now_at + case when held.held_reason = 'configuration' then hold
-                                  else least(hold, interval '30 seconds') end;
-    end if;
 end $$;

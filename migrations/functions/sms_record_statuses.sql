@@ -1,6 +1,6 @@
 -- Records a batch of status callbacks. Returns those that were not recorded before, or had not found their message.
 --
--- The first nine arrays are the callbacks. The effects are what all callbacks of one SID amount to, computed by the domain:
+-- The first ten arrays are the callbacks; recipient_effects are explained in sms_apply_error_codes. The effects are what all callbacks of one SID amount to, computed by the domain:
 -- effect_replaces are the statuses that a message may leave for the effect's; effect_renewals the seconds after which a
 -- failure with its code is created again, for the first time, the second and so on.
 --
@@ -8,7 +8,7 @@
 -- until the commit.
 create or replace function sms_record_statuses(
     ids uuid[], sids text[], words text[], codes text[], raw_data jsonb[], nuls_removed bool[],
-    received timestamptz[], contradicted text[], contradicts_batch bool[],
+    received timestamptz[], contradicted text[], contradicts_batch bool[], recipient_effects text[],
     effect_sids text[], effect_hints uuid[], effect_statuses text[], effect_codes text[], effect_replaces text[],
     effect_renewals text[], max_age_seconds float8, at timestamptz)
 returns table (twilio_sid text, message_id uuid, disagreeing_id uuid, contradicts bool, renewed_at timestamptz)
@@ -52,6 +52,6 @@ begin
 
     return query
     select * from sms_append_statuses(
-        ids, sids, words, codes, raw_data, nuls_removed, received, contradicted, contradicts_batch,
+        ids, sids, words, codes, raw_data, nuls_removed, received, contradicted, contradicts_batch, recipient_effects,
         effect_sids, effect_hints, found_ids, found_statuses, renewals);
 end $$;

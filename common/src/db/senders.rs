@@ -81,13 +81,13 @@ const WAKE: Statement<Woken> = Statement::new(
     "find senders to wake",
     "
 with recursive sender as (
-    (select coalesce(m.from_number, m.messaging_service_sid, '') as name from sms_messages m
+    (select m.sender as name from sms_messages m
      where m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null
      order by 1 limit 1)
     union all
-    select (select coalesce(m.from_number, m.messaging_service_sid, '') from sms_messages m
+    select (select m.sender from sms_messages m
             where m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null
-              and coalesce(m.from_number, m.messaging_service_sid, '') > sender.name
+              and m.sender > sender.name
             order by 1 limit 1)
     from sender where sender.name is not null
 ), waiting as (
@@ -96,7 +96,7 @@ with recursive sender as (
     cross join unnest(array['urgent', 'normal', 'bulk']) as p (priority)
     cross join lateral (
         select m.next_attempt_at from sms_messages m
-        where coalesce(m.from_number, m.messaging_service_sid, '') = sender.name and m.priority = p.priority
+        where m.sender = sender.name and m.priority = p.priority
           and m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null
         order by m.next_attempt_at limit 1
     ) first

@@ -1,8 +1,8 @@
 //! Records a batch of status callbacks in one statement.
 
 use super::{Db, DbError, Statement, params, row, statements};
+use crate::domain::delivery_failure::FailurePolicy;
 use crate::domain::message::Status;
-use crate::domain::renewal::Renewals;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -56,7 +56,7 @@ select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
 from sms_record_statuses(
     ids => $ids, sids => $twilio_sids, words => $event_statuses, codes => $error_codes, raw_data => $raw_webhook_data,
     nuls_removed => $nul_removed, received => $received_at, contradicted => $contradicted,
-    contradicts_batch => $contradicts_batch, effect_sids => $effect_sids, effect_hints => $effect_message_ids,
+    contradicts_batch => $contradicts_batch, recipient_effects => $recipient_effects, effect_sids => $effect_sids, effect_hints => $effect_message_ids,
     effect_statuses => $effect_statuses, effect_codes => $effect_error_codes, effect_replaces => $effect_replaces,
     effect_renewals => $effect_renewals, max_age_seconds => $max_age_seconds, at => $now)",
 );
@@ -98,11 +98,11 @@ impl Effect {
     }
 
     /// The delays in seconds before each further create after such a failure, comma-separated.
-    fn renewed_after(&self, renewals: &dyn Renewals) -> String {
+    fn renewed_after(&self, failures: &dyn FailurePolicy) -> String {
         let failed = matches!(self.status, Some(Status::Failed | Status::Undelivered));
         let Some(code) = self.error_code().filter(|_| failed) else { return String::new() };
         let seconds: Vec<String> =
-            renewals.after(code).iter().map(|delay| delay.as_secs_f64().to_string()).collect();
+            failures.after(code).iter().map(|delay| delay.as_secs_f64().to_string()).collect();
         seconds.join(",")
     }
 }
@@ -128,7 +128,7 @@ pub(in crate::db) fn replaced_by(next: Status) -> String {
 pub async fn record(
     db: &Db,
     callbacks: &[NewStatus],
-    renewals: &dyn Renewals,
+    failures: &dyn FailurePolicy,
     now: Timestamp,
 ) -> Result<Vec<RecordedStatus>, DbError> {
     let mut effects: HashMap<&str, Effect> = HashMap::new();
@@ -149,13 +149,17 @@ pub async fn record(
         received_at: callbacks.iter().map(|c| c.received_at).collect::<Vec<_>>(),
         contradicted,
         contradicts_batch,
+        recipient_effects: callbacks
+            .iter()
+            .map(|c| c.error_code.as_deref().and_then(|code| failures.recipient_effect(code)))
+            .collect::<Vec<_>>(),
         effect_sids: effects.iter().map(|(sid, _)| *sid).collect::<Vec<_>>(),
         effect_message_ids: effects.iter().map(|(_, e)| e.hint).collect::<Vec<_>>(),
         effect_statuses: effects.iter().map(|(_, e)| e.status).collect::<Vec<_>>(),
         effect_error_codes: effects.iter().map(|(_, e)| e.error_code()).collect::<Vec<_>>(),
         effect_replaces: effects.iter().map(|(_, e)| e.replaces()).collect::<Vec<_>>(),
-        effect_renewals: effects.iter().map(|(_, e)| e.renewed_after(renewals)).collect::<Vec<_>>(),
-        max_age_seconds: renewals.max_age().as_secs_f64(),
+        effect_renewals: effects.iter().map(|(_, e)| e.renewed_after(failures)).collect::<Vec<_>>(),
+        max_age_seconds: failures.max_age().as_secs_f64(),
         now,
     };
     db.query_idempotent(&RECORD, &params).await
@@ -195,7 +199,7 @@ order by e.twilio_sid, e.created_at, e.id limit 500",
 pub async fn join_orphans(
     db: &Db,
     twilio_sid: Option<&str>,
-    renewals: &dyn Renewals,
+    failures: &dyn FailurePolicy,
     now: Timestamp,
 ) -> Result<usize, DbError> {
     let orphan = |orphan: Orphan| NewStatus {
@@ -212,7 +216,7 @@ pub async fn join_orphans(
     let rows = db.query_idempotent(&ORPHANS, &params! { twilio_sid }).await?;
     let orphans: Vec<NewStatus> = rows.into_iter().map(orphan).collect();
     if !orphans.is_empty() {
-        record(db, &orphans, renewals, now).await?;
+        record(db, &orphans, failures, now).await?;
     }
     Ok(orphans.len())
 }

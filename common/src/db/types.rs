@@ -1,6 +1,7 @@
 //! The Postgres types of parameters, and columns with the values of our own types.
 
 use super::{Json, Type};
+use crate::domain::delivery_failure::RecipientEffect;
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{AttemptOutcome, Direction, Priority, Status};
@@ -151,6 +152,7 @@ text_enums!(
     OptOutAction,
     OptOutSource,
     Priority,
+    RecipientEffect,
     Status,
 );
 

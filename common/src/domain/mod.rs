@@ -1,6 +1,7 @@
 //! Business rules as pure functions and types: no I/O, HTTP or SQL. This layer imports no other layer.
 
 pub mod auto_reply;
+pub mod delivery_failure;
 pub mod instant;
 pub mod keywords;
 pub mod language;
@@ -11,6 +12,5 @@ pub mod opt_out;
 pub mod pace;
 pub mod phone;
 pub mod quiet_hours;
-pub mod renewal;
 pub mod segments;
 pub mod smart_encoding;

@@ -5,6 +5,7 @@
 
 use super::named::named_enum;
 use std::str::FromStr;
+use std::time::Duration;
 
 named_enum! {
     /// Why a sender is on hold.
@@ -26,6 +27,13 @@ const TOLL_FREE_RATE: f64 = 3.0;
 /// Segments per second of a short code.
 const SHORT_CODE_RATE: f64 = 100.0;
 
+/// A wake-up is delivered in whole seconds, so a sender must be able to send at once what it may send until the next one.
+const BURST_SECONDS: f64 = 3.0;
+/// Bulk messages leave half of the burst to more urgent ones.
+const BULK_SHARE: f64 = 0.5;
+/// How long the outcome of a probe is waited for, unless a repair is needed.
+const PROBE_HOLD: Duration = Duration::from_secs(30);
+
 /// Toll-free numbers of the North American Numbering Plan.
 const TOLL_FREE: &str = r"^\+18(00|33|44|55|66|77|88)[0-9]{7}$";
 /// Short codes: digits without a country code.
@@ -46,9 +54,35 @@ impl SenderRates {
         Self { rules: listed.chain(kinds.map(|(pattern, rate)| (pattern.to_owned(), rate))).collect() }
     }
 
-    /// Returns POSIX patterns of senders with their rates. The first match applies.
-    pub fn rules(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.rules.iter().map(|(pattern, rate)| (pattern.as_str(), *rate))
+    /// Returns the pace of senders by POSIX pattern. The first match applies. `min_burst` is in segments.
+    pub fn rules(&self, min_burst: u32) -> impl Iterator<Item = SenderPace<'_>> {
+        self.rules.iter().map(move |(pattern, rate)| {
+            let burst = f64::from(min_burst).max(rate * BURST_SECONDS);
+            SenderPace { pattern, rate: *rate, burst, bulk_burst: burst * BULK_SHARE }
+        })
+    }
+}
+
+/// The pace of the senders that match a pattern.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SenderPace<'a> {
+    /// A POSIX pattern of senders.
+    pub pattern: &'a str,
+    /// Segments per second.
+    pub rate: f64,
+    /// Segments that may be sent at once after a pause.
+    pub burst: f64,
+    /// The part of the burst that bulk messages may use.
+    pub bulk_burst: f64,
+}
+
+/// Returns how long a hold lasts after its probe was sent, unless the probe's outcome ends it: at most half a minute, or
+/// the whole hold if our configuration must be fixed.
+#[must_use]
+pub fn probe_hold(reason: HoldReason, hold: Duration) -> Duration {
+    match reason {
+        HoldReason::Configuration => hold,
+        HoldReason::QueueFull | HoldReason::Limited => hold.min(PROBE_HOLD),
     }
 }
 
@@ -106,7 +140,7 @@ mod tests {
 
     fn rules(list: &str) -> Vec<(String, f64)> {
         let rates: SenderRates = list.parse().unwrap();
-        rates.rules().map(|(pattern, rate)| (pattern.to_owned(), rate)).collect()
+        rates.rules(30).map(|pace| (pace.pattern.to_owned(), pace.rate)).collect()
     }
 
     #[test]
@@ -118,6 +152,21 @@ mod tests {
         assert_eq!(rules("20, +12035550100=0.5, MG1a = 100"), expected);
         assert_eq!(rules("")[..2], kinds);
         assert_eq!(rules("")[2], (String::new(), 10.0));
+    }
+
+    #[test]
+    fn a_burst_is_three_seconds_or_the_configured_minimum_and_bulk_uses_half() {
+        let rates: SenderRates = "20,+12035550100=0.5".parse().unwrap();
+        let bursts: Vec<_> = rates.rules(30).map(|pace| (pace.rate, pace.burst, pace.bulk_burst)).collect();
+        assert_eq!(bursts, [(0.5, 30.0, 15.0), (3.0, 30.0, 15.0), (100.0, 300.0, 150.0), (20.0, 60.0, 30.0)]);
+    }
+
+    #[test]
+    fn a_probe_is_waited_for_half_a_minute_and_a_repair_for_the_whole_hold() {
+        let hold = Duration::from_secs(300);
+        assert_eq!(probe_hold(HoldReason::Limited, hold).as_secs(), 30);
+        assert_eq!(probe_hold(HoldReason::QueueFull, Duration::from_secs(5)).as_secs(), 5);
+        assert_eq!(probe_hold(HoldReason::Configuration, hold), hold);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Decides which of Twilio's delivery failures are retried with a new message, and when.
+//! Interprets Twilio's delivery failures: which are retried with a new message, when, and what they say about the
+//! recipient.
 
 use super::ErrorClass;
 use crate::config::Env;
-use crate::domain::renewal::Renewals;
+use crate::domain::delivery_failure::{FailurePolicy, RecipientEffect};
 use std::time::Duration;
 
 /// The maximum number of renewals of a message; a longer configured list is cut.
@@ -50,7 +51,7 @@ impl RenewalPolicy {
 /// The maximum number of waits for a window.
 const MAX_WINDOWS: usize = 24;
 
-impl Renewals for RenewalPolicy {
+impl FailurePolicy for RenewalPolicy {
     fn after(&self, error_code: &str) -> Vec<Duration> {
         let Ok(code) = error_code.parse() else { return Vec::new() };
         match ErrorClass::of(code) {
@@ -63,6 +64,7 @@ impl Renewals for RenewalPolicy {
             | ErrorClass::SenderQueueFull
             | ErrorClass::Ambiguous
             | ErrorClass::Recipient
+            | ErrorClass::CarrierBlocked
             | ErrorClass::OptedOut
             | ErrorClass::Content
             | ErrorClass::Configuration
@@ -72,6 +74,10 @@ impl Renewals for RenewalPolicy {
 
     fn max_age(&self) -> Duration {
         self.max_age
+    }
+
+    fn recipient_effect(&self, error_code: &str) -> Option<RecipientEffect> {
+        ErrorClass::of(error_code.parse().ok()?).recipient_effect()
     }
 }
 

@@ -110,6 +110,7 @@ impl SendError {
                 ErrorClass::Transient
                 | ErrorClass::WaitForWindow
                 | ErrorClass::Recipient
+                | ErrorClass::CarrierBlocked
                 | ErrorClass::OptedOut
                 | ErrorClass::Content
                 | ErrorClass::Configuration
@@ -135,9 +136,11 @@ impl SendError {
                 ErrorClass::Ambiguous => Retry::Resolve,
                 ErrorClass::WaitForWindow => Retry::WaitForWindow,
                 ErrorClass::Configuration => Retry::AfterConfigurationFix,
-                ErrorClass::Recipient | ErrorClass::OptedOut | ErrorClass::Content | ErrorClass::Unlisted => {
-                    Retry::Never
-                }
+                ErrorClass::Recipient
+                | ErrorClass::CarrierBlocked
+                | ErrorClass::OptedOut
+                | ErrorClass::Content
+                | ErrorClass::Unlisted => Retry::Never,
             },
         }
     }

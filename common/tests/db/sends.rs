@@ -5,8 +5,10 @@ use common::db::sends::{
     self, ClaimRequest, Claimed, Claims, Created, Finished, Idempotency, NewReply, NewSend, Repeated,
     SendPace, SendResult,
 };
+use common::domain::delivery_failure::FailurePolicy;
 use common::domain::message::{Priority, Status};
 use common::domain::segments::Encoding;
+use common::twilio::RenewalPolicy;
 use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
 use testing::Database;
@@ -162,6 +164,7 @@ async fn outcomes_that_are_recorded_together_are_each_messages_own() {
     let failed = |code: &str| SendResult::Failed {
         by_twilio: true,
         error_code: code.to_owned(),
+        recipient: RenewalPolicy::default().recipient_effect(code),
         detail: "refused".to_owned(),
     };
     let outcomes = [

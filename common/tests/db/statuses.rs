@@ -4,6 +4,7 @@ use common::clock::new_id;
 use common::db::sends::{self, SendResult};
 use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{Db, DbError};
+use common::domain::delivery_failure::RecipientEffect;
 use common::domain::message::Status;
 use common::twilio::RenewalPolicy;
 use jiff::Timestamp;
@@ -239,8 +240,12 @@ async fn an_opt_out_in_an_answer_that_is_recorded_late_counts_from_its_create() 
     let database = Database::create().await;
     let claim = claimed(&database.db(), new_send("+1860")).await;
     opted_in(&database, now() + jiff::SignedDuration::from_secs(5)).await;
-    let refused =
-        SendResult::Failed { by_twilio: true, error_code: "21610".to_owned(), detail: String::new() };
+    let refused = SendResult::Failed {
+        by_twilio: true,
+        error_code: "21610".to_owned(),
+        recipient: Some(RecipientEffect::OptedOut),
+        detail: String::new(),
+    };
     let late = now() + jiff::SignedDuration::from_secs(10);
     sends::finish(&database.db(), &[(&claim, &refused)], late).await.unwrap();
     assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "2");

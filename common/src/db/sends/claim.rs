@@ -4,7 +4,7 @@ use crate::db::senders::WakeUp;
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::named::named_enum;
-use crate::domain::pace::SenderRates;
+use crate::domain::pace::{HoldReason, SenderPace, SenderRates, probe_hold};
 use jiff::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
@@ -142,8 +142,9 @@ select kind, message_id, attempt_id, attempt_number, sender, to_number, from_num
     array(select item ->> 'url' from jsonb_array_elements(media) item where item ->> 'url' is not null) as media_urls,
     coalesce(request_id, message_id::text) as request_id, send_before, wanted_at, due_at, is_probe, wake_at, wake_in
 from sms_claim_sends(named => $messages, woken => $woken, woken_at => $woken_at, attempt_ids => $attempt_ids,
-    allowed => $allowed, patterns => $patterns, rates => $rates, burst => $burst,
-    hold => make_interval(secs => $hold_seconds), max_age => make_interval(secs => $max_age_seconds),
+    allowed => $allowed, patterns => $patterns, rates => $rates, bursts => $bursts,
+    bulk_bursts => $bulk_bursts, probe_hold => make_interval(secs => $probe_hold_seconds),
+    repair_hold => make_interval(secs => $repair_hold_seconds), max_age => make_interval(secs => $max_age_seconds),
     horizon => make_interval(secs => $horizon_seconds), now_at => $now)",
 );
 
@@ -163,17 +164,19 @@ pub async fn claim(
     now: Timestamp,
 ) -> Result<Claims, DbError> {
     let attempt_ids: Vec<Uuid> = (0..MAX_CLAIMS).map(|_| crate::clock::new_id()).collect();
-    let (patterns, rates): (Vec<&str>, Vec<f64>) = pace.rates.rules().unzip();
+    let rules: Vec<SenderPace<'_>> = pace.rates.rules(pace.burst).collect();
     let params = params! {
         messages: request.messages,
         woken: request.wake_ups.iter().map(|wake_up| wake_up.sender.as_str()).collect::<Vec<_>>(),
         woken_at: request.wake_ups.iter().map(|wake_up| wake_up.due_at).collect::<Vec<_>>(),
         attempt_ids,
         allowed: request.allowed,
-        patterns,
-        rates,
-        burst: f64::from(pace.burst),
-        hold_seconds: pace.hold.as_secs_f64(),
+        patterns: rules.iter().map(|rule| rule.pattern).collect::<Vec<_>>(),
+        rates: rules.iter().map(|rule| rule.rate).collect::<Vec<_>>(),
+        bursts: rules.iter().map(|rule| rule.burst).collect::<Vec<_>>(),
+        bulk_bursts: rules.iter().map(|rule| rule.bulk_burst).collect::<Vec<_>>(),
+        probe_hold_seconds: probe_hold(HoldReason::Limited, pace.hold).as_secs_f64(),
+        repair_hold_seconds: probe_hold(HoldReason::Configuration, pace.hold).as_secs_f64(),
         max_age_seconds: pace.max_age.as_secs_f64(),
         horizon_seconds: HORIZON.as_secs_f64(),
         now,

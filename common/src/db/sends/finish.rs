@@ -4,6 +4,7 @@ use super::claim::Claimed;
 use crate::db::statuses::replaced_by;
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::delivery_failure::RecipientEffect;
 use crate::domain::message::{AttemptOutcome, Status};
 use crate::domain::named::named_enum;
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub enum SendResult {
         by_twilio: bool,
         /// Twilio's error code, or our own.
         error_code: String,
+        /// What the failure says about the recipient.
+        recipient: Option<RecipientEffect>,
         /// The details, for people.
         detail: String,
     },
@@ -102,6 +105,15 @@ impl SendResult {
         }
     }
 
+    fn recipient(&self) -> Option<RecipientEffect> {
+        match self {
+            Self::Failed { recipient, .. } => *recipient,
+            Self::Accepted { .. } | Self::Deferred { .. } | Self::Unknown { .. } | Self::Parked { .. } => {
+                None
+            }
+        }
+    }
+
     fn next_attempt_at(&self) -> Option<Timestamp> {
         match self {
             Self::Deferred { next_attempt_at, .. } => Some(*next_attempt_at),
@@ -138,7 +150,7 @@ select kind, twilio_sid, message_id
 from sms_finish_sends(
     message_ids => $message_ids, attempt_ids => $attempt_ids, outcomes => $outcomes, statuses => $statuses,
     sids => $twilio_sids, codes => $error_codes, details => $details, nexts => $next_attempts, replaces => $replaces,
-    parks => $parks, ended_at => $now)",
+    parks => $parks, effects => $recipient_effects, ended_at => $now)",
 );
 
 /// Records outcomes. A message that Twilio accepted under the SID of another message is parked.
@@ -162,6 +174,7 @@ pub async fn finish(db: &Db, ended: &[(&Claimed, &SendResult)], now: Timestamp) 
         next_attempts: ended.iter().map(|(_, outcome)| outcome.next_attempt_at()).collect::<Vec<_>>(),
         replaces: ended.iter().map(|(_, outcome)| replaced_by(outcome.status())).collect::<Vec<_>>(),
         parks: ended.iter().map(|(_, outcome)| matches!(outcome, SendResult::Parked { .. })).collect::<Vec<_>>(),
+        recipient_effects: ended.iter().map(|(_, outcome)| outcome.recipient()).collect::<Vec<_>>(),
         now,
     };
     let mut finished = Finished::default();

@@ -25,7 +25,7 @@ const CANDIDATES: Statement<Candidate> = Statement::new(
     "look at what is due",
     "
 with sender as (
-    select coalesce(m.from_number, m.messaging_service_sid, '') as name from sms_messages m
+    select m.sender as name from sms_messages m
     where m.id = any($messages) and m.direction = 'outbound'
     union select unnest($woken::text[])
 )
@@ -34,7 +34,7 @@ from sender
 cross join unnest(array['urgent', 'normal', 'bulk']) as p (priority)
 cross join lateral (
     select m.id, m.to_number, m.conversation_id from sms_messages m
-    where coalesce(m.from_number, m.messaging_service_sid, '') = sender.name and m.priority = p.priority
+    where m.sender = sender.name and m.priority = p.priority
       and m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null and m.next_attempt_at <= $now
     order by m.next_attempt_at limit $limit
 ) m

@@ -18,7 +18,7 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::sends::{self, Absence, Search, Unresolved};
 use common::db::{DatabaseConfig, Db, DbError};
-use common::domain::renewal::Renewals;
+use common::domain::delivery_failure::FailurePolicy;
 use common::service::lookup::{InitError, Lookup, LookupError, Missing, Presence};
 use common::telemetry::{self, Metric};
 use common::twilio::{ExpectedMessage, RenewalPolicy, Sender, TwilioClient, TwilioConfig};

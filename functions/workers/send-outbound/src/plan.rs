@@ -3,8 +3,8 @@
 use common::clock;
 use common::config::Env;
 use common::db::sends::{Claimed, RETRIES_EXHAUSTED, SendResult};
-use common::domain::renewal::Renewals;
-use common::twilio::{Retry, SEND_RETRY_DELAYS, SendError, SendOutcome};
+use common::domain::delivery_failure::FailurePolicy;
+use common::twilio::{ErrorClass, Retry, SEND_RETRY_DELAYS, SendError, SendOutcome};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl RetryPolicy {
         &self,
         claim: &Claimed,
         error: &SendError,
-        renewals: &dyn Renewals,
+        renewals: &dyn FailurePolicy,
         hold: Duration,
         now: Timestamp,
     ) -> SendResult {
@@ -63,7 +63,8 @@ impl RetryPolicy {
         let code = error.code().map(|code| code.to_string());
         let refused = |code: Option<String>, detail| {
             let error_code = code.unwrap_or_else(|| "refused".to_owned());
-            SendResult::Failed { by_twilio: true, error_code, detail }
+            let recipient = error.class().and_then(ErrorClass::recipient_effect);
+            SendResult::Failed { by_twilio: true, error_code, recipient, detail }
         };
         let end = claim.send_before.unwrap_or(claim.wanted_at + self.max_age);
         let (pause, next_attempt_at) = match error.retry() {
@@ -87,7 +88,8 @@ impl RetryPolicy {
             Retry::WaitForWindow => (self.longest_delay(), now + self.longest_delay()),
         };
         if now + pause >= end {
-            return SendResult::Failed { by_twilio: false, error_code: RETRIES_EXHAUSTED.to_owned(), detail };
+            let error_code = RETRIES_EXHAUSTED.to_owned();
+            return SendResult::Failed { by_twilio: false, error_code, recipient: None, detail };
         }
         SendResult::Deferred { next_attempt_at, error_code: code, detail }
     }

@@ -83,7 +83,7 @@ fn outcome(
                 Some(next_attempt_at) => SendResult::Deferred { next_attempt_at, error_code: None, detail },
                 None => {
                     let error_code = RETRIES_EXHAUSTED.to_owned();
-                    SendResult::Failed { by_twilio: false, error_code, detail }
+                    SendResult::Failed { by_twilio: false, error_code, recipient: None, detail }
                 }
             })
         }
