@@ -15,15 +15,8 @@ const ADAPTERS: &[&str] = &["db", "http", "invoke", "monitor", "queue", "twilio"
 const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("domain", "clock", "a test checks the age of the numbering plan; clock itself imports nothing")];
 
-/// Dependencies between function crates that are allowed, with their reason.
-const FUNCTION_EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("openapi", "cancel-message", "the document contains the schemas of the endpoint"),
-    ("openapi", "get-conversation", "the document contains the schemas of the endpoint"),
-    ("openapi", "get-message", "the document contains the schemas of the endpoint"),
-    ("openapi", "health", "the document contains the schemas of the endpoint"),
-    ("openapi", "send-sms", "the document contains the schemas of the endpoint"),
-    ("openapi", "update-conversation", "the document contains the schemas of the endpoint"),
-];
+/// The function that may depend on others: the document contains the schemas of the endpoints in its folder.
+const DOCUMENT: &str = "openapi";
 
 fn may_import(module: &str, imported: &str) -> bool {
     if module == imported || BASE.contains(&imported) && module != "domain" {
@@ -145,17 +138,15 @@ fn crates(directory: &str) -> Vec<(String, Vec<String>)> {
 
 #[test]
 fn functions_do_not_depend_on_functions_and_common_depends_on_none() {
-    let functions = crates("functions");
+    let (functions, endpoints) = (crates("functions"), crates("functions/api"));
     assert!(functions.len() > 20, "found {} functions", functions.len());
     let names: BTreeSet<&str> = functions.iter().map(|(name, _)| name.as_str()).collect();
-    let forbidden = |name: &str| names.contains(name) || name == "local" || name == "testing";
+    let forbidden = |name: &str| names.contains(name) || ["local", "template", "testing"].contains(&name);
     let mut violations = Vec::new();
     for (function, dependencies) in &functions {
         for dependency in dependencies.iter().filter(|name| forbidden(name)) {
-            let is_exception = FUNCTION_EXCEPTIONS
-                .iter()
-                .any(|(from, to, _)| (*from, *to) == (function.as_str(), dependency.as_str()));
-            if !is_exception {
+            let is_endpoint = endpoints.iter().any(|(name, _)| name == dependency);
+            if function != DOCUMENT || !is_endpoint {
                 violations.push(format!("{function} depends on {dependency}"));
             }
         }

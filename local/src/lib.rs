@@ -15,4 +15,4 @@ mod schedules;
 pub mod settings;
 pub mod sqs;
 pub mod stack;
-pub mod template;
+pub use template;

@@ -58,6 +58,14 @@ impl ValidationError {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 
+    /// Returns the fields with their reasons as one line, for callers that get no JSON.
+    #[must_use]
+    pub fn sentences(&self) -> String {
+        let sentences: Vec<String> =
+            self.0.iter().map(|problem| format!("{} {}", problem.field, problem.reason)).collect();
+        sentences.join("; ")
+    }
+
     /// Returns the fields with their reasons.
     #[must_use]
     pub fn fields(&self) -> &[FieldError] {

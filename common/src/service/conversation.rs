@@ -23,10 +23,15 @@ pub struct Config {
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
-        let region = env.parse_or("DEFAULT_REGION", Region::US);
+        let region = region(env);
         let database = DatabaseConfig::for_answers(env);
         Some(Self { account_sid: account_sid?, region: region?, database: database? })
     }
+}
+
+/// Reads `DEFAULT_REGION` (US), the region of numbers without a country code.
+pub fn region(env: &mut Env<'_>) -> Option<Region> {
+    env.parse_or("DEFAULT_REGION", Region::US)
 }
 
 /// Why the function cannot start.
@@ -45,8 +50,7 @@ pub enum InitError {
 pub struct App {
     /// The database.
     pub db: Db,
-    /// The Twilio account of the conversations.
-    pub account_sid: String,
+    config: Config,
     plan: NumberingPlan,
 }
 
@@ -59,7 +63,13 @@ impl App {
     pub fn init(config: Config) -> Result<Self, InitError> {
         let plan = NumberingPlan::load(config.region)?;
         let db = Db::new(&config.database)?;
-        Ok(Self { db, account_sid: config.account_sid, plan })
+        Ok(Self { db, config, plan })
+    }
+
+    /// Returns the Twilio account of the conversations.
+    #[must_use]
+    pub fn account_sid(&self) -> &str {
+        &self.config.account_sid
     }
 
     /// Opens the connection before the first event.

@@ -8,6 +8,7 @@ pub mod conversation;
 pub mod identify;
 pub mod inbound;
 pub mod lookup;
+pub mod message;
 pub mod parts;
 pub mod receive;
 pub mod wake_ups;

@@ -20,7 +20,7 @@ pub use client::{
 pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};
 pub use message::Message;
-pub use renewals::{RenewalPolicy, SEND_RETRY_DELAYS};
+pub use renewals::{RenewalPolicy, send_max_age, send_retry_delays};
 pub use search::{ExpectedMessage, Similarity, similarity};
 pub use send_error::{Outcome as SendOutcome, Retry, SendError};
 pub use signature::{Payload, SignatureError, SignedRequest, Verifier};

@@ -9,8 +9,18 @@ use std::time::Duration;
 /// The maximum number of renewals of a message; a longer configured list is cut.
 const MAX_RENEWALS: usize = 2;
 
-/// The default of `SEND_RETRY_DELAYS_SECONDS`: the delays between attempts that Twilio did not process.
-pub const SEND_RETRY_DELAYS: [u64; 4] = [60, 300, 1_800, 7_200];
+/// The default of `SEND_RETRY_DELAYS_SECONDS`.
+const SEND_RETRY_DELAYS: [u64; 4] = [60, 300, 1_800, 7_200];
+
+/// Reads `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200): the delays between attempts that Twilio did not process.
+pub fn send_retry_delays(env: &mut Env<'_>) -> Option<Vec<Duration>> {
+    env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &SEND_RETRY_DELAYS)
+}
+
+/// Reads `SEND_MAX_AGE_SECONDS` (86400): how long a message without `send_before` is retried after its first due time.
+pub fn send_max_age(env: &mut Env<'_>) -> Option<Duration> {
+    env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400)
+}
 
 /// The schedule of renewals: new messages in place of ones that Twilio accepted but could not deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,16 +33,14 @@ impl RenewalPolicy {
     /// Reads the schedule from the environment.
     ///
     /// - `TRANSIENT_RETRY_DELAYS_SECONDS`: the delay before each renewal after a transient failure, at most two. The
-    ///   default
-    ///   is two times the longest of `SEND_RETRY_DELAYS_SECONDS`, so that one variable shortens all schedules in a test.
-    /// - `SEND_MAX_AGE_SECONDS` (default 86400): how long a message without `send_before` is retried, counted from the
-    ///   time
-    ///   at which it first became due.
+    ///   default is two times the longest of [`send_retry_delays`], so that one variable shortens all schedules in a
+    ///   test.
+    /// - [`send_max_age`].
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
-        let schedule = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &SEND_RETRY_DELAYS);
+        let schedule = send_retry_delays(env);
         let longest = schedule.iter().flatten().max().map_or(0, Duration::as_secs);
         let delays = env.seconds_list("TRANSIENT_RETRY_DELAYS_SECONDS", &[longest; MAX_RENEWALS]);
-        let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
+        let max_age = send_max_age(env);
         schedule?;
         let delays = delays?.into_iter().take(MAX_RENEWALS).collect();
         Some(Self { delays, max_age: max_age? })

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+/// The example of the AWS documentation, see the README in its folder.
+const EVENT: &str = include_str!("../../../functions/events/api-request.json");
+
 /// The id that the gateway gives each request here.
 pub const GATEWAY_REQUEST_ID: &str = "Xw3bFjRkIAMEPaA=";
 
@@ -104,20 +107,28 @@ impl ApiRequest {
     /// Returns the event.
     #[must_use]
     pub fn event(&self) -> Value {
-        let mut context = json!({
-            "accountId": "123456789012", "apiId": "r3pmxmplak", "domainName": "r3pmxmplak.execute-api.us-east-1.amazonaws.com",
-            "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
-            "requestId": GATEWAY_REQUEST_ID, "stage": "$default", "timeEpoch": 1_795_428_000_000_i64,
-        });
-        if self.is_unverified {
-            context["authorizer"] = json!({"lambda": {"unverified": true}});
-        } else if let Some(scopes) = &self.scopes {
-            context["authorizer"] = json!({"lambda": {"key_id": self.key_id, "scopes": scopes}});
-        }
-        let mut event = json!({
-            "version": "2.0", "routeKey": "$default", "rawPath": self.path, "rawQueryString": self.query,
-            "headers": self.headers, "requestContext": context, "isBase64Encoded": false,
-        });
+        let mut event: Value = serde_json::from_str(EVENT).expect("an event");
+        let path = self.path.as_str();
+        event["routeKey"] = "$default".into();
+        event["rawPath"] = path.into();
+        event["rawQueryString"] = self.query.as_str().into();
+        event["headers"] = Value::Object(self.headers.clone());
+        let fields = event.as_object_mut().expect("an object");
+        fields.remove("pathParameters");
+        let context = &mut fields["requestContext"];
+        context["routeKey"] = "$default".into();
+        context["http"]["method"] = self.method.as_str().into();
+        context["http"]["path"] = path.into();
+        let authorizer = match &self.scopes {
+            _ if self.is_unverified => Some(json!({"unverified": true})),
+            Some(scopes) => Some(json!({"key_id": self.key_id, "scopes": scopes})),
+            None => None,
+        };
+        let context = context.as_object_mut().expect("an object");
+        match authorizer {
+            Some(lambda) => context.insert("authorizer".to_owned(), json!({"lambda": lambda})),
+            None => context.remove("authorizer"),
+        };
         if !self.path_parameters.is_empty() {
             event["pathParameters"] = Value::Object(self.path_parameters.clone());
         }

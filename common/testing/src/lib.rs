@@ -10,6 +10,7 @@
 mod api;
 mod batch;
 mod database;
+pub mod environment;
 mod lambda;
 mod machine;
 mod sends;

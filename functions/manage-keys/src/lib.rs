@@ -57,7 +57,7 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The payload is invalid.
-    #[error("invalid payload: {}", sentences(.0))]
+    #[error("invalid payload: {}", .0.sentences())]
     Invalid(ValidationError),
     /// No key has this id.
     #[error("unknown key {0}")]
@@ -71,12 +71,6 @@ impl From<ValidationError> for KeyError {
     fn from(error: ValidationError) -> Self {
         Self::Invalid(error)
     }
-}
-
-fn sentences(error: &ValidationError) -> String {
-    let sentences: Vec<String> =
-        error.fields().iter().map(|problem| format!("{} {}", problem.field, problem.reason)).collect();
-    sentences.join("; ")
 }
 
 /// The properties of a key.

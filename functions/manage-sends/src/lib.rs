@@ -21,14 +21,14 @@ use common::db::sends::{self, Decided, Decision, Unsettled};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
 use common::http::ValidationError;
+use common::twilio::send_max_age;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Configuration, read from the environment: the variables of [`DatabaseConfig`], and `SEND_MAX_AGE_SECONDS` (default
-/// 86400).
+/// Configuration, read from the environment: the variables of [`DatabaseConfig`], and [`send_max_age`].
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
@@ -38,7 +38,7 @@ pub struct Config {
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let database = DatabaseConfig::from_env(env);
-        let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
+        let max_age = send_max_age(env);
         Some(Self { database: database?, max_age: max_age? })
     }
 }
@@ -46,8 +46,8 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
-    max_age: Duration,
 }
 
 impl App {
@@ -56,8 +56,9 @@ impl App {
     /// # Errors
     ///
     /// [`DbError`] if TLS cannot be configured. The function should not start.
-    pub fn init(config: &Config) -> Result<Self, DbError> {
-        Ok(Self { db: Db::new(&config.database)?, max_age: config.max_age })
+    pub fn init(config: Config) -> Result<Self, DbError> {
+        let db = Db::new(&config.database)?;
+        Ok(Self { config, db })
     }
 }
 
@@ -65,7 +66,7 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 pub enum SendsError {
     /// The payload is invalid.
-    #[error("invalid payload: {}", sentences(.0))]
+    #[error("invalid payload: {}", .0.sentences())]
     Invalid(ValidationError),
     /// No outbound message has this id.
     #[error("unknown outbound message {0}")]
@@ -90,12 +91,6 @@ impl From<ValidationError> for SendsError {
     fn from(error: ValidationError) -> Self {
         Self::Invalid(error)
     }
-}
-
-fn sentences(error: &ValidationError) -> String {
-    let sentences: Vec<String> =
-        error.fields().iter().map(|problem| format!("{} {}", problem.field, problem.reason)).collect();
-    sentences.join("; ")
 }
 
 /// The response to a command.
@@ -193,7 +188,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, SendsError> {
 }
 
 async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Response, SendsError> {
-    match sends::decide(&app.db, id, decision, app.max_age, clock::now()).await? {
+    match sends::decide(&app.db, id, decision, app.config.max_age, clock::now()).await? {
         Decided::Done(status) => {
             tracing::info!(message_id = %id, ?decision, status = status.as_str(), "operator resolved unknown send");
             Ok(Response::Decided { message_id: id, status })

@@ -10,6 +10,6 @@ use manage_sends::{App, Config};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("manage-sends");
     let config = telemetry::or_exit(Config::from_env());
-    let app = telemetry::or_exit(App::init(&config));
+    let app = telemetry::or_exit(App::init(config));
     invoke::run("SendNotManaged", async move |payload| manage_sends::handle(&app, payload).await).await
 }

@@ -35,8 +35,8 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
-    waits: LockWaits,
 }
 
 impl App {
@@ -45,8 +45,9 @@ impl App {
     /// # Errors
     ///
     /// [`DbError`] if TLS cannot be configured. The function should not start.
-    pub fn init(config: &Config) -> Result<Self, DbError> {
-        Ok(Self { db: Db::new(&config.database)?, waits: config.waits })
+    pub fn init(config: Config) -> Result<Self, DbError> {
+        let db = Db::new(&config.database)?;
+        Ok(Self { config, db })
     }
 }
 
@@ -64,7 +65,7 @@ pub struct Response {
 /// [`MigrateError`] with the name of the failed migration. Earlier migrations stay applied. Fix the cause and run
 /// again.
 pub async fn handle(app: &App, _payload: IgnoredAny) -> Result<Response, MigrateError> {
-    let applied = migrations::migrate_with(&app.db, app.waits).await?;
+    let applied = migrations::migrate_with(&app.db, app.config.waits).await?;
     tracing::info!(applied = applied.join(","), "migrations applied");
     Ok(Response { applied })
 }

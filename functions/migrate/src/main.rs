@@ -10,6 +10,6 @@ use migrate::{App, Config};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("migrate");
     let config = telemetry::or_exit(Config::from_env());
-    let app = telemetry::or_exit(App::init(&config));
+    let app = telemetry::or_exit(App::init(config));
     invoke::run("MigrationFailed", async move |payload| migrate::handle(&app, payload).await).await
 }

@@ -43,9 +43,8 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
-    database_budget: Duration,
-    remembered_for: Duration,
     remembered: Mutex<Remembered>,
 }
 
@@ -75,13 +74,9 @@ impl App {
     /// # Errors
     ///
     /// [`DbError`] when TLS cannot be configured.
-    pub fn init(config: &Config) -> Result<Self, DbError> {
-        Ok(Self {
-            db: Db::new(&config.database)?,
-            database_budget: config.database_budget,
-            remembered_for: config.remembered_for,
-            remembered: Mutex::default(),
-        })
+    pub fn init(config: Config) -> Result<Self, DbError> {
+        let db = Db::new(&config.database)?;
+        Ok(Self { config, db, remembered: Mutex::default() })
     }
 }
 
@@ -181,8 +176,8 @@ impl App {
     async fn find(&self, hash: &[u8]) -> Result<Option<Known>, DbError> {
         let now = clock::now();
         let found = api_keys::find_valid(&self.db, hash, now);
-        let found = tokio::time::timeout(self.database_budget, found).await;
-        let late = |_| DbError::TimedOut { operation: "look a key up", after: self.database_budget };
+        let found = tokio::time::timeout(self.config.database_budget, found).await;
+        let late = |_| DbError::TimedOut { operation: "look a key up", after: self.config.database_budget };
         Ok(found.map_err(late)??.map(|key| Known {
             principal: Principal { key_id: key.id, scopes: key.scopes },
             expires_at: key.expires_at,
@@ -195,7 +190,7 @@ impl App {
         let now = clock::now();
         let mut remembered = self.remembered();
         remembered.good.retain(|_, key| {
-            now < key.found_at + self.remembered_for && key.expires_at.is_none_or(|end| now < end)
+            now < key.found_at + self.config.remembered_for && key.expires_at.is_none_or(|end| now < end)
         });
         Verdict::allow(match remembered.good.get(hash) {
             Some(known) => Caller::Known(known.principal.clone()),
@@ -205,7 +200,7 @@ impl App {
 
     fn was_refused(&self, hash: &[u8]) -> bool {
         let refused = self.remembered().refused.get(hash).copied();
-        refused.is_some_and(|at| clock::now() < at + self.remembered_for)
+        refused.is_some_and(|at| clock::now() < at + self.config.remembered_for)
     }
 
     fn remember_refused(&self, hash: Vec<u8>) {
@@ -213,7 +208,7 @@ impl App {
         let mut remembered = self.remembered();
         remembered.good.remove(&hash);
         if remembered.refused.len() >= MAX_REFUSED {
-            remembered.refused.retain(|_, at| now < *at + self.remembered_for);
+            remembered.refused.retain(|_, at| now < *at + self.config.remembered_for);
         }
         if remembered.refused.len() >= MAX_REFUSED {
             remembered.refused.clear();

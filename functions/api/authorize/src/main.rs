@@ -8,6 +8,6 @@ use common::{invoke, telemetry};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("authorize");
     let config = telemetry::or_exit(Config::from_env());
-    let app = telemetry::or_exit(App::init(&config));
+    let app = telemetry::or_exit(App::init(config));
     invoke::run("NotAuthorized", async move |event| authorize::handle(&app, event).await).await
 }

@@ -2,52 +2,15 @@
 //!
 //! Reads and writes Postgres (`sms_messages`). One statement decides, so a message is either canceled or sent.
 
-use common::config::{Configuration, Env};
+pub use common::service::message::{App, Config};
+
 use common::db::sends::{self, Canceled};
-use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
-use common::http::{
-    self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, ValidationError, responses,
-};
-use common::service::caller;
+use common::http::{self, ApiError, Request, Response, Scope, StatusCode, responses};
+use common::service::{caller, message};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// Configuration, read from the environment.
-#[derive(Debug, Clone)]
-pub struct Config {
-    database: DatabaseConfig,
-}
-
-impl Configuration for Config {
-    fn read(env: &mut Env<'_>) -> Option<Self> {
-        let database = DatabaseConfig::for_answers(env);
-        Some(Self { database: database? })
-    }
-}
-
-/// State built at cold start and shared by all invocations.
-#[derive(Debug)]
-pub struct App {
-    db: Db,
-}
-
-impl App {
-    /// Creates the state without connecting.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError`] when TLS cannot be configured.
-    pub fn init(config: &Config) -> Result<Self, DbError> {
-        Ok(Self { db: Db::new(&config.database)? })
-    }
-
-    /// Opens the connection before the first event.
-    pub async fn warm_up(&self) {
-        self.db.warm_up().await;
-    }
-}
 
 /// A canceled message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -82,8 +45,7 @@ pub struct CanceledMessage {
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     caller::authorize(&app.db, request, Scope::MessagesSend).await?;
-    let id = request.path_parameter("id")?;
-    let id: Uuid = id.parse().map_err(|_| ValidationError::field("id", "is not a UUID"))?;
+    let id = message::id(request)?;
     match sends::cancel(&app.db, id).await? {
         Canceled::Done => {
             tracing::info!(message_id = %id, "message canceled");

@@ -156,7 +156,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let page = Page::from_query(request.query())?;
     let variants = app.variants(request)?;
     let read = i64::from(page.limit) + 1;
-    let found = conversations::page(&app.db, &app.account_sid, &variants, page.start, read).await?;
+    let found = conversations::page(&app.db, app.account_sid(), &variants, page.start, read).await?;
     let (conversation, messages) = found.ok_or(ApiError::NotFound("the conversation"))?;
     http::json(StatusCode::OK, &ConversationPage::new(conversation, messages, page))
 }

@@ -2,56 +2,20 @@
 //!
 //! Reads Postgres (`sms_messages`, `sms_send_attempts`, `sms_message_status_events`).
 
-use common::config::{Configuration, Env};
-use common::db::{DatabaseConfig, Db, DbError, messages};
+pub use common::service::message::{App, Config};
+
+use common::db::messages;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::message::{AttemptOutcome, Direction, Priority, Status};
 use common::domain::metadata::Metadata;
 use common::domain::segments::Encoding;
-use common::http::{
-    self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, ValidationError, responses,
-};
-use common::service::caller;
+use common::http::{self, ApiError, Request, Response, Scope, StatusCode, responses};
+use common::service::{caller, message};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// Configuration, read from the environment.
-#[derive(Debug, Clone)]
-pub struct Config {
-    database: DatabaseConfig,
-}
-
-impl Configuration for Config {
-    fn read(env: &mut Env<'_>) -> Option<Self> {
-        let database = DatabaseConfig::for_answers(env);
-        Some(Self { database: database? })
-    }
-}
-
-/// State built at cold start and shared by all invocations.
-#[derive(Debug)]
-pub struct App {
-    db: Db,
-}
-
-impl App {
-    /// Creates the state without connecting.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError`] when TLS cannot be configured.
-    pub fn init(config: &Config) -> Result<Self, DbError> {
-        Ok(Self { db: Db::new(&config.database)? })
-    }
-
-    /// Opens the connection before the first event.
-    pub async fn warm_up(&self) {
-        self.db.warm_up().await;
-    }
-}
 
 /// A message with its attempts and status history.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -222,8 +186,7 @@ impl MessageDetails {
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     caller::authorize(&app.db, request, Scope::MessagesRead).await?;
-    let id = request.path_parameter("id")?;
-    let id: Uuid = id.parse().map_err(|_| ValidationError::field("id", "is not a UUID"))?;
+    let id = message::id(request)?;
     let message = messages::find(&app.db, id).await?.ok_or(ApiError::NotFound("the message"))?;
     http::json(StatusCode::OK, &MessageDetails::new(message).map_err(ApiError::internal)?)
 }

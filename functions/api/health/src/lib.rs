@@ -52,13 +52,11 @@ pub enum InitError {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
     publisher: Publisher,
-    queue_urls: Vec<String>,
     twilio: TwilioClient,
     monitor: Option<Monitor>,
-    check_timeout: Duration,
-    cache: Duration,
     /// Time and result of the last deep check. Locked during a check, so that concurrent calls share it.
     last: Mutex<Option<(Timestamp, Checks)>>,
 }
@@ -70,16 +68,11 @@ impl App {
     ///
     /// [`InitError`] when the function cannot start.
     pub async fn init(config: Config) -> Result<Self, InitError> {
-        Ok(Self {
-            db: Db::new(&config.database)?,
-            publisher: Publisher::new(config.publisher),
-            queue_urls: config.queue_urls,
-            twilio: TwilioClient::new(config.twilio)?,
-            monitor: config.monitor.map(Monitor::new).transpose()?,
-            check_timeout: config.check_timeout,
-            cache: config.cache,
-            last: Mutex::default(),
-        })
+        let db = Db::new(&config.database)?;
+        let publisher = Publisher::new(config.publisher.clone());
+        let twilio = TwilioClient::new(config.twilio.clone())?;
+        let monitor = config.monitor.clone().map(Monitor::new).transpose()?;
+        Ok(Self { config, db, publisher, twilio, monitor, last: Mutex::default() })
     }
 }
 
@@ -189,14 +182,14 @@ impl Peers {
 
 impl App {
     async fn deep(&self) -> Checks {
-        if self.cache.is_zero() {
+        if self.config.cache.is_zero() {
             let db = self.check("db", Box::pin(self.db.ping()));
             let (db, peers) = tokio::join!(db, self.peers());
             return peers.and_db(db);
         }
         let mut last = self.last.lock().await;
         if let Some((at, checks)) = *last
-            && clock::now() < at + self.cache
+            && clock::now() < at + self.config.cache
         {
             return checks;
         }
@@ -222,7 +215,7 @@ impl App {
                     let now = clock::now();
                     return (now, peers.and_db(self.store(now, peers).await));
                 }
-                Some(Turn::Wait) if begun.elapsed() < self.check_timeout * 2 => {
+                Some(Turn::Wait) if begun.elapsed() < self.config.check_timeout * 2 => {
                     tokio::time::sleep(POLL).await
                 }
                 Some(Turn::Wait) => return (clock::now(), self.peers().await.and_db(Check::Ok)),
@@ -235,8 +228,8 @@ impl App {
     async fn turn(&self) -> Option<Turn> {
         let now = clock::now();
         // A check takes one timeout, and storing it another.
-        let abandoned = self.check_timeout * 3;
-        let times = Times { now, fresh_from: now - self.cache, claimed_from: now - abandoned };
+        let abandoned = self.config.check_timeout * 3;
+        let times = Times { now, fresh_from: now - self.config.cache, claimed_from: now - abandoned };
         let mut turn = None;
         let question = async {
             turn = Some(health::turn(&self.db, times).await?);
@@ -269,7 +262,7 @@ impl App {
 
     async fn queues(&self) -> Check {
         // Boxed: the SDK's futures are too deeply nested for the compiler.
-        let checks = self.queue_urls.iter().map(|url| Box::pin(self.publisher.check(url)));
+        let checks = self.config.queue_urls.iter().map(|url| Box::pin(self.publisher.check(url)));
         let checks = checks.map(|check| self.check("queues", check));
         let checks = futures::future::join_all(checks).await;
         if checks.iter().all(|check| *check == Check::Ok) { Check::Ok } else { Check::Failed }
@@ -280,7 +273,7 @@ impl App {
         name: &str,
         question: impl Future<Output = Result<(), E>>,
     ) -> Check {
-        match tokio::time::timeout(self.check_timeout, question).await {
+        match tokio::time::timeout(self.config.check_timeout, question).await {
             Ok(Ok(())) => Check::Ok,
             Ok(Err(error)) => {
                 tracing::warn!(check = name, error = chain(&error), "health check failed");

@@ -5,6 +5,7 @@ use common::db::DatabaseConfig;
 use common::domain::phone::{E164, Region};
 use common::domain::smart_encoding::SmartEncoding;
 use common::queue::PublisherConfig;
+use common::service::conversation;
 use std::time::Duration;
 
 /// Configuration, read from the environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
@@ -37,7 +38,7 @@ impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.text("TWILIO_ACCOUNT_SID");
         let senders = senders(env);
-        let region = env.parse_or("DEFAULT_REGION", Region::US);
+        let region = conversation::region(env);
         let smart_encoding = env.parse_or("SMART_ENCODING", SmartEncoding::None);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         let publisher = PublisherConfig::from_env(env);

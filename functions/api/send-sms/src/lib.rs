@@ -11,6 +11,7 @@ mod config;
 mod judge;
 mod request;
 
+pub use common::service::conversation::InitError;
 pub use config::{Config, Senders};
 pub use request::SendRequest;
 
@@ -18,7 +19,7 @@ use common::clock;
 use common::db::sends::{self, Created, Idempotency, NewSend, Repeated};
 use common::db::{Db, DbError, conversations, messages};
 use common::domain::message::Status;
-use common::domain::phone::{LoadError, NumberingPlan, Recipient};
+use common::domain::phone::{NumberingPlan, Recipient};
 use common::domain::segments::{self, Encoding};
 use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
@@ -35,17 +36,6 @@ use serde_json::json;
 use std::time::Duration;
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// Why the function cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// The database client could not be created.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// The numbering plan could not be loaded.
-    #[error("DEFAULT_REGION is invalid")]
-    Plan(#[from] LoadError),
-}
 
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]

@@ -54,7 +54,8 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     caller::authorize(&app.db, request, Scope::ConversationsWrite).await?;
     let variants = app.variants(request)?;
     let changes = request::changes(request.payload()?)?;
-    let changed = conversations::update(&app.db, &app.account_sid, &variants, &changes, clock::now()).await?;
+    let changed =
+        conversations::update(&app.db, app.account_sid(), &variants, &changes, clock::now()).await?;
     let conversation = changed.ok_or(ApiError::NotFound("the conversation"))?;
     tracing::info!(conversation_id = %conversation.id, "conversation changed");
     let total = conversation.message_count;

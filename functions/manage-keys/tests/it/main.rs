@@ -3,7 +3,8 @@
 
 use common::db::api_keys;
 use serde_json::{Value, json};
-use testing::{Database, Function, Outcome};
+use std::time::Duration;
+use testing::{Database, Function, Outcome, environment};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_manage-keys");
 
@@ -99,4 +100,13 @@ async fn an_invalid_payload_is_rejected_with_all_fields_and_reasons() {
 async fn a_missing_variable_stops_the_function_at_startup() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<manage_keys::Config>(
+        "manage-keys",
+        Duration::ZERO,
+        &[environment::CONNECT, environment::STATEMENT],
+    );
 }

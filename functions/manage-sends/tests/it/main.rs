@@ -5,7 +5,8 @@ use common::clock;
 use common::db::sends::{self, ClaimRequest, NewSend, SendPace};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use testing::{Database, Function, Outcome};
+use std::time::Duration;
+use testing::{Database, Function, Outcome, environment};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_manage-sends");
@@ -206,4 +207,13 @@ async fn an_invalid_payload_is_rejected_with_all_fields_and_reasons() {
 async fn a_missing_variable_stops_the_function_at_startup() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<manage_sends::Config>(
+        "manage-sends",
+        Duration::ZERO,
+        &[environment::CONNECT, environment::STATEMENT],
+    );
 }

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
 
 use serde_json::{Value, json};
-use testing::{Database, Function, Outcome};
+use std::time::Duration;
+use testing::{Database, Function, Outcome, environment};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_migrate");
 
@@ -87,4 +88,9 @@ async fn a_missing_variable_stops_the_function_at_startup() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     let last = log.last().unwrap();
     assert_eq!(last["error"], "invalid configuration: DATABASE_URL is missing", "{last}");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<migrate::Config>("migrate", Duration::ZERO, &[environment::CONNECT]);
 }

@@ -42,7 +42,7 @@ const MAX_PROFILES: i64 = 50;
 #[derive(Debug, Clone)]
 pub struct Config {
     identifier: IdentifierConfig,
-    per_run: u64,
+    per_run: usize,
     grace: Duration,
 }
 
@@ -51,16 +51,19 @@ impl Configuration for Config {
         let identifier = IdentifierConfig::from_env(env);
         let per_run = env.number("TENANT_CHECKS_PER_RUN", 1..=100_000, 500);
         let grace = env.seconds("TENANT_GRACE_SECONDS", 0..=86_400, 120);
-        Some(Self { identifier: identifier?, per_run: per_run?, grace: grace? })
+        Some(Self {
+            identifier: identifier?,
+            per_run: usize::try_from(per_run?).unwrap_or(usize::MAX),
+            grace: grace?,
+        })
     }
 }
 
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     identifier: Identifier,
-    per_run: usize,
-    grace: Duration,
 }
 
 impl App {
@@ -70,9 +73,8 @@ impl App {
     ///
     /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
-        let identifier = Identifier::init(config.identifier).await?;
-        let per_run = usize::try_from(config.per_run).unwrap_or(usize::MAX);
-        Ok(Self { identifier, per_run, grace: config.grace })
+        let identifier = Identifier::init(config.identifier.clone()).await?;
+        Ok(Self { config, identifier })
     }
 }
 
@@ -132,12 +134,12 @@ async fn check(
 ) -> Result<(), DbError> {
     // Numbers that become due during the run are left to the next one; short intervals would cause repeated lookups.
     let (begun, begun_at) = (Instant::now(), clock::now());
-    while done.asked < app.per_run && begun.elapsed() < START_WITHIN {
-        let limit = PAGE.min(i64::try_from(app.per_run - done.asked).unwrap_or(PAGE));
+    while done.asked < app.config.per_run && begun.elapsed() < START_WITHIN {
+        let limit = PAGE.min(i64::try_from(app.config.per_run - done.asked).unwrap_or(PAGE));
         let due = tenants::take_due(
             app.identifier.db(),
             begun_at,
-            begun_at - app.grace,
+            begun_at - app.config.grace,
             clock::now() + LEASE,
             limit,
         )
@@ -179,7 +181,8 @@ async fn page(
 
 /// Settles the languages that earlier invocations left unsettled.
 async fn settle(app: &App) -> Result<usize, DbError> {
-    let tenant_ids = tenants::unsettled(app.identifier.db(), clock::now() - app.grace, MAX_SETTLED).await?;
+    let tenant_ids =
+        tenants::unsettled(app.identifier.db(), clock::now() - app.config.grace, MAX_SETTLED).await?;
     if !tenant_ids.is_empty() {
         tracing::warn!(tenants = tenant_ids.len(), "settling languages that were left unsettled");
     }

@@ -77,12 +77,9 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
     twilio: TwilioClient,
-    renewals: RenewalPolicy,
-    window: Duration,
-    grace: Duration,
-    budget: Duration,
 }
 
 impl App {
@@ -92,14 +89,9 @@ impl App {
     ///
     /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub fn init(config: Config) -> Result<Self, InitError> {
-        Ok(Self {
-            db: Db::new(&config.database)?,
-            twilio: TwilioClient::new(config.twilio)?,
-            renewals: config.renewals,
-            window: config.window,
-            grace: config.grace,
-            budget: config.budget,
-        })
+        let db = Db::new(&config.database)?;
+        let twilio = TwilioClient::new(config.twilio.clone())?;
+        Ok(Self { config, db, twilio })
     }
 }
 
@@ -107,7 +99,7 @@ impl App {
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The payload is invalid.
-    #[error("invalid payload: {}", sentences(.0))]
+    #[error("invalid payload: {}", .0.sentences())]
     Invalid(ValidationError),
     /// Postgres failed.
     #[error(transparent)]
@@ -127,12 +119,6 @@ impl From<ValidationError> for ReconcileError {
     fn from(error: ValidationError) -> Self {
         Self::Invalid(error)
     }
-}
-
-fn sentences(error: &ValidationError) -> String {
-    let sentences: Vec<String> =
-        error.fields().iter().map(|problem| format!("{} {}", problem.field, problem.reason)).collect();
-    sentences.join("; ")
 }
 
 /// What a run did.
@@ -158,7 +144,7 @@ pub struct Reconciled {
 pub async fn handle(app: &App, payload: Value) -> Result<Reconciled, ReconcileError> {
     let named = window::named(payload)?;
     let begun = clock::now();
-    let own = named.unwrap_or(Window { since: begun - app.window, until: begun - app.grace });
+    let own = named.unwrap_or(Window { since: begun - app.config.window, until: begun - app.config.grace });
     let mut run = Run { app, own, is_named: named.is_some(), begun, reconciled: Reconciled::default() };
     let outcomes = [
         ("list", parts::run(time(app, LIST), async |until| run.windows(Part::List, until).await).await),
@@ -183,7 +169,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Reconciled, ReconcileEr
 }
 
 fn time(app: &App, share: u32) -> Duration {
-    app.budget * share / (LIST + UNSENT + MEDIA)
+    app.config.budget * share / (LIST + UNSENT + MEDIA)
 }
 
 /// Returns whether a failure does not depend on the requested message or page, so that other requests would also fail.

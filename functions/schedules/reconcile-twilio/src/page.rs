@@ -101,7 +101,7 @@ async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbErr
             held.zip(next).is_some_and(|(held, next)| held.may_become(next))
         })
         .collect();
-    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
+    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.config.renewals };
     let mut recovered = 0;
     for batch in moved.chunks(BATCH) {
         let written = batches::write(batch, async |batch| lookup.record(batch, clock::now()).await).await;

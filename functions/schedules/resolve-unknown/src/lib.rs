@@ -76,10 +76,9 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
     twilio: TwilioClient,
-    renewals: RenewalPolicy,
-    times: Times,
 }
 
 impl App {
@@ -89,12 +88,9 @@ impl App {
     ///
     /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
-        Ok(Self {
-            db: Db::new(&config.database)?,
-            twilio: TwilioClient::new(config.twilio)?,
-            renewals: config.renewals,
-            times: config.times,
-        })
+        let db = Db::new(&config.database)?;
+        let twilio = TwilioClient::new(config.twilio.clone())?;
+        Ok(Self { config, db, twilio })
     }
 }
 
@@ -127,7 +123,7 @@ pub struct Resolved {
 pub async fn handle(app: &App) -> Result<Resolved, ResolveError> {
     let begun = Instant::now();
     // With the default of 900 seconds this is a minute, the interval of the schedule.
-    let lease = LEASE.min(app.times.resolve_after / 15).max(Duration::from_secs(1));
+    let lease = LEASE.min(app.config.times.resolve_after / 15).max(Duration::from_secs(1));
     let mut total = Resolved::default();
     let mut failures = 0;
     loop {
@@ -196,10 +192,10 @@ async fn look(app: &App, group: &[Unresolved], resolved: &mut Resolved) -> Resul
     let missing: Vec<Missing> = group.iter().map(|unresolved| missing(unresolved, &sender)).collect();
     let search = Search {
         listed_at: clock::now(),
-        proves_after: app.times.resolve_after,
-        max_age: app.renewals.max_age(),
+        proves_after: app.config.times.resolve_after,
+        max_age: app.config.renewals.max_age(),
     };
-    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
+    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.config.renewals };
     let presences = lookup.find(&first.to, &sender, &missing).await?;
     for (unresolved, presence) in group.iter().zip(&presences) {
         let span = telemetry::request(&unresolved.request_id);
@@ -271,7 +267,7 @@ async fn park(
     resolved: &mut Resolved,
 ) -> Result<(), DbError> {
     let now = clock::now();
-    let expired = undecided.filter(|unresolved| unresolved.ended_at + app.times.park_after <= now);
+    let expired = undecided.filter(|unresolved| unresolved.ended_at + app.config.times.park_after <= now);
     let ids: Vec<_> = expired.map(|unresolved| unresolved.message_id).collect();
     if ids.is_empty() {
         return Ok(());

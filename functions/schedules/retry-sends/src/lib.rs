@@ -18,6 +18,7 @@ use common::config::{Configuration, Env};
 use common::db::senders;
 use common::db::spool::SpoolQueue;
 use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
+use common::domain::renewal::Renewals;
 use common::queue::{PublishError, Publisher, PublisherConfig};
 use common::service::parts::{self, PartTimedOut};
 use common::service::wake_ups::{self, QueuedWakeUp, WakeUpError};
@@ -49,7 +50,6 @@ const PARTS: [Part; 8] = [INBOUND_SPOOL, STATUS_SPOOL, BACKLOG, CLAIMS, EXPIRED,
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`RenewalPolicy`], and
 ///
 /// - `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`.
-/// - `SEND_MAX_AGE_SECONDS` (86 400): how long a message without `send_before` may wait.
 /// - `SEND_CLAIM_TIMEOUT_SECONDS` (60): when a claim is abandoned. It must exceed the timeout of `send-outbound`.
 /// - `SWEEP_BUDGET_SECONDS` (50): how long a run may take. It must be less than the function's timeout.
 #[derive(Debug, Clone)]
@@ -57,7 +57,6 @@ pub struct Config {
     database: DatabaseConfig,
     publisher: PublisherConfig,
     queues: Queues,
-    max_age: Duration,
     claim_timeout: Duration,
     budget: Duration,
     renewals: RenewalPolicy,
@@ -78,7 +77,6 @@ impl Configuration for Config {
         let inbound = env.url("INBOUND_QUEUE_URL");
         let status = env.url("STATUS_QUEUE_URL");
         let outbound = env.url("OUTBOUND_QUEUE_URL");
-        let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
         let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 60);
         let budget = env.seconds("SWEEP_BUDGET_SECONDS", 1..=840, 50);
         let renewals = RenewalPolicy::from_env(env);
@@ -86,7 +84,6 @@ impl Configuration for Config {
             database: database?,
             publisher: publisher?,
             queues: Queues { inbound: inbound?.into(), status: status?.into(), outbound: outbound?.into() },
-            max_age: max_age?,
             claim_timeout: claim_timeout?,
             budget: budget?,
             renewals: renewals?,
@@ -97,13 +94,9 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
     publisher: Publisher,
-    queues: Queues,
-    max_age: Duration,
-    claim_timeout: Duration,
-    budget: Duration,
-    renewals: RenewalPolicy,
 }
 
 impl App {
@@ -113,15 +106,9 @@ impl App {
     ///
     /// [`DbError`] if the settings of Postgres are invalid. An unavailable Postgres is not an error.
     pub async fn init(config: Config) -> Result<Self, DbError> {
-        Ok(Self {
-            db: Db::new(&config.database)?,
-            publisher: Publisher::new(config.publisher),
-            queues: config.queues,
-            max_age: config.max_age,
-            claim_timeout: config.claim_timeout,
-            budget: config.budget,
-            renewals: config.renewals,
-        })
+        let db = Db::new(&config.database)?;
+        let publisher = Publisher::new(config.publisher.clone());
+        Ok(Self { config, db, publisher })
     }
 }
 
@@ -161,8 +148,8 @@ pub struct Swept {
 ///
 /// [`SweepError::Parts`] if a part failed, after all have run.
 pub async fn handle(app: &App) -> Result<Swept, SweepError> {
-    let mut run = Run { budget: app.budget, failures: 0 };
-    let (inbound, status) = (&app.queues.inbound, &app.queues.status);
+    let mut run = Run { budget: app.config.budget, failures: 0 };
+    let (inbound, status) = (&app.config.queues.inbound, &app.config.queues.status);
     let swept = Swept {
         spool_drained: run
             .part(&INBOUND_SPOOL, async |until| spool::drain(app, SpoolQueue::Inbound, inbound, until).await)
@@ -207,14 +194,14 @@ impl Run {
 }
 
 async fn join_callbacks(app: &App) -> Result<usize, SweepError> {
-    Ok(statuses::join_orphans(&app.db, None, &app.renewals, clock::now()).await?)
+    Ok(statuses::join_orphans(&app.db, None, &app.config.renewals, clock::now()).await?)
 }
 
 async fn abandon_claims(app: &App, until: Instant) -> Result<usize, SweepError> {
     let mut ended = 0;
     loop {
         let now = clock::now();
-        let abandoned = sends::abandon_claims(&app.db, now - app.claim_timeout, now, PAGE).await?;
+        let abandoned = sends::abandon_claims(&app.db, now - app.config.claim_timeout, now, PAGE).await?;
         for message_id in &abandoned.unknown {
             tracing::warn!(%message_id, "abandoned a claim: it is unknown whether the message was sent");
         }
@@ -231,7 +218,7 @@ async fn abandon_claims(app: &App, until: Instant) -> Result<usize, SweepError> 
 async fn wake(app: &App) -> Result<usize, SweepError> {
     let due = senders::wake(&app.db, clock::now()).await?;
     let wake_ups = due.into_iter().map(|(wake_up, delay)| QueuedWakeUp { wake_up, delay, hops: 0 }).collect();
-    let woken = wake_ups::publish(&app.db, &app.publisher, &app.queues.outbound, wake_ups).await?;
+    let woken = wake_ups::publish(&app.db, &app.publisher, &app.config.queues.outbound, wake_ups).await?;
     telemetry::count(Metric::SendersWoken, woken);
     Ok(woken)
 }
@@ -240,7 +227,7 @@ async fn wake(app: &App) -> Result<usize, SweepError> {
 async fn expire(app: &App, until: Instant) -> Result<usize, SweepError> {
     let mut expired = 0;
     loop {
-        let page = sends::expire(&app.db, clock::now(), app.max_age, PAGE).await?;
+        let page = sends::expire(&app.db, clock::now(), app.config.renewals.max_age(), PAGE).await?;
         for message_id in &page {
             tracing::warn!(%message_id, "not sent: the message has expired");
         }

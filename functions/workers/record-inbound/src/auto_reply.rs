@@ -69,7 +69,7 @@ pub(crate) async fn send(
         .iter()
         .filter(|Inbound { message, .. }| {
             let sender = InboundSender::from_twilio(&message.from_number);
-            let is_ours = app.phone_numbers.contains(&message.phone_number_canonical)
+            let is_ours = app.config.phone_numbers.contains(&message.phone_number_canonical)
                 || message.from_number == message.to_number;
             message.opt_out.is_none()
                 && !is_ours
@@ -110,7 +110,7 @@ fn reply(replies: &AutoReplies, inbound: &Inbound) -> NewReply {
 async fn enqueue(app: &App, created: Vec<StoredReply>) {
     let messages: Vec<_> =
         created.into_iter().map(|reply| (DispatchMessage::new(reply.id), reply.request_id)).collect();
-    match app.publisher.send_all(&app.outbound_queue_url, &messages).await {
+    match app.publisher.send_all(&app.config.outbound_queue_url, &messages).await {
         Ok(refused) if refused.is_empty() => {}
         Ok(refused) => tracing::warn!(replies = refused.len(), "could not queue automatic replies"),
         Err(error) => {

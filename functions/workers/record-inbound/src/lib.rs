@@ -32,6 +32,7 @@ use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 #[derive(Debug, Clone)]
 pub struct Config {
     account_sid: String,
+    /// Our numbers, which get no automatic replies.
     phone_numbers: Vec<String>,
     database: DatabaseConfig,
     publisher: PublisherConfig,
@@ -67,15 +68,9 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
-    account_sid: String,
-    /// Our numbers, which get no automatic replies.
-    phone_numbers: Vec<String>,
+    config: Config,
     db: Db,
     publisher: Publisher,
-    inbound_queue_url: String,
-    outbound_queue_url: String,
-    identify: Option<IdentifyQueue>,
-    auto_replies: Option<AutoReplies>,
 }
 
 impl App {
@@ -87,16 +82,8 @@ impl App {
     pub async fn init(config: Config) -> Result<Self, DbError> {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
-        Ok(Self {
-            account_sid: config.account_sid,
-            phone_numbers: config.phone_numbers,
-            db,
-            publisher: Publisher::new(config.publisher),
-            inbound_queue_url: config.inbound_queue_url,
-            outbound_queue_url: config.outbound_queue_url,
-            identify: config.identify,
-            auto_replies: config.auto_replies,
-        })
+        let publisher = Publisher::new(config.publisher.clone());
+        Ok(Self { config, db, publisher })
     }
 }
 
@@ -110,10 +97,10 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
         }
     }
     let stored = store(app, &mut batch, messages).await;
-    if let Some(replies) = &app.auto_replies {
+    if let Some(replies) = &app.config.auto_replies {
         auto_reply::send(app, replies, &mut batch, &stored).await;
     }
-    app.publisher.make_visible(&app.inbound_queue_url, batch.poison()).await;
+    app.publisher.make_visible(&app.config.inbound_queue_url, batch.poison()).await;
     batch
 }
 
@@ -151,7 +138,7 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut inbound: Vec<In
     }
     inbound.iter_mut().for_each(|inbound| inbound.set_language(&written.rows));
     report(&written.rows, &inbound);
-    if let Some(queue) = &app.identify {
+    if let Some(queue) = &app.config.identify {
         identify::enqueue(app, queue, &written.rows, &inbound).await;
     }
     inbound
@@ -201,7 +188,7 @@ fn read(app: &App, record: &Record<WebhookMessage>) -> Result<NewInbound, ReadEr
         return Err(ReadError::StatusCallback);
     }
     let mut sms = InboundSms::read(&form)?;
-    sms.account_sid.get_or_insert_with(|| app.account_sid.clone());
+    sms.account_sid.get_or_insert_with(|| app.config.account_sid.clone());
     let raw = form.to_jsonb();
     Ok(new_inbound(sms, raw.value, raw.nul_removed, &record.request_id, webhook.received_at))
 }

@@ -43,10 +43,9 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
-    renewals: RenewalPolicy,
     publisher: Publisher,
-    queue_url: String,
 }
 
 impl App {
@@ -58,12 +57,8 @@ impl App {
     pub async fn init(config: Config) -> Result<Self, DbError> {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
-        Ok(Self {
-            db,
-            renewals: config.renewals,
-            publisher: Publisher::new(config.publisher),
-            queue_url: config.queue_url,
-        })
+        let publisher = Publisher::new(config.publisher.clone());
+        Ok(Self { config, db, publisher })
     }
 }
 
@@ -77,7 +72,7 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
         }
     }
     record(app, &mut batch, &received).await;
-    app.publisher.make_visible(&app.queue_url, batch.poison()).await;
+    app.publisher.make_visible(&app.config.queue_url, batch.poison()).await;
     batch
 }
 
@@ -87,7 +82,7 @@ type Received = (Record<WebhookMessage>, NewStatus);
 async fn record(app: &App, batch: &mut Batch<WebhookMessage>, received: &[Received]) {
     let callbacks: Vec<NewStatus> = received.iter().map(|(_, status)| status.clone()).collect();
     let written = batches::write(&callbacks, async |callbacks| {
-        statuses::record(&app.db, callbacks, &app.renewals, clock::now()).await
+        statuses::record(&app.db, callbacks, &app.config.renewals, clock::now()).await
     })
     .await;
     let records: Vec<_> = received.iter().map(|(record, _)| record).collect();

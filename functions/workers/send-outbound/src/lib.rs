@@ -87,16 +87,10 @@ impl Configuration for Config {
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
 pub struct App {
+    config: Config,
     db: Db,
     twilio: TwilioClient,
-    callback_base_url: String,
-    retry: RetryPolicy,
-    renewals: RenewalPolicy,
-    verify_after: Duration,
-    pace: SendPace,
-    quiet: Option<QuietHours>,
     publisher: Publisher,
-    queue_url: String,
 }
 
 impl App {
@@ -107,20 +101,10 @@ impl App {
     /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
         let db = Db::new(&config.database)?;
-        let twilio = TwilioClient::new(config.twilio)?;
+        let twilio = TwilioClient::new(config.twilio.clone())?;
         db.warm_up().await;
-        Ok(Self {
-            db,
-            twilio,
-            callback_base_url: config.callback_base_url,
-            retry: config.retry,
-            renewals: config.renewals,
-            verify_after: config.verify_after,
-            pace: config.pace,
-            quiet: config.quiet,
-            publisher: Publisher::new(config.publisher),
-            queue_url: config.queue_url,
-        })
+        let publisher = Publisher::new(config.publisher.clone());
+        Ok(Self { config, db, twilio, publisher })
     }
 }
 
@@ -134,7 +118,7 @@ pub async fn handle(app: &App, mut batch: Batch<DispatchMessage>) -> Batch<Dispa
     let mut request = claim_request(&batch);
     let claims = async {
         quiet::postpone(app, &mut request).await?;
-        sends::claim(&app.db, &request, &app.pace, clock::now()).await
+        sends::claim(&app.db, &request, &app.config.pace, clock::now()).await
     };
     match claims.await {
         Ok(claims) => {

@@ -29,8 +29,8 @@ pub(crate) fn from_env(env: &mut Env<'_>, retry: Option<&RetryPolicy>) -> Option
 /// Returns how long and why an error holds the whole sender.
 fn hold(app: &App, claim: &Claimed, error: &SendError) -> Option<(Duration, HoldReason)> {
     match (error.retry(), error.outcome()) {
-        (Retry::HoldSender, outcome) => Some((app.retry.pause(claim, outcome), HoldReason::QueueFull)),
-        (Retry::AfterConfigurationFix, _) => Some((app.pace.hold, HoldReason::Configuration)),
+        (Retry::HoldSender, outcome) => Some((app.config.retry.pause(claim, outcome), HoldReason::QueueFull)),
+        (Retry::AfterConfigurationFix, _) => Some((app.config.pace.hold, HoldReason::Configuration)),
         (Retry::Backoff { .. }, SendOutcome::NotProcessed { retry_after: Some(pause) }) => {
             Some((pause, HoldReason::Limited))
         }
@@ -127,7 +127,7 @@ pub(crate) async fn wake(app: &App, due: Vec<(WakeUp, Duration)>, hops: &Hops) {
     if let Err(error) = wake_ups::clear(&app.db, &limited).await {
         tracing::warn!(error = chain(&error), "could not clear wake_at");
     }
-    if let Err(error) = wake_ups::publish(&app.db, &app.publisher, &app.queue_url, wake_ups).await {
+    if let Err(error) = wake_ups::publish(&app.db, &app.publisher, &app.config.queue_url, wake_ups).await {
         tracing::warn!(error = chain(&error), "could not queue wake-ups");
     }
 }

@@ -4,7 +4,7 @@ use common::clock;
 use common::config::Env;
 use common::db::sends::{Claimed, RETRIES_EXHAUSTED, SendResult};
 use common::domain::delivery_failure::FailurePolicy;
-use common::twilio::{ErrorClass, Retry, SEND_RETRY_DELAYS, SendError, SendOutcome};
+use common::twilio::{ErrorClass, Retry, SendError, SendOutcome, send_max_age, send_retry_delays};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -29,11 +29,10 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Reads `SEND_RETRY_DELAYS_SECONDS` (60,300,1800,7200; the last one repeats) and `SEND_MAX_AGE_SECONDS` (86 400):
-    /// how long a message without `send_before` is retried after its first due time.
+    /// Reads [`send_retry_delays`], of which the last one repeats, and [`send_max_age`].
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
-        let delays = env.seconds_list("SEND_RETRY_DELAYS_SECONDS", &SEND_RETRY_DELAYS);
-        let max_age = env.seconds("SEND_MAX_AGE_SECONDS", 1..=2_592_000, 86_400);
+        let delays = send_retry_delays(env);
+        let max_age = send_max_age(env);
         Some(Self { delays: delays?, max_age: max_age? })
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn from_env(env: &mut Env<'_>) -> Option<Option<QuietHours>> {
 ///
 /// [`DbError`]. No message must be claimed without this check.
 pub(crate) async fn postpone(app: &App, request: &mut ClaimRequest) -> Result<(), DbError> {
-    let Some(quiet) = &app.quiet else { return Ok(()) };
+    let Some(quiet) = &app.config.quiet else { return Ok(()) };
     let mut postponed = 0;
     for _ in 0..PAGES {
         let now = clock::now();

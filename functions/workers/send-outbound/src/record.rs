@@ -73,7 +73,8 @@ async fn retry(app: &App, ended: &[Ended<'_>]) -> Result<(), DbError> {
         });
     }
     for twilio_sid in finished.early {
-        let joined = statuses::join_orphans(&app.db, Some(&twilio_sid), &app.renewals, clock::now()).await;
+        let joined =
+            statuses::join_orphans(&app.db, Some(&twilio_sid), &app.config.renewals, clock::now()).await;
         if let Err(error) = joined {
             let error = common::error::chain(&error);
             tracing::warn!(twilio_sid, error, "could not join early status callbacks");

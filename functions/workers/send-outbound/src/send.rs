@@ -52,7 +52,7 @@ async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcome
             let detail = common::error::chain(&error);
             tracing::error!(error = detail, "not sent: could not check for a STOP");
             for claim in claims {
-                outcomes.send(claim, app.retry.not_started(claim, &detail));
+                outcomes.send(claim, app.config.retry.not_started(claim, &detail));
             }
         }
     }
@@ -75,9 +75,9 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
             recipient: None,
             detail: "the recipient opted out before the request".to_owned(),
         },
-        Ok(CreateResult::Settled) => app.retry.settled(claim, clock::now()),
+        Ok(CreateResult::Settled) => app.config.retry.settled(claim, clock::now()),
         Ok(CreateResult::NotStarted) => {
-            app.retry.not_started(claim, "the function was frozen before the request")
+            app.config.retry.not_started(claim, "the function was frozen before the request")
         }
         Ok(CreateResult::Expired) => SendResult::Failed {
             by_twilio: false,
@@ -85,7 +85,9 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
             recipient: None,
             detail: "the message expired before the request".to_owned(),
         },
-        Err(error) => app.retry.outcome(claim, error, &app.renewals, app.pace.hold, clock::now()),
+        Err(error) => {
+            app.config.retry.outcome(claim, error, &app.config.renewals, app.config.pace.hold, clock::now())
+        }
     };
     match &outcome {
         SendResult::Accepted { twilio_sid, .. } => {
@@ -160,7 +162,9 @@ async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<CreateResult,
         if error.retry() == Retry::HoldSender {
             return Err(error);
         }
-        let Some(wait) = app.retry.wait_within_invocation(attempts, retry_after) else { return Err(error) };
+        let Some(wait) = app.config.retry.wait_within_invocation(attempts, retry_after) else {
+            return Err(error);
+        };
         if claim.send_before.is_some_and(|end| clock::now() + wait >= end) {
             return Err(error);
         }
@@ -209,7 +213,7 @@ async fn request_in_time(app: &App, claim: &Claimed) -> Result<CreateResult, Sen
         sender: verify::sender(claim),
         body: claim.message_content.clone(),
         media_urls: claim.media_urls.clone(),
-        status_callback: Some(status_callback_url(&app.callback_base_url, claim.message_id)),
+        status_callback: Some(status_callback_url(&app.config.callback_base_url, claim.message_id)),
         validity_period: left.and_then(|left| Duration::try_from(left).ok()),
     };
     let begun = std::time::Instant::now();

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Returns whether a message waited so long that it may have been sent before a restore of the database.
 pub(crate) fn is_late(app: &App, claim: &Claimed) -> bool {
     let waited = Duration::try_from(clock::now().duration_since(claim.wanted_at)).unwrap_or_default();
-    waited >= app.verify_after
+    waited >= app.config.verify_after
 }
 
 /// Looks for late messages, with one list for each recipient and sender. Returns those that Twilio does not have, and
@@ -107,14 +107,14 @@ async fn look_up(app: &App, group: &[&Claimed]) -> Result<Vec<Presence>, LookupE
         is_attempted: false,
     };
     let missing: Vec<Missing> = group.iter().map(missing).collect();
-    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.renewals };
+    let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.config.renewals };
     lookup.find(&first.to, &sender, &missing).await
 }
 
 /// Returns when to look for a message again, with the delay of a retry, or `None` if it expires before.
 fn next_lookup(app: &App, claim: &Claimed) -> Option<Timestamp> {
-    let at = clock::now() + app.retry.delay(claim.attempt_number);
-    let end = claim.send_before.unwrap_or(claim.wanted_at + app.retry.max_age());
+    let at = clock::now() + app.config.retry.delay(claim.attempt_number);
+    let end = claim.send_before.unwrap_or(claim.wanted_at + app.config.retry.max_age());
     (at < end).then_some(at)
 }
 

@@ -5,7 +5,7 @@ use common::clock;
 use common::db::api_keys::{self, ApiKey};
 use serde_json::{Value, json};
 use std::time::Duration;
-use testing::{Database, Function, Outcome, eventually};
+use testing::{Database, Function, Outcome, environment, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_authorize");
 
@@ -214,4 +214,9 @@ async fn good_for_a_moment(database: &Database, function: &mut Function) -> Stri
 async fn a_missing_configuration_stops_the_function_at_start() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<authorize::Config>("authorize", Duration::ZERO, &[("DATABASE_BUDGET_MS", 1)]);
 }

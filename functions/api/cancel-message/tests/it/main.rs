@@ -4,7 +4,8 @@
 use common::clock;
 use common::db::sends::{self, ClaimRequest, SendPace};
 use serde_json::{Value, json};
-use testing::{ApiRequest, Database, Function, body, refusal};
+use std::time::Duration;
+use testing::{ApiRequest, Database, Function, body, environment, refusal};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cancel-message");
@@ -83,8 +84,8 @@ async fn a_message_that_was_sent_or_has_ended_is_not_canceled() {
 #[tokio::test]
 async fn an_invalid_id_is_400_an_unknown_id_404_and_a_missing_scope_403() {
     let (mut function, _database) = world().await;
-    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
-    assert_eq!(refusal(&function.call(event).await), "404 sms.not_found");
+    let reply = function.call(cancel("01900000-0000-7000-8000-0000000000aa").event()).await;
+    assert_eq!(refusal(&reply), "404 sms.not_found");
     let reply = function.call(cancel("SM1").event()).await;
     assert_eq!(refusal(&reply), "400 sms.validation_error\n  id: is not a UUID");
     let reply = function.call(cancel("SM1").scopes("messages:read").event()).await;
@@ -122,4 +123,9 @@ async fn an_unavailable_postgres_is_503_and_nothing_is_canceled() {
 async fn a_missing_configuration_stops_the_function_at_start() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<cancel_message::Config>("cancel-message", Duration::ZERO, environment::API);
 }

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use serde_json::{Value, json};
-use testing::{ApiRequest, Database, Function, body, refusal};
+use std::time::Duration;
+use testing::{ApiRequest, Database, Function, body, environment, refusal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_get-conversation");
 const TENANT: &str = "+12035550123";
@@ -60,8 +61,7 @@ fn texts(page: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn a_conversation_has_exactly_the_fields_of_the_contract() {
     let mut world = World::with_messages(3).await;
-    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
-    let reply = world.function.call(event).await;
+    let reply = world.function.call(get(TENANT, "limit=2").event()).await;
     assert_eq!(reply["statusCode"], 200, "{reply}");
     let mut page = body(&reply);
     assert!(page["next_cursor"].is_string());
@@ -327,4 +327,9 @@ async fn a_conversation_with_a_number_of_an_unknown_area_code_is_found() {
             assert_eq!(reply["statusCode"], 200, "{spelling:?}: {reply}");
         }
     }
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<get_conversation::Config>("get-conversation", Duration::ZERO, environment::API);
 }

@@ -4,7 +4,8 @@
 use common::clock;
 use common::db::api_keys::{self, ApiKey};
 use serde_json::{Value, json};
-use testing::{ApiRequest, Database, Function, body, eventually, refusal};
+use std::time::Duration;
+use testing::{ApiRequest, Database, Function, body, environment, eventually, refusal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_get-message");
 const ID: &str = "01900000-0000-7000-8000-0000000000aa";
@@ -43,8 +44,7 @@ fn get(id: &str) -> ApiRequest {
 #[tokio::test]
 async fn a_message_has_its_attempts_and_status_history_in_order() {
     let (mut function, _database) = world().await;
-    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
-    let reply = function.call(event).await;
+    let reply = function.call(get(ID).event()).await;
     assert_eq!(reply["statusCode"], 200, "{reply}");
     let said = |status: &str, code: Option<&str>, contradicts: bool, second: u32| {
         json!({"status": status, "error_code": code, "twilio_sid": "SM1", "contradicts": contradicts,
@@ -199,4 +199,9 @@ async fn a_broken_schema_is_500_and_an_unavailable_postgres_503() {
 async fn a_missing_configuration_stops_the_function_at_start() {
     let log = Function::start(BINARY, &[]).await.ended().await;
     assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<get_message::Config>("get-message", Duration::ZERO, environment::API);
 }

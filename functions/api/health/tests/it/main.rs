@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-use testing::{ApiRequest, Behaviour, Database, Function, Sqs, body, eventually, refusal};
+use testing::{ApiRequest, Behaviour, Database, Function, Sqs, body, environment, eventually, refusal};
 use wiremock::matchers::{basic_auth, header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -78,8 +78,7 @@ fn set(environment: &mut [(&'static str, String)], name: &str, value: &str) {
 async fn a_deep_check_is_ok_when_all_dependencies_are_available() {
     let world = World::start().await;
     let mut function = start(&world.environment()).await;
-    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
-    let reply = function.call(event).await;
+    let reply = function.call(get("deep=true")).await;
     assert_eq!(reply["statusCode"], 200, "{reply}");
     // A 404 of the Monitor for its base URL counts as available.
     assert_eq!(body(&reply), health(true, ["ok"; 4]));
@@ -284,4 +283,9 @@ async fn all_configuration_errors_are_reported_at_once() {
          missing; OUTBOUND_QUEUE_URL is missing; TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
          MONITOR_API_URL is not a URL (relative URL without a base)"
     );
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<health::Config>("health", Duration::ZERO, &[("HEALTH_CHECK_TIMEOUT_MS", 1)]);
 }

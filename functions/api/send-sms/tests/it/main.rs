@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use testing::{
-    ApiRequest, Behaviour, Database, Function, GATEWAY_REQUEST_ID, KEY_ID, Sqs, body, eventually, left_of,
-    refusal,
+    ApiRequest, Behaviour, Database, Function, GATEWAY_REQUEST_ID, KEY_ID, Sqs, body, environment,
+    eventually, left_of, refusal,
 };
 
 mod idempotency;
@@ -91,8 +91,12 @@ fn sms(payload: &Value) -> ApiRequest {
 #[tokio::test]
 async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
     let mut world = World::start().await;
-    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
-    let reply = world.function.call(event).await;
+    let payload = json!({
+        "to": "(203) 555-0123", "body": "Your rent is due on the 1st.",
+        "media_urls": ["https://example.com/notice.png"], "workflow_type": "collections", "workflow_id": "c-17",
+        "priority": "urgent", "metadata": {"unit": "4B"},
+    });
+    let reply = world.function.call(sms(&payload).event()).await;
     assert_eq!(reply["statusCode"], 202, "{reply}");
     assert_eq!(reply["headers"]["content-type"], "application/json");
     let answer = body(&reply);
@@ -439,4 +443,13 @@ async fn a_new_area_code_can_be_sent_to() {
     let mut world = World::start().await;
     let answer = world.accepted(json!({"to": "(624) 555-0144", "body": "x"})).await;
     assert_eq!(answer["to"], "+16245550144");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<send_sms::Config>(
+        "send-sms",
+        Duration::ZERO,
+        &[("DATABASE_BUDGET_MS", 1), ("SQS_SEND_BUDGET_MS", 1)],
+    );
 }

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use serde_json::{Value, json};
-use testing::{ApiRequest, Database, Function, body, refusal};
+use std::time::Duration;
+use testing::{ApiRequest, Database, Function, body, environment, refusal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_update-conversation");
 const TENANT: &str = "+12035550123";
@@ -90,8 +91,8 @@ async fn given_fields_are_set_null_clears_and_absent_fields_stay() {
 #[tokio::test]
 async fn the_response_is_the_conversation_without_messages() {
     let mut world = World::start().await;
-    let event: Value = serde_json::from_str(include_str!("../../events/request.json")).unwrap();
-    let reply = world.function.call(event).await;
+    let changes = json!({"workflow_type": "collections", "time_zone": "America/Chicago"});
+    let reply = world.function.call(patch(TENANT).json(&changes).event()).await;
     assert_eq!(reply["statusCode"], 200, "{reply}");
     assert_eq!(
         body(&reply),
@@ -198,5 +199,14 @@ async fn an_unavailable_postgres_is_503_and_missing_configuration_is_reported() 
     assert_eq!(
         log.last().unwrap()["error"],
         "invalid configuration: TWILIO_ACCOUNT_SID is missing; DATABASE_URL is missing"
+    );
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<update_conversation::Config>(
+        "update-conversation",
+        Duration::ZERO,
+        environment::API,
     );
 }

@@ -7,7 +7,7 @@ use common::db::tenants::{self, CheckedNumber, Identification, LookupIntervals};
 use common::domain::keywords::OptOut;
 use serde_json::{Value, json};
 use std::time::Duration;
-use testing::{Database, Function, Outcome};
+use testing::{Database, Function, Outcome, environment};
 use wiremock::matchers::{any, method, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -356,4 +356,19 @@ async fn a_run_without_postgres_fails_and_the_next_one_succeeds() {
     assert!(matches!(outcome, Outcome::Error(_)), "{outcome:?}");
     world.database.client.batch_execute("alter table away rename to sms_conversations").await.unwrap();
     assert_eq!(runs(&mut function).await, done(1, 0, 0));
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    // The tenants of a page are looked up in two rounds.
+    environment::check::<reconcile_tenants::Config>(
+        "reconcile-tenants",
+        Duration::from_secs(20),
+        &[
+            environment::CONNECT,
+            environment::STATEMENT,
+            ("MONITOR_BUDGET_MS", 2),
+            ("TENANT_PROFILE_TIMEOUT_MS", 1),
+        ],
+    );
 }

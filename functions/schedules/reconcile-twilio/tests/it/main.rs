@@ -4,7 +4,8 @@
 use common::clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use testing::{Database, Function, Outcome};
+use std::time::Duration;
+use testing::{Database, Function, Outcome, environment};
 use wiremock::matchers::{method, path, query_param, query_param_is_missing};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -274,4 +275,13 @@ async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named(
     {
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<reconcile_twilio::Config>(
+        "reconcile-twilio",
+        Duration::from_secs(80),
+        &[environment::CONNECT, environment::STATEMENT, ("TWILIO_TIMEOUT_MS", 1)],
+    );
 }

@@ -5,7 +5,8 @@ use common::clock;
 use common::db::sends::{self, NewSend};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use testing::{Database, Function, Outcome as Invoked};
+use std::time::Duration;
+use testing::{Database, Function, Outcome as Invoked, environment};
 use uuid::Uuid;
 use wiremock::matchers::{method, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -342,4 +343,13 @@ async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named(
     {
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<resolve_unknown::Config>(
+        "resolve-unknown",
+        Duration::from_secs(30),
+        &[environment::CONNECT, environment::STATEMENT, ("TWILIO_TIMEOUT_MS", 1)],
+    );
 }

@@ -8,7 +8,8 @@ use common::db::statuses::{self, NewStatus};
 use common::domain::message::Status;
 use common::twilio::RenewalPolicy;
 use serde_json::{Value, json};
-use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs, eventually};
+use std::time::Duration;
+use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs, environment, eventually};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_retry-sends");
@@ -491,4 +492,13 @@ async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named(
     ] {
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<retry_sends::Config>(
+        "retry-sends",
+        Duration::ZERO,
+        &[environment::CONNECT, environment::STATEMENT, ("SQS_SEND_BUDGET_MS", 1)],
+    );
 }

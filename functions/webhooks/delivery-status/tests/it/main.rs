@@ -1,7 +1,8 @@
 //! Tests of the binary through the Runtime API. The validation that it shares with `inbound-sms` is tested there.
 
 use serde_json::{Value, json};
-use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Function, Sqs, Webhook, eventually};
+use std::time::Duration;
+use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Function, Sqs, Webhook, environment, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_delivery-status");
 const PATH: &str = "/webhook/twilio/status";
@@ -123,4 +124,9 @@ async fn missing_queue_urls_are_reported() {
     for queue in ["STATUS_QUEUE_URL is missing", "INBOUND_QUEUE_URL is missing"] {
         assert!(log.contains(queue), "{log}");
     }
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<delivery_status::Config>("delivery-status", Duration::ZERO, environment::WEBHOOK);
 }

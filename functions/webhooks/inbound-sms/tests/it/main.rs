@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Database, Function, Sqs, Webhook, eventually};
+use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Database, Function, Sqs, Webhook, environment, eventually};
 
 mod refusals;
 
@@ -334,4 +334,9 @@ async fn all_configuration_errors_are_reported_at_once() {
         assert!(log.contains(name), "{name} in {log}");
     }
     assert!(!log.contains("INBOUND_QUEUE_URL"), "{log}");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<inbound_sms::Config>("inbound-sms", Duration::ZERO, environment::WEBHOOK);
 }

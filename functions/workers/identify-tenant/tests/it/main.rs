@@ -7,7 +7,8 @@ mod outages;
 mod world;
 
 use serde_json::json;
-use testing::{batch, failed};
+use std::time::Duration;
+use testing::{batch, environment, failed};
 use wiremock::ResponseTemplate;
 use world::{World, succeeds};
 
@@ -217,7 +218,7 @@ async fn concurrent_functions_do_not_look_the_same_number_up() {
     let world = World::start().await;
     let slow = ResponseTemplate::new(200)
         .set_body_json(json!({"tenant_id": "T-1"}))
-        .set_delay(std::time::Duration::from_millis(300));
+        .set_delay(Duration::from_millis(300));
     world.answers(A, slow, None).await;
     let (mut one, mut other) = (world.function().await, world.function().await);
     let message = world.text(A, "en", 0.95).await;
@@ -237,4 +238,18 @@ async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named(
     for name in ["DATABASE_URL is invalid", "MONITOR_API_URL is not a URL", "TENANT_RETRY_SECONDS must be"] {
         assert!(error.contains(name), "{error}");
     }
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<identify_tenant::Config>(
+        "identify-tenant",
+        Duration::ZERO,
+        &[
+            ("DATABASE_CONNECT_TIMEOUT_MS", 2),
+            ("DATABASE_STATEMENT_TIMEOUT_MS", 2),
+            ("MONITOR_BUDGET_MS", 1),
+            ("TENANT_PROFILE_TIMEOUT_MS", 1),
+        ],
+    );
 }

@@ -1,7 +1,8 @@
 //! Runs the binary through the Runtime API with a real Postgres.
 
 use serde_json::{Value, json};
-use testing::{Behaviour, Database, Function, Sqs, failed};
+use std::time::Duration;
+use testing::{Behaviour, Database, Function, Sqs, environment, failed};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_record-inbound");
 
@@ -409,4 +410,14 @@ async fn a_number_outside_every_numbering_plan_gets_an_automatic_reply() {
     let replies = "select string_agg(to_number, ' ') from sms_messages where direction = 'outbound'";
     assert_eq!(database.scalar(replies).await, "+16875550144");
     assert_eq!(sqs.sent().len(), 1);
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    // Publishes replies and identification requests, and makes poison messages visible again.
+    environment::check::<record_inbound::Config>(
+        "record-inbound",
+        Duration::ZERO,
+        &[environment::CONNECT, environment::STATEMENT, ("SQS_SEND_BUDGET_MS", 3)],
+    );
 }

@@ -5,7 +5,8 @@ use common::clock;
 use common::db::sends::{self, Created, NewSend, SendResult};
 use common::domain::message::Status;
 use serde_json::{Value, json};
-use testing::{Database, Function, Sqs, eventually, failed};
+use std::time::Duration;
+use testing::{Database, Function, Sqs, environment, eventually, failed};
 use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_record-status");
@@ -429,4 +430,14 @@ async fn a_newer_version_is_retried_and_an_inbound_message_goes_to_the_dead_lett
     assert_eq!(failures, ["m-0", "newer"]);
     assert_eq!(sqs.handed_out_again(), ["status AQEB0"]);
     assert_eq!(database.scalar("select count(*) from sms_message_status_events").await, "0");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    // Makes poison messages visible again.
+    environment::check::<record_status::Config>(
+        "record-status",
+        Duration::ZERO,
+        &[environment::CONNECT, environment::STATEMENT, ("SQS_SEND_BUDGET_MS", 1)],
+    );
 }

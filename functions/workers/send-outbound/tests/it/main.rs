@@ -22,8 +22,8 @@ use common::domain::language::Language;
 use common::domain::opt_out::{OptOutAction, OptOutSource};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::time::Instant;
-use testing::{Database, Function, Sqs, eventually, failed, left_of};
+use std::time::{Duration, Instant};
+use testing::{Database, Function, Sqs, environment, eventually, failed, left_of};
 use twilio::Twilio;
 use uuid::Uuid;
 
@@ -342,4 +342,14 @@ async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named(
 /// Returns the time in the given number of seconds.
 fn in_seconds(seconds: i64) -> Timestamp {
     clock::now() + jiff::SignedDuration::from_secs(seconds)
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    // The claim, up to three attempts, and the record of the outcome.
+    environment::check::<send_outbound::Config>(
+        "send-outbound",
+        Duration::ZERO,
+        &[("DATABASE_CONNECT_TIMEOUT_MS", 2), ("DATABASE_STATEMENT_TIMEOUT_MS", 2), ("TWILIO_TIMEOUT_MS", 3)],
+    );
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub(crate) use self::intrinsics::ACCOUNT_ID;
+pub use self::intrinsics::ACCOUNT_ID;
 use self::intrinsics::{Resolver, scalar};
 
 /// An error in a template, with its location.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 /// The account ID in all local ARNs and queue URLs.
-pub(crate) const ACCOUNT_ID: &str = "000000000000";
+pub const ACCOUNT_ID: &str = "000000000000";
 
 /// Evaluates intrinsic functions using the template and values of the running stack.
 pub(crate) struct Resolver<'a> {

@@ -1,11 +1,13 @@
 //! Tests of the parts of the project's template that only a deployment uses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use common::telemetry::Metric;
 use serde_json::Value;
 
-use super::super::{Template, yaml};
+use crate::{Template, yaml};
 
 const TEXT: &str = include_str!("../../../../template.yaml");
 
@@ -313,4 +315,35 @@ fn an_output_contains_the_webhook_base_urls_without_paths() {
         let description = output["Description"].as_str().unwrap();
         assert!(description.ends_with('.'), "the description of {name} is cut off: {description}");
     }
+}
+
+#[test]
+fn every_function_compares_its_environment_with_the_template() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let template = Template::parse(TEXT, "us-east-1").unwrap();
+    for function in &template.functions {
+        let folder = repository.join(&function.code_uri);
+        let main = fs::read_to_string(folder.join("src/main.rs")).unwrap();
+        if main.contains("Config::from_env") {
+            let tests = fs::read_to_string(folder.join("tests/it/main.rs")).unwrap();
+            let check = format!("\"{}\"", function.name);
+            let is_checked = tests.split("environment::check::<").skip(1).any(|call| call.contains(&check));
+            assert!(
+                is_checked,
+                "{} does not call testing::environment::check in tests/it/main.rs",
+                function.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_send_claim_lasts_longer_than_the_timeout_of_send_outbound() {
+    let template = Template::parse(TEXT, "us-east-1").unwrap();
+    let none = BTreeMap::new();
+    let variable = |name: &str| (name != "SEND_CLAIM_TIMEOUT_SECONDS").then(|| "x".to_owned());
+    let retries = template.function("retry-sends").unwrap();
+    let environment = template.environment(retries, variable, &none, &none).unwrap();
+    let claim_timeout: u64 = environment["SEND_CLAIM_TIMEOUT_SECONDS"].parse().unwrap();
+    assert!(claim_timeout > template.function("send-outbound").unwrap().timeout.as_secs());
 }
