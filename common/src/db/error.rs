@@ -173,13 +173,6 @@ impl DbError {
         }
     }
 
-    /// Tells whether a retry may succeed.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        !self.is_about_the_data()
-            && !matches!(self, Self::Setup(_) | Self::Parameters { .. } | Self::Decode { .. })
-    }
-
     /// Tells whether Postgres is unavailable, overloaded or starting.
     ///
     /// These are the SQLSTATE classes 08 (connection), 25006 (a standby that takes no writes), 40 (rollback),

@@ -112,7 +112,7 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`DbError`] with the operation. [`DbError::is_transient`] tells whether a retry may succeed.
+    /// [`DbError`] with the operation. [`DbError::is_unavailable`] tells whether a retry may succeed.
     pub async fn query<R: FromRow>(
         &self,
         statement: &Statement<R>,

@@ -7,13 +7,24 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OneOfBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
-use utoipa::{Modify, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 /// Returns the document.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    let mut document = Document::openapi();
+    document.merge(Endpoints::openapi());
+    document.merge(Others::openapi());
+    complete(&mut document);
+    document
 }
+
+include!(concat!(env!("OUT_DIR"), "/endpoints.rs"));
+
+/// The operations of other folders, and of this function.
+#[derive(OpenApi)]
+#[openapi(paths(openapi_json, docs, docs_script, inbound_sms, delivery_status))]
+struct Others;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,19 +35,6 @@ pub fn document() -> utoipa::openapi::OpenApi {
             Every error has the body `ErrorEnvelope` with a stable `code`; errors of the gateway have the body \
             `GatewayMessage`. Every response has the header `x-request-id`.",
     ),
-    paths(
-        send_sms::handle,
-        get_message::handle,
-        cancel_message::handle,
-        get_conversation::handle,
-        update_conversation::handle,
-        health::handle,
-        openapi_json,
-        docs,
-        docs_script,
-        inbound_sms,
-        delivery_status,
-    ),
     components(schemas(ErrorEnvelope, GatewayMessage)),
     tags(
         (name = "messages", description = "Send messages and track their delivery."),
@@ -44,7 +42,6 @@ pub fn document() -> utoipa::openapi::OpenApi {
         (name = "service", description = "Health and documentation; public."),
         (name = "webhooks", description = "Called by Twilio only, at their own function URLs."),
     ),
-    modifiers(&Everywhere),
 )]
 struct Document;
 
@@ -138,34 +135,30 @@ fn inbound_sms() {}
 fn delivery_status() {}
 
 /// Adds security schemes and common responses to all operations.
-struct Everywhere;
-
-impl Modify for Everywhere {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scopes = Scope::ALL.map(|scope| format!("`{scope}`")).join(", ");
-        let key = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .bearer_format("smsk_…")
-            .description(Some(format!("API key. A key has some of the scopes {scopes}.")))
-            .build();
-        let signature = ApiKey::Header(ApiKeyValue::with_description(
-            "X-Twilio-Signature",
-            "Twilio's signature of the request.",
-        ));
-        if let Some(components) = &mut document.components {
-            components.add_security_scheme("api_key", SecurityScheme::Http(key));
-            components.add_security_scheme("twilio_signature", SecurityScheme::ApiKey(signature));
-        }
-        for item in document.paths.paths.values_mut() {
-            for operation in [&mut item.get, &mut item.post, &mut item.patch].into_iter().flatten() {
-                complete(operation);
-            }
+fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let scopes = Scope::ALL.map(|scope| format!("`{scope}`")).join(", ");
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("smsk_…")
+        .description(Some(format!("API key. A key has some of the scopes {scopes}.")))
+        .build();
+    let signature = ApiKey::Header(ApiKeyValue::with_description(
+        "X-Twilio-Signature",
+        "Twilio's signature of the request.",
+    ));
+    if let Some(components) = &mut document.components {
+        components.add_security_scheme("api_key", SecurityScheme::Http(key));
+        components.add_security_scheme("twilio_signature", SecurityScheme::ApiKey(signature));
+    }
+    for item in document.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.post, &mut item.patch].into_iter().flatten() {
+            complete_operation(operation);
         }
     }
 }
 
 /// Adds the gateway's errors to an operation that needs a key, and the request id to every response.
-fn complete(operation: &mut Operation) {
+fn complete_operation(operation: &mut Operation) {
     let needs_key = operation
         .security
         .iter()
