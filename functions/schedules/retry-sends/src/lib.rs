@@ -18,7 +18,7 @@ use common::config::{Configuration, Env};
 use common::db::senders;
 use common::db::spool::SpoolQueue;
 use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
-use common::domain::renewal::Renewals;
+use common::domain::delivery_failure::FailurePolicy;
 use common::queue::{PublishError, Publisher, PublisherConfig};
 use common::service::parts::{self, PartTimedOut};
 use common::service::wake_ups::{self, QueuedWakeUp, WakeUpError};
