@@ -291,7 +291,7 @@ impl Migration {
         if let Some(index) = created_index(statement)
             && is_invalid(db, index).await?
         {
-            tracing::info!(migration = self.name, index, "dropping the invalid index of an earlier run");
+            tracing::info!(migration = self.name, index, "dropping an invalid index");
             let drop = format!("drop index concurrently if exists {index}");
             db.batch("drop an invalid index", &drop).await?;
         }
@@ -354,7 +354,7 @@ impl Patience {
         if !is_about_a_lock || self.begun.elapsed() >= self.waits.retry_for {
             return Err(error);
         }
-        tracing::warn!(migration = self.migration, error = chain(&error), "no lock yet; retrying");
+        tracing::warn!(migration = self.migration, error = chain(&error), "retrying after a lock timeout");
         // With jitter, to avoid meeting the same periodic statement again.
         tokio::time::sleep(self.waits.pause.mul_f64(0.5 + clock::random_fraction())).await;
         Ok(())

@@ -87,7 +87,10 @@ impl Db {
         let late = |_| DbError::TimedOut { operation: "connect", after: WARM_UP_BUDGET };
         let opened = tokio::time::timeout(WARM_UP_BUDGET, self.object("connect")).await;
         if let Err(error) = opened.map_err(late).flatten() {
-            tracing::warn!(error = crate::error::chain(&error), "Postgres cannot be reached at start");
+            tracing::warn!(
+                error = crate::error::chain(&error),
+                "could not connect to Postgres at cold start"
+            );
         }
     }
 

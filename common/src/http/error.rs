@@ -199,15 +199,15 @@ impl ApiError {
             Self::Validation(error) => {
                 // Reasons may quote input, and so may the name of an unknown field.
                 let fields: Vec<&str> = error.fields().iter().map(|f| loggable(&f.field)).collect();
-                tracing::info!(name: telemetry::LAST_LINE, code, fields = fields.join(","), "refused");
+                tracing::info!(name: telemetry::LAST_LINE, code, fields = fields.join(","), "invalid request");
             }
             Self::BadSignature(_) => {
-                tracing::info!(name: telemetry::LAST_LINE, code, reason = cause, "refused")
+                tracing::info!(name: telemetry::LAST_LINE, code, reason = cause, "invalid Twilio signature")
             }
             _ if self.status().is_client_error() => {
-                tracing::info!(name: telemetry::LAST_LINE, code, "refused")
+                tracing::info!(name: telemetry::LAST_LINE, code, "request rejected")
             }
-            _ => tracing::error!(name: telemetry::LAST_LINE, code, error = cause, "failed"),
+            _ => tracing::error!(name: telemetry::LAST_LINE, code, error = cause, "request failed"),
         }
     }
 

@@ -173,7 +173,7 @@ pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
 /// Refuses a key, with the last log line of the invocation.
 fn refuse(reason: &str) -> Verdict {
     telemetry::count(Metric::KeysRefused, 1);
-    tracing::info!(name: telemetry::LAST_LINE, reason, "refused");
+    tracing::info!(name: telemetry::LAST_LINE, reason, "API key rejected");
     Verdict::REFUSED
 }
 

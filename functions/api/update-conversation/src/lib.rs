@@ -56,7 +56,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let changes = request::changes(request.payload()?)?;
     let changed = conversations::update(&app.db, &app.account_sid, &variants, &changes, clock::now()).await?;
     let conversation = changed.ok_or(ApiError::NotFound("the conversation"))?;
-    tracing::info!(conversation_id = %conversation.id, "conversation changed");
+    tracing::info!(conversation_id = %conversation.id, "conversation updated");
     let total = conversation.message_count;
     http::json(StatusCode::OK, &ChangedConversation { conversation: conversation.into(), total })
 }

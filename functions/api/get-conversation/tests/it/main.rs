@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
 use testing::{ApiRequest, Database, Function, body, refusal};
@@ -213,8 +213,8 @@ async fn invalid_parameters_are_refused_with_all_reasons() {
             "limit: must be a whole number from 1 to 100\n  page: must be a whole number from 1 to 4294967295\n  cursor: is not a next_cursor of this API",
         ),
     ] {
-        let answer = refusal(&world.get(TENANT, query).await);
-        assert_eq!(answer, format!("400 sms.validation_error\n  {details}"), "{query}");
+        let response = refusal(&world.get(TENANT, query).await);
+        assert_eq!(response, format!("400 sms.validation_error\n  {details}"), "{query}");
     }
 }
 

@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::api_keys::{self, ApiKey};
@@ -90,8 +90,8 @@ async fn each_response_is_logged_with_the_callers_request_id() {
     let (mut function, _database) = world().await;
     let unknown = "01900000-0000-7000-8000-0000000000ab";
     for (id, request_id, line) in [
-        (ID, "job-1", json!({"message": "answered", "status": 200})),
-        (unknown, "job-2", json!({"message": "refused", "code": "sms.not_found"})),
+        (ID, "job-1", json!({"message": "request completed", "status": 200})),
+        (unknown, "job-2", json!({"message": "request rejected", "code": "sms.not_found"})),
     ] {
         function.call(get(id).header("x-request-id", request_id).event()).await;
         let logged = eventually("a line under the request's id", async || {

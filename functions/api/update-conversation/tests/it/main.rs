@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
 use testing::{ApiRequest, Database, Function, body, refusal};
@@ -150,13 +150,13 @@ async fn all_invalid_fields_are_reported_and_nothing_changes() {
         let reply = world.patch(TENANT, &changes).await;
         assert_eq!(refusal(&reply), format!("400 sms.validation_error\n  {details}"), "{changes}");
     }
-    for (request, answer) in [
+    for (request, response) in [
         (patch(TENANT), "400 sms.validation_error\n  request body: is missing"),
         (patch(TENANT).body("[]"), "400 sms.validation_error\n  request body: is not a JSON object"),
         (patch(TENANT).body(&"x".repeat(300_000)), "413 sms.payload_too_large"),
         (patch(TENANT).json(&json!({})).scopes("conversations:read"), "403 sms.forbidden"),
     ] {
-        assert_eq!(refusal(&world.function.call(request.event()).await), answer);
+        assert_eq!(refusal(&world.function.call(request.event()).await), response);
     }
     assert_eq!(world.kept().await, "leasing l-1 waiting Europe/Lisbon");
     let longest = json!({"workflow_id": long, "conversation_status": "x".repeat(64)});

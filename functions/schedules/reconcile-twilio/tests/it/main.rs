@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres and a Twilio with a configurable list.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use jiff::{SignedDuration, Timestamp};
@@ -47,14 +47,14 @@ impl World {
         self.twilio.reset().await;
         for (number, messages) in pages.iter().enumerate() {
             let next = (number + 1 < pages.len()).then(|| format!("{LIST}?Page={}", number + 1));
-            let answer = ResponseTemplate::new(200)
+            let response = ResponseTemplate::new(200)
                 .set_body_json(json!({"messages": messages, "next_page_uri": next}));
             let list = Mock::given(method("GET")).and(path(LIST));
             match number {
                 0 => list.and(query_param_is_missing("Page")),
                 _ => list.and(query_param("Page", number.to_string())),
             }
-            .respond_with(answer)
+            .respond_with(response)
             .mount(&self.twilio)
             .await;
         }
@@ -123,8 +123,8 @@ async fn missing_inbound_messages_are_stored_once_with_their_time_language_and_m
         ])
         .await;
     let mut function = world.function().await;
-    let answer = function.call(event()).await;
-    assert_eq!((&answer["listed"], &answer["inbound_recovered"]), (&json!(2), &json!(2)), "{answer}");
+    let response = function.call(event()).await;
+    assert_eq!((&response["listed"], &response["inbound_recovered"]), (&json!(2), &json!(2)), "{response}");
     for _ in 0..2 {
         assert_eq!(function.call(event()).await["inbound_recovered"], 0);
     }
@@ -147,7 +147,7 @@ async fn a_missing_stop_is_dated_by_when_it_was_sent() {
     assert_eq!(
         world.database.scalar("select opted_out_at is null from sms_conversations").await,
         "t",
-        "START came later"
+        "the START is newer"
     );
     world.lists(&[vec![inbound("SM3", "STOP", SignedDuration::from_mins(30))]]).await;
     world.function().await.call(event()).await;
@@ -241,8 +241,8 @@ async fn a_run_continues_where_the_previous_one_stopped() {
          values (now() - interval '1 day', now(), 'list', '{LIST}?Page=1', now())"
     );
     world.database.client.batch_execute(&left_over).await.unwrap();
-    let answer = world.function().await.call(event()).await;
-    assert_eq!((&answer["inbound_recovered"], &answer["unfinished"]), (&json!(1), &json!(false)));
+    let response = world.function().await.call(event()).await;
+    assert_eq!((&response["inbound_recovered"], &response["unfinished"]), (&json!(1), &json!(false)));
     assert_eq!(world.cursors().await, "0");
     let asked = world.twilio.received_requests().await.unwrap();
     assert!(asked[0].url.query().unwrap().contains("Page=1"), "{}", asked[0].url);

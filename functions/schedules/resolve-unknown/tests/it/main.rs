@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres and a Twilio with a configurable list.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::sends::{self, NewSend};
@@ -175,8 +175,8 @@ async fn a_message_missing_in_two_lists_is_sent_again_and_not_earlier() {
     let (young, old) = (world.unknown("young", MINUTE).await, world.unknown("old", HOUR).await);
     world.lists(&[listed("SM7", "something else", "sent", MINUTE)]).await;
     let mut function = world.function().await;
-    assert_eq!(function.call(event()).await["waiting"], 2, "one list proves nothing");
-    assert_eq!(function.call(event()).await["waiting"], 0, "they are not due again yet");
+    assert_eq!(function.call(event()).await["waiting"], 2, "one list is not enough");
+    assert_eq!(function.call(event()).await["waiting"], 0, "the lookups are not due yet");
     world.later().await;
     let resolved = function.call(event()).await;
     assert_eq!((&resolved["sent_again"], &resolved["waiting"]), (&json!(1), &json!(1)), "{resolved}");
@@ -247,7 +247,7 @@ async fn a_sid_of_another_message_is_not_used_and_an_identical_message_in_progre
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["waiting"], 1);
     assert_eq!(world.state(id).await, "unknown - -");
-    // The identical message gets its response: the listed message is its own.
+    // The identical message gets its response, with the SID of the listed message.
     let settled = format!(
         "update sms_messages set delivery_status = 'queued', claimed_at = null, twilio_sid = 'SM1' where id = '{taken}'"
     );
@@ -318,7 +318,7 @@ async fn while_the_list_is_unavailable_messages_wait_and_are_parked_after_a_day(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_older_of_two_creates_is_not_taken_for_the_newer() {
+async fn the_first_of_two_attempts_is_not_used_for_the_second() {
     let world = World::start().await;
     let id = world.unknown("rent", HOUR).await;
     let first = "update sms_send_attempts set outcome = 'accepted', twilio_sid = 'SM1'";

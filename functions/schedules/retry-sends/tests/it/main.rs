@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::sends::{self, Created, Idempotency, NewSend};
@@ -151,7 +151,7 @@ async fn backlog(function: &Function, expected: f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_sqs_fails_or_hangs_nothing_leaves_postgres() {
-    for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
+    for behaviour in [Behaviour::Fails, Behaviour::Hangs] {
         let world = World::start().await;
         world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
         world.pending("req-2").await;
@@ -161,7 +161,7 @@ async fn while_sqs_fails_or_hangs_nothing_leaves_postgres() {
         assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "1");
         assert_eq!(world.database.scalar("select wake_at is null from sms_senders").await, "t");
         backlog(&function, 1.0).await;
-        world.sqs.behave(Behaviour::Takes);
+        world.sqs.behave(Behaviour::Accepts);
         let swept = function.call(event()).await;
         backlog(&function, 0.0).await;
         assert_eq!((&swept["spool_drained"], &swept["senders_woken"]), (&json!(1), &json!(1)));
@@ -363,16 +363,16 @@ async fn idempotency_keys_are_deleted_after_a_day_and_not_earlier() {
 async fn a_failed_part_does_not_stop_others_and_fails_the_run() {
     let world = World::start().await;
     world.pending("req-1").await;
-    world.database.client.batch_execute("alter table webhook_spool rename to away").await.unwrap();
+    world.database.client.batch_execute("alter table webhook_spool rename to hidden").await.unwrap();
     let mut function = world.function().await;
     fails(&mut function).await;
     assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
     let part = eventually("the log line", async || {
-        function.log().await.into_iter().find(|line| line["message"] == "a part of the sweep failed")
+        function.log().await.into_iter().find(|line| line["message"] == "sweep part failed")
     })
     .await;
     assert_eq!(part["part"], "inbound spool");
-    world.database.client.batch_execute("alter table away rename to webhook_spool").await.unwrap();
+    world.database.client.batch_execute("alter table hidden rename to webhook_spool").await.unwrap();
     function.call(event()).await;
 }
 
@@ -399,7 +399,7 @@ async fn a_slow_spool_leaves_the_other_parts_their_time() {
         let of_queue = format!("select count(*) < 400 from webhook_spool where queue = '{queue}'");
         assert_eq!(world.database.scalar(&of_queue).await, "t", "{queue}");
     }
-    world.sqs.behave(Behaviour::Takes);
+    world.sqs.behave(Behaviour::Accepts);
     assert_eq!(function.call(event()).await["spool_drained"], left, "the next run continues");
 }
 
@@ -421,7 +421,7 @@ async fn a_part_that_does_not_end_is_stopped_and_the_others_run() {
     assert_eq!(world.database.scalar(failed).await, "req-1");
     let parts = eventually("the failures are logged", async || {
         let log = function.log().await;
-        let failed = log.iter().filter(|line| line["message"] == "a part of the sweep failed");
+        let failed = log.iter().filter(|line| line["message"] == "sweep part failed");
         let parts: Vec<_> = failed.map(|line| line["part"].as_str().unwrap().to_owned()).collect();
         (parts.len() == 3).then_some(parts)
     })

@@ -20,7 +20,7 @@ impl World {
     }
 
     /// Stores a message to a toll-free number, which has no time zone.
-    async fn to_nobody_knows_where(&self, priority: &str) -> Uuid {
+    async fn to_toll_free_number(&self, priority: &str) -> Uuid {
         let to = "+18005550123".to_owned();
         self.stored(NewSend {
             to: to.clone(),
@@ -43,9 +43,8 @@ impl World {
 async fn a_message_waits_for_the_end_of_quiet_hours_and_an_urgent_one_does_not() {
     let world = World::start().await;
     let mut function = world.quiet().await;
-    let (normal, bulk) =
-        (world.to_nobody_knows_where("normal").await, world.to_nobody_knows_where("bulk").await);
-    let urgent = world.to_nobody_knows_where("urgent").await;
+    let (normal, bulk) = (world.to_toll_free_number("normal").await, world.to_toll_free_number("bulk").await);
+    let urgent = world.to_toll_free_number("urgent").await;
     // In New York it is another time of day.
     let elsewhere = world.message().await;
     send(&mut function, [bulk, elsewhere]).await;
