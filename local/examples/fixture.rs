@@ -22,6 +22,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
         "crash" => std::process::exit(1),
         "abort" => std::process::abort(),
         "hang" => std::future::pending().await,
+        // Long enough for concurrent invocations to overlap.
         "sleep" => tokio::time::sleep(Duration::from_millis(300)).await,
         "error" => return Err("requested error".into()),
         "fail" => return Ok(failures(&payload)),

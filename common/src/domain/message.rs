@@ -61,7 +61,7 @@ impl Status {
         }
     }
 
-    /// Tells whether the status is final. Only `read` may follow `delivered`.
+    /// Returns whether the status is final. Only `read` may follow `delivered`.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Delivered | Self::Read | Self::Failed | Self::Undelivered | Self::Canceled)
@@ -82,7 +82,7 @@ impl Status {
         }
     }
 
-    /// Tells whether a message may change to `next`: only forward. The first final status stays, except that `read` may
+    /// Returns whether a message may change to `next`: only forward. The first final status stays, except that `read` may
     /// follow `delivered`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
@@ -92,7 +92,7 @@ impl Status {
         !self.is_final() && self.rank() < next.rank() && next != Self::Received
     }
 
-    /// Tells whether `next` contradicts this status: both are final and different.
+    /// Returns whether `next` contradicts this status: both are final and different.
     #[must_use]
     pub fn is_contradicted_by(self, next: Self) -> bool {
         let same_end = matches!((self, next), (Self::Delivered, Self::Read) | (Self::Read, Self::Delivered));

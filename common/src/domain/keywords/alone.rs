@@ -390,7 +390,7 @@ fn among(list: &'static [&'static str], word: &str) -> Option<&'static str> {
     list.iter().copied().find(|&known| known == word)
 }
 
-/// Tells whether the first word after courtesies may begin a keyword. Most texts end here.
+/// Returns whether the first word after courtesies may begin a keyword. Most texts end here.
 fn may_begin(tokens: &[Token<'_>]) -> bool {
     let mut words = tokens.iter().filter(|token| token.kind == Kind::Word).map(|token| token.text);
     words
