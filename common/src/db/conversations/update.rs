@@ -19,7 +19,7 @@ pub struct Changes {
 
 /// The steps of the statement:
 /// - `conversation`: the first variant of the number that is known;
-/// - `changed`: what it holds from here on;
+/// - `changed`: the updated conversation;
 /// - `looked_at_again`: the messages that wait for the end of quiet hours by another clock than the new one. They are
 ///   due now, and the next claim looks at the new one.
 pub(super) const UPDATE: Statement<Conversation> = Statement::new(
