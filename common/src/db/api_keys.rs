@@ -117,7 +117,7 @@ pub async fn revoke(db: &Db, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>,
 }
 
 const VALID: Statement<ApiKey> = Statement::new(
-    "look a key up",
+    "look up a key",
     "
 select id, name, scopes, expires_at, revoked_at, created_at from api_keys
 where key_hash = $key_hash and revoked_at is null and (expires_at is null or expires_at > $now)",

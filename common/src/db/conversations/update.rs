@@ -23,7 +23,7 @@ pub struct Changes {
 /// - `looked_at_again`: the messages that wait for the end of quiet hours by another clock than the new one. They are
 ///   due now, and the next claim looks at the new one.
 pub(super) const UPDATE: Statement<Conversation> = Statement::new(
-    "change a conversation",
+    "update a conversation",
     "
 with conversation as (
     select c.id, c.time_zone from unnest($variants::text[]) with ordinality as v (number, position)

@@ -100,7 +100,7 @@ row! {
 }
 
 const UNSETTLED: Statement<Unsettled> = Statement::new(
-    "look for unsettled languages",
+    "find unsettled tenants",
     "
 select distinct tenant_id from (
     select tenant_id from sms_conversations

@@ -182,7 +182,7 @@ impl App {
         let now = clock::now();
         let found = api_keys::find_valid(&self.db, hash, now);
         let found = tokio::time::timeout(self.database_budget, found).await;
-        let late = |_| DbError::TimedOut { operation: "look a key up", after: self.database_budget };
+        let late = |_| DbError::TimedOut { operation: "look up a key", after: self.database_budget };
         Ok(found.map_err(late)??.map(|key| Known {
             principal: Principal { key_id: key.id, scopes: key.scopes },
             expires_at: key.expires_at,
