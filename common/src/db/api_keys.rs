@@ -42,7 +42,7 @@ pub fn in_header(authorization: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && is_well_formed(key)).then_some(key)
 }
 
-/// Tells whether a text has the format of a key. Anything else is rejected without a query.
+/// Returns whether a text has the format of a key. Anything else is rejected without a query.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
     text.strip_prefix(PREFIX)

@@ -164,7 +164,7 @@ select exists (
 ) as has_written",
 );
 
-/// Tells whether a number has sent us a message.
+/// Returns whether a number has sent us a message.
 ///
 /// # Errors
 ///

@@ -115,7 +115,7 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`DbError`] with the operation. [`DbError::is_transient`] tells whether a retry may succeed.
+    /// [`DbError`] with the operation. [`DbError::is_transient`] returns whether a retry may succeed.
     pub async fn query<R: FromRow>(
         &self,
         statement: &Statement<R>,
