@@ -15,8 +15,8 @@ named_enum! {
 named_enum! {
     /// The status of a message.
     ///
-    /// Twilio's statuses and three more: `received` for inbound messages, `pending` for messages that were not handed to
-    /// Twilio yet, and `unknown` if it is not known whether Twilio accepted the message.
+    /// Twilio's statuses and three more: `received` for inbound messages, `pending` for messages that were not handed
+    /// to Twilio yet, and `unknown` if it is not known whether Twilio accepted the message.
     pub enum Status: "a message status" {
         /// An inbound message.
         Received = "received",
@@ -82,8 +82,8 @@ impl Status {
         }
     }
 
-    /// Returns whether a message may change to `next`: only forward. The first final status stays, except that `read` may
-    /// follow `delivered`.
+    /// Returns whether a message may change to `next`: only forward. The first final status stays, except that `read`
+    /// may follow `delivered`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         if self == Self::Delivered {

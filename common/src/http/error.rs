@@ -248,7 +248,8 @@ mod tests {
         let mut fields = ValidationError::field("to", "is missing");
         fields.add("body", "has 1601 characters; 1600 are allowed");
         let reply = ApiError::Validation(fields).response("r-1", Timestamp::UNIX_EPOCH);
-        insta::assert_snapshot!(std::str::from_utf8(reply.body()).unwrap(), @r#"{"error":{"code":"sms.validation_error","message":"the request is not valid","details":[{"field":"to","reason":"is missing"},{"field":"body","reason":"has 1601 characters; 1600 are allowed"}],"request_id":"r-1","timestamp":"1970-01-01T00:00:00Z"}}"#);
+        insta::assert_snapshot!(std::str::from_utf8(reply.body()).unwrap(),
+            @r#"{"error":{"code":"sms.validation_error","message":"the request is not valid","details":[{"field":"to","reason":"is missing"},{"field":"body","reason":"has 1601 characters; 1600 are allowed"}],"request_id":"r-1","timestamp":"1970-01-01T00:00:00Z"}}"#);
     }
 
     #[test]

@@ -23,7 +23,8 @@ impl RenewalPolicy {
     ///
     /// - `TRANSIENT_RETRY_DELAYS_SECONDS`: the delay before each renewal after a transient failure, at most two. The
     ///   default
-    ///   is two times the longest of `SEND_RETRY_DELAYS_SECONDS`, so that one variable shortens all schedules in a test.
+    ///   is two times the longest of `SEND_RETRY_DELAYS_SECONDS`, so that one variable shortens all schedules in a
+    ///   test.
     /// - `SEND_MAX_AGE_SECONDS` (default 86400): how long a message without `send_before` is retried, counted from the
     ///   time
     ///   at which it first became due.

@@ -105,8 +105,10 @@ impl ApiRequest {
     #[must_use]
     pub fn event(&self) -> Value {
         let mut context = json!({
-            "accountId": "123456789012", "apiId": "r3pmxmplak", "domainName": "r3pmxmplak.execute-api.us-east-1.amazonaws.com",
-            "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "test"},
+            "accountId": "123456789012", "apiId": "r3pmxmplak",
+            "domainName": "r3pmxmplak.execute-api.us-east-1.amazonaws.com",
+            "http": {"method": self.method, "path": self.path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1",
+            "userAgent": "test"},
             "requestId": GATEWAY_REQUEST_ID, "stage": "$default", "timeEpoch": 1_795_428_000_000_i64,
         });
         if self.is_unverified {

@@ -16,8 +16,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// Long timeouts for variables that a test does not set. With the defaults, a slow response on a busy machine would look
-/// like an outage. All are shorter than [`TIMEOUT`]. A test gets the default with an empty value.
+/// Long timeouts for variables that a test does not set. With the defaults, a slow response on a busy machine would
+/// look like an outage. All are shorter than [`TIMEOUT`]. A test gets the default with an empty value.
 const LONG_TIMEOUTS: [(&str, &str); 11] = [
     ("DATABASE_BUDGET_MS", "60000"),
     ("DATABASE_CONNECT_TIMEOUT_MS", "60000"),
@@ -154,7 +154,8 @@ impl Function {
         lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.clone().into())).collect()
     }
 
-    /// Returns the log lines, which are updated as they are written, for a test that waits for one during an invocation.
+    /// Returns the log lines, which are updated as they are written, for a test that waits for one during an
+    /// invocation.
     #[must_use]
     pub fn lines(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.lines)

@@ -1,5 +1,5 @@
-//! Shared test support: a database per test, a Lambda Runtime API that runs the built binaries, an SQS server that records
-//! messages and fails on demand, and [`eventually`], which waits for a condition.
+//! Shared test support: a database per test, a Lambda Runtime API that runs the built binaries, an SQS server that
+//! records messages and fails on demand, and [`eventually`], which waits for a condition.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failed test setup should stop the test")]
 

@@ -21,8 +21,8 @@ pub fn processes_of(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Returns the Python in `TEST_PYTHON`, with the packages of `local/requirements-tests.txt`. `make test` sets it. Without
-/// it, prints that the test is skipped.
+/// Returns the Python in `TEST_PYTHON`, with the packages of `local/requirements-tests.txt`. `make test` sets it.
+/// Without it, prints that the test is skipped.
 #[must_use]
 pub fn python(test: &str) -> Option<PathBuf> {
     let python = std::env::var_os("TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());

@@ -166,8 +166,12 @@ async fn respond(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             };
             let (refused, accepted): (Vec<_>, Vec<_>) = entries.iter().partition(is_refused);
             shared.sent.lock().unwrap().extend(accepted.iter().map(|entry| sent(&queue_url, entry)));
-            let taken = |entry: &&Value| json!({"Id": entry["Id"], "MessageId": common::clock::new_id(), "MD5OfMessageBody": ""});
-            let failed = |entry: &&Value| json!({"Id": entry["Id"], "SenderFault": true, "Code": "InvalidMessageContents"});
+            let taken = |entry: &&Value| {
+                let message_id = common::clock::new_id();
+                json!({"Id": entry["Id"], "MessageId": message_id, "MD5OfMessageBody": ""})
+            };
+            let code = "InvalidMessageContents";
+            let failed = |entry: &&Value| json!({"Id": entry["Id"], "SenderFault": true, "Code": code});
             json!({
                 "Successful": accepted.iter().map(taken).collect::<Vec<_>>(),
                 "Failed": refused.iter().map(failed).collect::<Vec<_>>(),

@@ -12,7 +12,15 @@ async fn a_batch_stores_each_message_once_with_its_conversation() {
         [inbound("SM1", "+1860"), inbound("SM2", "+1860"), inbound("SM1", "+1860"), inbound("SM3", "+1861")];
     assert_eq!(store(&db, &batch).await.unwrap().len(), 3);
     assert_eq!(database.scalar("select count(*) from sms_conversations").await, "2");
-    assert_eq!(database.scalar("select string_agg(message_count::text, ',' order by phone_number_canonical) from sms_conversations").await, "2,1");
+    assert_eq!(
+        database
+            .scalar(
+                "select string_agg(message_count::text, ',' order by phone_number_canonical) \
+        from sms_conversations"
+            )
+            .await,
+        "2,1"
+    );
 }
 
 #[tokio::test]
@@ -93,6 +101,7 @@ async fn a_sid_of_an_outbound_message_is_never_stored_as_inbound() {
     let renewed = "update sms_messages set twilio_sid = null, delivery_status = 'pending'";
     database.client.batch_execute(renewed).await.unwrap();
     assert_eq!(store(&db, &[inbound("SM1", "+1861"), inbound("SM2", "+1861")]).await.unwrap().len(), 1);
-    let stored = "select string_agg(direction || ' ' || coalesce(twilio_sid, '-'), ',' order by direction) from sms_messages";
+    let stored = "select string_agg(direction || ' ' || coalesce(twilio_sid, '-'), ',' order by direction) \
+        from sms_messages";
     assert_eq!(database.scalar(stored).await, "inbound SM2,outbound -");
 }

@@ -6,8 +6,10 @@ use common::domain::language::{Detection, Evidence, Language, Source, decide};
 use jiff::ToSpan;
 use testing::Database;
 
-const HELD: &str = "select language_detected || ' ' || language_confidence || ' ' || language_evidence from sms_conversations";
-const CHANGES: &str = "select coalesce(string_agg((data->>'previous') || '>' || (data->>'language'), ' ' order by created_at, data->>'request_id'), '')
+const HELD: &str = "select language_detected || ' ' || language_confidence || ' ' || language_evidence \
+    from sms_conversations";
+const CHANGES: &str = "select coalesce(string_agg((data->>'previous') || '>' || (data->>'language'), ' '
+    order by created_at, data->>'request_id'), '')
     from sms_events where event_type = 'conversation.language_changed'";
 
 fn says(sid: &str, language: &'static str, confidence: f64, minute: i64) -> NewInbound {

@@ -12,9 +12,11 @@ async fn thirty_senders_with_due_messages() -> Database {
     let many = "
         insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
         values (gen_random_uuid(), 'AC1', '+1', '+1', now());
-        insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
+        insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
+        delivery_status,
             next_attempt_at, created_at)
-        select gen_random_uuid(), c.id, 'outbound', '+1555' || n % 30, '+1', '', 'pending', '2026-11-01T11:00:00Z', now()
+        select gen_random_uuid(), c.id, 'outbound', '+1555' || n % 30, '+1', '', 'pending', '2026-11-01T11:00:00Z',
+        now()
         from sms_conversations c, generate_series(1, 350) n";
     database.client.batch_execute(many).await.unwrap();
     database

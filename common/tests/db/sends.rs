@@ -147,7 +147,8 @@ async fn a_deferred_message_is_claimed_again_when_it_is_due() {
 
 /// Status, code, SID and claim of every message, ordered by recipient.
 const STATES: &str = "
-    select string_agg(concat_ws(' ', delivery_status, error_code, twilio_sid, case when claimed_at is null then 'free' else 'held' end),
+    select string_agg(concat_ws(' ', delivery_status, error_code, twilio_sid,
+    case when claimed_at is null then 'free' else 'held' end),
                       ', ' order by to_number)
     from sms_messages";
 
@@ -226,7 +227,8 @@ async fn a_sid_of_another_message_parks_only_the_message_that_got_it() {
         // A retry, as after a lost response.
         assert_eq!(sends::finish(&db, &ended, now()).await.unwrap().parked, [claims[0].message_id]);
     }
-    let states = "select string_agg(concat_ws(' ', delivery_status, twilio_sid, parked_at is not null), ', ' order by to_number)
+    let states = "select string_agg(concat_ws(' ', delivery_status, twilio_sid, parked_at is not null), ', '
+        order by to_number)
                   from sms_messages where direction = 'outbound'";
     assert_eq!(database.scalar(states).await, "unknown t, queued SM2 f");
     assert_eq!(database.scalar("select count(*) from sms_events where data->>'parked' = 'true'").await, "1");

@@ -254,8 +254,8 @@ fn failure(sid: &str, status: &str, code: Option<&str>) -> NewStatus {
 const STATUS_AND_CODE: &str =
     "select concat_ws(' ', delivery_status, coalesce(error_code, '-')) from sms_messages";
 
-/// Callbacks in order of arrival (status and code), and the resulting status and code of the message. The first three cases
-/// are from public bug reports (chatwoot/chatwoot#14149).
+/// Callbacks in order of arrival (status and code), and the resulting status and code of the message. The first three
+/// cases are from public bug reports (chatwoot/chatwoot#14149).
 type ErrorCodeCase = (&'static [(&'static str, Option<&'static str>)], &'static str);
 
 const ERROR_CODE_CASES: &[ErrorCodeCase] = &[

@@ -43,7 +43,12 @@ async fn an_identification_found_twice_is_stored_as_one_event() {
         "1"
     );
     assert_eq!(
-        database.scalar("select tenant_identified_at = '2026-11-01T12:00:00Z' and tenant_next_check_at = '2026-11-02T12:00:00Z' from sms_conversations").await,
+        database
+            .scalar(
+                "select tenant_identified_at = '2026-11-01T12:00:00Z' \
+            and tenant_next_check_at = '2026-11-02T12:00:00Z' from sms_conversations"
+            )
+            .await,
         "t"
     );
 }

@@ -1,7 +1,7 @@
 //! The trained table: the weight of each feature for the three classes.
 //!
-//! `learning` writes `model.bin`. It contains a fingerprint of the material, the kinds of words (an open-addressing hash
-//! table with a 24-bit check and a number per word), and three weights per feature hash.
+//! `learning` writes `model.bin`. It contains a fingerprint of the material, the kinds of words (an open-addressing
+//! hash table with a 24-bit check and a number per word), and three weights per feature hash.
 
 use super::features;
 use super::fold::Token;

@@ -7,9 +7,9 @@
 //! cargo test -p common --lib -- --ignored language::learning::writes_the_table
 //! ```
 //!
-//! The model is a softmax regression over words. The score of a text is the sum of the weights of its words. The weight of
-//! an unknown word is the sum of the weights of its letter sequences. To train the sequences, some words of each text are
-//! treated as unknown, and some are misspelled in typical ways.
+//! The model is a softmax regression over words. The score of a text is the sum of the weights of its words. The weight
+//! of an unknown word is the sum of the weights of its letter sequences. To train the sequences, some words of each
+//! text are treated as unknown, and some are misspelled in typical ways.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

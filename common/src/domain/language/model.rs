@@ -42,8 +42,8 @@ pub(super) const CAPITAL: &[u8] = b"^";
 pub(super) const UNKNOWN: &[u8] = b"?";
 /// Pseudo-word for a text of capitalized words, some of them unknown: a name.
 pub(super) const ALL_CAPITALS: &[u8] = b"^^";
-/// The weights of a word with a letter outside our languages: another alphabet, Vietnamese, Polish or Turkish. Two natural
-/// logarithms, so that a name with such a letter does not outweigh a sentence.
+/// The weights of a word with a letter outside our languages: another alphabet, Vietnamese, Polish or Turkish. Two
+/// natural logarithms, so that a name with such a letter does not outweigh a sentence.
 const FOREIGN: [f32; CLASSES] = [0.0, 0.0, 0.0, 2.0 * SCALE];
 
 /// The sum of the evidence for each class.
@@ -211,7 +211,8 @@ pub(super) fn sequence_scale(count: u16) -> f32 {
     1.0 / f32::from(count.max(1)).sqrt()
 }
 
-/// Calls `visit` with the slot of every letter sequence of a word. A sequence has one to five letters, including the edges.
+/// Calls `visit` with the slot of every letter sequence of a word. A sequence has one to five letters, including the
+/// edges.
 pub(super) fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(usize)) {
     let marked = |index: usize| match index.checked_sub(1) {
         Some(inner) => letters.get(inner).copied().unwrap_or(EDGE),

@@ -1,8 +1,8 @@
 //! Splits a text into words.
 //!
-//! A word consists of lower-case Latin-1 letters, one byte each, which covers all three languages. Links and mail addresses
-//! are skipped, and all numbers are the same word, because they look alike in every language. A digit between letters is
-//! kept ("2day"), and counts only if the whole word is known.
+//! A word consists of lower-case Latin-1 letters, one byte each, which covers all three languages. Links and mail
+//! addresses are skipped, and all numbers are the same word, because they look alike in every language. A digit between
+//! letters is kept ("2day"), and counts only if the whole word is known.
 
 /// Longer words are truncated, because that is enough to recognize their language.
 const MAX_LETTERS: usize = 24;

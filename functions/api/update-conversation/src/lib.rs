@@ -34,9 +34,8 @@ pub struct ChangedConversation {
     patch, path = "/conversations/{phone_number}", tag = "conversations",
     operation_id = "update_conversation",
     summary = "Set a conversation's workflow, status or time zone",
-    description = "Changes the given fields of a conversation; `null` clears a field. Returns the conversation without its \
-                   messages. \
-                   Scope: `conversations:write`.",
+    description = "Changes the given fields of a conversation; `null` clears a field. Returns the conversation \
+        without its messages. Scope: `conversations:write`.",
     params(("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
         alphanumeric sender; percent-encoded.", example = "+12035550123")),
     request_body = ConversationChanges,

@@ -26,7 +26,8 @@ pub(super) struct Text {
     pub(super) is_name: bool,
 }
 
-/// Reads the material. `sentences` has a text per line, `words` a text per word. Lines that start with `# ` are comments.
+/// Reads the material. `sentences` has a text per line, `words` a text per word. Lines that start with `# ` are
+/// comments.
 pub(super) fn material() -> Vec<Text> {
     let mut texts = Vec::new();
     for (name, content, class) in MATERIAL {

@@ -99,8 +99,8 @@ fn third_texts_meet_the_targets() {
     assert_meets_the_targets(include_str!("../third.tsv"));
 }
 
-/// Checks the targets that were set before the detector was written: for all texts, for texts of one or two words in the
-/// three languages, and for texts without a language.
+/// Checks the targets that were set before the detector was written: for all texts, for texts of one or two words in
+/// the three languages, and for texts without a language.
 fn assert_meets_the_targets(texts: &str) -> Tally {
     let material: HashSet<String> =
         material().into_iter().filter(|text| !text.is_word).map(|text| text.text.to_lowercase()).collect();

@@ -224,10 +224,12 @@ async fn a_scheduled_message_is_delayed_on_the_queue_or_left_to_the_sweep() {
     world.accepted(json!({"to": TENANT, "body": "x", "send_at": soon.to_string()})).await;
     let sent = world.sqs.sent();
     assert!(left_of(60.0, begun).contains(&(sent[0].delay_seconds as f64)), "{sent:?}");
-    let later = json!({"to": TENANT, "body": "x", "send_at": "2126-01-01T09:00:00-05:00", "send_before": "2126-01-02T00:00:00Z"});
+    let later = json!({"to": TENANT, "body": "x", "send_at": "2126-01-01T09:00:00-05:00",
+        "send_before": "2126-01-02T00:00:00Z"});
     world.accepted(later).await;
     assert_eq!(world.sqs.sent().len(), 1);
-    let due = "select bool_and(next_attempt_at = send_at and send_before is null or send_at = '2126-01-01T14:00:00Z')::text from sms_messages";
+    let due = "select bool_and(next_attempt_at = send_at and send_before is null \
+        or send_at = '2126-01-01T14:00:00Z')::text from sms_messages";
     assert_eq!(world.database.scalar(due).await, "true");
 }
 
@@ -337,7 +339,10 @@ async fn a_broken_schema_is_500_without_details() {
 async fn the_log_contains_no_text_number_or_secret() {
     let mut world = World::start().await;
     world.accepted(json!({"to": "(203) 555-0123", "body": "the sink leaks"})).await;
-    world.send(json!({"to": "(203) 555-0123", "body": "the sink leaks", "+12035550123": 1, "priority": "the sink leaks"})).await;
+    world
+        .send(json!({"to": "(203) 555-0123", "body": "the sink leaks", "+12035550123": 1,
+        "priority": "the sink leaks"}))
+        .await;
     world.database.client.batch_execute("alter table sms_messages drop column metadata").await.unwrap();
     world.send(json!({"to": "(203) 555-0123", "body": "the sink leaks"})).await;
     let log = eventually("both requests are logged", async || {
@@ -403,14 +408,16 @@ async fn a_number_that_has_sent_a_message_can_be_sent_to() {
     let conversation = format!(
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
          values ('{KEY_ID}', 'AC1', '{unlisted}', '{unlisted}', now()); \
-         insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status, created_at) \
+         insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status, \
+         created_at) \
          values (gen_random_uuid(), '{KEY_ID}', 'outbound', '{unlisted}', 'x', 'failed', now())"
     );
     world.database.client.batch_execute(&conversation).await.unwrap();
     assert_eq!(refusal(&world.send(payload.clone()).await), reason);
 
     let inbound = format!(
-        "insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, message_content, \
+        "insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, \
+            message_content, \
             delivery_status, created_at) \
          values (gen_random_uuid(), '{KEY_ID}', 'inbound', 'SM1', '{unlisted}', '{OUR_NUMBER}', 'x', 'received', now())"
     );

@@ -18,9 +18,11 @@ impl World {
     async fn start() -> Self {
         let database = Database::create().await;
         let row = format!(
-            "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, workflow_type, \
+            "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, \
+                workflow_type, \
                 workflow_id, conversation_status, time_zone, created_at) \
-             values ('{CONVERSATION}', 'AC1', '{TENANT}', '(203) 555-0123', 'leasing', 'l-1', 'waiting', 'Europe/Lisbon', \
+             values ('{CONVERSATION}', 'AC1', '{TENANT}', '(203) 555-0123', 'leasing', 'l-1', 'waiting', \
+             'Europe/Lisbon', \
                 '2026-11-01T12:00:00Z')"
         );
         database.client.batch_execute(&row).await.unwrap();
@@ -34,7 +36,8 @@ impl World {
 
     /// The stored settings.
     async fn kept(&self) -> String {
-        let kept = "select concat_ws(' ', coalesce(workflow_type, '-'), coalesce(workflow_id, '-'), conversation_status, \
+        let kept = "select concat_ws(' ', coalesce(workflow_type, '-'), coalesce(workflow_id, '-'), \
+            conversation_status, \
             coalesce(time_zone, '-')) from sms_conversations";
         self.database.scalar(kept).await
     }
@@ -126,7 +129,8 @@ async fn a_conversation_is_found_by_any_format_of_its_number_in_its_account_only
 #[tokio::test]
 async fn all_invalid_fields_are_reported_and_nothing_changes() {
     let mut world = World::start().await;
-    let status = "conversation_status: must be 1 to 64 lower-case letters, digits and underscores, starting with a letter";
+    let status = "conversation_status: must be 1 to 64 lower-case letters, digits and underscores, starting with a \
+        letter";
     let zone = "time_zone: is not an IANA time zone such as America/Chicago";
     let (long, too_long) = ("x".repeat(255), "x".repeat(256));
     for (changes, details) in [

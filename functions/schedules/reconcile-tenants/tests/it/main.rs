@@ -83,7 +83,8 @@ impl World {
     }
 
     async fn time_passes(&self) {
-        let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'; update sms_tenants set push_due_at = now()";
+        let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'; \
+            update sms_tenants set push_due_at = now()";
         self.database.client.batch_execute(sql).await.unwrap();
     }
 
@@ -239,10 +240,17 @@ async fn a_number_that_fails_at_the_monitor_blocks_no_other_and_is_retried_at_gr
         world.time_passes().await;
         // Another lookup succeeds, so that the circuit breaker stays closed.
         world.text(B, "unknown", 0.98).await;
-        world.database.client.batch_execute("update sms_conversations set tenant_next_check_at = now() + interval '1 hour' where phone_number_canonical = '+12025550123'; update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = '+12025550124'").await.unwrap();
+        let only_b_is_due = "update sms_conversations set tenant_next_check_at = now() + interval '1 hour'
+                where phone_number_canonical = '+12025550123';
+            update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = '+12025550124'";
+        world.database.client.batch_execute(only_b_is_due).await.unwrap();
         runs(&mut function).await;
         assert_eq!(world.tenant(B).await, "T-2");
-        world.database.client.batch_execute("delete from sms_messages where from_number = '+12025550124'; delete from sms_tenant_numbers; delete from sms_events; delete from sms_conversations where phone_number_canonical = '+12025550124'").await.unwrap();
+        let delete_b = "delete from sms_messages where from_number = '+12025550124';
+            delete from sms_tenant_numbers;
+            delete from sms_events;
+            delete from sms_conversations where phone_number_canonical = '+12025550124'";
+        world.database.client.batch_execute(delete_b).await.unwrap();
         world.time_passes().await;
     }
 }

@@ -169,7 +169,8 @@ async fn no_window_is_abandoned_while_our_credentials_are_refused() {
     for _ in 1..30 {
         assert!(matches!(function.invoke(event()).await, Outcome::Error(_)));
     }
-    let kept = "select count(*) from twilio_reconciliation_cursors where since = '2026-11-01' and position like '%Page=1'";
+    let kept = "select count(*) from twilio_reconciliation_cursors where since = '2026-11-01' \
+        and position like '%Page=1'";
     assert_eq!(world.database.scalar(kept).await, "1");
     world.lists(&pages).await;
     world.respond_with("/MM1/Media.json", list_media("MM1"), None).await;

@@ -145,7 +145,8 @@ async fn a_message_found_at_twilio_gets_its_sid_status_and_early_callbacks() {
     assert_eq!((&resolved["found"], &resolved["waiting"]), (&json!(1), &json!(0)), "{resolved}");
     assert_eq!(world.state(id).await, "delivered SM1 -");
     assert_eq!(world.attempts(id).await, "accepted SM1");
-    let kept = "select string_agg(event_status || ' ' || coalesce(raw_webhook_data->>'reconciled', '-'), ',' order by event_status)
+    let kept = "select string_agg(event_status || ' ' || coalesce(raw_webhook_data->>'reconciled', '-'), ','
+        order by event_status)
                 from sms_message_status_events where message_id is not null";
     assert_eq!(world.database.scalar(kept).await, "delivered -,sent true");
 }

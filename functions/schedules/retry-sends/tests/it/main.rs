@@ -95,7 +95,8 @@ async fn spooled_webhooks_are_moved_unchanged_to_their_queues() {
     let world = World::start().await;
     let inbound =
         json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM1&Body=a%00"});
-    let status = json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM2", "query": "message_id=x"});
+    let status = json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM2",
+        "query": "message_id=x"});
     world.spooled(SpoolQueue::Inbound, &inbound, "req-1").await;
     world.spooled(SpoolQueue::Status, &status, "req-2").await;
     let swept = world.function().await.call(event()).await;
@@ -192,7 +193,8 @@ async fn a_sender_with_due_messages_is_woken_once_and_again_if_the_wake_up_is_lo
     let later = world.pending("req-later").await;
     world
         .run(&format!(
-            "update sms_messages set next_attempt_at = now() + interval '1 hour', from_number = '+1860' where id = '{later}'"
+            "update sms_messages set next_attempt_at = now() + interval '1 hour', from_number = '+1860' \
+                where id = '{later}'"
         ))
         .await;
     let mut function = world.function().await;
@@ -201,7 +203,8 @@ async fn a_sender_with_due_messages_is_woken_once_and_again_if_the_wake_up_is_lo
     // Far enough in the future that it stays so on a slow machine.
     world
         .run(
-            "update sms_messages set next_attempt_at = now() + interval '50 seconds' where from_number is distinct from '+1860';
+            "update sms_messages set next_attempt_at = now() + interval '50 seconds'
+                where from_number is distinct from '+1860';
              update sms_senders set wake_at = now() + interval '50 seconds'",
         )
         .await;
@@ -218,7 +221,8 @@ async fn senders_due_or_released_within_a_minute_are_woken_on_time() {
     world
         .run(&format!(
             "update sms_messages set from_number = '+1' where id = '{held}';
-             update sms_messages set from_number = '+2', next_attempt_at = now() + interval '40 seconds' where id = '{soon}';
+             update sms_messages set from_number = '+2', next_attempt_at = now() + interval '40 seconds'
+             where id = '{soon}';
              update sms_messages set from_number = '+3' where id = '{held_for_long}';
              insert into sms_senders (sender, held_until) values ('+1', now() + interval '20 seconds'),
                  ('+3', now() + interval '1 hour')"
@@ -263,7 +267,8 @@ async fn a_send_that_waited_too_long_fails_even_if_it_was_never_claimed() {
         .await;
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["sends_expired"], 2);
-    let failed = "select string_agg(error_code || ' ' || request_id, ',' order by request_id) from sms_messages where delivery_status = 'failed'";
+    let failed = "select string_agg(error_code || ' ' || request_id, ',' order by request_id) from sms_messages \
+        where delivery_status = 'failed'";
     assert_eq!(world.database.scalar(failed).await, "retries_exhausted req-1,retries_exhausted req-2");
     assert_eq!(world.database.scalar("select count(*) from sms_send_attempts").await, "0");
 }
@@ -281,7 +286,8 @@ async fn old_claims_become_unknown_and_recent_ones_stay() {
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["claims_abandoned"], 1);
     assert_eq!(function.call(event()).await["claims_abandoned"], 0);
-    let state = "select string_agg(delivery_status || ' ' || (claimed_at is null), ',' order by request_id) from sms_messages";
+    let state = "select string_agg(delivery_status || ' ' || (claimed_at is null), ',' order by request_id) \
+        from sms_messages";
     assert_eq!(world.database.scalar(state).await, "unknown true,pending false");
     assert!(world.sqs.sent().is_empty());
 }

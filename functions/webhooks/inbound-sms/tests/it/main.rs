@@ -273,7 +273,8 @@ async fn a_webhook_that_sqs_does_not_accept_in_time_is_spooled_unchanged() {
         world.sqs.behave(behaviour);
         assert_accepted(&world.post(&hello()).await);
     }
-    let spooled = "select json_agg(json_build_array(queue, request_id, message) order by created_at) from webhook_spool";
+    let spooled = "select json_agg(json_build_array(queue, request_id, message) order by created_at) \
+        from webhook_spool";
     let spooled: Value = serde_json::from_str(&database.scalar(spooled).await).unwrap();
     assert_eq!(spooled.as_array().unwrap().len(), 2, "{spooled}");
     for row in spooled.as_array().unwrap() {

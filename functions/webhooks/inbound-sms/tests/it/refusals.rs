@@ -81,7 +81,8 @@ async fn a_body_over_the_limit_is_413_with_any_signature() {
 #[tokio::test]
 async fn a_signed_request_without_a_valid_form_is_refused_with_the_reason() {
     let mut world = World::start().await;
-    let percent = "400 sms.validation_error body: is not valid: parameter 2 contains a % without two hexadecimal digits after it";
+    let percent = "400 sms.validation_error body: is not valid: parameter 2 contains a % without two hexadecimal \
+        digits after it";
     let utf8 = "400 sms.validation_error body: is not valid: parameter 2 is not valid UTF-8";
     let sid = "400 sms.validation_error MessageSid: is missing";
     let other = "400 sms.validation_error content-type: must be application/x-www-form-urlencoded or application/json";

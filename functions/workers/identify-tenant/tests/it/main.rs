@@ -35,7 +35,13 @@ async fn the_spellings_are_looked_up_in_order_until_one_matches() {
     assert_eq!(world.is(A).await, "4711");
     assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->4711");
     assert_eq!(
-        world.database.scalar("select tenant_id || (last_used_at = (select max(created_at) from sms_messages)) from sms_tenant_numbers").await,
+        world
+            .database
+            .scalar(
+                "select tenant_id || (last_used_at = (select max(created_at) from sms_messages)) \
+            from sms_tenant_numbers"
+            )
+            .await,
         "4711true"
     );
     let log = format!("{:?}", function.log().await);
@@ -63,7 +69,13 @@ async fn a_batch_looks_each_number_up_once_and_skips_recently_checked_conversati
     assert_eq!(world.lookups().await.len(), 4, "a match and a miss are both stored");
     assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->T-1");
     assert_eq!(
-        world.database.scalar("select last_used_at = (select max(m.created_at) from sms_messages m where m.from_number = '+12025550123') from sms_tenant_numbers").await,
+        world
+            .database
+            .scalar(
+                "select last_used_at = (select max(m.created_at) from sms_messages m \
+            where m.from_number = '+12025550123') from sms_tenant_numbers"
+            )
+            .await,
         "t",
         "the last use of a number is stored without a lookup"
     );
@@ -207,7 +219,8 @@ async fn a_number_loses_its_tenant_after_two_lookups_without_a_match() {
     let old = world.text(A, "en", 0.95).await;
     succeeds(&mut function, std::slice::from_ref(&old)).await;
     succeeds(&mut function, &[world.text(B, "en", 0.95).await]).await;
-    let latest = "select c.phone_number_canonical from sms_tenant_numbers n join sms_conversations c on c.id = n.conversation_id
+    let latest = "select c.phone_number_canonical from sms_tenant_numbers n join sms_conversations c
+        on c.id = n.conversation_id
                   where n.tenant_id = 'T-1' order by n.last_used_at desc limit 1";
     assert_eq!(world.database.scalar(latest).await, B);
     world.confirms(&mut function, &old).await;

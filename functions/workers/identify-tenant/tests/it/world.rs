@@ -110,7 +110,8 @@ impl World {
     /// Returns the events of a type, as `a>b` of two of their fields.
     pub async fn events(&self, kind: &str, from: &str, to: &str) -> String {
         let sql = format!(
-            "select coalesce(string_agg(coalesce(data->>'{from}', '-') || '>' || (data->>'{to}'), ' ' order by created_at), '')
+            "select coalesce(string_agg(coalesce(data->>'{from}', '-') || '>' || (data->>'{to}'), ' '
+                order by created_at), '')
              from sms_events where event_type = 'conversation.{kind}'"
         );
         self.database.scalar(&sql).await

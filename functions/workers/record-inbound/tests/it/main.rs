@@ -31,7 +31,12 @@ async fn the_recorded_event_is_stored_completely() {
     let event = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
     assert!(failed(&function.call(event).await).is_empty());
     assert_eq!(
-        database.scalar("select message_content || '|' || (raw_webhook_data->>'FromCity') || '|' || request_id from sms_messages").await,
+        database
+            .scalar(
+                "select message_content || '|' || (raw_webhook_data->>'FromCity') || '|' || request_id \
+            from sms_messages"
+            )
+            .await,
         "Hola, no hay agua caliente|WATERBURY|req-42"
     );
     assert_eq!(database.scalar("select language from sms_messages").await, "es");
@@ -114,7 +119,12 @@ async fn nul_characters_and_very_long_bodies_are_stored() {
     let long = format!("MessageSid=SM2&From=%2B18605550101&Body={emoji}");
     assert!(failed(&function.call(batch(&[nul, &long])).await).is_empty());
     assert_eq!(
-        database.scalar("select message_content || nul_removed || (raw_webhook_data->>'XY') from sms_messages where twilio_sid = 'SM1'").await,
+        database
+            .scalar(
+                "select message_content || nul_removed || (raw_webhook_data->>'XY') from sms_messages \
+            where twilio_sid = 'SM1'"
+            )
+            .await,
         "abtrue1"
     );
     assert_eq!(
@@ -142,7 +152,8 @@ async fn a_connection_that_broke_while_the_function_was_frozen_fails_no_record()
     let mut function = start(&database, &sqs, &[]).await;
     assert!(failed(&function.call(batch(&["MessageSid=SM1&From=%2B18605550101"])).await).is_empty());
     database
-        .scalar("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+        .scalar("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() \
+            and pid <> pg_backend_pid()")
         .await;
     assert!(failed(&function.call(batch(&["MessageSid=SM2&From=%2B18605550101"])).await).is_empty());
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
@@ -161,7 +172,8 @@ async fn automatic_replies_are_sent_once_in_the_senders_language_and_not_to_mach
     ]);
     assert!(failed(&function.call(event.clone()).await).is_empty());
     assert!(failed(&function.call(event).await).is_empty(), "a repeated batch sends no second reply");
-    let replies = "select string_agg(to_number || ' ' || message_content || ' ' || delivery_status, ',') from sms_messages where direction = 'outbound'";
+    let replies = "select string_agg(to_number || ' ' || message_content || ' ' || delivery_status, ',') \
+        from sms_messages where direction = 'outbound'";
     assert_eq!(database.scalar(replies).await, "+18605550101 Estamos cerrados. pending");
     let sent = sqs.sent();
     assert_eq!(sent.len(), 1);
@@ -169,7 +181,15 @@ async fn automatic_replies_are_sent_once_in_the_senders_language_and_not_to_mach
         sent[0].body["message_id"],
         database.scalar("select id from sms_messages where direction = 'outbound'").await
     );
-    assert_eq!(database.scalar("select opted_out_at is not null from sms_conversations where phone_number_canonical = '+18605550102'").await, "t");
+    assert_eq!(
+        database
+            .scalar(
+                "select opted_out_at is not null from sms_conversations \
+        where phone_number_canonical = '+18605550102'"
+            )
+            .await,
+        "t"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

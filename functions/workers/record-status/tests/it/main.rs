@@ -89,7 +89,8 @@ async fn messages(database: &Database) -> String {
 async fn history(database: &Database) -> String {
     let all = "select coalesce(string_agg(concat_ws(' ', twilio_sid, event_status, error_code,
                    case when message_id is null then 'alone' else 'joined' end,
-                   case when contradicts then 'contradicts' end), ',' order by twilio_sid, event_status collate \"C\"), '')
+                   case when contradicts then 'contradicts' end), ','
+                   order by twilio_sid, event_status collate \"C\"), '')
                from sms_message_status_events";
     database.scalar(all).await
 }
@@ -197,7 +198,8 @@ async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
 async fn nul_characters_are_removed_and_flagged() {
     let database = Database::create().await;
     record(&mut start(&database).await, forms(&["MessageSid=SM1&MessageStatus=se%00nt&X%00Y=1%00"])).await;
-    let stored = "select concat_ws(' ', event_status, raw_webhook_data->>'XY', nul_removed) from sms_message_status_events";
+    let stored = "select concat_ws(' ', event_status, raw_webhook_data->>'XY', nul_removed) \
+        from sms_message_status_events";
     assert_eq!(database.scalar(stored).await, "sent 1 t");
 }
 
@@ -270,7 +272,8 @@ async fn a_temporary_failure_is_created_again_after_the_configured_delay() {
         start_with(&[("DATABASE_URL", &url), ("TRANSIENT_RETRY_DELAYS_SECONDS", "3600")]).await;
     record(&mut function, forms(&["MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003"])).await;
     assert_eq!(messages(&database).await, "- pending 30003");
-    let wait = "select next_attempt_at - now() between interval '50 minutes' and interval '60 minutes' from sms_messages";
+    let wait = "select next_attempt_at - now() between interval '50 minutes' and interval '60 minutes' \
+        from sms_messages";
     assert_eq!(database.scalar(wait).await, "t");
     let line = eventually("the log line", async || {
         function

@@ -33,7 +33,8 @@ impl World {
 
     async fn due_at(&self, id: Uuid) -> Timestamp {
         let due = format!(
-            "select to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from sms_messages where id = '{id}'"
+            "select to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') \
+                from sms_messages where id = '{id}'"
         );
         self.database.scalar(&due).await.parse().unwrap()
     }
@@ -85,7 +86,8 @@ async fn bulk_messages_in_quiet_hours_are_postponed_and_block_no_other_message()
     let many = format!(
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
              values (gen_random_uuid(), '{ACCOUNT}', '+18005550199', '', now());
-         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
+         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
+         delivery_status,
              priority, next_attempt_at, created_at)
          select gen_random_uuid(), c.id, 'outbound', '+15005550006', '+18005550199', '', 'pending',
              'normal', now() - interval '1 minute', now()
