@@ -50,6 +50,7 @@ cases: toolchain ## Runs the conformance cases, or those in SMS_CASES_DIR
 
 lint: tools ## Checks formatting, code, documentation, template, migrations and workflows
 	cargo fmt --all --check
+	$(PYTHON)/bin/python local/check_line_width.py
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	PATH="$(PYTHON)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam validate --lint

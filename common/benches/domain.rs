@@ -1,8 +1,8 @@
 //! What reading numbers, languages and refusals and counting segments costs: `cargo bench -p common`, which
 //! `make bench` runs as well.
 //!
-//! Prints one line per figure: `detect_language`, `read_keywords`, `read_opt_outs` and `parse_number` are means over the case files,
-//! the medians of several runs. Loading is timed once, first, as a fresh process pays for it.
+//! Prints one line per figure: `detect_language`, `read_keywords`, `read_opt_outs` and `parse_number` are means over
+//! the case files, the medians of several runs. Loading is timed once, first, as a fresh process pays for it.
 
 use std::hint::black_box;
 use std::io::{self, Write};

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes phone cases that nobody has seen, judged by the official library (pip install phonenumbers).
+"""Generates phone cases from a seed. The expected results come from the official library (pip install phonenumbers).
 
     unseen_phones.py SEED COUNT [REGION] > folder/phones.jsonl && SMS_CASES_DIR=folder make cases
 
-Each kind of input in phones.jsonl is made anew from the seed, in equal parts.
+Generates the same number of cases for each kind of input in phones.jsonl.
 """
 
 import json

@@ -18,6 +18,6 @@ pub mod telemetry;
 pub mod tls;
 pub mod twilio;
 
-/// The allocator of all functions (`common/docs/decisions/0013-what-a-webhook-costs.md`).
+/// The allocator of all functions (`common/docs/decisions/0013-mimalloc-and-a-spawned-task.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -22,6 +22,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
         "crash" => std::process::exit(1),
         "abort" => std::process::abort(),
         "hang" => std::future::pending().await,
+        // Long enough for concurrent invocations to overlap.
         "sleep" => tokio::time::sleep(Duration::from_millis(300)).await,
         "error" => return Err("requested error".into()),
         "fail" => return Ok(failures(&payload)),
@@ -37,7 +38,8 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
 fn respond(payload: &Value, context: &lambda_runtime::Context) -> Value {
     if payload.get("type").is_some_and(|kind| kind == "REQUEST") {
         let right = payload.pointer("/identitySource/0").is_some_and(|key| key == "Bearer right");
-        return json!({ "isAuthorized": right, "context": { "key_id": "7", "authorizer_request_id": context.request_id } });
+        let shared = json!({ "key_id": "7", "authorizer_request_id": context.request_id });
+        return json!({ "isAuthorized": right, "context": shared });
     }
     if payload.get("routeKey").is_some() {
         let headers = json!({ "content-type": "application/json" });
@@ -57,7 +59,8 @@ fn respond(payload: &Value, context: &lambda_runtime::Context) -> Value {
 fn failures(payload: &Value) -> Value {
     let records = payload["Records"].as_array().into_iter().flatten();
     let failed = records.filter(|record| record["body"] == "fail");
-    json!({ "batchItemFailures": failed.map(|record| json!({ "itemIdentifier": record["messageId"] })).collect::<Vec<_>>() })
+    let failures = failed.map(|record| json!({ "itemIdentifier": record["messageId"] }));
+    json!({ "batchItemFailures": failures.collect::<Vec<_>>() })
 }
 
 #[expect(clippy::print_stdout, reason = "metrics are written to standard output")]

@@ -42,7 +42,7 @@ pub fn in_header(authorization: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && is_well_formed(key)).then_some(key)
 }
 
-/// Tells whether a text has the format of a key. Anything else is rejected without a query.
+/// Returns whether a text has the format of a key. Anything else is rejected without a query.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
     text.strip_prefix(PREFIX)
@@ -117,7 +117,7 @@ pub async fn revoke(db: &Db, id: Uuid, now: Timestamp) -> Result<Option<ApiKey>,
 }
 
 const VALID: Statement<ApiKey> = Statement::new(
-    "look a key up",
+    "look up a key",
     "
 select id, name, scopes, expires_at, revoked_at, created_at from api_keys
 where key_hash = $key_hash and revoked_at is null and (expires_at is null or expires_at > $now)",

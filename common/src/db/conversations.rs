@@ -135,7 +135,7 @@ row! {
 }
 
 const NUMBER: Statement<Number> = Statement::new(
-    "look a conversation up",
+    "look up a conversation",
     "select phone_number_canonical from sms_conversations where id = $id and account_sid = $account_sid",
 );
 
@@ -156,7 +156,7 @@ row! {
 }
 
 const HAS_WRITTEN: Statement<HasWritten> = Statement::new(
-    "look up whether a number has written",
+    "check for inbound messages of a number",
     "
 select exists (
     select from sms_conversations c join sms_messages m on m.conversation_id = c.id
@@ -164,7 +164,7 @@ select exists (
 ) as has_written",
 );
 
-/// Tells whether a number has sent us a message.
+/// Returns whether a number has sent us a message.
 ///
 /// # Errors
 ///

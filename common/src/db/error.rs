@@ -38,12 +38,12 @@ impl PostgresError {
         self.driver().is_some_and(tokio_postgres::Error::is_closed)
     }
 
-    /// Tells whether a value could not be encoded. The statement was not sent.
+    /// Returns whether a value could not be encoded. The statement was not sent.
     fn is_about_a_parameter(&self) -> bool {
         self.driver().is_some_and(|error| error.to_string().starts_with("error serializing parameter"))
     }
 
-    /// Tells whether Postgres is available but has no free connection.
+    /// Returns whether Postgres is available but has no free connection.
     pub(super) fn is_out_of_connections(&self) -> bool {
         self.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
     }
@@ -159,7 +159,7 @@ impl DbError {
         }
     }
 
-    /// Tells whether Postgres rejected the data: a retry fails again. In a batch, store the other rows without it.
+    /// Returns whether Postgres rejected the data: a retry fails again. In a batch, store the other rows without it.
     ///
     /// These are the SQLSTATE classes 22 (data exception), 23 (constraint) and 54 (limit exceeded).
     #[must_use]
@@ -173,7 +173,7 @@ impl DbError {
         }
     }
 
-    /// Tells whether Postgres is unavailable, overloaded or starting.
+    /// Returns whether Postgres is unavailable, overloaded or starting.
     ///
     /// These are the SQLSTATE classes 08 (connection), 25006 (a standby that takes no writes), 40 (rollback),
     /// 53 (resources), 55P03 and 57 (intervention).
@@ -193,7 +193,7 @@ impl DbError {
         }
     }
 
-    /// Tells whether the connection was dead. A retry on a new connection may succeed.
+    /// Returns whether the connection was dead. A retry on a new connection may succeed.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         match self {
@@ -202,13 +202,13 @@ impl DbError {
         }
     }
 
-    /// Tells whether Postgres canceled the statement because of a deadlock.
+    /// Returns whether Postgres canceled the statement because of a deadlock.
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         self.state() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
     }
 
-    /// Tells whether the statement exceeded its `lock_timeout`.
+    /// Returns whether the statement exceeded its `lock_timeout`.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {
         self.state() == Some(&SqlState::LOCK_NOT_AVAILABLE)

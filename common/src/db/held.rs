@@ -51,11 +51,11 @@ impl Held {
             Ok(Ok(())) => self.busy.reuse(),
             Ok(Err(error)) => {
                 let error = crate::error::chain(&DbError::query("end a transaction", error));
-                tracing::warn!(error, "closing the connection of a transaction");
+                tracing::warn!(error, "closing the connection of an open transaction");
             }
             Err(_) => {
                 self.tls.cancel(&self.busy.cancel_token(), CANCEL_BUDGET).await;
-                tracing::warn!("closing the connection of a transaction: its commit timed out");
+                tracing::warn!("closing the connection after a commit timeout");
             }
         }
     }

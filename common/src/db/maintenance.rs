@@ -5,7 +5,7 @@ use super::{Db, DbError, Statement, params, statements};
 use jiff::Timestamp;
 
 const FORGET: Statement<()> = Statement::new(
-    "forget idempotency keys",
+    "delete idempotency keys",
     "
 with old as (
     select api_key_id, idempotency_key from idempotency_keys where created_at < $before limit $limit

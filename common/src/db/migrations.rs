@@ -158,7 +158,7 @@ pub async fn apply(
          (name text primary key, checksum text not null, applied_at timestamptz not null default now())",
         set_lock_timeout(waits)
     );
-    Patience::new("schema_migrations", waits).script(db, "create the list of migrations", &list).await?;
+    LockRetries::new("schema_migrations", waits).script(db, "create the list of migrations", &list).await?;
     let mut applied = Vec::new();
     for &(name, sql) in migrations {
         let migration = Migration::new(name, sql);
@@ -198,7 +198,7 @@ pub async fn apply_functions(
         }
         script += &format!(";\n{CHECK_SIGNATURES}");
         let names: Vec<_> = changed.iter().map(|function| function.name).collect();
-        let result = Patience::new("functions", waits).script(db, "replace SQL functions", &script).await;
+        let result = LockRetries::new("functions", waits).script(db, "replace SQL functions", &script).await;
         result.map_err(|source| MigrateError::Apply { name: names.join(", "), source })?;
         Ok(names)
     }
@@ -231,11 +231,11 @@ async fn changed<'a>(db: &Db, functions: &'a [Migration]) -> Result<Vec<&'a Migr
 /// Waits for other runs of the migrations, on its own connection.
 async fn lock(db: &Db, migration: &'static str, waits: LockWaits) -> Result<Held, DbError> {
     let lock = format!("{}; {LOCK}", set_lock_timeout(waits));
-    let patience = Patience::new(migration, waits);
+    let retries = LockRetries::new(migration, waits);
     loop {
         match db.script_held("wait for other runs of the migrations", &lock).await {
             Ok(held) => return Ok(held),
-            Err(error) => patience.pause(error).await?,
+            Err(error) => retries.pause(error).await?,
         }
     }
 }
@@ -255,7 +255,7 @@ impl Migration {
     /// primary key. Returns whether this run applied it.
     async fn apply_at_once(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
         let script = format!("{}; {LOCK}; {} {}", set_lock_timeout(waits), self.record(), self.sql);
-        match Patience::new(self.name, waits).script(db, "apply a migration", &script).await {
+        match LockRetries::new(self.name, waits).script(db, "apply a migration", &script).await {
             Ok(()) => Ok(true),
             Err(_) if self.is_applied(db).await? => Ok(false),
             Err(source) => Err(self.failed(source)),
@@ -284,14 +284,14 @@ impl Migration {
     async fn run_alone(&self, db: &Db, statement: &str, waits: LockWaits) -> Result<(), DbError> {
         if !is_concurrent(statement) {
             let script = format!("{}; {statement}", set_lock_timeout(waits));
-            let patience = Patience::new(self.name, waits);
-            return patience.script(db, "run a statement of a migration", &script).await;
+            let retries = LockRetries::new(self.name, waits);
+            return retries.script(db, "run a statement of a migration", &script).await;
         }
         // These block no writers. A lock_timeout would leave an invalid index.
         if let Some(index) = created_index(statement)
             && is_invalid(db, index).await?
         {
-            tracing::info!(migration = self.name, index, "dropping the invalid index of an earlier run");
+            tracing::info!(migration = self.name, index, "dropping an invalid index");
             let drop = format!("drop index concurrently if exists {index}");
             db.batch("drop an invalid index", &drop).await?;
         }
@@ -330,13 +330,13 @@ fn set_lock_timeout(waits: LockWaits) -> String {
 }
 
 /// Retries of a transaction that did not get its locks.
-struct Patience {
+struct LockRetries {
     migration: &'static str,
     waits: LockWaits,
     begun: Instant,
 }
 
-impl Patience {
+impl LockRetries {
     fn new(migration: &'static str, waits: LockWaits) -> Self {
         Self { migration, waits, begun: Instant::now() }
     }
@@ -354,7 +354,7 @@ impl Patience {
         if !is_about_a_lock || self.begun.elapsed() >= self.waits.retry_for {
             return Err(error);
         }
-        tracing::warn!(migration = self.migration, error = chain(&error), "no lock yet; retrying");
+        tracing::warn!(migration = self.migration, error = chain(&error), "retrying after a lock timeout");
         // With jitter, to avoid meeting the same periodic statement again.
         tokio::time::sleep(self.waits.pause.mul_f64(0.5 + clock::random_fraction())).await;
         Ok(())

@@ -87,7 +87,10 @@ impl Db {
         let late = |_| DbError::TimedOut { operation: "connect", after: WARM_UP_BUDGET };
         let opened = tokio::time::timeout(WARM_UP_BUDGET, self.object("connect")).await;
         if let Err(error) = opened.map_err(late).flatten() {
-            tracing::warn!(error = crate::error::chain(&error), "Postgres cannot be reached at start");
+            tracing::warn!(
+                error = crate::error::chain(&error),
+                "could not connect to Postgres at cold start"
+            );
         }
     }
 
@@ -112,7 +115,7 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`DbError`] with the operation. [`DbError::is_unavailable`] tells whether a retry may succeed.
+    /// [`DbError`] with the operation. [`DbError::is_unavailable`] returns whether a retry may succeed.
     pub async fn query<R: FromRow>(
         &self,
         statement: &Statement<R>,

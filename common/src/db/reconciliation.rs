@@ -61,7 +61,7 @@ row! {
 }
 
 const UNFINISHED: Statement<Unfinished> = Statement::new(
-    "look for an unfinished reconciliation",
+    "find an unfinished reconciliation",
     "
 select since, until, position, failures from twilio_reconciliation_cursors
 where part = $part and updated_at < $before order by updated_at limit 1",
@@ -83,7 +83,7 @@ pub async fn unfinished(db: &Db, part: Part, before: Timestamp) -> Result<Option
 }
 
 const SAVE: Statement<()> = Statement::new(
-    "save how far a reconciliation came",
+    "save a reconciliation cursor",
     "
 insert into twilio_reconciliation_cursors (since, until, part, position, failures, updated_at)
 values ($since, $until, $part, $position, $failures, $now)
@@ -103,7 +103,7 @@ pub async fn save(db: &Db, cursor: &Cursor, now: Timestamp) -> Result<(), DbErro
 }
 
 const FINISHED: Statement<()> = Statement::new(
-    "end a reconciliation",
+    "delete a reconciliation cursor",
     "delete from twilio_reconciliation_cursors where since = $since and until = $until and part = $part",
 );
 
@@ -129,7 +129,7 @@ row! {
 }
 
 const ON_THEIR_WAY: Statement<OnItsWay> = Statement::new(
-    "find messages on their way",
+    "find messages without a final status",
     "
 select m.twilio_sid, m.delivery_status from sms_messages m
 where m.twilio_sid = any($sids) and m.direction = 'outbound' and m.delivery_status in ('queued', 'sending', 'sent')",
@@ -156,7 +156,7 @@ row! {
 }
 
 const NOT_SENT_YET: Statement<NotSentYet> = Statement::new(
-    "find messages not sent yet",
+    "find unsent messages",
     "
 select m.id, m.twilio_sid from sms_messages m
 where m.direction = 'outbound' and m.delivery_status in ('queued', 'sending') and m.twilio_sid is not null
@@ -180,7 +180,7 @@ pub async fn not_sent_yet(
 }
 
 const AWAIT_MEDIA: Statement<()> = Statement::new(
-    "keep messages with media",
+    "store messages whose media are missing",
     "
 insert into twilio_awaiting_media (twilio_sid, message)
 select * from unnest($twilio_sids::text[], $messages::text[]::json[]) on conflict do nothing",
@@ -225,7 +225,7 @@ impl std::fmt::Debug for AwaitingMedia {
 
 /// The attempt is counted before it is made, so that a message that ends a run does not come first again.
 const TAKE_AWAITING_MEDIA: Statement<AwaitingMedia> = Statement::new(
-    "take messages with media",
+    "claim messages whose media are missing",
     "
 update twilio_awaiting_media a set tries = a.tries + 1, tried_at = $now
 where a.twilio_sid in (select t.twilio_sid from twilio_awaiting_media t
@@ -250,7 +250,7 @@ pub async fn take_awaiting_media(
 }
 
 const MEDIA_SETTLED: Statement<()> = Statement::new(
-    "forget messages with media",
+    "delete messages whose media are missing",
     "delete from twilio_awaiting_media where twilio_sid = any($twilio_sids)",
 );
 

@@ -13,7 +13,7 @@ type BoxedError = Box<dyn std::error::Error + Sync + Send>;
 pub struct Column {
     /// Its name in the result of the statement.
     pub name: &'static str,
-    /// Tells whether the field accepts a Postgres type.
+    /// Returns whether the field accepts a Postgres type.
     pub accepts: fn(&Type) -> bool,
 }
 

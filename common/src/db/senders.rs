@@ -130,10 +130,8 @@ pub async fn wake(db: &Db, now: Timestamp) -> Result<Vec<(WakeUp, Duration)>, Db
     Ok(rows.into_iter().map(wake_up).collect())
 }
 
-const NOT_WOKEN: Statement<()> = Statement::new(
-    "note senders as not woken",
-    "update sms_senders set wake_at = null where sender = any($senders)",
-);
+const NOT_WOKEN: Statement<()> =
+    Statement::new("clear wake-ups", "update sms_senders set wake_at = null where sender = any($senders)");
 
 /// Clears wake-ups that could not be queued, so that the next claim or run creates new ones.
 ///

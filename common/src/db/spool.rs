@@ -108,7 +108,7 @@ pub async fn backlog(db: &Db) -> Result<i64, DbError> {
 }
 
 const REMOVE: Statement<()> =
-    Statement::new("empty the spool", "delete from webhook_spool where id = any($ids)");
+    Statement::new("delete spooled webhooks", "delete from webhook_spool where id = any($ids)");
 
 /// Deletes webhooks that are queued.
 ///

@@ -1,6 +1,6 @@
 //! Tenants of conversations, their lookups and their language.
 //!
-//! See `common/docs/decisions/0011-whose-number-it-is.md`.
+//! See `common/docs/decisions/0011-tenant-lookup-and-language.md`.
 
 mod checks;
 mod languages;

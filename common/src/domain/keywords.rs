@@ -118,7 +118,7 @@ impl Keyword {
         }
     }
 
-    /// Tells whether it is a keyword that our texts and Twilio's tell everyone to send ("Reply STOP"), in any language.
+    /// Returns whether it is a keyword from the instructions in messages ("Reply STOP"), in any language.
     /// YES is also a common answer.
     #[must_use]
     pub fn is_a_command(&self) -> bool {
@@ -143,7 +143,7 @@ const NEITHER_FROM: f32 = 0.8;
 /// The North American toll-free area codes (Somos, in service in 2025).
 const TOLL_FREE_AREA_CODES: &[&str] = &["800", "833", "844", "855", "866", "877", "888"];
 
-/// Tells whether an E.164 number is a North American toll-free number.
+/// Returns whether an E.164 number is a North American toll-free number.
 #[must_use]
 pub fn is_toll_free(e164: &str) -> bool {
     e164.strip_prefix("+1")
@@ -180,7 +180,7 @@ fn read_with(table: &[u8], body: &str) -> Option<Keyword> {
     in_doubt.then_some(Keyword::Unsure)
 }
 
-/// Tells whether one sentence of a long text refuses messages. The rest of the text may hide it from the model.
+/// Returns whether one sentence of a long text refuses messages. The rest of the text may hide it from the model.
 fn has_refusing_sentence(table: &[u8], folded: &str) -> bool {
     sentences(folded).any(|sentence| {
         let [refusal, ..] = model::probabilities(table, &tokens(sentence));

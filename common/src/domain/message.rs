@@ -15,8 +15,8 @@ named_enum! {
 named_enum! {
     /// The status of a message.
     ///
-    /// Twilio's statuses and three more: `received` for inbound messages, `pending` for messages that were not handed to
-    /// Twilio yet, and `unknown` if it is not known whether Twilio accepted the message.
+    /// Twilio's statuses and three more: `received` for inbound messages, `pending` for messages that were not handed
+    /// to Twilio yet, and `unknown` if it is not known whether Twilio accepted the message.
     pub enum Status: "a message status" {
         /// An inbound message.
         Received = "received",
@@ -61,7 +61,7 @@ impl Status {
         }
     }
 
-    /// Tells whether the status is final. Only `read` may follow `delivered`.
+    /// Returns whether the status is final. Only `read` may follow `delivered`.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Delivered | Self::Read | Self::Failed | Self::Undelivered | Self::Canceled)
@@ -82,8 +82,8 @@ impl Status {
         }
     }
 
-    /// Tells whether a message may change to `next`: only forward. The first final status stays, except that `read` may
-    /// follow `delivered`.
+    /// Returns whether a message may change to `next`: only forward. The first final status stays, except that `read`
+    /// may follow `delivered`.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         if self == Self::Delivered {
@@ -92,7 +92,7 @@ impl Status {
         !self.is_final() && self.rank() < next.rank() && next != Self::Received
     }
 
-    /// Tells whether `next` contradicts this status: both are final and different.
+    /// Returns whether `next` contradicts this status: both are final and different.
     #[must_use]
     pub fn is_contradicted_by(self, next: Self) -> bool {
         let same_end = matches!((self, next), (Self::Delivered, Self::Read) | (Self::Read, Self::Delivered));

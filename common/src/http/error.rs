@@ -207,15 +207,15 @@ impl ApiError {
             Self::Validation(error) => {
                 // Reasons may quote input, and so may the name of an unknown field.
                 let fields: Vec<&str> = error.fields().iter().map(|f| loggable(&f.field)).collect();
-                tracing::info!(name: telemetry::LAST_LINE, code, fields = fields.join(","), "refused");
+                tracing::info!(name: telemetry::LAST_LINE, code, fields = fields.join(","), "invalid request");
             }
             Self::BadSignature(_) => {
-                tracing::info!(name: telemetry::LAST_LINE, code, reason = cause, "refused")
+                tracing::info!(name: telemetry::LAST_LINE, code, reason = cause, "invalid Twilio signature")
             }
             _ if self.status().is_client_error() => {
-                tracing::info!(name: telemetry::LAST_LINE, code, "refused")
+                tracing::info!(name: telemetry::LAST_LINE, code, "request rejected")
             }
-            _ => tracing::error!(name: telemetry::LAST_LINE, code, error = cause, "failed"),
+            _ => tracing::error!(name: telemetry::LAST_LINE, code, error = cause, "request failed"),
         }
     }
 
@@ -256,7 +256,8 @@ mod tests {
         let mut fields = ValidationError::field("to", "is missing");
         fields.add("body", "has 1601 characters; 1600 are allowed");
         let reply = ApiError::Validation(fields).response("r-1", Timestamp::UNIX_EPOCH);
-        insta::assert_snapshot!(std::str::from_utf8(reply.body()).unwrap(), @r#"{"error":{"code":"sms.validation_error","message":"the request is not valid","details":[{"field":"to","reason":"is missing"},{"field":"body","reason":"has 1601 characters; 1600 are allowed"}],"request_id":"r-1","timestamp":"1970-01-01T00:00:00Z"}}"#);
+        insta::assert_snapshot!(std::str::from_utf8(reply.body()).unwrap(),
+            @r#"{"error":{"code":"sms.validation_error","message":"the request is not valid","details":[{"field":"to","reason":"is missing"},{"field":"body","reason":"has 1601 characters; 1600 are allowed"}],"request_id":"r-1","timestamp":"1970-01-01T00:00:00Z"}}"#);
     }
 
     #[test]

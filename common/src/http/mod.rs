@@ -59,7 +59,7 @@ pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Respon
         };
         let mut response = match outcome {
             Ok(response) => {
-                tracing::info!(name: telemetry::LAST_LINE, status = response.status().as_u16(), "answered");
+                tracing::info!(name: telemetry::LAST_LINE, status = response.status().as_u16(), "request completed");
                 response
             }
             Err(error) => {

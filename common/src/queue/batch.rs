@@ -140,7 +140,8 @@ mod tests {
         let id = uuid::Uuid::nil();
         let event: SqsEvent = serde_json::from_value(json!({"Records": [
             {"messageId": "a", "body": "not ours", "receiptHandle": "handle-a"},
-            {"messageId": "b", "receiptHandle": "handle-b", "body": json!({"version": "1", "message_id": id}).to_string(),
+            {"messageId": "b", "receiptHandle": "handle-b",
+                "body": json!({"version": "1", "message_id": id}).to_string(),
              "messageAttributes": {"request_id": {"dataType": "String", "stringValue": "r-1"}}},
             {"messageId": "c"},
             {"messageId": "d", "body": json!({"version": "9", "message_id": id}).to_string(),

@@ -226,7 +226,8 @@ mod tests {
     const SIGNATURE: &str = "RSOYDt4T1cUTdK1PDd93/VVr8B8=";
 
     fn twilios_example() -> Form {
-        let encoded = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
+        let encoded = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309\
+            &To=%2B18005551212";
         Form::from_urlencoded(encoded).unwrap()
     }
 

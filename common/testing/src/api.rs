@@ -1,17 +1,17 @@
-//! Requests as API Gateway hands them to a function (payload format 2.0).
+//! API Gateway events (payload format 2.0).
 
 use serde_json::{Map, Value, json};
 
 /// The example of the AWS documentation, see the README in its folder.
 const EVENT: &str = include_str!("../../../functions/events/api-request.json");
 
-/// The id that the gateway gives each request here.
+/// The gateway's request id in every event.
 pub const GATEWAY_REQUEST_ID: &str = "Xw3bFjRkIAMEPaA=";
 
-/// The key that calls unless a test says otherwise.
+/// The default API key id.
 pub const KEY_ID: &str = "01900000-0000-7000-8000-000000000001";
 
-/// A request to be made.
+/// A request to an endpoint.
 #[derive(Debug, Clone)]
 pub struct ApiRequest {
     method: String,
@@ -26,7 +26,7 @@ pub struct ApiRequest {
 }
 
 impl ApiRequest {
-    /// Begins a request without a body by a key that may do everything.
+    /// Creates a request without a body, by a key with all scopes.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
         Self {
@@ -42,14 +42,14 @@ impl ApiRequest {
         }
     }
 
-    /// Sets a parameter of the route's path, decoded, as the gateway does.
+    /// Sets a path parameter, decoded, as the gateway does.
     #[must_use]
     pub fn path_parameter(mut self, name: &str, value: &str) -> Self {
         self.path_parameters.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Sets the query, without its `?`.
+    /// Sets the query string, without `?`.
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {
         query.clone_into(&mut self.query);
@@ -70,34 +70,34 @@ impl ApiRequest {
         self
     }
 
-    /// Sets the body to a value as JSON.
+    /// Sets a JSON body.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
         self.body(&body.to_string())
     }
 
-    /// Sets what the key may do.
+    /// Sets the scopes of the key.
     #[must_use]
     pub fn scopes(mut self, scopes: &str) -> Self {
         self.scopes = Some(scopes.to_owned());
         self
     }
 
-    /// Lets another key call.
+    /// Sets the id of the key.
     #[must_use]
     pub fn key(mut self, key_id: &str) -> Self {
         key_id.clone_into(&mut self.key_id);
         self
     }
 
-    /// Leaves the authorizer out, as on an open route.
+    /// Removes the authorizer context, as on a public route.
     #[must_use]
     pub fn unauthorized(mut self) -> Self {
         self.scopes = None;
         self
     }
 
-    /// Lets a key call that the authorizer could not look up.
+    /// Sets a key that the authorizer could not look up.
     #[must_use]
     pub fn unverified(mut self, secret: &str) -> Self {
         self.is_unverified = true;
@@ -139,21 +139,21 @@ impl ApiRequest {
     }
 }
 
-/// Returns the body of an answer as JSON.
+/// Returns the body of a response as JSON.
 ///
 /// # Panics
 ///
-/// When it is none.
+/// If the body is not JSON.
 #[must_use]
 pub fn body(reply: &Value) -> Value {
     serde_json::from_str(reply["body"].as_str().expect("a body")).expect("JSON")
 }
 
-/// Returns an error answer in one line: its status, its code and each field with its reason.
+/// Returns an error response as text: its status, its code and each field with its reason.
 ///
 /// # Panics
 ///
-/// When it does not have the one shape that all errors have.
+/// If the body does not have the shape of an error.
 #[must_use]
 pub fn refusal(reply: &Value) -> String {
     let body = body(reply);

@@ -1,8 +1,8 @@
-//! Batches as SQS hands them to a function, and its answers.
+//! SQS batch events and the responses to them.
 
 use serde_json::{Value, json};
 
-/// Returns a batch of messages with these bodies: `m-0`, `m-1` … of the requests `r-0`, `r-1` …
+/// Returns a batch of messages with these bodies. The message ids are `m-0`, `m-1` …, the request ids `r-0`, `r-1` …
 #[must_use]
 pub fn batch(bodies: &[Value]) -> Value {
     let records: Vec<Value> = bodies
@@ -26,14 +26,14 @@ pub fn batch(bodies: &[Value]) -> Value {
     json!({ "Records": records })
 }
 
-/// Returns the ids of the messages that an answer leaves on their queue, in order.
+/// Returns the ids of the messages that a response reports as failed, in order.
 ///
 /// # Panics
 ///
-/// When it is no answer to a batch.
+/// If it is not a batch response.
 #[must_use]
-pub fn failed(answer: &Value) -> Vec<&str> {
-    let failures = answer["batchItemFailures"].as_array().expect("an answer to a batch");
+pub fn failed(response: &Value) -> Vec<&str> {
+    let failures = response["batchItemFailures"].as_array().expect("a batch response");
     let mut failed: Vec<&str> =
         failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect();
     failed.sort_unstable();

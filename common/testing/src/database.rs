@@ -1,27 +1,27 @@
-//! A database per test, cloned from one that has been migrated.
+//! A database per test, cloned from a migrated template.
 
 use common::config::Env;
 use common::db::{DatabaseConfig, Db, migrations};
 use tokio_postgres::{Client, NoTls};
 
-/// The server that tests may make databases on. `make test` sets it.
+/// URL of the server on which tests create databases. `make test` sets it.
 const VARIABLE: &str = "TEST_DATABASE_URL";
 
-/// A migrated database of a test's own, dropped with it.
+/// A migrated database for one test. It is deleted when this value is dropped.
 #[derive(Debug)]
 pub struct Database {
     server: String,
     name: String,
-    /// A client for the test's own questions.
+    /// A client for queries of the test.
     pub client: Client,
 }
 
 impl Database {
-    /// Makes a database.
+    /// Creates a database.
     ///
     /// # Panics
     ///
-    /// When there is no server to make it on.
+    /// If the server is not configured or not reachable.
     pub async fn create() -> Self {
         let server = std::env::var(VARIABLE).unwrap_or_else(|_| {
             panic!("{VARIABLE} is not set: run `make test`, or point it at a PostgreSQL server")
@@ -29,7 +29,7 @@ impl Database {
         let admin = connect(&server).await;
         let template = template(&server, &admin).await;
         let name = format!("test_{}", unique());
-        // Cloning fails while somebody else looks at the template, so clones are made one at a time.
+        // Cloning fails while another session uses the template, so the lock allows one clone at a time.
         admin.batch_execute("select pg_advisory_lock(7673798)").await.unwrap();
         admin.batch_execute(&format!("create database {name} template {template}")).await.unwrap();
         let client = connect(&database_url(&server, &name)).await;
@@ -42,17 +42,17 @@ impl Database {
         database_url(&self.server, &self.name)
     }
 
-    /// Returns the database as the functions see it.
+    /// Returns the database with the functions' client.
     #[must_use]
     pub fn db(&self) -> Db {
-        patient(&self.url())
+        with_long_timeouts(&self.url())
     }
 
-    /// Runs SQL of the test's own and returns the first column of the first row as text.
+    /// Runs SQL and returns the first column of the first row as text.
     ///
     /// # Panics
     ///
-    /// When the statement fails or returns nothing.
+    /// If the statement fails or returns no row.
     pub async fn scalar(&self, sql: &str) -> String {
         let rows = self.client.simple_query(sql).await.expect(sql);
         let row = rows.iter().find_map(|message| match message {
@@ -66,7 +66,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let (server, name) = (self.server.clone(), self.name.clone());
-        // A thread of its own, since the test's runtime may be the thing that is being dropped.
+        // In a new thread and runtime, because the test's runtime may be shutting down.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -79,7 +79,7 @@ impl Drop for Database {
 }
 
 async fn template(server: &str, admin: &Client) -> String {
-    // Other migrations make another template, so that an old server can serve new tests.
+    // The name depends on the migrations, so that a server can be used after they change.
     let name = format!("sms_template_{}", migrations::fingerprint());
     admin.batch_execute("select pg_advisory_lock(7673799)").await.unwrap();
     let known = admin
@@ -90,7 +90,7 @@ async fn template(server: &str, admin: &Client) -> String {
     if !known {
         let draft = format!("draft_{}", unique());
         admin.batch_execute(&format!("create database {draft}")).await.unwrap();
-        let db = patient(&database_url(server, &draft));
+        let db = with_long_timeouts(&database_url(server, &draft));
         migrations::migrate(&db).await.unwrap();
         drop(db);
         let alone =
@@ -105,8 +105,8 @@ async fn template(server: &str, admin: &Client) -> String {
     name
 }
 
-/// The database at a URL, which may take its time: what is not about waiting must not fail for the machine's being busy.
-fn patient(url: &str) -> Db {
+/// Connects with long timeouts, so that tests do not fail on a busy machine.
+fn with_long_timeouts(url: &str) -> Db {
     let lookup = |name: &str| match name {
         "DATABASE_URL" => Some(url.to_owned()),
         "DATABASE_CONNECT_TIMEOUT_MS" | "DATABASE_STATEMENT_TIMEOUT_MS" => Some("60000".to_owned()),
@@ -115,19 +115,19 @@ fn patient(url: &str) -> Db {
     Db::new(&DatabaseConfig::from_env(&mut Env::new(&lookup)).unwrap()).unwrap()
 }
 
-/// Opens a connection of a test's own.
+/// Opens a connection.
 ///
 /// # Panics
 ///
-/// When the server does not answer.
+/// If the server is not reachable.
 pub async fn connect(url: &str) -> Client {
     let (client, connection) =
-        tokio_postgres::connect(url, NoTls).await.expect("the test database server answers");
+        tokio_postgres::connect(url, NoTls).await.expect("cannot connect to the test database server");
     tokio::spawn(connection);
     client
 }
 
-/// Puts another database's name into a URL.
+/// Replaces the database name in a URL.
 fn database_url(server: &str, name: &str) -> String {
     let (base, query) = server.split_once('?').map_or((server, None), |(base, query)| (base, Some(query)));
     let (authority, _) = base.rsplit_once('/').expect("a URL with a database");

@@ -1,8 +1,8 @@
-//! A Lambda Runtime API that drives one built binary, as Lambda does.
+//! A Lambda Runtime API that runs one built binary, as Lambda does.
 //!
 //! Protocol: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -16,10 +16,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-/// How long a function waits for others unless a test says how long. Nobody waits for that long: the defaults are short
-/// enough for a busy machine to turn an answer into an outage. All of it is less than what a test waits for the function.
-/// With an empty value a test has the default.
-const PATIENT: [(&str, &str); 11] = [
+/// Long timeouts for variables that a test does not set. With the defaults, a slow response on a busy machine would
+/// look like an outage. All are shorter than [`TIMEOUT`]. A test gets the default with an empty value.
+const LONG_TIMEOUTS: [(&str, &str); 11] = [
     ("DATABASE_BUDGET_MS", "60000"),
     ("DATABASE_CONNECT_TIMEOUT_MS", "60000"),
     ("DATABASE_STATEMENT_TIMEOUT_MS", "60000"),
@@ -33,20 +32,20 @@ const PATIENT: [(&str, &str); 11] = [
     ("TWILIO_TIMEOUT_MS", "60000"),
 ];
 
-/// What an invocation came to.
+/// The result of an invocation.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The function answered.
+    /// The function returned a response.
     Response(Value),
     /// The function reported an error.
     Error(Value),
-    /// The process ended without an answer.
+    /// The process ended without a response.
     Died,
 }
 
 struct Invocation {
     event: Value,
-    answer: oneshot::Sender<Outcome>,
+    reply: oneshot::Sender<Outcome>,
 }
 
 #[derive(Default)]
@@ -66,12 +65,12 @@ pub struct Function {
 }
 
 impl Function {
-    /// Starts a binary with nothing in its environment but `variables`, what Lambda sets, and long timeouts for what
-    /// `variables` gives none.
+    /// Starts a binary. Its environment contains `variables`, the variables that Lambda sets, and long timeouts where
+    /// `variables` has none.
     ///
     /// # Panics
     ///
-    /// When the binary can't be started.
+    /// If the binary can't be started.
     pub async fn start(binary: &str, variables: &[(&str, &str)]) -> Self {
         let (invocations, receiver) = mpsc::channel(16);
         let shared =
@@ -93,7 +92,7 @@ impl Function {
             .env("AWS_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "test")
-            .envs(PATIENT)
+            .envs(LONG_TIMEOUTS)
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -110,26 +109,26 @@ impl Function {
         Self { child, invocations, lines }
     }
 
-    /// Hands an event to the function and waits for what comes of it.
+    /// Invokes the function and waits for the outcome.
     ///
     /// # Panics
     ///
-    /// When nothing comes of it for two minutes.
+    /// If there is no outcome within two minutes.
     pub async fn invoke(&mut self, event: Value) -> Outcome {
-        let (answer, outcome) = oneshot::channel();
-        self.invocations.send(Invocation { event, answer }).await.expect("the Runtime API runs");
+        let (reply, outcome) = oneshot::channel();
+        self.invocations.send(Invocation { event, reply }).await.expect("the Runtime API has stopped");
         tokio::select! {
             outcome = outcome => outcome.unwrap_or(Outcome::Died),
             _ = self.child.wait() => Outcome::Died,
-            () = tokio::time::sleep(PATIENCE) => panic!("the function did not answer within {PATIENCE:?}"),
+            () = tokio::time::sleep(TIMEOUT) => panic!("the function did not respond within {TIMEOUT:?}"),
         }
     }
 
-    /// Hands an event to the function and returns its answer.
+    /// Invokes the function and returns its response.
     ///
     /// # Panics
     ///
-    /// When the function fails.
+    /// If the invocation fails.
     pub async fn call(&mut self, event: Value) -> Value {
         match self.invoke(event).await {
             Outcome::Response(value) => value,
@@ -137,31 +136,32 @@ impl Function {
         }
     }
 
-    /// Waits for the process to end by itself, as one with an unusable environment does, and returns its log.
+    /// Waits for the process to exit by itself, for example because of invalid configuration, and returns its log.
     ///
     /// # Panics
     ///
-    /// When it still runs after two minutes.
+    /// If it does not exit within two minutes.
     pub async fn ended(&mut self) -> Vec<Value> {
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        assert!(!ended.expect("the process ends").expect("a status").success());
+        let ended = tokio::time::timeout(TIMEOUT, self.child.wait()).await;
+        assert!(!ended.expect("the process did not exit").expect("an exit status").success());
         super::eventually("the last log line", async || Some(self.log().await).filter(|log| !log.is_empty()))
             .await
     }
 
-    /// Returns the lines logged so far.
+    /// Returns the log lines so far.
     pub async fn log(&self) -> Vec<Value> {
         let lines = self.lines.lock().await;
         lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.clone().into())).collect()
     }
 
-    /// Returns the lines logged, as they come in: for a test that waits for one while it invokes the function.
+    /// Returns the log lines, which are updated as they are written, for a test that waits for one during an
+    /// invocation.
     #[must_use]
     pub fn lines(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.lines)
     }
 
-    /// Kills the process, as `kill -9` does.
+    /// Kills the process with SIGKILL.
     pub async fn kill(&mut self) {
         let _ = self.child.kill().await;
     }
@@ -172,7 +172,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> (HeaderMap, String) {
         return std::future::pending().await;
     };
     let id = common::clock::new_id().to_string();
-    shared.waiting.lock().await.0.insert(id.clone(), invocation.answer);
+    shared.waiting.lock().await.0.insert(id.clone(), invocation.reply);
     let deadline = common::clock::now().as_millisecond() + 30_000;
     let headers = [
         ("lambda-runtime-aws-request-id", id),
@@ -193,8 +193,8 @@ async fn next(State(shared): State<Arc<Shared>>) -> (HeaderMap, String) {
 
 async fn settle(shared: &Shared, id: &str, outcome: Outcome) -> StatusCode {
     match shared.waiting.lock().await.0.remove(id) {
-        Some(answer) => {
-            let _ = answer.send(outcome);
+        Some(reply) => {
+            let _ = reply.send(outcome);
             StatusCode::ACCEPTED
         }
         None => StatusCode::NOT_FOUND,

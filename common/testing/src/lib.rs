@@ -1,11 +1,7 @@
-//! What the tests share: a database each, a Lambda Runtime API that drives the built binaries, an SQS that remembers
-//! and misbehaves on demand, and a way to wait for something without sleeping blindly.
+//! Shared test support: a database per test, a Lambda Runtime API that runs the built binaries, an SQS server that
+//! records messages and fails on demand, and [`eventually`], which waits for a condition.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test that can't be set up should say so and stop"
-)]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failed test setup should stop the test")]
 
 mod api;
 mod batch;
@@ -29,29 +25,28 @@ pub use webhook::{AUTH_TOKEN, BASE_URL, Webhook};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-/// How long a test waits before it says that something does not happen. Nothing that is right comes near it, on however
-/// busy a machine: it is there for what hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a test waits for a condition. Long, because it only ends tests that hang, and machines may be busy.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Waits until `probe` returns something, asking again every few milliseconds.
+/// Waits until `probe` returns a value. Calls it every 10 ms.
 ///
 /// # Panics
 ///
-/// When that has not happened within two minutes, naming `what` was waited for.
+/// If that takes more than two minutes. The message contains `what`, the condition.
 pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "timed out after {TIMEOUT:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// What may be left, in seconds, of a time that began after `begun`: all of it, or less by what has passed since.
+/// Returns the seconds that may be left of a period that started after `begun`.
 #[must_use]
 pub fn left_of(seconds: f64, begun: Instant) -> RangeInclusive<f64> {
-    // Rounded to a whole second, by whoever counts in those.
+    // The remaining time may be rounded to a whole second.
     seconds - begun.elapsed().as_secs_f64() - 1.0..=seconds
 }

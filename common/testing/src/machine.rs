@@ -1,10 +1,10 @@
-//! What the machine that runs the tests has and does.
+//! Processes and optional programs on the machine that runs the tests.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 
-/// The command lines of the running processes that mention `folder`.
+/// Returns the command lines of running processes that contain `folder`.
 #[must_use]
 pub fn processes_of(folder: &Path) -> Vec<String> {
     let folder = folder.to_string_lossy();
@@ -21,8 +21,8 @@ pub fn processes_of(folder: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The Python with the packages of `local/requirements-tests.txt`, which `make test` names in `TEST_PYTHON`. Without it,
-/// the test says that it was skipped.
+/// Returns the Python in `TEST_PYTHON`, with the packages of `local/requirements-tests.txt`. `make test` sets it.
+/// Without it, prints that the test is skipped.
 #[must_use]
 pub fn python(test: &str) -> Option<PathBuf> {
     let python = std::env::var_os("TEST_PYTHON").map(PathBuf::from).filter(|python| python.exists());
@@ -32,7 +32,7 @@ pub fn python(test: &str) -> Option<PathBuf> {
     python
 }
 
-/// Says on the terminal that a test did not run, because the machine lacks something optional.
+/// Prints on the terminal that a test is skipped, because the machine lacks something optional.
 pub fn skipped(test: &str, missing: &str) {
     // Not `eprintln!`, which the test harness captures.
     let _ = writeln!(std::io::stderr(), "\nSKIPPED {test}: {missing}");

@@ -1,4 +1,4 @@
-//! Messages to be sent.
+//! Messages to send.
 
 use common::clock;
 use common::db::sends::NewSend;
@@ -7,8 +7,7 @@ use common::domain::segments::Encoding;
 use serde_json::json;
 use uuid::Uuid;
 
-/// Returns a text as a workflow wants it sent to somebody, now, with nothing special about it; a test changes what it is
-/// about.
+/// Returns a message to a number, to send now, with default values.
 #[must_use]
 pub fn new_send(to: &str) -> NewSend {
     NewSend {

@@ -1,4 +1,4 @@
-//! An SQS that remembers what was sent to it, and refuses or hangs on demand.
+//! An SQS server that records messages, and fails or hangs on demand.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -10,29 +10,29 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How the server answers.
+/// The server's behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Takes everything.
-    Takes,
-    /// Answers 500 to everything.
-    Refuses,
-    /// Never answers.
+    /// Accepts everything.
+    Accepts,
+    /// Responds 500 to every request.
+    Fails,
+    /// Never responds.
     Hangs,
-    /// Takes everything, each call after a third of a second.
+    /// Accepts everything after a delay of a third of a second.
     Slow,
 }
 
-/// A message that was taken.
+/// An accepted message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sent {
-    /// The queue it was put on.
+    /// The URL of its queue.
     pub queue_url: String,
-    /// Its body.
+    /// Its body, parsed.
     pub body: Value,
     /// Its `request_id` attribute.
     pub request_id: Option<String>,
-    /// For how many seconds SQS is to hold it back.
+    /// Its `DelaySeconds`.
     pub delay_seconds: u64,
 }
 
@@ -42,7 +42,7 @@ struct Shared {
     refused_queues: Mutex<Vec<String>>,
     refused_text: Mutex<Option<String>>,
     sent: Mutex<Vec<Sent>>,
-    handed_out_again: Mutex<Vec<String>>,
+    made_visible: Mutex<Vec<String>>,
 }
 
 /// A running server.
@@ -53,27 +53,27 @@ pub struct Sqs {
 }
 
 impl Sqs {
-    /// Starts a server that takes everything.
+    /// Starts a server that accepts everything.
     ///
     /// # Panics
     ///
-    /// When there is no port for it.
+    /// If no port is free.
     pub async fn start() -> Self {
         let shared = Arc::new(Shared {
-            behaviour: Mutex::new(Behaviour::Takes),
+            behaviour: Mutex::new(Behaviour::Accepts),
             refused_queues: Mutex::default(),
             refused_text: Mutex::default(),
             sent: Mutex::default(),
-            handed_out_again: Mutex::default(),
+            made_visible: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let app = Router::new().route("/", post(answer)).with_state(Arc::clone(&shared));
+        let app = Router::new().route("/", post(respond)).with_state(Arc::clone(&shared));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { url, shared }
     }
 
-    /// Returns what `AWS_ENDPOINT_URL_SQS` must be.
+    /// Returns the value for `AWS_ENDPOINT_URL_SQS`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -85,60 +85,60 @@ impl Sqs {
         format!("{}/000000000000/{name}", self.url)
     }
 
-    /// Changes how the server answers from now on.
+    /// Changes the behaviour of the server.
     ///
     /// # Panics
     ///
-    /// When another thread panicked while holding the lock.
+    /// If another thread panicked while holding the lock.
     pub fn behave(&self, behaviour: Behaviour) {
         *self.shared.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Answers 500 to what concerns one queue from now on.
+    /// Responds 500 to requests for one queue from now on.
     ///
     /// # Panics
     ///
-    /// When another thread panicked while holding the lock.
+    /// If another thread panicked while holding the lock.
     pub fn refuse_queue(&self, name: &str) {
         let url = self.queue(name);
         self.shared.refused_queues.lock().unwrap().push(url);
     }
 
-    /// Refuses the messages of a batch that contain this text, from now on.
+    /// Rejects batch entries that contain this text from now on.
     ///
     /// # Panics
     ///
-    /// When another thread panicked while holding the lock.
+    /// If another thread panicked while holding the lock.
     pub fn refuse_text(&self, text: &str) {
         *self.shared.refused_text.lock().unwrap() = Some(text.to_owned());
     }
 
-    /// Returns what was taken so far.
+    /// Returns the messages accepted so far.
     ///
     /// # Panics
     ///
-    /// When another thread panicked while holding the lock.
+    /// If another thread panicked while holding the lock.
     #[must_use]
     pub fn sent(&self) -> Vec<Sent> {
         self.shared.sent.lock().unwrap().clone()
     }
 
-    /// Returns the queues and receipt handles of the messages that were to be handed out again at once.
+    /// Returns queue and receipt handle of the messages whose visibility timeout was set to 0.
     ///
     /// # Panics
     ///
-    /// When another thread panicked while holding the lock.
+    /// If another thread panicked while holding the lock.
     #[must_use]
-    pub fn handed_out_again(&self) -> Vec<String> {
-        self.shared.handed_out_again.lock().unwrap().clone()
+    pub fn made_visible(&self) -> Vec<String> {
+        self.shared.made_visible.lock().unwrap().clone()
     }
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn respond(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let behaviour = *shared.behaviour.lock().unwrap();
     match behaviour {
-        Behaviour::Takes => {}
-        Behaviour::Refuses => return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response(),
+        Behaviour::Accepts => {}
+        Behaviour::Fails => return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response(),
         Behaviour::Hangs => return std::future::pending().await,
         Behaviour::Slow => tokio::time::sleep(Duration::from_millis(333)).await,
     }
@@ -149,11 +149,11 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
     if shared.refused_queues.lock().unwrap().contains(&queue_url) {
         return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response();
     }
-    // SQS's own limit, so that a batch that it would refuse is refused here.
+    // The size limit of SQS.
     if body["Entries"].to_string().len() > 1_048_576 {
         return (StatusCode::BAD_REQUEST, "").into_response();
     }
-    let answer = match target.as_str() {
+    let response = match target.as_str() {
         "AmazonSQS.SendMessage" => {
             shared.sent.lock().unwrap().push(sent(&queue_url, &body));
             json!({"MessageId": common::clock::new_id()})
@@ -166,8 +166,12 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
             };
             let (refused, accepted): (Vec<_>, Vec<_>) = entries.iter().partition(is_refused);
             shared.sent.lock().unwrap().extend(accepted.iter().map(|entry| sent(&queue_url, entry)));
-            let taken = |entry: &&Value| json!({"Id": entry["Id"], "MessageId": common::clock::new_id(), "MD5OfMessageBody": ""});
-            let failed = |entry: &&Value| json!({"Id": entry["Id"], "SenderFault": true, "Code": "InvalidMessageContents"});
+            let taken = |entry: &&Value| {
+                let message_id = common::clock::new_id();
+                json!({"Id": entry["Id"], "MessageId": message_id, "MD5OfMessageBody": ""})
+            };
+            let code = "InvalidMessageContents";
+            let failed = |entry: &&Value| json!({"Id": entry["Id"], "SenderFault": true, "Code": code});
             json!({
                 "Successful": accepted.iter().map(taken).collect::<Vec<_>>(),
                 "Failed": refused.iter().map(failed).collect::<Vec<_>>(),
@@ -179,13 +183,13 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
             let at_once = entries.iter().filter(|entry| entry["VisibilityTimeout"] == 0);
             let handles =
                 at_once.map(|entry| format!("{queue} {}", entry["ReceiptHandle"].as_str().unwrap()));
-            shared.handed_out_again.lock().unwrap().extend(handles);
+            shared.made_visible.lock().unwrap().extend(handles);
             let changed = |entry: &Value| json!({"Id": entry["Id"]});
             json!({"Successful": entries.iter().map(changed).collect::<Vec<_>>(), "Failed": []})
         }
         _ => json!({"Attributes": {}}),
     };
-    ([("content-type", "application/x-amz-json-1.0")], answer.to_string()).into_response()
+    ([("content-type", "application/x-amz-json-1.0")], response.to_string()).into_response()
 }
 
 fn sent(queue_url: &str, message: &Value) -> Sent {

@@ -1,5 +1,4 @@
-//! Twilio's requests as a function URL hands them over, signed with code of their own: what is tested must not vouch
-//! for itself.
+//! Function URL events with Twilio's requests. They are signed here and not with the code under test.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The auth token that tests sign with.
 pub const AUTH_TOKEN: &str = "5039841236fd2a875af85e7195712dab";
 
-/// The public base URL that tests sign for.
+/// The public base URL that tests use in signatures.
 pub const BASE_URL: &str = "https://sms.example.com";
 
-/// A request of Twilio's on its way to a function URL.
+/// A webhook request from Twilio.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     method: &'static str,
@@ -24,7 +23,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Makes a POST of a form, unsigned.
+    /// Creates an unsigned POST with a form.
     #[must_use]
     pub fn form(path: impl Into<String>, body: impl Into<Vec<u8>>) -> Self {
         let content_type = "application/x-www-form-urlencoded; charset=UTF-8";
@@ -38,7 +37,7 @@ impl Webhook {
         .header("content-type", content_type)
     }
 
-    /// Makes a GET, unsigned.
+    /// Creates an unsigned GET.
     #[must_use]
     pub fn get(path: impl Into<String>, query: &str) -> Self {
         Self {
@@ -57,7 +56,7 @@ impl Webhook {
         self
     }
 
-    /// Changes the query, which is signed with the URL.
+    /// Changes the query string, which the signature covers.
     #[must_use]
     pub fn query(mut self, query: &str) -> Self {
         query.clone_into(&mut self.query);
@@ -71,19 +70,19 @@ impl Webhook {
         self
     }
 
-    /// Signs as a form with these parameters, which the body must stand for.
+    /// Signs as a form with these parameters, which must match the body.
     #[must_use]
     pub fn signed(self, parameters: &[(&str, &str)]) -> Self {
         self.signed_with(AUTH_TOKEN, BASE_URL, parameters)
     }
 
-    /// Signs as what has no parameters besides its URL: a GET, or a body with `bodySHA256`.
+    /// Signs only the URL: a GET, or a body with `bodySHA256`.
     #[must_use]
     pub fn signed_url(self) -> Self {
         self.signed(&[])
     }
 
-    /// Signs for another token or base URL.
+    /// Signs with another token or base URL.
     #[must_use]
     pub fn signed_with(self, token: &str, base_url: &str, parameters: &[(&str, &str)]) -> Self {
         let mut text = format!("{base_url}{}", self.path);
@@ -98,35 +97,35 @@ impl Webhook {
         self.header("x-twilio-signature", &signature)
     }
 
-    /// Returns the path it goes to.
+    /// Returns the path.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Returns its headers, the signature among them.
+    /// Returns the headers, including the signature.
     #[must_use]
     pub fn headers(&self) -> &BTreeMap<String, String> {
         &self.headers
     }
 
-    /// Returns its body.
+    /// Returns the body.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Returns the event with its body in base64, as function URLs hand over forms.
+    /// Returns the event with a base64 body, as function URLs encode forms.
     #[must_use]
     pub fn event(&self) -> Value {
         self.event_with(&STANDARD.encode(&self.body), true)
     }
 
-    /// Returns the event with its body as text.
+    /// Returns the event with a text body.
     ///
     /// # Panics
     ///
-    /// When the body isn't UTF-8.
+    /// If the body is not UTF-8.
     #[must_use]
     pub fn text_event(&self) -> Value {
         self.event_with(std::str::from_utf8(&self.body).unwrap(), false)

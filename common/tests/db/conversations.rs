@@ -8,7 +8,7 @@ const MESSAGES: i64 = 3_000;
 const CALLS: i64 = 10;
 
 #[tokio::test]
-async fn a_page_reads_no_more_rows_than_it_shows_however_far_down_it_begins() {
+async fn the_rows_read_for_a_page_do_not_depend_on_its_offset() {
     let database = Database::create().await;
     let conversation = clock::new_id();
     let fill = "
@@ -22,7 +22,7 @@ async fn a_page_reads_no_more_rows_than_it_shows_however_far_down_it_begins() {
             now() - n * interval '1 minute'
         from generate_series(1, $2::bigint) n";
     database.client.execute(fill, &[&conversation, &MESSAGES]).await.unwrap();
-    // The one plan for all calls that a connection may come to keep, from the first call on.
+    // A connection may switch to the generic plan after some calls. Use it from the first call on.
     database
         .client
         .batch_execute("analyze sms_messages; set plan_cache_mode = force_generic_plan; begin")

@@ -1,4 +1,4 @@
-//! What an error of Postgres's shows of the data that it is about.
+//! Postgres errors in logs must not contain data of messages.
 
 use common::db::{DbError, SqlParam, Statement};
 use common::error::chain;
@@ -15,7 +15,7 @@ fn shown(error: &DbError) -> String {
 }
 
 #[tokio::test]
-async fn a_violated_constraint_is_shown_by_code_constraint_and_message() {
+async fn a_constraint_violation_is_shown_with_code_constraint_and_message() {
     let database = Database::create().await;
     let table =
         "create table t (number text primary key, body text constraint no_leaks check (body !~ 'leaks'))";
@@ -40,7 +40,7 @@ async fn a_violated_constraint_is_shown_by_code_constraint_and_message() {
 }
 
 #[tokio::test]
-async fn a_message_that_quotes_a_value_is_cut_before_it() {
+async fn an_error_message_is_cut_before_a_quoted_value() {
     let database = Database::create().await;
     let db = database.db();
     for (sql, expected) in [
@@ -63,7 +63,7 @@ async fn a_message_that_quotes_a_value_is_cut_before_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_cannot_be_had_is_shown_without_its_password() {
+async fn a_failed_connection_is_shown_without_the_password() {
     let config = common::db::DatabaseConfig::for_url("postgres://u:hunter2@127.0.0.1:1/x");
     let error = common::db::Db::new(&config).unwrap().ping().await.unwrap_err();
     assert!(error.is_unavailable());

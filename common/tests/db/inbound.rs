@@ -12,11 +12,19 @@ async fn a_batch_stores_each_message_once_with_its_conversation() {
         [inbound("SM1", "+1860"), inbound("SM2", "+1860"), inbound("SM1", "+1860"), inbound("SM3", "+1861")];
     assert_eq!(store(&db, &batch).await.unwrap().len(), 3);
     assert_eq!(database.scalar("select count(*) from sms_conversations").await, "2");
-    assert_eq!(database.scalar("select string_agg(message_count::text, ',' order by phone_number_canonical) from sms_conversations").await, "2,1");
+    assert_eq!(
+        database
+            .scalar(
+                "select string_agg(message_count::text, ',' order by phone_number_canonical) \
+        from sms_conversations"
+            )
+            .await,
+        "2,1"
+    );
 }
 
 #[tokio::test]
-async fn a_duplicate_has_no_effect_at_all() {
+async fn a_duplicate_message_changes_nothing() {
     let database = Database::create().await;
     let db = database.db();
     store(&db, &[inbound("SM1", "+1860")]).await.unwrap();
@@ -28,7 +36,7 @@ async fn a_duplicate_has_no_effect_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_batches_in_any_order_make_one_conversation_each_and_never_deadlock() {
+async fn concurrent_batches_create_one_conversation_per_number_without_deadlocks() {
     let database = Database::create().await;
     let numbers: Vec<String> = (0..10).map(|n| format!("+1860{n}")).collect();
     let runs = (0..8).map(|run| {
@@ -51,7 +59,7 @@ async fn concurrent_batches_in_any_order_make_one_conversation_each_and_never_de
 }
 
 #[tokio::test]
-async fn the_latest_activity_only_moves_forward() {
+async fn the_time_of_the_last_message_never_decreases() {
     let database = Database::create().await;
     let db = database.db();
     let mut late = inbound("SM2", "+1860");
@@ -65,7 +73,7 @@ async fn the_latest_activity_only_moves_forward() {
 }
 
 #[tokio::test]
-async fn a_conversation_is_opted_out_as_its_latest_word_says_in_whatever_order_the_words_arrive() {
+async fn the_latest_keyword_decides_the_opt_out_regardless_of_arrival_order() {
     let database = Database::create().await;
     let db = database.db();
     let word = |sid: &str, action: OptOutAction, hours: i64| {
@@ -85,14 +93,15 @@ async fn a_conversation_is_opted_out_as_its_latest_word_says_in_whatever_order_t
 }
 
 #[tokio::test]
-async fn a_sid_of_one_of_our_creates_is_never_an_incoming_message() {
+async fn a_sid_of_an_outbound_message_is_never_stored_as_inbound() {
     let database = Database::create().await;
     let db = database.db();
     crate::statuses::accepted(&database).await;
-    // The create failed and the message waits for its next one: only its attempt still has the SID.
+    // The message was reported as failed and waits for its next attempt. Only the first attempt has the SID.
     let renewed = "update sms_messages set twilio_sid = null, delivery_status = 'pending'";
     database.client.batch_execute(renewed).await.unwrap();
     assert_eq!(store(&db, &[inbound("SM1", "+1861"), inbound("SM2", "+1861")]).await.unwrap().len(), 1);
-    let stored = "select string_agg(direction || ' ' || coalesce(twilio_sid, '-'), ',' order by direction) from sms_messages";
+    let stored = "select string_agg(direction || ' ' || coalesce(twilio_sid, '-'), ',' order by direction) \
+        from sms_messages";
     assert_eq!(database.scalar(stored).await, "inbound SM2,outbound -");
 }

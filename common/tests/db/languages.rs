@@ -1,4 +1,4 @@
-//! What a conversation holds as its language, in Postgres, against the rule in `common::domain::language`.
+//! Compares the language decision in Postgres with `common::domain::language`.
 
 use crate::{inbound, now};
 use common::db::inbound::{NewInbound, store};
@@ -6,8 +6,10 @@ use common::domain::language::{Detection, Evidence, Language, Source, decide};
 use jiff::ToSpan;
 use testing::Database;
 
-const HELD: &str = "select language_detected || ' ' || language_confidence || ' ' || language_evidence from sms_conversations";
-const CHANGES: &str = "select coalesce(string_agg((data->>'previous') || '>' || (data->>'language'), ' ' order by created_at, data->>'request_id'), '')
+const HELD: &str = "select language_detected || ' ' || language_confidence || ' ' || language_evidence \
+    from sms_conversations";
+const CHANGES: &str = "select coalesce(string_agg((data->>'previous') || '>' || (data->>'language'), ' '
+    order by created_at, data->>'request_id'), '')
     from sms_events where event_type = 'conversation.language_changed'";
 
 fn says(sid: &str, language: &'static str, confidence: f64, minute: i64) -> NewInbound {
@@ -19,7 +21,7 @@ fn says(sid: &str, language: &'static str, confidence: f64, minute: i64) -> NewI
     message
 }
 
-/// What the rule makes of messages.
+/// Returns the decision of the domain code.
 fn expected(messages: &[NewInbound]) -> String {
     let of = |message: &NewInbound| {
         let detected =
@@ -35,8 +37,8 @@ fn expected(messages: &[NewInbound]) -> String {
     }
 }
 
-/// What was written, by the tables of the rule: language, confidence, minute.
-const WRITTEN: [&[(&str, f64, i64)]; 8] = [
+/// Messages of a conversation: language, confidence, minute.
+const CASES: [&[(&str, f64, i64)]; 8] = [
     &[("unknown", 0.98, 1)],
     &[("es", 0.41, 1)],
     &[("es", 0.95, 1), ("en", 0.97, 2)],
@@ -48,10 +50,10 @@ const WRITTEN: [&[(&str, f64, i64)]; 8] = [
 ];
 
 #[tokio::test]
-async fn postgres_keeps_what_the_rule_keeps_in_whatever_order_and_batches_messages_arrive() {
+async fn postgres_and_the_domain_decide_the_same_for_every_order_and_batch_size() {
     let database = Database::create().await;
     let db = database.db();
-    for written in WRITTEN {
+    for written in CASES {
         let messages: Vec<NewInbound> = written
             .iter()
             .enumerate()
@@ -77,7 +79,7 @@ async fn postgres_keeps_what_the_rule_keeps_in_whatever_order_and_batches_messag
 }
 
 #[tokio::test]
-async fn a_change_is_an_event_and_told_to_the_caller_and_a_confirmation_is_neither() {
+async fn a_language_change_is_returned_and_stored_as_an_event_and_a_confirmation_is_not() {
     let database = Database::create().await;
     let db = database.db();
     let first = store(&db, &[says("SM1", "es", 0.95, 1), says("SM2", "unknown", 0.98, 2)]).await.unwrap();

@@ -1,5 +1,5 @@
 //! The statements against a real Postgres, one migrated database per test.
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+#![expect(clippy::unwrap_used, reason = "a failed test setup should stop the test")]
 
 mod batches;
 mod conversations;
@@ -20,7 +20,7 @@ use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use serde_json::json;
 
-/// The time that tests take for now.
+/// The current time in tests.
 pub fn now() -> jiff::Timestamp {
     "2026-11-01T12:00:00Z".parse().unwrap()
 }

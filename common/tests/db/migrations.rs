@@ -7,13 +7,13 @@ use testing::{Database, eventually};
 use tokio_postgres::{Client, NoTls};
 
 #[tokio::test]
-async fn migrating_again_applies_nothing() {
+async fn a_second_run_applies_nothing() {
     let database = Database::create().await;
     assert!(migrations::migrate(&database.db()).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn migrating_side_by_side_applies_each_once() {
+async fn concurrent_runs_apply_each_migration_once() {
     let database = Database::create().await;
     database.client.batch_execute("drop schema public cascade; create schema public").await.unwrap();
     let url = database.url();
@@ -28,7 +28,7 @@ async fn migrating_side_by_side_applies_each_once() {
     let total = applied.len();
     applied.sort_unstable();
     applied.dedup();
-    assert_eq!(applied.len(), total, "none was applied twice");
+    assert_eq!(applied.len(), total, "a migration was applied twice");
     assert_eq!(database.scalar("select count(*) from schema_migrations").await, total.to_string());
 }
 
@@ -59,7 +59,7 @@ async fn client(database: &Database) -> Client {
     client
 }
 
-/// Makes a table with enough rows for an index to take a while.
+/// Creates a table with enough rows that an index takes some time.
 async fn with_table() -> Database {
     let database = Database::create().await;
     let table = "create table busy (id bigserial primary key, n int not null);
@@ -68,11 +68,11 @@ async fn with_table() -> Database {
     database
 }
 
-/// Writers that insert until they are stopped.
+/// Tasks that insert rows until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicUsize>,
-    /// The longest time that one insert took.
+    /// Each returns the longest duration of an insert.
     tasks: Vec<tokio::task::JoinHandle<Duration>>,
 }
 
@@ -94,14 +94,14 @@ impl Load {
             }));
         }
         let load = Self { stop, written, tasks };
-        load.goes_on().await;
+        load.wait_for_inserts().await;
         load
     }
 
-    /// Waits until every writer has had time to write again.
-    async fn goes_on(&self) {
+    /// Waits for more inserts.
+    async fn wait_for_inserts(&self) {
         let before = self.written.load(Ordering::Relaxed);
-        eventually("the writers go on", async || {
+        eventually("more rows are inserted", async || {
             (self.written.load(Ordering::Relaxed) > before + 8).then_some(())
         })
         .await;
@@ -125,7 +125,7 @@ async fn is_valid(database: &Database, index: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_and_a_constraint_are_added_to_a_table_under_load() {
+async fn an_index_and_a_constraint_are_added_during_inserts() {
     let database = with_table().await;
     let load = Load::start(&database).await;
     let migration = [(
@@ -137,20 +137,20 @@ async fn an_index_and_a_constraint_are_added_to_a_table_under_load() {
 ",
     )];
     assert_eq!(apply(&database.db(), &migration, WAITS).await.unwrap(), ["9001_index"]);
-    load.goes_on().await;
+    load.wait_for_inserts().await;
     load.stop().await;
     assert_eq!(is_valid(&database, "busy_n").await, "true");
     let validated = "select convalidated::text from pg_constraint where conname = 'n_known'";
     assert_eq!(database.scalar(validated).await, "true");
     assert!(apply(&database.db(), &migration, WAITS).await.unwrap().is_empty());
-    // Nothing is left of the locks of the run.
+    // The run has released its advisory lock.
     let locks = "select count(*) from pg_locks where locktype = 'advisory' and database = \
                  (select oid from pg_database where datname = current_database())";
     assert_eq!(database.scalar(locks).await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_index_waits_for_an_old_transaction_while_others_write() {
+async fn an_index_build_waits_for_an_old_transaction_without_blocking_inserts() {
     let database = with_table().await;
     let reader = client(&database).await;
     reader.batch_execute("begin isolation level repeatable read; select count(*) from busy").await.unwrap();
@@ -162,8 +162,11 @@ async fn an_index_waits_for_an_old_transaction_while_others_write() {
     });
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() \
                    and query like '%create index concurrently%' and wait_event_type = 'Lock'";
-    eventually("the index waits", async || (database.scalar(waiting).await == "1").then_some(())).await;
-    load.goes_on().await;
+    eventually("the index build waits for a lock", async || {
+        (database.scalar(waiting).await == "1").then_some(())
+    })
+    .await;
+    load.wait_for_inserts().await;
     reader.batch_execute("commit").await.unwrap();
     assert_eq!(run.await.unwrap().unwrap(), ["9001_index"]);
     load.stop().await;
@@ -171,7 +174,7 @@ async fn an_index_waits_for_an_old_transaction_while_others_write() {
 }
 
 #[tokio::test]
-async fn an_invalid_index_of_a_failed_run_is_dropped_and_built_again() {
+async fn an_invalid_index_of_a_failed_run_is_rebuilt() {
     let database = with_table().await;
     let migration = [(
         "9001_unique",
@@ -187,41 +190,41 @@ async fn an_invalid_index_of_a_failed_run_is_dropped_and_built_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_that_meets_a_long_lock_gives_up_lets_others_write_and_succeeds_later() {
+async fn a_migration_retries_a_lock_timeout_without_blocking_inserts_for_long() {
     for sql in [
         "alter table busy add column m int",
         "-- transaction: none\nalter table busy add column if not exists m int;\n",
     ] {
         let database = with_table().await;
         let holder = client(&database).await;
-        // As a long statement that reads the table does: writers go on beside it, and an ALTER TABLE does not.
+        // The lock of a long SELECT. It blocks ALTER TABLE, but not INSERT.
         holder.batch_execute("begin; lock table busy in access share mode").await.unwrap();
         let load = Load::start(&database).await;
         let db = database.db();
         let run = tokio::spawn(async move { apply(&db, &[("9001_column", sql)], WAITS).await });
         let waits = "select count(*) from pg_locks where relation = 'busy'::regclass and not granted \
                      and mode = 'AccessExclusiveLock'";
-        let at_it = async |number: &str| {
-            eventually("the migration waits, or not", async || {
+        let wait_for_locks = async |number: &str| {
+            eventually("the number of waiting locks changes", async || {
                 (database.scalar(waits).await == number).then_some(())
             })
             .await;
         };
         for _ in 0..2 {
-            at_it("1").await;
-            at_it("0").await;
-            load.goes_on().await;
+            wait_for_locks("1").await;
+            wait_for_locks("0").await;
+            load.wait_for_inserts().await;
         }
-        assert!(!run.is_finished(), "it is still tried");
+        assert!(!run.is_finished(), "the migration is still retried");
         holder.batch_execute("commit").await.unwrap();
         assert_eq!(run.await.unwrap().unwrap(), ["9001_column"]);
-        // A machine may be slow; who waits behind a lock without a timeout waits until it is released.
+        // Generous for slow machines. Without the lock timeout, the inserts would wait until the lock is released.
         assert!(load.stop().await < Duration::from_secs(10));
     }
 }
 
 #[tokio::test]
-async fn a_lock_that_is_never_released_ends_the_run_with_its_reason() {
+async fn a_lock_that_is_never_released_fails_the_run_with_a_lock_timeout() {
     let database = with_table().await;
     let holder = client(&database).await;
     holder.batch_execute("begin; lock table busy in access share mode").await.unwrap();
@@ -232,7 +235,7 @@ async fn a_lock_that_is_never_released_ends_the_run_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_side_by_side_of_a_file_without_a_transaction_apply_it_once() {
+async fn concurrent_runs_apply_a_migration_without_transaction_once() {
     let database = with_table().await;
     let sql = "-- transaction: none\ncreate index concurrently if not exists busy_n on busy (n);\n";
     let runs = (0..4).map(|_| {

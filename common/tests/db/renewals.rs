@@ -1,4 +1,4 @@
-//! Creates that follow one another: whose SID is whose, and what a callback of an older one may still do.
+//! Repeated sends of one message: the SID of each attempt, and late callbacks for an earlier attempt.
 
 use crate::now;
 use crate::sends::{claimed, claims_of, new_send};
@@ -18,14 +18,14 @@ fn failure(sid: &str, status: &str, code: &str) -> NewStatus {
     failure
 }
 
-/// The message: status, SID, error code, whether it waits for a create.
+/// Returns status, SID and error code of the message, and whether it waits for an attempt.
 async fn message(database: &Database) -> String {
     let all = "select concat_ws(' ', delivery_status, coalesce(twilio_sid, '-'), coalesce(error_code, '-'),
                    case when delivery_status = 'pending' then 'waits' end) from sms_messages";
     database.scalar(all).await
 }
 
-/// The attempts: outcome and SID.
+/// Returns outcome and SID of each attempt.
 async fn attempts(database: &Database) -> String {
     let all =
         "select string_agg(concat_ws(' ', outcome, twilio_sid), ',' order by number) from sms_send_attempts";
@@ -42,7 +42,7 @@ async fn taken(db: &Db, claim: &Claimed, sid: &str) {
 }
 
 #[tokio::test]
-async fn a_failure_that_may_pass_is_created_anew_twice_at_most_and_then_stands() {
+async fn a_temporary_failure_is_sent_again_at_most_twice() {
     let database = Database::create().await;
     let db = database.db();
     let id = accepted(&database).await;
@@ -51,7 +51,7 @@ async fn a_failure_that_may_pass_is_created_anew_twice_at_most_and_then_stands()
     assert!((7_190..=7_200).contains(&wait), "{wait}");
     assert_eq!(message(&database).await, "pending - 30003 waits");
     assert!(claims_of(&db, &[id], now() + 1.hour()).await.claimed.is_empty(), "it is not due yet");
-    // The same callback once more is one of an older create now.
+    // A duplicate of the callback now belongs to an earlier attempt.
     assert!(record(&db, &[failure("SM1", "undelivered", "30003")], now()).await.unwrap().is_empty());
 
     let later = now() + 121.minutes();
@@ -71,11 +71,11 @@ async fn a_failure_that_may_pass_is_created_anew_twice_at_most_and_then_stands()
 }
 
 #[tokio::test]
-async fn a_function_that_dies_after_a_callback_told_of_its_create_leaves_nothing_unknown() {
+async fn a_crash_after_the_callback_of_an_attempt_does_not_make_it_unknown() {
     let database = Database::create().await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
-    // Twilio took the message and failed with it before its answer was recorded.
+    // Twilio reported a failure before the response to the create request was recorded.
     let mut early = failure("SM1", "undelivered", "30003");
     early.message_id = Some(claim.message_id);
     record(&db, &[early], now()).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_function_that_dies_after_a_callback_told_of_its_create_leaves_nothing
 }
 
 #[tokio::test]
-async fn an_unknown_error_is_created_anew_once_and_a_final_one_never() {
+async fn an_unknown_error_is_sent_again_once_and_a_permanent_one_never() {
     let database = Database::create().await;
     let db = database.db();
     let id = accepted(&database).await;
@@ -107,7 +107,7 @@ async fn an_unknown_error_is_created_anew_once_and_a_final_one_never() {
 }
 
 #[tokio::test]
-async fn no_create_follows_after_the_messages_time() {
+async fn a_message_is_not_sent_again_after_it_expires() {
     let database = Database::create().await;
     let db = database.db();
     let mut send = new_send("+1860");
@@ -119,7 +119,7 @@ async fn no_create_follows_after_the_messages_time() {
 }
 
 #[tokio::test]
-async fn who_opted_out_meanwhile_gets_no_second_create() {
+async fn a_message_is_not_sent_again_after_an_opt_out() {
     let database = Database::create().await;
     let db = database.db();
     let id = accepted(&database).await;
@@ -131,7 +131,7 @@ async fn who_opted_out_meanwhile_gets_no_second_create() {
 }
 
 #[tokio::test]
-async fn a_late_delivery_under_an_older_sid_ends_the_wait_and_a_late_failure_nothing() {
+async fn a_late_delivery_of_an_earlier_attempt_cancels_the_next_and_a_late_failure_does_not() {
     let database = Database::create().await;
     let db = database.db();
     let id = accepted(&database).await;
@@ -147,7 +147,7 @@ async fn a_late_delivery_under_an_older_sid_ends_the_wait_and_a_late_failure_not
 }
 
 #[tokio::test]
-async fn a_delivery_under_an_older_sid_counts_while_the_next_create_is_under_way() {
+async fn a_delivery_of_an_earlier_attempt_counts_during_the_next_one() {
     let database = Database::create().await;
     let db = database.db();
     let id = accepted(&database).await;
@@ -160,7 +160,7 @@ async fn a_delivery_under_an_older_sid_counts_while_the_next_create_is_under_way
 }
 
 #[tokio::test]
-async fn a_failure_that_is_told_before_the_answer_keeps_its_next_create() {
+async fn a_failure_callback_before_the_create_response_keeps_the_next_attempt() {
     let database = Database::create().await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
@@ -181,7 +181,7 @@ async fn a_failure_that_is_told_before_the_answer_keeps_its_next_create() {
 }
 
 #[tokio::test]
-async fn a_sid_that_only_our_id_leads_to_goes_to_the_attempt_that_is_open() {
+async fn a_callback_with_an_unknown_sid_and_our_id_belongs_to_the_open_attempt() {
     let database = Database::create().await;
     let db = database.db();
     let id = accepted(&database).await;
@@ -196,7 +196,7 @@ async fn a_sid_that_only_our_id_leads_to_goes_to_the_attempt_that_is_open() {
 }
 
 #[tokio::test]
-async fn two_creates_of_one_message_told_at_once_are_both_kept_and_one_moves_it() {
+async fn callbacks_of_two_attempts_in_one_batch_are_stored_and_one_changes_the_message() {
     let database = Database::create().await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
@@ -219,7 +219,7 @@ async fn two_creates_of_one_message_told_at_once_are_both_kept_and_one_moves_it(
 }
 
 #[tokio::test]
-async fn what_twilio_tells_of_a_message_that_a_restored_database_never_sent_is_kept_from_being_sent() {
+async fn after_a_restore_a_callback_prevents_a_second_send() {
     let database = Database::create().await;
     let db = database.db();
     let send = new_send("+1860");
@@ -231,7 +231,7 @@ async fn what_twilio_tells_of_a_message_that_a_restored_database_never_sent_is_k
 }
 
 #[tokio::test]
-async fn the_carriers_block_is_flagged_until_something_is_delivered() {
+async fn a_carrier_block_is_flagged_until_a_delivery() {
     let database = Database::create().await;
     let db = database.db();
     accepted(&database).await;
@@ -244,7 +244,7 @@ async fn the_carriers_block_is_flagged_until_something_is_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callbacks_and_answers_at_once_wait_for_each_other_and_lose_nothing() {
+async fn concurrent_callbacks_and_create_responses_lose_nothing() {
     let database = Database::create().await;
     let runs = (0..20).map(|number| {
         let db = database.db();

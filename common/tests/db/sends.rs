@@ -13,7 +13,7 @@ use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
 use testing::Database;
 
-/// A message that a workflow wants sent.
+/// Returns a message to send.
 pub fn new_send(to: &str) -> NewSend {
     NewSend { from: Some("+15550100".to_owned()), created_at: now(), ..testing::new_send(to) }
 }
@@ -21,13 +21,13 @@ pub fn new_send(to: &str) -> NewSend {
 /// Stores a message and claims it.
 pub async fn claimed(db: &Db, send: NewSend) -> Claimed {
     assert!(matches!(sends::create(db, &send, None).await.unwrap(), Created::Stored { .. }));
-    // Neither the pace nor another message of the same sender may come first.
+    // Neither the pace nor other messages of the sender may delay the claim.
     let asked = ClaimRequest { allowed: Some(vec![send.id]), ..ClaimRequest::messages(&[send.id]) };
     let pace = SendPace { burst: 100_000, ..SendPace::default() };
     sends::claim(db, &asked, &pace, now()).await.unwrap().claimed.remove(0)
 }
 
-/// Claims for the senders of messages, at the pace that is the default.
+/// Claims messages of these messages' senders at the default pace.
 pub async fn claims_of(db: &Db, ids: &[uuid::Uuid], at: Timestamp) -> Claims {
     sends::claim(db, &ClaimRequest::messages(ids), &SendPace::default(), at).await.unwrap()
 }
@@ -37,7 +37,7 @@ fn key(payload: u8) -> Idempotency {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_at_once_makes_one_message_and_every_caller_learns_of_it() {
+async fn concurrent_requests_with_one_key_create_one_message_and_all_get_its_id() {
     let database = Database::create().await;
     let runs = (0..10).map(|_| {
         let db = database.db();
@@ -60,7 +60,7 @@ async fn the_same_key_at_once_makes_one_message_and_every_caller_learns_of_it() 
 }
 
 #[tokio::test]
-async fn another_payload_under_the_same_key_is_told_apart_until_the_key_is_forgotten() {
+async fn a_key_with_another_payload_conflicts_until_the_key_expires() {
     let database = Database::create().await;
     let db = database.db();
     let first = new_send("+1860");
@@ -73,7 +73,7 @@ async fn another_payload_under_the_same_key_is_told_apart_until_the_key_is_forgo
 }
 
 #[tokio::test]
-async fn an_opted_out_recipient_is_refused_and_uses_up_no_key() {
+async fn a_message_to_an_opted_out_recipient_is_rejected_and_the_key_stays_free() {
     let database = Database::create().await;
     let db = database.db();
     sends::create(&db, &new_send("+1860"), None).await.unwrap();
@@ -83,7 +83,7 @@ async fn an_opted_out_recipient_is_refused_and_uses_up_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_claimed_once_however_many_ask() {
+async fn concurrent_claims_get_a_message_once() {
     let database = Database::create().await;
     let send = new_send("+1860");
     sends::create(&database.db(), &send, None).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_message_is_claimed_once_however_many_ask() {
 }
 
 #[tokio::test]
-async fn what_was_queued_before_a_stop_is_refused_at_the_claim() {
+async fn a_message_queued_before_an_opt_out_fails_at_the_claim() {
     let database = Database::create().await;
     let db = database.db();
     let send = new_send("+1860");
@@ -116,7 +116,7 @@ async fn what_was_queued_before_a_stop_is_refused_at_the_claim() {
 }
 
 #[tokio::test]
-async fn a_message_is_not_claimed_before_its_time_nor_after_it() {
+async fn a_message_is_not_claimed_before_it_is_due_or_after_it_expires() {
     let database = Database::create().await;
     let db = database.db();
     let mut send = new_send("+1860");
@@ -143,18 +143,19 @@ async fn a_deferred_message_is_claimed_again_when_it_is_due() {
     let claims = claims_of(&db, &ids, now()).await;
     assert!(claims.claimed.is_empty());
     let delays: Vec<Duration> = claims.wake_ups.iter().map(|(_, delay)| *delay).collect();
-    assert_eq!(delays, [Duration::from_secs(60)], "it comes back by itself");
+    assert_eq!(delays, [Duration::from_secs(60)], "a wake-up is scheduled");
     assert_eq!(claims_of(&db, &ids, now() + 1.minute()).await.claimed[0].attempt_number, 2);
 }
 
-/// Where every message stands, in the order of their recipients: status, code, SID, and whether it is claimed.
+/// Status, code, SID and claim of every message, ordered by recipient.
 const STATES: &str = "
-    select string_agg(concat_ws(' ', delivery_status, error_code, twilio_sid, case when claimed_at is null then 'free' else 'held' end),
+    select string_agg(concat_ws(' ', delivery_status, error_code, twilio_sid,
+    case when claimed_at is null then 'free' else 'held' end),
                       ', ' order by to_number)
     from sms_messages";
 
 #[tokio::test]
-async fn outcomes_that_are_recorded_together_are_each_messages_own() {
+async fn outcomes_recorded_in_one_batch_do_not_affect_each_other() {
     let database = Database::create().await;
     let db = database.db();
     let mut claims = Vec::new();
@@ -178,7 +179,7 @@ async fn outcomes_that_are_recorded_together_are_each_messages_own() {
         failed("21610"),
         SendResult::Unknown { detail: "no answer".to_owned() },
     ];
-    // Of the last one, a later attempt has the message by now.
+    // The last message has been claimed by a later attempt.
     let later = format!(
         "insert into sms_send_attempts (id, message_id, number, started_at)
          values (gen_random_uuid(), '{}', 2, now())",
@@ -187,7 +188,7 @@ async fn outcomes_that_are_recorded_together_are_each_messages_own() {
     database.client.batch_execute(&later).await.unwrap();
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     for _ in 0..2 {
-        // As a function does whose first answer got lost.
+        // A retry, as after a lost response.
         assert_eq!(sends::finish(&db, &ended, now()).await.unwrap(), Finished::default());
     }
     let expected = "queued SM1 free, pending free, failed 30004 free, failed 21610 free, pending held";
@@ -203,7 +204,7 @@ async fn outcomes_that_are_recorded_together_are_each_messages_own() {
 }
 
 #[tokio::test]
-async fn a_recorded_sid_tells_whether_callbacks_of_it_came_before() {
+async fn recording_a_sid_returns_whether_callbacks_for_it_arrived_earlier() {
     let database = Database::create().await;
     let db = database.db();
     let early =
@@ -217,7 +218,7 @@ async fn a_recorded_sid_tells_whether_callbacks_of_it_came_before() {
 }
 
 #[tokio::test]
-async fn a_sid_with_an_owner_parks_its_message_once_and_spares_the_rest_of_the_batch() {
+async fn a_sid_of_another_message_parks_only_the_message_that_got_it() {
     let database = Database::create().await;
     let db = database.db();
     common::db::inbound::store(&db, &[crate::inbound("SM1", "+1860")]).await.unwrap();
@@ -226,16 +227,17 @@ async fn a_sid_with_an_owner_parks_its_message_once_and_spares_the_rest_of_the_b
         ["SM1", "SM2"].map(|sid| SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     for _ in 0..2 {
-        // As a function does whose first answer got lost.
+        // A retry, as after a lost response.
         assert_eq!(sends::finish(&db, &ended, now()).await.unwrap().parked, [claims[0].message_id]);
     }
-    let states = "select string_agg(concat_ws(' ', delivery_status, twilio_sid, parked_at is not null), ', ' order by to_number)
+    let states = "select string_agg(concat_ws(' ', delivery_status, twilio_sid, parked_at is not null), ', '
+        order by to_number)
                   from sms_messages where direction = 'outbound'";
     assert_eq!(database.scalar(states).await, "unknown t, queued SM2 f");
     assert_eq!(database.scalar("select count(*) from sms_events where data->>'parked' = 'true'").await, "1");
     assert!(sends::take_unresolved(&db, now() + 1.hour(), now() + 2.hours(), 10).await.unwrap().is_empty());
     assert!(claims_of(&db, &[claims[0].message_id], now() + 1.hour()).await.claimed.is_empty());
-    // An operator decides.
+    // An operator sets the status.
     let sent = sends::Decision::Sent { twilio_sid: None };
     let day = Duration::from_secs(86_400);
     let decided = sends::decide(&db, claims[0].message_id, &sent, day, now()).await.unwrap();
@@ -243,7 +245,7 @@ async fn a_sid_with_an_owner_parks_its_message_once_and_spares_the_rest_of_the_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sid_that_two_functions_record_at_once_has_one_owner_and_parks_the_other_message() {
+async fn a_sid_recorded_twice_concurrently_parks_one_of_the_messages() {
     let database = Database::create().await;
     for round in 0..10 {
         let sid = format!("SM{round}");
@@ -269,7 +271,7 @@ async fn a_sid_that_two_functions_record_at_once_has_one_owner_and_parks_the_oth
 }
 
 #[tokio::test]
-async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again() {
+async fn an_abandoned_claim_becomes_unknown_and_is_not_sent_again() {
     let database = Database::create().await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
@@ -279,7 +281,7 @@ async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again
     assert_eq!(database.scalar("select delivery_status from sms_messages").await, "unknown");
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "unknown");
     assert!(claims_of(&db, &[claim.message_id], later).await.claimed.is_empty());
-    // The answer came all the same: late, but known.
+    // The response was recorded late.
     let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], later).await.unwrap();
     assert_eq!(
@@ -290,7 +292,7 @@ async fn the_claim_of_a_function_that_died_becomes_unknown_and_is_not_sent_again
 }
 
 #[tokio::test]
-async fn an_automatic_reply_is_owed_once_per_message_and_period() {
+async fn an_automatic_reply_is_created_once_per_message_and_period() {
     let database = Database::create().await;
     let db = database.db();
     let stored =
@@ -315,27 +317,27 @@ async fn an_automatic_reply_is_owed_once_per_message_and_period() {
 }
 
 #[tokio::test]
-async fn what_was_looked_at_by_another_clock_is_not_put_off() {
+async fn a_message_whose_time_zone_changed_in_the_meantime_is_not_postponed() {
     let database = Database::create().await;
     let db = database.db();
     let (moved, stays) = (new_send("+1860"), new_send("+1861"));
     for send in [&moved, &stays] {
         sends::create(&db, send, None).await.unwrap();
     }
-    let looked_at = sends::candidates(&db, &ClaimRequest::messages(&[moved.id]), now(), 10).await.unwrap();
-    assert_eq!(looked_at.len(), 2);
+    let candidates = sends::candidates(&db, &ClaimRequest::messages(&[moved.id]), now(), 10).await.unwrap();
+    assert_eq!(candidates.len(), 2);
     let moves =
         "update sms_conversations set time_zone = 'Europe/Lisbon' where phone_number_canonical = '+1860'";
     database.client.batch_execute(moves).await.unwrap();
     let morning = now() + 5.hours();
-    let disturbing: Vec<_> = looked_at.into_iter().map(|candidate| (candidate, morning)).collect();
+    let disturbing: Vec<_> = candidates.into_iter().map(|candidate| (candidate, morning)).collect();
     sends::postpone(&db, &disturbing).await.unwrap();
     let waiting = "select string_agg(to_number, ',') from sms_messages where quiet_until = next_attempt_at";
     assert_eq!(database.scalar(waiting).await, "+1861");
 }
 
-/// Claims at one instant as much as may go, and returns how much that is, and after how many seconds the rest is woken for.
-async fn at_once(db: &Db, pace: &SendPace, id: uuid::Uuid, at: Timestamp) -> (usize, f64) {
+/// Claims all messages that the pace allows at one time. Returns their number and the seconds until the next wake-up.
+async fn claim_all(db: &Db, pace: &SendPace, id: uuid::Uuid, at: Timestamp) -> (usize, f64) {
     let mut claimed = 0;
     loop {
         let claims = sends::claim(db, &ClaimRequest::messages(&[id]), pace, at).await.unwrap();
@@ -348,7 +350,7 @@ async fn at_once(db: &Db, pace: &SendPace, id: uuid::Uuid, at: Timestamp) -> (us
 }
 
 #[tokio::test]
-async fn what_goes_at_once_lasts_until_the_next_whole_second_however_fast_a_sender_is() {
+async fn a_burst_lasts_until_the_next_whole_second_at_every_rate() {
     for (rates, of_bulk) in [("10", 15), ("10,+15550100=100", 150), ("3", 15)] {
         let database = Database::create().await;
         let db = database.db();
@@ -362,14 +364,14 @@ async fn what_goes_at_once_lasts_until_the_next_whole_second_however_fast_a_send
             from sms_messages, generate_series(1, 400)";
         database.client.batch_execute(many).await.unwrap();
         let begun = now();
-        let (first, wait) = at_once(&db, &pace, last.id, begun).await;
+        let (first, wait) = claim_all(&db, &pace, last.id, begun).await;
         assert_eq!(first, of_bulk, "{rates}");
         assert!(wait <= 1.0, "{rates}: {wait}");
-        // SQS wakes by whole seconds, and may be a little late.
+        // SQS delays are whole seconds, and deliveries may be a little late.
         let (mut sent, seconds) = (first, 10);
         for second in 1..=seconds {
             let at = begun + jiff::SignedDuration::from_millis(second * 1_100);
-            sent += at_once(&db, &pace, last.id, at).await.0;
+            sent += claim_all(&db, &pace, last.id, at).await.0;
         }
         let pace_allows = match rates {
             "10" => 10.0,

@@ -1,4 +1,4 @@
-//! Every statement of `src/db` against the migrated schema, whether or not another test runs it.
+//! Prepares every statement of `src/db` against the migrated schema.
 
 use common::db::{Described, Type, all_statements};
 use std::path::Path;
@@ -35,7 +35,7 @@ fn differences(statement: &Described, prepared: &Prepared) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_statement_fits_the_schema_and_returns_the_columns_of_its_struct() {
+async fn every_statement_matches_the_schema_and_its_row_struct() {
     let database = Database::create().await;
     let mut problems = Vec::new();
     for statement in all_statements() {

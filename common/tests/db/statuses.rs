@@ -12,7 +12,7 @@ use serde_json::json;
 use testing::Database;
 use uuid::Uuid;
 
-/// Records with the renewals that a deployment has.
+/// Records callbacks with the default retry policy.
 pub async fn record(
     db: &Db,
     callbacks: &[NewStatus],
@@ -35,7 +35,7 @@ pub fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus 
     }
 }
 
-/// A message that Twilio has taken as `SM1`.
+/// Stores a message that Twilio accepted as `SM1`.
 pub async fn accepted(database: &Database) -> Uuid {
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
@@ -47,7 +47,7 @@ pub async fn accepted(database: &Database) -> Uuid {
 const STATUS: &str = "select delivery_status from sms_messages";
 
 #[tokio::test]
-async fn every_order_of_callbacks_ends_in_the_same_status_one_by_one_and_in_a_batch() {
+async fn callbacks_in_every_order_lead_to_the_same_status_singly_and_in_a_batch() {
     let words = ["queued", "sending", "sent", "delivered"];
     for rotation in 0..4 {
         for reverse in [false, true] {
@@ -86,7 +86,7 @@ async fn a_callback_is_recorded_once() {
 }
 
 #[tokio::test]
-async fn the_first_final_status_stays_and_a_contradiction_is_flagged() {
+async fn the_first_final_status_is_kept_and_a_contradiction_is_flagged() {
     let database = Database::create().await;
     accepted(&database).await;
     let db = database.db();
@@ -102,7 +102,7 @@ async fn the_first_final_status_stays_and_a_contradiction_is_flagged() {
 }
 
 #[tokio::test]
-async fn contradicting_ends_in_one_batch_keep_the_first_and_flag_the_second() {
+async fn contradicting_final_statuses_in_one_batch_keep_the_first_and_flag_the_second() {
     let database = Database::create().await;
     accepted(&database).await;
     let batch = [callback("SM1", "delivered", None), callback("SM1", "failed", None)];
@@ -117,7 +117,7 @@ async fn contradicting_ends_in_one_batch_keep_the_first_and_flag_the_second() {
 }
 
 #[tokio::test]
-async fn statuses_that_we_do_not_know_are_kept_verbatim_and_change_nothing() {
+async fn unknown_statuses_are_stored_verbatim_and_change_nothing() {
     let database = Database::create().await;
     accepted(&database).await;
     record(
@@ -135,7 +135,7 @@ async fn statuses_that_we_do_not_know_are_kept_verbatim_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_callback_before_the_answer_lends_its_sid_to_the_message_that_it_names() {
+async fn a_callback_before_the_create_response_sets_the_sid_of_its_message() {
     let database = Database::create().await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
@@ -145,7 +145,7 @@ async fn a_callback_before_the_answer_lends_its_sid_to_the_message_that_it_names
         "SM1 sent"
     );
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "accepted");
-    // The answer that comes afterwards changes nothing but the claim.
+    // The response recorded afterwards only ends the claim.
     let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     assert_eq!(
@@ -159,7 +159,7 @@ async fn a_callback_before_the_answer_lends_its_sid_to_the_message_that_it_names
 }
 
 #[tokio::test]
-async fn a_callback_for_an_unknown_sid_is_kept_and_joined_when_its_message_is_known() {
+async fn a_callback_for_an_unknown_sid_is_stored_and_applied_when_the_sid_is_known() {
     let database = Database::create().await;
     let db = database.db();
     record(&db, &[callback("SM1", "sent", None), callback("SM1", "delivered", None)], now()).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_callback_for_an_unknown_sid_is_kept_and_joined_when_its_message_is_kn
 }
 
 #[tokio::test]
-async fn the_sid_wins_over_an_id_that_names_another_message() {
+async fn the_sid_takes_precedence_over_the_id_of_another_message() {
     let database = Database::create().await;
     let db = database.db();
     let first = accepted(&database).await;
@@ -193,7 +193,7 @@ async fn the_sid_wins_over_an_id_that_names_another_message() {
 }
 
 #[tokio::test]
-async fn twilios_word_that_a_handset_opted_out_enters_the_ledger_once() {
+async fn an_opt_out_reported_by_twilio_is_stored_once() {
     let database = Database::create().await;
     let db = database.db();
     accepted(&database).await;
@@ -217,7 +217,7 @@ async fn opted_in(database: &Database, at: Timestamp) {
 const OPTED_OUT: &str = "select opted_out_at is not null from sms_conversations";
 
 #[tokio::test]
-async fn an_opt_out_that_is_reported_late_counts_from_its_create() {
+async fn an_opt_out_in_a_late_callback_counts_from_the_send_time() {
     let hours = jiff::SignedDuration::from_hours;
     for (opt_in_at, opted_out) in [(now() + hours(1), "f"), (now() - hours(1), "t")] {
         let database = Database::create().await;
@@ -236,7 +236,7 @@ async fn an_opt_out_that_is_reported_late_counts_from_its_create() {
 }
 
 #[tokio::test]
-async fn an_opt_out_in_an_answer_that_is_recorded_late_counts_from_its_create() {
+async fn an_opt_out_in_a_late_create_response_counts_from_the_send_time() {
     let database = Database::create().await;
     let claim = claimed(&database.db(), new_send("+1860")).await;
     opted_in(&database, now() + jiff::SignedDuration::from_secs(5)).await;
@@ -259,11 +259,11 @@ fn failure(sid: &str, status: &str, code: Option<&str>) -> NewStatus {
 const STATUS_AND_CODE: &str =
     "select concat_ws(' ', delivery_status, coalesce(error_code, '-')) from sms_messages";
 
-/// Callbacks in their order (status and code), and what the message shows in the end. The first three are cases of public
-/// bug reports (chatwoot/chatwoot#14149).
-type Told = (&'static [(&'static str, Option<&'static str>)], &'static str);
+/// Callbacks in order of arrival (status and code), and the resulting status and code of the message. The first three
+/// cases are from public bug reports (chatwoot/chatwoot#14149).
+type ErrorCodeCase = (&'static [(&'static str, Option<&'static str>)], &'static str);
 
-const TOLD: &[Told] = &[
+const ERROR_CODE_CASES: &[ErrorCodeCase] = &[
     (&[("failed", None), ("failed", Some("30007"))], "failed 30007"),
     (&[("undelivered", None), ("undelivered", Some("30006"))], "undelivered 30006"),
     (&[("failed", None), ("failed", Some("21610"))], "failed 21610"),
@@ -279,37 +279,45 @@ const TOLD: &[Told] = &[
 ];
 
 #[tokio::test]
-async fn the_first_error_code_stays_whichever_callback_brings_it() {
+async fn the_first_error_code_is_kept_for_every_order_of_callbacks() {
     let database = Database::create().await;
     let db = database.db();
     let fresh = async || {
         let all = "truncate sms_conversations, sms_message_status_events cascade";
         database.client.batch_execute(all).await.unwrap();
     };
-    for (told, expected) in TOLD {
-        let callbacks: Vec<_> = told.iter().map(|(status, code)| failure("SM1", status, *code)).collect();
+    for (reported, expected) in ERROR_CODE_CASES {
+        let callbacks: Vec<_> = reported.iter().map(|(status, code)| failure("SM1", status, *code)).collect();
         for size in [1, callbacks.len()] {
             fresh().await;
             accepted(&database).await;
             for batch in callbacks.chunks(size) {
                 record(&db, batch, now()).await.unwrap();
             }
-            assert_eq!(database.scalar(STATUS_AND_CODE).await, *expected, "{told:?} in batches of {size}");
+            assert_eq!(
+                database.scalar(STATUS_AND_CODE).await,
+                *expected,
+                "{reported:?} in batches of {size}"
+            );
         }
-        // They came before the message was known, one of them or all.
+        // Some or all arrive before the SID is known.
         for early in 1..=callbacks.len() {
             fresh().await;
             record(&db, &callbacks[..early], now()).await.unwrap();
             accepted(&database).await;
             statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap();
             record(&db, &callbacks[early..], now()).await.unwrap();
-            assert_eq!(database.scalar(STATUS_AND_CODE).await, *expected, "{told:?}, {early} of them early");
+            assert_eq!(
+                database.scalar(STATUS_AND_CODE).await,
+                *expected,
+                "{reported:?}, {early} of them before the SID was known"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_callback_with_the_code_that_waited_for_its_message_completes_a_failure_without_one() {
+async fn an_early_callback_adds_its_error_code_to_a_failure_without_one() {
     let database = Database::create().await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
@@ -321,7 +329,7 @@ async fn a_callback_with_the_code_that_waited_for_its_message_completes_a_failur
 }
 
 #[tokio::test]
-async fn a_late_code_that_may_pass_is_kept_and_does_not_reopen_a_final_failure() {
+async fn a_late_temporary_error_code_is_stored_and_does_not_reopen_a_final_failure() {
     let database = Database::create().await;
     let db = database.db();
     accepted(&database).await;
@@ -330,7 +338,7 @@ async fn a_late_code_that_may_pass_is_kept_and_does_not_reopen_a_final_failure()
     assert_eq!(recorded[0].renewed_at, None);
     assert_eq!(database.scalar(STATUS_AND_CODE).await, "undelivered 30003");
 
-    // Told together, it was never final.
+    // In one batch, the failure was never final.
     let database = Database::create().await;
     accepted(&database).await;
     let both = [failure("SM1", "undelivered", None), failure("SM1", "undelivered", Some("30003"))];
@@ -339,7 +347,7 @@ async fn a_late_code_that_may_pass_is_kept_and_does_not_reopen_a_final_failure()
 }
 
 #[tokio::test]
-async fn an_error_code_of_an_older_create_is_not_that_of_the_next() {
+async fn an_error_code_of_an_earlier_attempt_does_not_apply_to_the_next() {
     let database = Database::create().await;
     let db = database.db();
     accepted(&database).await;
@@ -347,7 +355,7 @@ async fn an_error_code_of_an_older_create_is_not_that_of_the_next() {
     let id: Uuid = database.scalar("select id from sms_messages").await.parse().unwrap();
     let later = now() + std::time::Duration::from_secs(8_000);
     let claim = claims_of(&db, &[id], later).await.claimed.remove(0);
-    // Twilio's callback is faster than its answer.
+    // The callback arrives before the create response.
     let early = NewStatus { message_id: Some(id), ..failure("SM2", "undelivered", Some("30005")) };
     record(&db, &[early], later).await.unwrap();
     let outcome = SendResult::Accepted { twilio_sid: "SM2".to_owned(), status: Status::Queued };

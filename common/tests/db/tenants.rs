@@ -1,4 +1,4 @@
-//! Whose numbers conversations are with, and what that does to their languages.
+//! Tenants of conversations, and the languages of tenants.
 
 use crate::{inbound, now};
 use common::db::inbound::store;
@@ -26,7 +26,7 @@ fn is_tenants(conversation_id: Uuid, tenant: &str) -> CheckedNumber {
 }
 
 #[tokio::test]
-async fn what_was_found_out_twice_is_kept_and_told_once() {
+async fn an_identification_found_twice_is_stored_as_one_event() {
     let database = Database::create().await;
     let db = database.db();
     let stored = store(&db, &[inbound("SM1", "+12025550123")]).await.unwrap();
@@ -43,13 +43,18 @@ async fn what_was_found_out_twice_is_kept_and_told_once() {
         "1"
     );
     assert_eq!(
-        database.scalar("select tenant_identified_at = '2026-11-01T12:00:00Z' and tenant_next_check_at = '2026-11-02T12:00:00Z' from sms_conversations").await,
+        database
+            .scalar(
+                "select tenant_identified_at = '2026-11-01T12:00:00Z' \
+            and tenant_next_check_at = '2026-11-02T12:00:00Z' from sms_conversations"
+            )
+            .await,
         "t"
     );
 }
 
 #[tokio::test]
-async fn a_check_is_one_functions_until_its_lease_is_over() {
+async fn a_claimed_check_is_not_due_until_its_lease_ends() {
     let database = Database::create().await;
     let db = database.db();
     let stored = store(&db, &[inbound("SM1", "+12025550123"), inbound("SM2", "40404")]).await.unwrap();
@@ -59,13 +64,13 @@ async fn a_check_is_one_functions_until_its_lease_is_over() {
         let due = claimed.iter().filter(|checked| checked.is_due);
         due.map(|checked| checked.phone_number_canonical.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(due(now()).await, ["+12025550123"], "a short code is nobody's");
+    assert_eq!(due(now()).await, ["+12025550123"], "a short code has no tenant");
     assert!(due(now() + 44.seconds()).await.is_empty());
     assert_eq!(due(now() + 45.seconds()).await, ["+12025550123"]);
 }
 
 #[tokio::test]
-async fn a_language_decided_while_another_is_told_is_told_next() {
+async fn a_language_decided_during_a_push_is_pushed_next() {
     let database = Database::create().await;
     let db = database.db();
     let tenants = ["T-1".to_owned()];
@@ -81,7 +86,10 @@ async fn a_language_decided_while_another_is_told_is_told_next() {
     message.received_at = now() + 1.minute();
     store(&db, &[message]).await.unwrap();
     settle_languages(&db, &tenants, now() + 1.second(), 0.7).await.unwrap();
-    assert!(pushes(now() + 2.seconds()).await.is_empty(), "two at once could overtake each other");
+    assert!(
+        pushes(now() + 2.seconds()).await.is_empty(),
+        "concurrent pushes could arrive in the wrong order"
+    );
     told(&db, &first[0], now() + 3.seconds(), true).await.unwrap();
     let next = pushes(now() + 3.seconds()).await;
     assert_eq!(next[0].language, Language::En);
@@ -90,12 +98,12 @@ async fn a_language_decided_while_another_is_told_is_told_next() {
 }
 
 #[tokio::test]
-async fn spellings_that_are_still_to_be_asked_for_are_due_soon_and_then_forgotten() {
+async fn a_match_with_unchecked_spellings_is_confirmed_soon_and_then_refreshed_daily() {
     let database = Database::create().await;
     let db = database.db();
     let stored = store(&db, &[inbound("SM1", "+12025550123")]).await.unwrap();
     let mut found = is_tenants(stored[0].conversation_id, "T-1");
-    let Identification::Tenant { found_by, .. } = &mut found.result else { panic!("it is a tenant's") };
+    let Identification::Tenant { found_by, .. } = &mut found.result else { panic!("a tenant is expected") };
     *found_by = Some("+12025550123".to_owned());
     record(&db, &[found], now(), &PACE).await.unwrap();
     let due = async |at| {
@@ -111,7 +119,7 @@ async fn spellings_that_are_still_to_be_asked_for_are_due_soon_and_then_forgotte
 }
 
 #[tokio::test]
-async fn what_has_been_due_for_longest_comes_first_and_stays_due_when_it_is_released() {
+async fn the_longest_due_check_is_taken_first_and_is_due_again_after_a_release() {
     let database = Database::create().await;
     let db = database.db();
     let numbers = ["+12025550121", "+12025550122", "+12025550123", "+12025550124"];
@@ -129,15 +137,15 @@ async fn what_has_been_due_for_longest_comes_first_and_stays_due_when_it_is_rele
     };
     for _ in 0..2 {
         let taken = take().await;
-        assert_eq!(in_order(&taken), "4 2 1 3", "first what nobody has asked about");
-        assert!(take().await.is_empty(), "somebody's");
+        assert_eq!(in_order(&taken), "4 2 1 3", "numbers that were never checked come first");
+        assert!(take().await.is_empty(), "all checks are leased");
         let due: Vec<_> = taken.iter().map(|(checked, due_at)| (checked.conversation_id, *due_at)).collect();
         release(&db, &due).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn what_may_be_news_of_a_tenant_is_marked_until_it_is_settled() {
+async fn a_possible_change_of_a_tenants_language_is_marked_until_it_is_settled() {
     let database = Database::create().await;
     let db = database.db();
     let tenants = ["T-1".to_owned()];
@@ -150,13 +158,13 @@ async fn what_may_be_news_of_a_tenant_is_marked_until_it_is_settled() {
     let settles = async || _ = settle_languages(&db, &tenants, now(), 0.7).await.unwrap();
 
     let one = texts("SM1", "+12025550123", "es", 0).await;
-    assert_eq!(waiting().await, 0, "nobody's words are no tenant's");
+    assert_eq!(waiting().await, 0, "the number has no tenant");
     record(&db, &[is_tenants(one, "T-1")], now(), &PACE).await.unwrap();
-    assert_eq!(waiting().await, 1, "whose number it is was just found out");
+    assert_eq!(waiting().await, 1, "the tenant was just identified");
     settles().await;
     assert_eq!(waiting().await, 0);
     texts("SM2", "+12025550123", "es", 1).await;
-    assert_eq!(waiting().await, 0, "the same again is no news");
+    assert_eq!(waiting().await, 0, "the language did not change");
     texts("SM3", "+12025550123", "en", 2).await;
     assert_eq!(waiting().await, 1);
     settles().await;
@@ -164,31 +172,34 @@ async fn what_may_be_news_of_a_tenant_is_marked_until_it_is_settled() {
     record(&db, &[is_tenants(two, "T-1")], now(), &PACE).await.unwrap();
     settles().await;
     texts("SM5", "+12025550123", "en", 4).await;
-    assert_eq!(waiting().await, 1, "the other number may have to hear of it");
+    assert_eq!(waiting().await, 1, "the tenant's other number may change");
     settles().await;
-    let nobodys = CheckedNumber { result: Identification::Ambiguous(vec![]), ..is_tenants(one, "T-1") };
+    let ambiguous = CheckedNumber { result: Identification::Ambiguous(vec![]), ..is_tenants(one, "T-1") };
     texts("SM6", "+12025550123", "es", 5).await;
-    record(&db, &[nobodys], now(), &PACE).await.unwrap();
-    assert_eq!(waiting().await, 0, "it is no tenant's any more");
+    record(&db, &[ambiguous], now(), &PACE).await.unwrap();
+    assert_eq!(waiting().await, 0, "the number no longer has a tenant");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn news_that_come_while_a_tenants_language_is_settled_stay_marked() {
+async fn a_change_during_settling_stays_marked() {
     let mut database = Database::create().await;
     let db = database.db();
     let stored = store(&db, &[inbound("SM1", "+12025550123")]).await.unwrap();
     record(&db, &[is_tenants(stored[0].conversation_id, "T-1")], now(), &PACE).await.unwrap();
-    let news = database.client.transaction().await.unwrap();
-    news.batch_execute("update sms_conversations set tenant_unsettled_at = clock_timestamp()").await.unwrap();
+    let change = database.client.transaction().await.unwrap();
+    change
+        .batch_execute("update sms_conversations set tenant_unsettled_at = clock_timestamp()")
+        .await
+        .unwrap();
     let settling = tokio::spawn(async move {
         settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap();
     });
     let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    testing::eventually("somebody settles", async || {
-        (news.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1).then_some(())
+    testing::eventually("the settling waits for the lock", async || {
+        (change.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1).then_some(())
     })
     .await;
-    news.commit().await.unwrap();
+    change.commit().await.unwrap();
     settling.await.unwrap();
     let db = database.db();
     assert_eq!(unsettled(&db, common::clock::now(), 10).await.unwrap(), ["T-1"]);
@@ -197,7 +208,7 @@ async fn news_that_come_while_a_tenants_language_is_settled_stay_marked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_findings_and_languages_meet_without_harm() {
+async fn concurrent_messages_identifications_and_settlings_do_not_deadlock() {
     let database = Database::create().await;
     let numbers: Vec<String> = (0..10).map(|n| format!("+1202555{:04}", 1000 + n)).collect();
     let first: Vec<_> =
@@ -244,7 +255,7 @@ async fn messages_findings_and_languages_meet_without_harm() {
     settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap();
     assert!(
         settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap().is_empty(),
-        "it is settled"
+        "all languages are settled"
     );
     assert_eq!(
         database

@@ -129,7 +129,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, KeyError> {
             let key =
                 ApiKey { id: clock::new_id(), name, scopes, expires_at, revoked_at: None, created_at: now };
             api_keys::create(&app.db, &key, &api_keys::hash(&secret)).await?;
-            tracing::info!(key_id = %key.id, scopes = key.scopes, "api key created");
+            tracing::info!(key_id = %key.id, scopes = key.scopes, "API key created");
             Ok(Response::One(Description::new(key, Some(secret))))
         }
         Command::List => {
@@ -138,7 +138,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, KeyError> {
         }
         Command::Revoke { id } => {
             let key = api_keys::revoke(&app.db, id, now).await?.ok_or(KeyError::NotFound(id))?;
-            tracing::info!(key_id = %id, "api key revoked");
+            tracing::info!(key_id = %id, "API key revoked");
             Ok(Response::One(Description::new(key, None)))
         }
     }

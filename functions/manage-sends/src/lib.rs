@@ -190,7 +190,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, SendsError> {
 async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Response, SendsError> {
     match sends::decide(&app.db, id, decision, app.config.max_age, clock::now()).await? {
         Decided::Done(status) => {
-            tracing::info!(message_id = %id, ?decision, status = status.as_str(), "operator resolved unknown send");
+            tracing::info!(message_id = %id, ?decision, status = status.as_str(), "operator resolved an unknown send");
             Ok(Response::Decided { message_id: id, status })
         }
         Decided::NotFound => Err(SendsError::NotFound(id)),

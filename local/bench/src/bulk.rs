@@ -179,9 +179,10 @@ async fn run(binaries: &Path, template: &Path, messages: usize) {
     let copies = copies(&stack, messages + urgent.len() + normal.len()).await;
     println!(
         "bulk messages={messages} accepted_seconds={accepted_in:.1} waiting={waiting} \
-         segments_per_second={SEGMENTS_PER_SECOND} twilio_queue_segments={QUEUE_SEGMENTS} handed_over_seconds={sent_in:.1} \
-         creates={} refused_21611={} replies={} urgent_p50_ms={:.0} urgent_max_ms={:.0} normal_p50_ms={:.0} \
-         normal_max_ms={:.0} receipts={} duplicates={}",
+         segments_per_second={SEGMENTS_PER_SECOND} twilio_queue_segments={QUEUE_SEGMENTS} \
+         handed_over_seconds={sent_in:.1} creates={} refused_21611={} replies={} urgent_p50_ms={:.0} \
+         urgent_max_ms={:.0} normal_p50_ms={:.0} normal_max_ms={:.0} \
+         receipts={} duplicates={}",
         stack.creates().await,
         count("select count(*) from sms_send_attempts where error_code = '21611'").await,
         urgent.len() + normal.len(),

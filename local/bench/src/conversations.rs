@@ -70,7 +70,8 @@ fn fill(database: &Database<'_>) {
          insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original,
              language_detected, language_confidence, message_count, last_message_at, created_at)
          select gen_random_uuid(), 'AC277f7ecc24aaab2316acb9fd8f634625', '+1203' || (5000000 + n),
-             '+1203' || (5000000 + n), 'en', 0.9, case when n % 2 = 0 then 1 else 19 end, now(), now() - interval '1 year'
+             '+1203' || (5000000 + n), 'en', 0.9, case when n % 2 = 0 then 1 else 19 end, now(),
+             now() - interval '1 year'
          from generate_series(0, {CONVERSATIONS} - 1) n;
          insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
              message_content, delivery_status, language, language_confidence, raw_webhook_data, request_id, created_at)

@@ -38,7 +38,8 @@ use std::path::PathBuf;
 use twilio::Twilio;
 use world::World;
 
-const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations] [sends] [bulk]";
+const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations] \
+    [sends] [bulk]";
 
 struct Arguments {
     binaries: PathBuf,

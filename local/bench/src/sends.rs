@@ -136,7 +136,8 @@ fn dispatch(world: &World, database: &Database<'_>, waiting: u64, rounds: u64) -
     for round in 0..=rounds {
         top_up(database, waiting);
         let ids = database.texts(&format!(
-            "select id::text from sms_messages where delivery_status = 'pending' order by next_attempt_at limit {OF_BACKLOG}"
+            "select id::text from sms_messages where delivery_status = 'pending' order by next_attempt_at \
+                limit {OF_BACKLOG}"
         ));
         let (before, postgres) = (world.twilio.messages(), database.cluster.cpu());
         let series = run(&send, &ids);

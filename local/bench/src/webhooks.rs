@@ -41,7 +41,7 @@ pub fn measure(world: &World, rounds: u64) {
 
 fn measure_one(world: &World, name: &str, event: &dyn Fn(u64) -> Vec<u8>, rounds: u64) {
     // The database is unreachable, so a webhook that needs the spool fails the measurement.
-    let function = world.start(name, "postgres://nobody@127.0.0.1:9/none", Vec::new());
+    let function = world.start(name, "postgres://user@127.0.0.1:9/none", Vec::new());
     let before = world.sqs.calls();
     function.run((0..WARM_UP).map(event).collect());
     let (mut cpu, mut took) = (Vec::new(), Vec::new());

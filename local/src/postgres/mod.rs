@@ -38,8 +38,8 @@ const MAX_CONNECTIONS: u32 = 400;
 pub enum PostgresError {
     /// No server is installed.
     #[error(
-        "PostgreSQL server not found (looked for initdb in PATH, /usr/lib/postgresql/*/bin or Homebrew's folders). Install \
-         it (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql), or set DATABASE_URL"
+        "PostgreSQL server not found (looked for initdb in PATH, /usr/lib/postgresql/*/bin or Homebrew's folders). \
+         Install it (Debian, Ubuntu: apt-get install postgresql; macOS: brew install postgresql), or set DATABASE_URL"
     )]
     NotInstalled,
     /// The stack runs as root, and the user for the server does not exist.

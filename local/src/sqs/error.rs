@@ -38,7 +38,8 @@ pub enum SqsError {
     },
     /// A character that XML 1.0 does not allow.
     #[error(
-        "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
+        "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD \
+            | #x10000 to #x10FFFF"
     )]
     InvalidMessageContents,
     /// A malformed receipt handle.
@@ -46,7 +47,8 @@ pub enum SqsError {
     ReceiptHandleIsInvalid(String),
     /// A visibility change of a message that is not in flight.
     #[error(
-        "Value {0} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change."
+        "Value {0} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for \
+            visibility timeout change."
     )]
     MessageNotInflight(String),
     /// An unknown attribute.

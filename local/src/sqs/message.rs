@@ -68,7 +68,8 @@ impl Outgoing {
         }
         if let Some(delay) = self.delay_seconds.filter(|delay| !(0..=MAX_DELAY_SECONDS).contains(delay)) {
             let reason = format!(
-                "Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= {MAX_DELAY_SECONDS}."
+                "Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= \
+                    {MAX_DELAY_SECONDS}."
             );
             return Err(SqsError::InvalidParameterValue(reason));
         }

@@ -30,6 +30,7 @@ async fn a_message_canceled_during_the_send_is_either_canceled_or_sent() {
     let races = (0..20).map(async |number: u64| {
         let handset = fresh_handset();
         let id = stack.send(&handset, "Now or never").await;
+        // Each cancel reaches the send at a different stage.
         tokio::time::sleep(std::time::Duration::from_millis(number * 5)).await;
         let (status, _) = cancel(&stack, &id).await;
         (handset, id, status)

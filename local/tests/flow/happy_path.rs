@@ -68,7 +68,8 @@ async fn the_request_id_of_a_webhook_is_stored_and_logged_by_both_functions() {
     let sql = stack.sql().await;
     let count = "select count(*) from sms_messages where twilio_sid = $1 and request_id = $2";
     sql.wait_for_count(count, &[&sid, &request_id], 1).await;
-    for (function, message) in [("inbound-sms", "answered"), ("record-inbound", "stored an inbound message")]
+    for (function, message) in
+        [("inbound-sms", "request completed"), ("record-inbound", "stored an inbound message")]
     {
         stack.wait_for_log(function, message, &request_id).await;
     }
@@ -88,7 +89,9 @@ async fn the_request_id_of_a_send_is_returned_stored_and_logged() {
     let row = stack.sql().await;
     let row = row.row("select request_id from sms_messages where id::text = $1", &[&id]).await;
     assert_eq!(row.get::<_, &str>(0), request_id);
-    for (function, message) in [("send-sms", "answered"), ("send-outbound", "Twilio accepted the message")] {
+    for (function, message) in
+        [("send-sms", "request completed"), ("send-outbound", "message accepted by Twilio")]
+    {
         stack.wait_for_log(function, message, &request_id).await;
     }
     assert_eq!(stack.received_by(&handset).await.len(), 1);

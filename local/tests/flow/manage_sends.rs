@@ -97,7 +97,8 @@ async fn an_operator_retries_failed_sends_by_id_or_by_error_code_and_time() {
     stack.send_from_handset(&opted_out.to, "BAJA").await;
     stack.wait_for_conversation(&opted_out.to, |page| page["opted_out"] == true).await;
 
-    let of_the_code = json!({ "action": "list", "status": "failed", "error_code": "30007", "since": since, "until": until });
+    let of_the_code = json!({ "action": "list", "status": "failed", "error_code": "30007", "since": since,
+        "until": until });
     assert_eq!(ids(&listed(&stack, of_the_code).await), [&one.id, &other.id, &opted_out.id]);
     let by_code = json!({ "error_code": "30007", "since": since, "until": until });
     let response = retry(&stack, by_code.clone()).await;

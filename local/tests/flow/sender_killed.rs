@@ -79,8 +79,7 @@ async fn a_send_is_settled_if_the_sender_is_killed_before_it_records_the_respons
         eventually("the response has arrived", async || {
             let log = stack.log("send-outbound");
             let is_accepted = |line: &serde_json::Value| {
-                line.to_string().contains(&send.id)
-                    && line.to_string().contains("Twilio accepted the message")
+                line.to_string().contains(&send.id) && line.to_string().contains("message accepted by Twilio")
             };
             log.iter().any(is_accepted).then_some(())
         })

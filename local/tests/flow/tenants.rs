@@ -261,7 +261,8 @@ async fn a_tenants_language_is_updated_even_if_reconcile_tenants_is_killed() {
     let checked =
         "select count(*) from sms_conversations where phone_number_canonical = $1 and tenant_vain_checks > 0";
     sql.wait_for_count(checked, &[&second], 1).await;
-    let confirmed = "select count(*) from sms_conversations where phone_number_canonical = $1 and tenant_found_by is null";
+    let confirmed = "select count(*) from sms_conversations where phone_number_canonical = $1 \
+        and tenant_found_by is null";
     sql.wait_for_count(confirmed, &[&first], 1).await;
     // The lock stops the run that identifies the second number before it updates the first conversation.
     let mut holder = stack.sql().await;

@@ -17,7 +17,8 @@ async fn a_batch_is_stored_once_if_the_worker_is_killed_while_writing() {
         (0..10).map(|n| stack.inbound_webhook(&handset, &fresh_sid(), &format!("text {n}"))).collect();
     join_all(webhooks.iter().map(|webhook| stack.deliver_webhook(webhook))).await;
     let sql = stack.sql().await;
-    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query ilike '%sms_messages%'";
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+        and query ilike '%sms_messages%'";
     eventually("a worker waits for the table", async || (sql.count(waiting, &[]).await > 0).then_some(()))
         .await;
     stack.kill("record-inbound").await;

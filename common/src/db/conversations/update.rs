@@ -19,11 +19,11 @@ pub struct Changes {
 
 /// The steps of the statement:
 /// - `conversation`: the first variant of the number that is known;
-/// - `changed`: what it holds from here on;
+/// - `changed`: the updated conversation;
 /// - `looked_at_again`: the messages that wait for the end of quiet hours by another clock than the new one. They are
 ///   due now, and the next claim looks at the new one.
 pub(super) const UPDATE: Statement<Conversation> = Statement::new(
-    "change a conversation",
+    "update a conversation",
     "
 with conversation as (
     select c.id, c.time_zone from unnest($variants::text[]) with ordinality as v (number, position)

@@ -119,7 +119,7 @@ row! {
 }
 
 const REPEATED: Statement<FirstRequest> = Statement::new(
-    "look an idempotency key up",
+    "look up an idempotency key",
     "
 select payload_hash, resource_id from idempotency_keys
 where api_key_id = $api_key_id and idempotency_key = $idempotency_key and created_at >= $remembered_since",

@@ -13,7 +13,7 @@ row! {
 
 /// Each pending message is in one of two indexes. Locked rows are skipped.
 const EXPIRE: Statement<Expired> = Statement::new(
-    "fail messages whose time has passed",
+    "fail expired messages",
     "
 with late as (
     select id from sms_messages

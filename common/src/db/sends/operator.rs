@@ -128,7 +128,7 @@ row! {
 /// A retry ignores a `send_before` that has passed. The attempts and their SIDs stay, so that late callbacks find the
 /// message.
 const RETRY: Statement<RetriedRow> = Statement::new(
-    "try failed messages again",
+    "retry failed messages",
     "
 with held as (
     select m.id, m.direction, m.delivery_status, c.opted_out_at is not null as opted_out,

@@ -22,7 +22,7 @@ row! {
 
 /// The first due messages of each sender and priority, in the order of the claim.
 const CANDIDATES: Statement<Candidate> = Statement::new(
-    "look at what is due",
+    "find due messages",
     "
 with sender as (
     select m.sender as name from sms_messages m
@@ -57,7 +57,7 @@ pub async fn candidates(
 }
 
 const POSTPONE: Statement<()> = Statement::new(
-    "put messages off",
+    "postpone messages",
     "
 update sms_messages m set next_attempt_at = t.until, quiet_until = t.until
 from unnest($ids::uuid[], $until::timestamptz[], $time_zones::text[]) as t (id, until, time_zone), sms_conversations c

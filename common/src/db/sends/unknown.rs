@@ -79,7 +79,7 @@ row! {
 }
 
 const CLAIMED_SIDS: Statement<ClaimedSid> = Statement::new(
-    "look Twilio's ids up",
+    "look up Twilio SIDs",
     "
 select m.twilio_sid from sms_messages m where m.twilio_sid = any($sids)
 union select a.twilio_sid from sms_send_attempts a where a.twilio_sid = any($sids)",
@@ -159,7 +159,7 @@ row! {
 ///   late enough (for an attempt that ended by `$ended_by`), Twilio did not process it;
 /// - last, the message waits for its next attempt, expires, or is searched again when that can prove it.
 const ABSENT: Statement<Looked> = Statement::new(
-    "note a message as absent at Twilio",
+    "record a message as absent at Twilio",
     "
 with held as (
     select m.id,

@@ -33,7 +33,7 @@ row! {
 /// - `claimed`: claims due lookups, so that two functions do not look up one number at once;
 /// - `used`: records that a tenant's number was used, with or without a lookup.
 const CLAIM: Statement<Checked> = Statement::new(
-    "look tenants up",
+    "claim tenant lookups",
     "
 with wanted as (
     select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.tenant_candidates,
@@ -79,7 +79,7 @@ row! {
 /// Two short index scans: numbers that were never looked up, after the normal lookup had time to run, and due numbers.
 /// Locked rows are skipped.
 const TAKE_DUE: Statement<(Checked, Due)> = Statement::new(
-    "take due tenant checks",
+    "claim due tenant lookups",
     "
 with unasked as (
     select id, null::timestamptz as due_at from sms_conversations
@@ -122,7 +122,7 @@ pub async fn take_due(
 }
 
 const GIVE_BACK: Statement<()> = Statement::new(
-    "give tenant checks back",
+    "reschedule failed tenant lookups",
     "
 update sms_conversations
 set tenant_failed_checks = tenant_failed_checks + $failures,
@@ -161,7 +161,7 @@ pub async fn give_back(
 }
 
 const RELEASE: Statement<()> = Statement::new(
-    "release tenant checks",
+    "release tenant lookups",
     "
 update sms_conversations c set tenant_next_check_at = released.due_at
 from (select c.id, r.due_at

@@ -19,17 +19,16 @@ row! {
 }
 
 /// The steps of the statement:
-/// - `tenant`: the tenants, each once;
-/// - `mark`: the mark that they must be settled, as of this snapshot;
+/// - `tenant`: the distinct tenants;
+/// - `mark`: the marked conversations in this snapshot;
 /// - `own`: the greatest own evidence of each tenant's numbers;
-/// - `known`: that, or the preference found in their profile, whichever is greater;
-/// - `touched`: their conversations that are marked or hold less, locked in the order of numbers, as everywhere. What
-///   is carried over ranks below a number's own evidence of the same strength;
-/// - `updated`: those that hold less take it over, and lose their mark, unless it is a newer one;
-/// - `changed`: an event for each whose language that changes;
-/// - `decided`: what the tenant wrote is sure enough, and another language than was decided for before: the profile is
-///   to be told, unless it holds that already. A push that is under way keeps its time: two at once could overtake each
-///   other.
+/// - `known`: the greater of `own` and the preference in the profile;
+/// - `touched`: the conversations that are marked or have weaker evidence, locked in the order of numbers to avoid
+///   deadlocks. Copied evidence ranks below a number's own evidence of the same strength;
+/// - `updated`: copies the stronger evidence, and clears the mark unless a newer one was set;
+/// - `changed`: an event for each conversation with a new language;
+/// - `decided`: schedules a push to the profile if the evidence is strong enough and the language differs from the last
+///   decision and from the profile. A push in progress keeps its time, because two pushes could arrive out of order.
 const SETTLE: Statement<Carried> = Statement::new(
     "settle the tenants' languages",
     "
@@ -101,7 +100,7 @@ row! {
 }
 
 const UNSETTLED: Statement<Unsettled> = Statement::new(
-    "look for unsettled languages",
+    "find unsettled tenants",
     "
 select distinct tenant_id from (
     select tenant_id from sms_conversations

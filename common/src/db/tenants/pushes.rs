@@ -58,7 +58,7 @@ pub async fn claim_pushes(
 
 /// A language decided meanwhile is due at once. A preference that we pushed is not evidence.
 const TOLD: Statement<()> = Statement::new(
-    "note a push",
+    "record a profile push",
     "
 update sms_tenants
 set push_language = nullif(push_language, $language), push_tries = 0,

@@ -303,12 +303,12 @@ const ADDRESS: &[&str] = &[
     "here",
 ];
 
-/// Beginnings of the line that phones and mail programs add.
+/// Starts of lines that phones and mail programs add.
 const ADDED_BY_DEVICES: &[&str] =
     &["sent from", "enviado desde", "enviado do", "enviado de", "get outlook", "sent via"];
 
 /// Words that look like a misspelled keyword but are not.
-const NOT_MISSPELT: &[&str] = &[
+const NOT_MISSPELLED: &[&str] = &[
     "shop",
     "step",
     "slop",
@@ -390,7 +390,7 @@ fn among(list: &'static [&'static str], word: &str) -> Option<&'static str> {
     list.iter().copied().find(|&known| known == word)
 }
 
-/// Tells whether the first word after courtesies may begin a keyword. Most texts end here.
+/// Returns whether the first word after courtesies may begin a keyword. Most texts end here.
 fn may_begin(tokens: &[Token<'_>]) -> bool {
     let mut words = tokens.iter().filter(|token| token.kind == Kind::Word).map(|token| token.text);
     words
@@ -417,7 +417,7 @@ fn signed_stop_word(body: &str) -> Option<&'static str> {
     None
 }
 
-/// Tells whether a text is a signature: a name, a unit or a device's line, with at most eight words.
+/// Returns whether a text is a signature: a name, a unit or the line that a device adds, with at most eight words.
 fn is_signature(text: &str) -> bool {
     let shouted = !text.contains(char::is_lowercase);
     let on_own_line = text.starts_with(['\n', '-', '–', '—', '~', '(']);
@@ -496,8 +496,8 @@ fn without_spaces<'a>(tokens: &[Token<'a>]) -> Vec<Cow<'a, str>> {
     joined.collect()
 }
 
-/// Returns the keyword that a word is: exactly, with repeated letters, or, if it stands alone, misspelled.
-fn known(word: &str, may_be_misspelt: bool) -> Option<&'static str> {
+/// Returns the keyword of a word: exact, with repeated letters, or, if it is the only word, misspelled.
+fn known(word: &str, may_be_misspelled: bool) -> Option<&'static str> {
     let exact = |word: &str| among(TWILIO_STOP_WORDS, word).or_else(|| among(OTHER_STOP_WORDS, word));
     let squeezed = squeeze(word);
     if let Some(found) = exact(word).or_else(|| exact(&squeezed)) {
@@ -510,7 +510,7 @@ fn known(word: &str, may_be_misspelt: bool) -> Option<&'static str> {
     {
         return Some(found);
     }
-    if !may_be_misspelt || !squeezed.is_ascii() || NOT_MISSPELT.contains(&squeezed.as_ref()) {
+    if !may_be_misspelled || !squeezed.is_ascii() || NOT_MISSPELLED.contains(&squeezed.as_ref()) {
         return None;
     }
     all.copied().find(|known| {
@@ -524,7 +524,8 @@ fn known(word: &str, may_be_misspelt: bool) -> Option<&'static str> {
     })
 }
 
-/// Tells whether two words differ by at most this many typing errors: a letter added, missing, replaced, or two swapped.
+/// Returns whether two words differ by at most this many typing errors: an added, missing or replaced letter, or two
+/// swapped letters.
 fn differs_by(word: &[u8], known: &[u8], allowed: usize) -> bool {
     if word.len().abs_diff(known.len()) > allowed {
         return false;

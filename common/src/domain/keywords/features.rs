@@ -42,7 +42,7 @@ const EDGE: Seen = Seen { word: 1, kind: 1 << 50, is_known: false, is_word: fals
 /// Offset of punctuation marks, to separate them from kinds.
 const MARKS: u64 = 210;
 
-/// Tells whether a folded word belongs to a kind.
+/// Returns whether a folded word belongs to a kind.
 pub(super) fn is_known(word: &str) -> bool {
     model::kind_of(model::MODEL, word).is_some()
 }

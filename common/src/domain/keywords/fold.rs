@@ -39,7 +39,7 @@ pub(super) fn fold(text: &str) -> String {
     text.nfkd().filter(|c| !is_dropped(*c)).flat_map(char::to_lowercase).map(look_alike).collect()
 }
 
-/// Tells whether a character is dropped: apostrophes, accents, variation selectors and format characters.
+/// Returns whether a character is dropped: apostrophes, accents, variation selectors and format characters.
 fn is_dropped(c: char) -> bool {
     matches!(c,
         '\'' | '’' | '‘' | '`' | '´' | 'ʼ'

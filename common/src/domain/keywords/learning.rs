@@ -1,14 +1,14 @@
-//! Learns the table from the material, and measures it.
+//! Trains the table on the material, and measures it.
 //!
-//! All are ignored tests, so that they share the classifier's own code; `--release`, since they are slow unoptimised:
+//! Both are ignored tests, so that they use the classifier's code. Use `--release`, because debug builds are slow:
 //!
 //! ```text
 //! cargo test --release -p common --lib -- --ignored --nocapture keywords::learning::measures
 //! cargo test --release -p common --lib -- --ignored keywords::learning::writes_the_model
 //! ```
 //!
-//! The model is a softmax regression over hashed features, learned with AdaGrad. In each round the texts are dressed
-//! anew: greetings, signatures and everyday sentences are added to some, and some words are misspelt.
+//! The model is a softmax regression over hashed features, trained with AdaGrad. Each round varies the texts: it adds
+//! greetings, signatures and everyday sentences to some, and misspells some words.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use super::model::{self, CLASSES, FEATURE_SLOTS, HEADER_BYTES, KIND_BYTES, KIND_
 use super::{OptOut, features, read_with};
 
 const KINDS: &str = include_str!("material/kinds.txt");
-/// Labelled texts, and how much each counts.
+/// Files of labelled texts with their weights.
 const MATERIAL: [(&str, f32); 5] = [
     (include_str!("material/en.tsv"), 1.0),
     (include_str!("material/es.tsv"), 1.0),
@@ -26,7 +26,7 @@ const MATERIAL: [(&str, f32); 5] = [
     (include_str!("material/own.tsv"), 1.0),
     (include_str!("material/patterns.tsv"), 0.3),
 ];
-/// What tenants write every day, from the language detector's material.
+/// Everyday messages of tenants, from the language detector's material.
 const EVERYDAY: [(&str, &str); 3] = [
     ("en", include_str!("../language/material/sentences.en.txt")),
     ("es", include_str!("../language/material/sentences.es.txt")),
@@ -37,7 +37,7 @@ const RUNS: u64 = 4;
 const ROUNDS: usize = 24;
 const RATE: f32 = 0.3;
 const DECAY: f32 = 0.0001;
-/// An everyday text counts this much of a labelled one.
+/// The weight of an everyday text, relative to a labelled one.
 const EVERYDAY_WEIGHT: f32 = 0.3;
 const FOLDS: usize = 5;
 
@@ -50,7 +50,7 @@ pub(super) struct Text {
     weight: f32,
 }
 
-/// Reads lines of label, language and text, the last of which is the text.
+/// Reads lines of label, language and text.
 pub(super) fn read(lines: &str) -> Vec<Text> {
     let lines = lines.lines().filter(|line| !line.is_empty() && !line.starts_with("# "));
     let text = |line: &str| {
@@ -133,39 +133,39 @@ const SIGNATURES: [&str; 11] = [
     " obrigado",
 ];
 
-fn dressed(text: &Text, everyday: &HashMap<&str, Vec<&str>>, random: &mut Random) -> String {
-    let mut dressed = text.text.clone();
-    let long = dressed.split_whitespace().count() >= 3;
+fn varied(text: &Text, everyday: &HashMap<&str, Vec<&str>>, random: &mut Random) -> String {
+    let mut varied = text.text.clone();
+    let long = varied.split_whitespace().count() >= 3;
     if long && random.below(100) < 12 {
         let other = ["en", "es"][random.below(2)];
         let list = everyday.get(text.language.as_str()).unwrap_or_else(|| &everyday[other]);
         let sentence = random.pick(list);
         let between = random.pick(&["\n", ". ", ", ", ". ", " "]);
-        // After a refusal or a doubt, what follows may say what it is about.
+        // Text after an opt-out or an unsure text could limit it to a topic.
         let after = text.class == 2 && random.one_in(3);
-        dressed = if after {
-            format!("{dressed}{between}{sentence}")
+        varied = if after {
+            format!("{varied}{between}{sentence}")
         } else {
-            format!("{sentence}{between}{dressed}")
+            format!("{sentence}{between}{varied}")
         };
     }
     if random.one_in(16) {
-        dressed += random.pick(&SIGNATURES);
+        varied += random.pick(&SIGNATURES);
     }
     if random.one_in(16) {
-        dressed.insert_str(0, random.pick(&GREETINGS));
+        varied.insert_str(0, random.pick(&GREETINGS));
     }
     if random.one_in(4) {
-        let words = dressed.split(' ').map(|word| match random.one_in(14) {
-            true => misspelt(word, random).unwrap_or_else(|| word.to_owned()),
+        let words = varied.split(' ').map(|word| match random.one_in(14) {
+            true => misspelled(word, random).unwrap_or_else(|| word.to_owned()),
             false => word.to_owned(),
         });
-        dressed = words.collect::<Vec<_>>().join(" ");
+        varied = words.collect::<Vec<_>>().join(" ");
     }
-    dressed
+    varied
 }
 
-fn misspelt(word: &str, random: &mut Random) -> Option<String> {
+fn misspelled(word: &str, random: &mut Random) -> Option<String> {
     if word.len() < 4 || !word.is_ascii() {
         return None;
     }
@@ -190,7 +190,7 @@ fn empty_table() -> Vec<u8> {
             while kinds[slot * KIND_BYTES + 3] != 0 && kinds[slot * KIND_BYTES..][..3] != check {
                 slot = (slot + 1) % KIND_SLOTS;
             }
-            // A word that stands twice belongs to its first kind.
+            // A word in two kinds belongs to the first.
             if kinds[slot * KIND_BYTES + 3] == 0 {
                 kinds[slot * KIND_BYTES..][..3].copy_from_slice(&check);
                 kinds[slot * KIND_BYTES + 3] = u8::try_from(number + 1).unwrap();
@@ -203,7 +203,7 @@ fn empty_table() -> Vec<u8> {
     table
 }
 
-/// Learns several times, each time with texts dressed in another way, and averages the weights.
+/// Trains several times with different variations, and averages the weights.
 fn learn(labelled: &[Text]) -> Vec<u8> {
     let everyday_texts = everyday();
     let mut sentences: HashMap<&str, Vec<&str>> = HashMap::new();
@@ -243,7 +243,7 @@ fn learn_once(
         let rate = RATE * (1.0 - 0.9 * round as f32 / ROUNDS as f32);
         for &at in &order {
             let text = texts[at];
-            let folded = fold(&dressed(text, sentences, &mut random));
+            let folded = fold(&varied(text, sentences, &mut random));
             slots.clear();
             features::for_each(table, &tokens(&folded), |hash| slots.push(model::place_of_feature(hash)));
             let scale = model::length_scale(slots.len());
@@ -271,9 +271,9 @@ fn writes_the_model() {
     std::fs::write(path, learn(&material())).unwrap();
 }
 
-/// Five times, learns from four fifths of the labelled texts and judges the rest.
+/// Five-fold cross-validation.
 #[test]
-#[ignore = "measures; slow unoptimised"]
+#[ignore = "measures; slow without optimization"]
 fn measures() {
     let texts = material();
     let mut random = Random(7);

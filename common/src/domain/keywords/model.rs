@@ -1,12 +1,12 @@
-//! The learned table: how much each feature says for a refusal, for doubt, and for neither.
+//! The trained table: the weight of each feature for the three classes.
 //!
-//! `model.bin` is written by `learning` and holds a fingerprint of the material, the kinds of words (an open-addressing
-//! hash table of a 24-bit check and a number each), and three weights for each hash of a feature.
+//! `learning` writes `model.bin`. It contains a fingerprint of the material, the kinds of words (an open-addressing
+//! hash table with a 24-bit check and a number per word), and three weights per feature hash.
 
 use super::features;
 use super::fold::Token;
 
-/// A refusal, doubt, neither.
+/// Opt-out, unsure, neither.
 pub(super) const CLASSES: usize = 3;
 /// The fingerprint of the material, little-endian.
 pub(super) const HEADER_BYTES: usize = 8;
@@ -18,7 +18,7 @@ pub(super) const KIND_BYTES: usize = 4;
 pub(super) const FEATURE_SLOTS: usize = 1 << 17;
 /// The length of the table: 410 kB.
 pub(super) const MODEL_BYTES: usize = WEIGHTS_AT + FEATURE_SLOTS * CLASSES;
-/// Weights are kept as whole parts of one, this many.
+/// Weights are stored as multiples of 1 / `SCALE`.
 pub(super) const SCALE: f32 = 20.0;
 
 const WEIGHTS_AT: usize = HEADER_BYTES + KIND_SLOTS * KIND_BYTES;
@@ -38,7 +38,7 @@ pub(super) fn kind_of(table: &[u8], word: &str) -> Option<u8> {
     }
 }
 
-/// Returns the slot that a word is looked for first, and the check that tells it from others.
+/// Returns the first slot of a word and its check value.
 pub(super) fn place_of_kind(word: &str) -> (usize, [u8; 3]) {
     let hash = features::hash(word.as_bytes());
     let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -51,7 +51,7 @@ pub(super) fn place_of_feature(hash: u64) -> usize {
     hash as usize % FEATURE_SLOTS
 }
 
-/// What the sum of a text's weights is multiplied by: longer texts have more features.
+/// Returns the factor for the sum of the weights, because longer texts have more features.
 pub(super) fn length_scale(features: usize) -> f32 {
     (features.max(1) as f32).powf(-0.6)
 }

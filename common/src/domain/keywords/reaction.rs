@@ -60,7 +60,7 @@ const REACTIONS: &[&str] = &[
     "reagiu com a",
 ];
 
-/// Tells whether a text is a reaction to another message.
+/// Returns whether a text is a reaction to another message.
 #[must_use]
 pub fn is_reaction(body: &str) -> bool {
     let body = body.trim();
@@ -82,7 +82,7 @@ pub fn is_reaction(body: &str) -> bool {
     REACTIONS.contains(&words.as_str()) && (!bare || !before.is_ascii())
 }
 
-/// Tells whether text follows the closing quotation mark.
+/// Returns whether text follows the closing quotation mark.
 fn goes_on(quotation: &str) -> bool {
     let mut marks = quotation.char_indices();
     let opening = marks.next().map(|(_, mark)| mark);

@@ -1,4 +1,4 @@
-//! The classifier against texts that it was not learned from, and its edges.
+//! Tests of the classifier with texts that are not in its training material.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const CLASSES: [OptOut; 3] = [OptOut::OptOut, OptOut::Unsure, OptOut::None];
 
-/// How many texts of each label got each result.
+/// The number of texts by label and result.
 #[derive(Default)]
 pub(super) struct Tally {
     counts: [[usize; 3]; 3],
@@ -35,7 +35,7 @@ impl Tally {
         self.counts[class].iter().sum()
     }
 
-    /// Returns how many per cent of the texts of a label got a result.
+    /// Returns the percentage of a label's texts with a result.
     fn share(&self, class: usize, result: usize) -> f64 {
         100.0 * self.counts[class][result] as f64 / self.total(class).max(1) as f64
     }
@@ -59,8 +59,8 @@ fn result(body: &str) -> OptOut {
     OptOut::of(classify(body).as_ref())
 }
 
-/// The targets are 93 % found, 2 % missed, 1 % false, on texts that nobody tuned on. The asserted bounds are a little
-/// wider: three texts of a hundred are within chance.
+/// The targets are 93 % found, 2 % missed, 1 % false, on texts that were not used for tuning. The asserted
+/// bounds are a little wider, because three texts of a hundred are within chance.
 #[test]
 fn texts_by_an_independent_author_are_classified_as_they_labelled_them() {
     for (name, texts) in
@@ -151,7 +151,7 @@ fn spellings_and_typing_errors_of_a_word_are_that_word() {
     }
 }
 
-/// What the labelling guide calls a refusal, doubt, and neither: a text of each class.
+/// Examples of the classes in the labelling guide: opt-out, unsure, neither.
 #[test]
 fn texts_of_each_class_get_its_label() {
     for (expected, bodies) in [

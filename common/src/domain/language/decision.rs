@@ -7,9 +7,10 @@
 //! A tenant's language, known from another number or from their profile, applies if a number has no evidence of its own
 //! or only weaker evidence. The number's own evidence of the same strength wins, whichever came first.
 //!
-//! So all evidence has one order ([`Evidence`]), and a conversation keeps the greatest. The order of arrival and
-//! duplicates do not matter. Postgres compares the same four columns (`migrations/functions/sms_conversation_activity.sql`), because the
-//! conversation's row is locked only there; a test compares both implementations.
+//! All evidence therefore has one order ([`Evidence`]), and a conversation keeps the greatest. The order of arrival and
+//! duplicates do not matter. Postgres compares the same four columns
+//! (`migrations/functions/sms_conversation_activity.sql`), because the row is locked only there; a test compares both
+//! implementations.
 
 use std::cmp::Ordering;
 

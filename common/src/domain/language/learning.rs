@@ -1,15 +1,15 @@
-//! Learns the table from the material, and measures it on texts that were held out.
+//! Trains the table on the material, and measures it on held-out texts.
 //!
-//! Both are ignored tests, so that they share the detector's own code:
+//! Both are ignored tests, so that they use the detector's code:
 //!
 //! ```text
-//! cargo test -p common --lib -- --ignored --nocapture learning::measuring
+//! cargo test -p common --lib -- --ignored --nocapture language::learning::measuring
 //! cargo test -p common --lib -- --ignored language::learning::writes_the_table
 //! ```
 //!
-//! The model is a softmax regression over words. A text is the sum of its words' weights; a word that the lexicon
-//! lacks is the sum of its letter sequences'. So that the sequences are learnt as well, a share of the words of each
-//! text is treated as unknown in training, and a share is misspelt the way people misspell.
+//! The model is a softmax regression over words. The score of a text is the sum of the weights of its words. The weight
+//! of an unknown word is the sum of the weights of its letter sequences. To train the sequences, some words of each
+//! text are treated as unknown, and some are misspelled in typical ways.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ mod measuring;
 
 use material::{NONE, Text, fingerprint, material};
 
-/// A small generator of its own (SplitMix64), so that the table is the same on every machine.
+/// The SplitMix64 generator, so that the table is the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -60,16 +60,16 @@ impl Weights {
     }
 }
 
-/// The model while it is learnt.
+/// The model during training.
 struct Learner {
     index: HashMap<Vec<u8>, usize>,
-    /// Names and brands that no language's lexicon has: they weigh nothing, so that what stands beside them decides.
+    /// Names and brands that are in no language's word list. Their weight is 0, so that the other words decide.
     neutral: Vec<bool>,
     words: Vec<Weights>,
     sequences: Vec<Weights>,
 }
 
-/// What a text is made of, for the learner.
+/// A part of a text.
 enum Part {
     Neutral,
     Number,
@@ -81,9 +81,10 @@ const ROUNDS: usize = 24;
 const RATE: f32 = 0.25;
 const WORD_DECAY: f32 = 0.0007;
 const SEQUENCE_DECAY: f32 = 0.0005;
-/// One word in so many is treated as unknown in training, and one in so many is misspelt.
+/// One in this number of words is treated as unknown in training.
 const UNKNOWN_ONE_IN: usize = 4;
-const MISSPELT_ONE_IN: usize = 12;
+/// One in this number of words is misspelled in training.
+const MISSPELLED_ONE_IN: usize = 12;
 
 impl Learner {
     fn learn(texts: &[Text]) -> Self {
@@ -164,13 +165,13 @@ impl Learner {
         }
     }
 
-    /// Takes a text apart as `model::Evidence` does; `None` if nothing in it says anything.
+    /// Splits a text like `model::Evidence`. Returns `None` if it has no evidence.
     fn parts(&self, text: &Text, random: &mut Random) -> Option<Vec<Part>> {
         let without_accents = random.chance(3);
         let mut parts = vec![self.known(model::NO_LETTERS)];
         let (mut has_number, mut has_capital) = (false, false);
         let (mut words, mut capitals, mut has_plain, mut has_unknown_name) = (0, 0, false, false);
-        for word in Words::of(&dressed(&text.text, text.class != NONE && !text.is_word, random))
+        for word in Words::of(&varied(&text.text, text.class != NONE && !text.is_word, random))
             .filter(|word| !word.foreign)
         {
             let word = if without_accents { word.without_accents().unwrap_or(word) } else { word };
@@ -211,8 +212,9 @@ impl Learner {
     }
 
     fn part(&self, word: &Word, is_name: bool, random: &mut Random) -> Part {
-        let misspelt = if random.chance(MISSPELT_ONE_IN) { misspell(word.letters(), random) } else { None };
-        let letters = misspelt.as_deref().unwrap_or(word.letters());
+        let misspelled =
+            if random.chance(MISSPELLED_ONE_IN) { misspell(word.letters(), random) } else { None };
+        let letters = misspelled.as_deref().unwrap_or(word.letters());
         match self.index.get(letters) {
             Some(&at) if self.neutral[at] && is_name && random.chance(2) => {
                 Part::Sequences(sequences(letters))
@@ -242,7 +244,7 @@ impl Learner {
         scores
     }
 
-    /// Writes the table as `model` reads it.
+    /// Returns the table in the format of `model`.
     fn table(&self) -> Vec<u8> {
         let mut words = vec![0; WORD_SLOTS * WORD_BYTES];
         let mut sorted: Vec<_> = self.index.iter().collect();
@@ -255,11 +257,11 @@ impl Learner {
             }
             let entry = &mut words[slot * WORD_BYTES..][..WORD_BYTES];
             entry[..2].copy_from_slice(&check.to_le_bytes());
-            entry[2..].copy_from_slice(&quantised(&self.words[at].value));
+            entry[2..].copy_from_slice(&quantized(&self.words[at].value));
         }
         let mut table = fingerprint().to_le_bytes().to_vec();
         table.extend(words);
-        self.sequences.iter().for_each(|weights| table.extend(quantised(&weights.value)));
+        self.sequences.iter().for_each(|weights| table.extend(quantized(&weights.value)));
         table
     }
 }
@@ -270,7 +272,7 @@ fn sequences(letters: &[u8]) -> Vec<usize> {
     slots
 }
 
-/// Misspells a word: a letter dropped, doubled, swapped with the next, or written as it sounds.
+/// Misspells a word: drops, doubles or swaps a letter, or writes it as it sounds.
 fn misspell(letters: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     if letters.len() < 4 {
         return None;
@@ -302,7 +304,7 @@ fn misspell(letters: &[u8], random: &mut Random) -> Option<Vec<u8>> {
     Some(word)
 }
 
-/// What people write below a message. The message decides on its language.
+/// Signatures below a message. They must not change its language.
 const SIGNATURES: [&str; 10] = [
     "John Smith",
     "Maria Lopez\n123 Main St apt 4",
@@ -316,8 +318,8 @@ const SIGNATURES: [&str; 10] = [
     "Section 8",
 ];
 
-/// Writes some texts as some people do: All With Capitals, or all without, or with a signature.
-fn dressed(text: &str, is_signed: bool, random: &mut Random) -> String {
+/// Varies some texts: all words capitalized, all in lower case, or with a signature.
+fn varied(text: &str, is_signed: bool, random: &mut Random) -> String {
     match random.below(12) {
         0 => text.to_lowercase(),
         2 if is_signed && random.chance(2) => {
@@ -349,7 +351,7 @@ fn softmax(scores: [f32; CLASSES]) -> [f32; CLASSES] {
     odds.map(|odd| odd / sum)
 }
 
-fn quantised(value: &[f32; CLASSES]) -> [u8; CLASSES] {
+fn quantized(value: &[f32; CLASSES]) -> [u8; CLASSES] {
     value.map(|value| (value * SCALE).round().clamp(-127.0, 127.0) as i8 as u8)
 }
 
@@ -362,6 +364,6 @@ fn writes_the_table() {
 }
 
 #[test]
-fn the_table_was_learnt_from_the_material_beside_it() {
+fn the_table_was_trained_on_the_current_material() {
     assert_eq!(model::fingerprint(), fingerprint(), "run the ignored test writes_the_table");
 }

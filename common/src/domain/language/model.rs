@@ -1,52 +1,52 @@
-//! The learnt table: what a word, or failing that its letter sequences, says about the language.
+//! The trained table: weights of words and of letter sequences for each language.
 //!
 //! `model.bin` is written by `learning` (see `material/README.md`) and holds three parts: a fingerprint of the
-//! material it was learnt from, the words (an open-addressing hash table of a 16-bit check and four weights each)
-//! and the letter sequences (four weights for each hash). The four weights are for English, Spanish, Portuguese
-//! and none of them, in sixteenths of a natural logarithm: adding them up multiplies odds.
+//! training material, the words (an open-addressing hash table with a 16-bit check and four weights per word) and the
+//! letter sequences (four weights per hash). The four weights are for English, Spanish, Portuguese and none of them, in
+//! sixteenths of a natural logarithm. Adding weights multiplies odds.
 
 use super::words::{NUMBER, Word};
 
 /// English, Spanish, Portuguese, none.
 pub(super) const CLASSES: usize = 4;
-/// Weights are kept as whole sixteenths.
+/// Weights are stored as whole sixteenths.
 pub(super) const SCALE: f32 = 16.0;
 
 /// The fingerprint of the material, little-endian.
 pub(super) const HEADER_BYTES: usize = 8;
 /// A power of two, at most two thirds full.
 pub(super) const WORD_SLOTS: usize = 1 << 15;
-/// The check and the weights.
+/// The size of an entry: the check and the weights.
 pub(super) const WORD_BYTES: usize = 2 + CLASSES;
 /// A power of two.
 pub(super) const SEQUENCE_SLOTS: usize = 1 << 15;
 /// The length of the table: 328 kB.
 pub(super) const MODEL_BYTES: usize = HEADER_BYTES + WORD_SLOTS * WORD_BYTES + SEQUENCE_SLOTS * CLASSES;
 
-/// The longest letter sequence that is looked at, counting the marks for a word's beginning and end.
+/// The maximum length of a letter sequence, including the marks at the edges of a word.
 const LONGEST_SEQUENCE: usize = 5;
-/// What stands for a word's beginning and end in a sequence.
+/// Marks the start and the end of a word in a sequence.
 const EDGE: u8 = b' ';
 
 static MODEL: &[u8; MODEL_BYTES] = include_bytes!("model.bin");
 
-/// Probabilities are drawn towards each other by this much, as the held-out texts ask for.
+/// Softmax temperature, calibrated on the held-out texts.
 const TEMPERATURE: f32 = 0.55;
-/// The weights of names that belong to no language.
+/// The weights of names, which are evidence for no language.
 const NEUTRAL: [f32; CLASSES] = [0.0; CLASSES];
-/// The word that every text begins with: what is likely before anything was read.
+/// Pseudo-word for the start of a text: the prior probability of each language.
 pub(super) const NO_LETTERS: &[u8] = b"";
-/// The word that goes, once a text, with a known one written with a capital inside a sentence: "Main" of "Main Street".
+/// Pseudo-word for a known word with a capital inside a sentence, once per text: "Main" in "Main Street".
 pub(super) const CAPITAL: &[u8] = b"^";
-/// The word that goes with each word that had to be judged by its sequences: how likely that is in each language.
+/// Pseudo-word for each word that is not in the table and is scored by its letter sequences.
 pub(super) const UNKNOWN: &[u8] = b"?";
-/// The word that goes, once a text, with one whose words all begin with a capital while some aren't known: a name.
+/// Pseudo-word for a text of capitalized words, some of them unknown: a name.
 pub(super) const ALL_CAPITALS: &[u8] = b"^^";
-/// The evidence of a word with a letter that none of our languages has: of another alphabet, or of Vietnamese, Polish or
-/// Turkish. Two natural logarithms, so that a name so written doesn't outweigh a sentence.
+/// The weights of a word with a letter outside our languages: another alphabet, Vietnamese, Polish or Turkish. Two
+/// natural logarithms, so that a name with such a letter does not outweigh a sentence.
 const FOREIGN: [f32; CLASSES] = [0.0, 0.0, 0.0, 2.0 * SCALE];
 
-/// Evidence for each class, added up word by word.
+/// The sum of the evidence for each class.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Evidence<'a> {
     table: &'a [u8],
@@ -60,14 +60,14 @@ pub(super) struct Evidence<'a> {
 }
 
 impl Evidence<'static> {
-    /// Begins with no evidence, to be judged by the compiled-in table.
+    /// Creates empty evidence with the compiled-in table.
     pub(super) fn new() -> Self {
         Evidence::by(MODEL)
     }
 }
 
 impl<'a> Evidence<'a> {
-    /// Begins with no evidence, to be judged by another table.
+    /// Creates empty evidence with another table.
     pub(super) fn by(table: &'a [u8]) -> Self {
         Self {
             table,
@@ -81,7 +81,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Adds what a word says.
+    /// Adds the evidence of a word.
     pub(super) fn add(&mut self, word: &Word) {
         if word.foreign {
             self.says_something = true;
@@ -100,7 +100,7 @@ impl<'a> Evidence<'a> {
             Some(weights) => weights,
             // "4B", "9am"
             None if word.numbered => return self.add_number(),
-            // An unknown name in the middle of a text says nothing.
+            // An unknown name within a text is no evidence.
             None if word.named => {
                 self.has_unknown_name = true;
                 return;
@@ -123,7 +123,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Adds what a number says, once: an address has several.
+    /// Adds the evidence of a number, once per text, because an address has several.
     fn add_number(&mut self) {
         if !self.has_number {
             self.has_number = true;
@@ -131,7 +131,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Looks a word up as it is, then without its accents, then without the letters that are doubled ("holaa").
+    /// Looks up a word as written, then without accents, then without doubled letters ("holaa").
     fn look_up(&self, word: &Word) -> Option<[f32; CLASSES]> {
         let look_up = |spelling: Word| find(self.table, spelling.letters());
         find(self.table, word.letters())
@@ -154,12 +154,12 @@ impl<'a> Evidence<'a> {
         self.scores
     }
 
-    /// Tells whether no word has said anything: there were none, or numbers, names and single letters alone.
+    /// Returns whether there is no evidence: no words, or only numbers, names and single letters.
     pub(super) const fn is_empty(&self) -> bool {
         !self.says_something
     }
 
-    /// Adds what can only be said of a whole text.
+    /// Adds the evidence of the text as a whole.
     pub(super) fn end(&mut self) {
         if self.capitals > 1 && !self.has_plain && self.has_unknown_name {
             self.add_known(ALL_CAPITALS);
@@ -175,7 +175,7 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Looks a word up; `None` if it isn't known.
+/// Returns the weights of a word, or `None` if it is unknown.
 fn find(table: &[u8], letters: &[u8]) -> Option<[f32; CLASSES]> {
     let (mut slot, check) = place_of_word(letters);
     loop {
@@ -189,7 +189,7 @@ fn find(table: &[u8], letters: &[u8]) -> Option<[f32; CLASSES]> {
     }
 }
 
-/// Judges an unknown word: the sum of its sequences' weights over the root of their number.
+/// Scores an unknown word: the sum of its sequences' weights, divided by the square root of their number.
 fn by_sequences(table: &[u8], letters: &[u8]) -> [f32; CLASSES] {
     let mut sums = [0.0; CLASSES];
     let mut count = 0_u16;
@@ -206,12 +206,13 @@ fn by_sequences(table: &[u8], letters: &[u8]) -> [f32; CLASSES] {
     sums.map(|sum| sum * scale)
 }
 
-/// Returns what a word's summed sequences are multiplied by.
+/// Returns the factor for the sum of a word's sequences.
 pub(super) fn sequence_scale(count: u16) -> f32 {
     1.0 / f32::from(count.max(1)).sqrt()
 }
 
-/// Calls `visit` with the slot of every letter sequence of a word: one to five letters, its edges included.
+/// Calls `visit` with the slot of every letter sequence of a word. A sequence has one to five letters, including the
+/// edges.
 pub(super) fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(usize)) {
     let marked = |index: usize| match index.checked_sub(1) {
         Some(inner) => letters.get(inner).copied().unwrap_or(EDGE),
@@ -221,7 +222,7 @@ pub(super) fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(usize)) {
         let mut hash = FNV_OFFSET;
         for end in start..(start + LONGEST_SEQUENCE).min(letters.len() + 2) {
             hash = step(hash, marked(end));
-            // A lone edge is part of every word.
+            // Every word has the sequence of the edge alone.
             if end > 0 {
                 visit(mix(hash) as usize % SEQUENCE_SLOTS);
             }
@@ -229,8 +230,7 @@ pub(super) fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(usize)) {
     }
 }
 
-/// Returns the slot a word is looked for first, and the check that tells it from others. The check is never 0,
-/// which marks a free slot.
+/// Returns the first slot of a word and its check value. The check is never 0, which marks a free slot.
 pub(super) fn place_of_word(letters: &[u8]) -> (usize, u16) {
     let hash = mix(letters.iter().fold(FNV_OFFSET, |hash, &letter| step(hash, letter)));
     let check = u16::try_from(hash >> 48).unwrap_or(u16::MAX).max(1);
@@ -245,7 +245,7 @@ const fn step(hash: u64, letter: u8) -> u64 {
     (hash ^ letter as u64).wrapping_mul(FNV_PRIME)
 }
 
-/// Spreads a hash over all its bits: FNV alone leaves the low ones of short words alike.
+/// Distributes a hash over all bits. With FNV alone, the low bits of short words are similar.
 const fn mix(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^ (hash >> 29)
@@ -255,7 +255,7 @@ fn signed(weight: u8) -> f32 {
     f32::from(i8::from_le_bytes([weight]))
 }
 
-/// Returns the fingerprint of the material that the table was learnt from.
+/// Returns the fingerprint of the material that the table was trained on.
 #[cfg(test)]
 pub(super) fn fingerprint() -> u64 {
     u64::from_le_bytes(*MODEL.first_chunk().unwrap())

@@ -1,10 +1,9 @@
-//! The detector against texts that it has not learnt from, and its edges. The case file that others wrote is run by
-//! `local/cases`.
+//! Tests of the detector with texts that are not in its training material. `local/cases` runs the external cases.
 
 use super::*;
 
 #[test]
-fn the_held_out_texts_are_detected_as_often_as_is_asked() {
+fn at_least_97_percent_of_the_held_out_texts_are_detected() {
     let mut right = 0;
     let mut mistakes = Vec::new();
     let lines = include_str!("heldout.tsv").lines().filter(|line| !line.starts_with("# "));
@@ -24,7 +23,7 @@ fn the_held_out_texts_are_detected_as_often_as_is_asked() {
 }
 
 #[test]
-fn what_belongs_to_no_language_is_unknown() {
+fn texts_without_a_language_are_unknown() {
     for text in [
         "",
         " ",
@@ -61,7 +60,7 @@ fn the_content_decides_in_mixed_texts() {
 }
 
 #[test]
-fn capitals_missing_accents_and_letters_held_down_change_nothing() {
+fn capitals_missing_accents_and_repeated_letters_change_nothing() {
     for (text, language) in [
         ("NO TENGO CALEFACCIÓN", Language::Es),
         ("no tengo calefaccion", Language::Es),
@@ -70,7 +69,7 @@ fn capitals_missing_accents_and_letters_held_down_change_nothing() {
         ("nãooooo tem água", Language::Pt),
         ("thaaaanks", Language::En),
         ("siiiiii", Language::Es),
-        // Accents as characters of their own (Unicode NFD).
+        // Combining accents (Unicode NFD).
         ("na\u{303}o tem a\u{301}gua", Language::Pt),
     ] {
         assert_eq!(detect(text).language, language, "{text:?}");
@@ -87,7 +86,7 @@ fn confidences_are_hundredths_between_zero_and_one() {
 }
 
 #[test]
-fn names_of_languages_are_read_as_they_are_written() {
+fn language_names_are_parsed_as_they_are_written() {
     for language in [Language::En, Language::Es, Language::Pt, Language::Unknown] {
         assert_eq!(language.to_string().parse(), Ok(language));
         assert_eq!(serde_json::to_value(language).unwrap(), language.as_str());
@@ -97,7 +96,7 @@ fn names_of_languages_are_read_as_they_are_written() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_makes_it_panic_and_white_space_around_it_changes_nothing(text in "\\PC{0,200}") {
+    fn no_text_panics_and_surrounding_white_space_changes_nothing(text in "\\PC{0,200}") {
         let detection = detect(&text);
         proptest::prop_assert_eq!(detect(&format!("\n {text} \n")), detection);
     }

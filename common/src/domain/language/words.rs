@@ -1,29 +1,29 @@
-//! Cuts a text into the words that say something about its language.
+//! Splits a text into words.
 //!
-//! A word is lower-cased letters of Latin-1, one byte each, which all three languages fit in. Links, addresses of
-//! mail and numbers are skipped: they look alike in every language. A digit between letters is kept ("2day"), and
-//! says something only if the whole word is known.
+//! A word consists of lower-case Latin-1 letters, one byte each, which covers all three languages. Links and mail
+//! addresses are skipped, and all numbers are the same word, because they look alike in every language. A digit between
+//! letters is kept ("2day"), and counts only if the whole word is known.
 
-/// Longer words are cut: by then their language is plain.
+/// Longer words are truncated, because that is enough to recognize their language.
 const MAX_LETTERS: usize = 24;
-/// Texts are judged by their first words. Twilio's longest message has about three times as many.
+/// Only the first words of a text count. The longest Twilio message has about three times as many.
 const MAX_WORDS: usize = 100;
 
-/// The only letter of a word that is a number.
+/// The letter that represents a number.
 pub(super) const NUMBER: u8 = b'0';
 
-/// A word as the model knows it.
+/// A word as in the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Word {
     letters: [u8; MAX_LETTERS],
     length: usize,
-    /// It has a letter outside Latin-1: another script or another language.
+    /// Has a letter outside Latin-1: another script or another language.
     pub(super) foreign: bool,
-    /// It begins with a capital and doesn't begin a sentence: a name, unless it is a known word.
+    /// Has a capital but does not start a sentence: a name, unless the word is known.
     pub(super) named: bool,
-    /// It begins with a capital, in a text that isn't all in capitals.
+    /// Starts with a capital, in a text that is not all capitals.
     pub(super) capital: bool,
-    /// It holds a digit: "4B", "9am", "2day".
+    /// Contains a digit: "4B", "9am", "2day".
     pub(super) numbered: bool,
 }
 
@@ -57,7 +57,7 @@ impl Word {
             has_letter = true;
             run = if word.letters().last() == Some(&letter) { run + 1 } else { 1 };
             match run {
-                // "siii", "noooo": a letter that is held down is written once.
+                // "siii", "noooo": a letter repeated three or more times counts once.
                 3 => word.length -= 1,
                 4.. => {}
                 _ => word.push(letter),
@@ -84,7 +84,7 @@ impl Word {
         }
     }
 
-    /// Tells whether the word is a number and nothing else, or a time: "3pm" is written in all three languages.
+    /// Returns whether the word is a number or a time. Times such as "3pm" are used in all three languages.
     pub(super) fn is_number(&self) -> bool {
         let is_time = || {
             let hour = self.letters().strip_suffix(b"am").or_else(|| self.letters().strip_suffix(b"pm"));
@@ -93,19 +93,19 @@ impl Word {
         self.letters() == [NUMBER] || self.numbered && is_time()
     }
 
-    /// Returns the letters, in lower case, as Latin-1.
+    /// Returns the lower-case letters as Latin-1.
     pub(super) fn letters(&self) -> &[u8] {
         self.letters.get(..self.length).unwrap_or_default()
     }
 
-    /// Returns the word without its accents, or `None` if it has none.
+    /// Returns the word without accents, or `None` if it has none.
     pub(super) fn without_accents(&self) -> Option<Self> {
         let mut plain = self.clone();
         plain.letters.iter_mut().for_each(|letter| *letter = without_accent(*letter));
         (plain.letters != self.letters).then_some(plain)
     }
 
-    /// Returns the word without its accents and with doubled letters written once, or `None` if it has none.
+    /// Returns the word without accents and doubled letters, or `None` if it has no doubled letters.
     pub(super) fn without_doubles(&self) -> Option<Self> {
         let mut single = Self { letters: [0; MAX_LETTERS], length: 0, ..*self };
         for letter in self.letters().iter().copied().map(without_accent) {
@@ -117,7 +117,7 @@ impl Word {
     }
 }
 
-/// An accent that comes as a character of its own (Unicode NFD).
+/// A combining accent (Unicode NFD).
 #[derive(Clone, Copy)]
 enum Accent {
     Grave,
@@ -164,7 +164,7 @@ impl Accent {
     }
 }
 
-/// Returns a letter in lower case as Latin-1; `None` for what is no letter of it.
+/// Returns a letter in lower case as Latin-1, or `None` for other characters.
 fn latin_letter(c: char) -> Option<u8> {
     let byte = u8::try_from(u32::from(c)).ok()?;
     match byte {
@@ -197,13 +197,13 @@ pub(super) struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    /// Begins at the start of a text.
+    /// Starts at the beginning of a text.
     pub(super) fn of(text: &'a str) -> Self {
         let shouted = !text.bytes().any(|byte| byte.is_ascii_lowercase());
         Self { chunks: text.split_whitespace(), chunk: "", shouted, left: MAX_WORDS, first: true }
     }
 
-    /// Takes the next piece of letters, digits and apostrophes.
+    /// Returns the next run of letters, digits and apostrophes.
     fn next_piece(&mut self) -> Option<&'a str> {
         loop {
             let rest = self.chunk.trim_start_matches(|c| !is_part_of_word(c));

@@ -15,7 +15,7 @@ fn lines() -> impl Iterator<Item = [&'static str; 5]> {
     })
 }
 
-/// Tells whether a number is in an area code of the US or Canada that is in service or assigned.
+/// Returns whether a number is in an area code of the US or Canada that is in service or assigned.
 ///
 /// In the US and Canada, any exchange of an area code may be in service. The other NANP countries use few exchanges,
 /// which libphonenumber lists.

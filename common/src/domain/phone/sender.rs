@@ -115,7 +115,8 @@ mod tests {
         #[test]
         fn every_sender_is_kept_as_it_came(from in "\\PC{0,30}") {
             let sender = InboundSender::from_twilio(&from);
-            prop_assert_eq!(sender.canonical(), &from.parse::<E164>().map_or(from.clone(), |e164| e164.current().into()));
+            prop_assert_eq!(sender.canonical(), &from.parse::<E164>().map_or(from.clone(),
+                |e164| e164.current().into()));
             prop_assert_eq!(&InboundSender::from_twilio(sender.canonical()), &sender);
         }
     }

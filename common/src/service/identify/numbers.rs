@@ -162,16 +162,16 @@ fn report(outcome: &Recorded, found: &[CheckedNumber]) {
     match &outcome.tenant_id {
         _ if outcome.is_ambiguous => {
             telemetry::count(Metric::TenantsAmbiguous, 1);
-            tracing::warn!(%conversation_id, previous, "several tenants have the number");
+            tracing::warn!(%conversation_id, previous, "several tenants found");
         }
         Some(tenant_id) if previous == Some(tenant_id) => {
-            tracing::info!(%conversation_id, tenant_id, "confirmed the tenant of a number");
+            tracing::info!(%conversation_id, tenant_id, "tenant confirmed");
         }
         Some(tenant_id) => {
             telemetry::count(Metric::TenantsIdentified, 1);
-            tracing::info!(%conversation_id, tenant_id, previous, "identified the tenant of a number");
+            tracing::info!(%conversation_id, tenant_id, previous, "tenant identified");
         }
-        None => tracing::info!(%conversation_id, previous, "no tenant has the number"),
+        None => tracing::info!(%conversation_id, previous, "no tenant found"),
     }
     if let Some(language_previous) = outcome.forgotten_language {
         tracing::info!(

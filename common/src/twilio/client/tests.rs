@@ -32,7 +32,8 @@ fn hello() -> CreateMessage {
 
 fn created() -> Value {
     json!({
-        "account_sid": ACCOUNT, "api_version": "2010-04-01", "body": "hi", "date_created": "Thu, 24 Aug 2023 05:01:45 +0000",
+        "account_sid": ACCOUNT, "api_version": "2010-04-01", "body": "hi",
+        "date_created": "Thu, 24 Aug 2023 05:01:45 +0000",
         "date_sent": null, "date_updated": "Thu, 24 Aug 2023 05:01:45 +0000", "direction": "outbound-api",
         "error_code": null, "error_message": null, "from": "+18605550100", "messaging_service_sid": null,
         "num_media": "0", "num_segments": "1", "price": null, "price_unit": null,
@@ -194,7 +195,8 @@ async fn a_read_tries_each_token_and_returns_twilios_error_if_all_are_refused() 
 
 #[tokio::test]
 async fn messages_are_listed_page_by_page() {
-    let first = json!({"messages": [created()], "next_page_uri": "/2010-04-01/Accounts/A/Messages.json?Page=1&PageToken=x"});
+    let first = json!({"messages": [created()],
+        "next_page_uri": "/2010-04-01/Accounts/A/Messages.json?Page=1&PageToken=x"});
     let last = json!({"messages": [], "next_page_uri": null});
     let server = server([first, last].map(|page| ResponseTemplate::new(200).set_body_json(page))).await;
     let client = client(&server.uri());

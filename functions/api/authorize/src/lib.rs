@@ -168,7 +168,7 @@ pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
 /// Refuses a key, with the last log line of the invocation.
 fn refuse(reason: &str) -> Verdict {
     telemetry::count(Metric::KeysRefused, 1);
-    tracing::info!(name: telemetry::LAST_LINE, reason, "refused");
+    tracing::info!(name: telemetry::LAST_LINE, reason, "API key rejected");
     Verdict::REFUSED
 }
 
@@ -177,7 +177,7 @@ impl App {
         let now = clock::now();
         let found = api_keys::find_valid(&self.db, hash, now);
         let found = tokio::time::timeout(self.config.database_budget, found).await;
-        let late = |_| DbError::TimedOut { operation: "look a key up", after: self.config.database_budget };
+        let late = |_| DbError::TimedOut { operation: "look up a key", after: self.config.database_budget };
         Ok(found.map_err(late)??.map(|key| Known {
             principal: Principal { key_id: key.id, scopes: key.scopes },
             expires_at: key.expires_at,

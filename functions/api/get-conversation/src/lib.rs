@@ -139,8 +139,8 @@ impl ConversationPage {
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Messages per page; default \
             20."),
         ("offset" = Option<u32>, Query, description = "Number of newest messages to skip, instead of `page`."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page; cannot be combined with \
-            `page` or `offset`."),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page; cannot be combined \
+            with `page` or `offset`."),
     ),
     responses(
         (status = 200, description = "The conversation and the page.", body = ConversationPage),

@@ -104,7 +104,8 @@ fn docs_script() {}
     description = "Called by Twilio only. A signed GET and a signed JSON body with `MessageSid` are also accepted.",
     request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "Stored. The body is an empty TwiML document.", body = String, content_type = "text/xml"),
+        (status = 200, description = "Stored. The body is an empty TwiML document.", body = String,
+        content_type = "text/xml"),
         responses::InvalidRequest,
         responses::InvalidSignature,
         responses::PayloadTooLarge,

@@ -12,9 +12,11 @@ const PAGE: &str = include_str!("docs.html");
 /// The renderer of the page, compressed with gzip. Its source is in `scalar/README.md`.
 const SCALAR: &[u8] = include_bytes!("../scalar/standalone.js.gz");
 
-/// The page loads nothing from other hosts. Scalar adds its style sheet at run time, which needs `unsafe-inline` for styles.
+/// The page loads nothing from other hosts. Scalar adds its style sheet at run time, which needs `unsafe-inline` for
+/// styles.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'self'; \
-     style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
 
 /// Clients may cache all three for five minutes: they change with deployments only.
 const CACHE: &str = "public, max-age=300";

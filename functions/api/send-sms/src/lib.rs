@@ -302,7 +302,8 @@ impl App {
         let message = DispatchMessage::new(id);
         let put = self.publisher.send_later(&self.config.queue_url, &message, request_id, delay);
         if let Err(error) = Box::pin(put).await {
-            tracing::warn!(message_id = %id, error = chain(&error), "could not enqueue message, leaving it to the sweep");
+            tracing::warn!(message_id = %id, error = chain(&error),
+                "could not enqueue message, leaving it to the sweep");
         }
     }
 }

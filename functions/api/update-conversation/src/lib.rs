@@ -34,9 +34,8 @@ pub struct ChangedConversation {
     patch, path = "/conversations/{phone_number}", tag = "conversations",
     operation_id = "update_conversation",
     summary = "Set a conversation's workflow, status or time zone",
-    description = "Changes the given fields of a conversation; `null` clears a field. Returns the conversation without its \
-                   messages. \
-                   Scope: `conversations:write`.",
+    description = "Changes the given fields of a conversation; `null` clears a field. Returns the conversation \
+        without its messages. Scope: `conversations:write`.",
     params(("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
         alphanumeric sender; percent-encoded.", example = "+12035550123")),
     request_body = ConversationChanges,
@@ -57,7 +56,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let changed =
         conversations::update(&app.db, app.account_sid(), &variants, &changes, clock::now()).await?;
     let conversation = changed.ok_or(ApiError::NotFound("the conversation"))?;
-    tracing::info!(conversation_id = %conversation.id, "conversation changed");
+    tracing::info!(conversation_id = %conversation.id, "conversation updated");
     let total = conversation.message_count;
     http::json(StatusCode::OK, &ChangedConversation { conversation: conversation.into(), total })
 }

@@ -1,5 +1,5 @@
 //! Tests of the built binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::db::api_keys;
 use serde_json::{Value, json};
@@ -51,7 +51,8 @@ async fn a_key_is_valid_until_it_is_revoked() {
 async fn a_key_is_invalid_after_it_expires() {
     let database = Database::create().await;
     let mut function = start(&database).await;
-    let payload = json!({"action": "create", "name": "x", "scopes": ["admin"], "expires_at": "2126-01-01T00:00:00+02:00"});
+    let payload = json!({"action": "create", "name": "x", "scopes": ["admin"],
+        "expires_at": "2126-01-01T00:00:00+02:00"});
     let created = function.call(payload).await;
     assert_eq!(created["expires_at"], "2125-12-31T22:00:00Z");
     let hash = api_keys::hash(created["key"].as_str().unwrap());

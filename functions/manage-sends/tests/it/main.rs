@@ -1,5 +1,5 @@
 //! Tests of the built binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::sends::{self, ClaimRequest, NewSend, SendPace};
@@ -128,7 +128,15 @@ async fn failed_messages_are_retried_unless_delivered_or_opted_out() {
     let (asked, pace) = (ClaimRequest::messages(&[again]), SendPace::default());
     let claims = sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap();
     assert_eq!(claims.claimed[0].attempt_number, 2);
-    assert_eq!(database.scalar("select send_before is null from sms_messages where twilio_sid is null and delivery_status = 'pending'").await, "t");
+    assert_eq!(
+        database
+            .scalar(
+                "select send_before is null from sms_messages where twilio_sid is null \
+        and delivery_status = 'pending'"
+            )
+            .await,
+        "t"
+    );
 }
 
 #[tokio::test]
@@ -141,7 +149,10 @@ async fn failed_messages_are_retried_by_error_code_and_time_up_to_a_limit() {
     message(&database, "+12025550145", "delivery_status = 'failed', error_code = '30006'", "rejected").await;
     let since = (clock::now() - SignedDuration::from_hours(2)).to_string();
     let early = (clock::now() - SignedDuration::from_mins(90)).to_string();
-    let retry = |limit: u32, until: Option<&str>| json!({"action": "retry", "error_code": "30007", "since": since, "until": until, "limit": limit});
+    let retry = |limit: u32, until: Option<&str>| {
+        json!({"action": "retry", "error_code": "30007", "since": since,
+        "until": until, "limit": limit})
+    };
     let nothing = function.call(retry(10, Some(&early))).await;
     assert_eq!(nothing, json!({"retried": [], "refused": []}));
     assert_eq!(function.call(retry(1, None)).await["retried"], json!([first]));
@@ -189,7 +200,8 @@ async fn an_invalid_payload_is_rejected_with_all_fields_and_reasons() {
         ),
         (json!({"action": "retry", "error_code": "30007"}), "since is missing"),
         (
-            json!({"action": "retry", "error_code": "30007", "since": "2026-11-02T00:00:00Z", "until": "2026-11-01T00:00:00Z", "limit": 0}),
+            json!({"action": "retry", "error_code": "30007", "since": "2026-11-02T00:00:00Z",
+                "until": "2026-11-01T00:00:00Z", "limit": 0}),
             "until must be after since; limit must be an integer between 1 and 1000",
         ),
         (json!({"action": "list"}), "status is missing"),

@@ -1,5 +1,5 @@
 //! Tests of the built binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a failed setup should fail the test")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -107,7 +107,7 @@ pub async fn handle(app: &App, request_id: &str) -> Result<Reconciled, PartsFail
     let mut done = Reconciled::default();
     let mut failures = 0;
     let mut failed = |part: &'static str, error: &DbError| {
-        tracing::error!(part, error = common::error::chain(error), "a part of the run failed");
+        tracing::error!(part, error = common::error::chain(error), "tenant reconciliation part failed");
         failures += 1;
     };
     if let Some(monitor) = app.identifier.monitor()
@@ -184,7 +184,7 @@ async fn settle(app: &App) -> Result<usize, DbError> {
     let tenant_ids =
         tenants::unsettled(app.identifier.db(), clock::now() - app.config.grace, MAX_SETTLED).await?;
     if !tenant_ids.is_empty() {
-        tracing::warn!(tenants = tenant_ids.len(), "settling languages that were left unsettled");
+        tracing::warn!(tenants = tenant_ids.len(), "settling pending tenant languages");
     }
     app.identifier.settle_languages(&tenant_ids).await?;
     Ok(tenant_ids.len())
@@ -202,7 +202,7 @@ async fn reschedule(
     let (db, now, retry) = (app.identifier.db(), clock::now(), app.identifier.retry());
     for (number, error) in &results.failed {
         let error = common::error::chain(error.as_ref());
-        tracing::warn!(conversation_id = %number.conversation_id, error, "Monitor lookup failed");
+        tracing::warn!(conversation_id = %number.conversation_id, error, "tenant lookup failed");
     }
     let failed: Vec<Uuid> = results.failed.iter().map(|(number, _)| number.conversation_id).collect();
     let is_skipped = |id: Uuid| results.skipped.iter().any(|number| number.conversation_id == id);

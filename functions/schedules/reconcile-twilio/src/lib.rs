@@ -158,11 +158,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Reconciled, ReconcileEr
     for (part, outcome) in outcomes {
         if let Err(error) = outcome {
             failures += 1;
-            tracing::error!(
-                part,
-                error = common::error::chain(&error),
-                "a part of the reconciliation failed"
-            );
+            tracing::error!(part, error = common::error::chain(&error), "reconciliation part failed");
         }
     }
     if failures > 0 { Err(ReconcileError::Parts(failures)) } else { Ok(reconciled) }

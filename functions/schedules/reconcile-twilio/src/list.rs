@@ -67,10 +67,10 @@ async fn failed(
         cursor.failures += 1;
     }
     if can_restart {
-        tracing::warn!(%since, %until, error = chain, "restarting a window whose next page is gone");
+        tracing::warn!(%since, %until, error = chain, "restarting a reconciliation window");
         cursor.position = None;
     } else if cursor.failures >= MAX_FAILURES {
-        tracing::error!(%since, %until, error = chain, "abandoned a window after too many failures");
+        tracing::error!(%since, %until, error = chain, "reconciliation window abandoned");
         return Ok(reconciliation::finished(&run.app.db, cursor).await?);
     }
     Ok(keep.save(&run.app.db, cursor).await?)

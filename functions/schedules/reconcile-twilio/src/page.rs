@@ -60,7 +60,7 @@ pub(crate) async fn store(app: &App, messages: &[NewInbound]) -> Result<usize, D
         recovered += written.rows.len();
         for stored in &written.rows {
             let twilio_sid = &stored.twilio_sid;
-            tracing::warn!(twilio_sid, "stored an inbound message whose webhook never arrived");
+            tracing::warn!(twilio_sid, "stored a missing inbound message");
         }
         for (position, error) in written.into_rejected()? {
             log_rejected(&batch[position].twilio_sid, &error);
@@ -71,11 +71,7 @@ pub(crate) async fn store(app: &App, messages: &[NewInbound]) -> Result<usize, D
 
 /// Logs a row that Postgres rejected because of its data.
 fn log_rejected(twilio_sid: &str, error: &DbError) {
-    tracing::error!(
-        twilio_sid,
-        error = common::error::chain(error),
-        "could not store a message of Twilio's list"
-    );
+    tracing::error!(twilio_sid, error = common::error::chain(error), "could not store a listed message");
 }
 
 /// Builds the row of a listed message.
@@ -108,7 +104,7 @@ async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbErr
         recovered += written.rows.len();
         for status in &written.rows {
             let twilio_sid = &status.twilio_sid;
-            tracing::info!(twilio_sid, "stored a status whose callback never arrived");
+            tracing::info!(twilio_sid, "stored a missing status");
         }
         for (position, error) in written.into_rejected()? {
             log_rejected(&batch[position].sid, &error);

@@ -239,21 +239,21 @@ async fn resolve_one(
     match presence {
         Presence::Adopted { twilio_sid } => {
             resolved.found += 1;
-            tracing::info!(%message_id, twilio_sid, "Twilio has the unknown message");
+            tracing::info!(%message_id, twilio_sid, "unknown message found at Twilio");
         }
         Presence::Undecided => {
             resolved.waiting += 1;
-            tracing::info!(%message_id, "undecided: Twilio has an unowned message that may be this one");
+            tracing::info!(%message_id, "unknown message undecided, similar message at Twilio");
         }
         Presence::Absent => match sends::absent(&app.db, unresolved, search, clock::now()).await? {
             Absence::Noted => resolved.waiting += 1,
             Absence::SentAgain => {
                 resolved.sent_again += 1;
-                tracing::info!(%message_id, "sending an unknown message again: Twilio does not have it");
+                tracing::info!(%message_id, "unknown message not found at Twilio, sending again");
             }
             Absence::TooLate => {
                 resolved.too_late += 1;
-                tracing::warn!(%message_id, "an unknown message has expired: Twilio does not have it");
+                tracing::warn!(%message_id, "unknown message not found at Twilio, expired");
             }
         },
     }
@@ -274,7 +274,7 @@ async fn park(
     }
     for message_id in sends::park(&app.db, &ids, now).await? {
         resolved.parked += 1;
-        tracing::error!(%message_id, "parked a message for an operator");
+        tracing::error!(%message_id, "message parked for an operator");
     }
     Ok(())
 }

@@ -186,7 +186,7 @@ impl Run {
         let share = self.budget * part.share / PARTS.iter().map(|part| part.share).sum::<u32>();
         parts::run(share, work).await.unwrap_or_else(|error| {
             let error = common::error::chain(&error);
-            tracing::error!(part = part.name, error, "a part of the sweep failed");
+            tracing::error!(part = part.name, error, "sweep part failed");
             self.failures += 1;
             0
         })
@@ -203,7 +203,7 @@ async fn abandon_claims(app: &App, until: Instant) -> Result<usize, SweepError> 
         let now = clock::now();
         let abandoned = sends::abandon_claims(&app.db, now - app.config.claim_timeout, now, PAGE).await?;
         for message_id in &abandoned.unknown {
-            tracing::warn!(%message_id, "abandoned a claim: it is unknown whether the message was sent");
+            tracing::warn!(%message_id, "claim abandoned, send outcome unknown");
         }
         telemetry::count(Metric::SendsUnknown, abandoned.unknown.len());
         ended += abandoned.ended;
@@ -229,7 +229,7 @@ async fn expire(app: &App, until: Instant) -> Result<usize, SweepError> {
     loop {
         let page = sends::expire(&app.db, clock::now(), app.config.renewals.max_age(), PAGE).await?;
         for message_id in &page {
-            tracing::warn!(%message_id, "not sent: the message has expired");
+            tracing::warn!(%message_id, "message expired before it was sent");
         }
         expired += page.len();
         if page.len() < PAGE as usize || Instant::now() >= until {

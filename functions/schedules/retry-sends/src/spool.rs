@@ -99,7 +99,7 @@ impl Drain<'_> {
                 self.failures = 0;
                 for (position, spooled) in spooled.iter().enumerate() {
                     if refused.contains(&position) {
-                        tracing::error!(spool_id = %spooled.id, "SQS refused a spooled webhook");
+                        tracing::error!(spool_id = %spooled.id, "could not enqueue a spooled webhook");
                     } else {
                         accepted.push(spooled.id);
                     }

@@ -125,7 +125,7 @@ async fn reschedule(
             tracing::warn!(
                 request_id = number.request_id,
                 error,
-                "Monitor lookup failed; left to reconcile-tenants"
+                "tenant lookup failed, leaving it to reconcile-tenants"
             );
         }
     }

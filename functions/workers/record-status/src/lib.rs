@@ -107,16 +107,16 @@ fn report(recorded: &[RecordedStatus], received: &[&Received]) {
         let record = received.iter().find(|(_, callback)| callback.twilio_sid == twilio_sid);
         let _request = telemetry::request(record.map_or("", |(record, _)| &record.request_id)).entered();
         if let Some(claimed) = status.disagreeing_id {
-            tracing::warn!(twilio_sid, %claimed, "the message id in the callback URL does not match the SID");
+            tracing::warn!(twilio_sid, %claimed, "callback message id does not match the SID");
         }
         if status.contradicts {
-            tracing::warn!(twilio_sid, "a status callback contradicts a final status");
+            tracing::warn!(twilio_sid, "status callback contradicts the final status");
         }
         match (status.message_id, status.renewed_at) {
             (None, _) => tracing::info!(twilio_sid, "stored a status callback for an unknown SID"),
             (Some(message_id), Some(at)) => {
                 telemetry::count(Metric::SendsRenewed, 1);
-                tracing::info!(twilio_sid, %message_id, %at, "an undelivered message will be created again");
+                tracing::info!(twilio_sid, %message_id, %at, "undelivered message scheduled for retry");
             }
             (Some(_), None) => {}
         }
@@ -130,7 +130,7 @@ fn report_our_faults(recorded: &[RecordedStatus], received: &[&Received]) {
     for twilio_sid in sids {
         if recorded.iter().any(|status| status.twilio_sid == twilio_sid) {
             telemetry::count(Metric::SendsMisconfigured, 1);
-            tracing::error!(twilio_sid, "not delivered because of our account, number or registration");
+            tracing::error!(twilio_sid, "message undelivered because of our configuration");
         }
     }
 }

@@ -155,7 +155,7 @@ fn distinct(request: &ClaimRequest) -> usize {
 async fn send(app: &App, claims: Claims, hops: &Hops) {
     telemetry::count(Metric::SendsFailed, claims.refused.len());
     for message_id in &claims.refused {
-        tracing::info!(%message_id, "not sent: the recipient has opted out, or the message has expired");
+        tracing::info!(%message_id, "message not sent, opted out or expired");
     }
     tokio::join!(pace::wake(app, claims.wake_ups, hops), send::send_all(app, &claims.claimed));
 }

@@ -118,7 +118,7 @@ pub(crate) async fn wake(app: &App, due: Vec<(WakeUp, Duration)>, hops: &Hops) {
             None => {
                 telemetry::count(Metric::WakeUpsLimited, 1);
                 let sender_ends = last_four(&wake_up.sender);
-                tracing::warn!(sender_ends, "ended a chain of wake-ups that is too long");
+                tracing::warn!(sender_ends, "wake-up chain limit reached");
                 limited.push(wake_up.sender);
             }
         }

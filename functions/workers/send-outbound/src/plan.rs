@@ -252,7 +252,8 @@ mod tests {
         for (code, attempt) in [(30001, 3), (30001, 9), (30008, 2)] {
             let outcome = refused(code, attempt);
             assert!(
-                matches!(&outcome, SendResult::Failed { by_twilio: true, error_code, .. } if *error_code == code.to_string()),
+                matches!(&outcome, SendResult::Failed { by_twilio: true, error_code,
+                    .. } if *error_code == code.to_string()),
                 "{code}: {outcome:?}"
             );
         }
@@ -263,9 +264,8 @@ mod tests {
         let limited = SendError::Limited { code: None, retry_after: None };
         let almost_a_day = Timestamp::UNIX_EPOCH + Duration::from_secs(86_400 - 60);
         let outcome = policy().outcome(&claim(1), &limited, &RenewalPolicy::default(), HOLD, almost_a_day);
-        assert!(
-            matches!(outcome, SendResult::Failed { by_twilio: false, error_code, .. } if error_code == "retries_exhausted")
-        );
+        assert!(matches!(outcome, SendResult::Failed { by_twilio: false, error_code,
+                .. } if error_code == "retries_exhausted"));
     }
 
     #[test]

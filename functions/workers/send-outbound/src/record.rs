@@ -69,7 +69,7 @@ async fn retry(app: &App, ended: &[Ended<'_>]) -> Result<(), DbError> {
     for (claim, outcome) in ended.iter().filter(|(claim, _)| finished.parked.contains(&claim.message_id)) {
         telemetry::request(&claim.request_id).in_scope(|| {
             let message_id = claim.message_id;
-            tracing::error!(%message_id, ?outcome, "parked a message for an operator");
+            tracing::error!(%message_id, ?outcome, "message parked for an operator");
         });
     }
     for twilio_sid in finished.early {

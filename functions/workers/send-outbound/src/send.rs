@@ -50,7 +50,7 @@ async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcome
         }
         Err(error) => {
             let detail = common::error::chain(&error);
-            tracing::error!(error = detail, "not sent: could not check for a STOP");
+            tracing::error!(error = detail, "could not check for an opt-out, not sending");
             for claim in claims {
                 outcomes.send(claim, app.config.retry.not_started(claim, &detail));
             }
@@ -92,7 +92,7 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
     match &outcome {
         SendResult::Accepted { twilio_sid, .. } => {
             telemetry::count(Metric::SendsAccepted, 1);
-            tracing::info!(message_id = %claim.message_id, twilio_sid, "Twilio accepted the message");
+            tracing::info!(message_id = %claim.message_id, twilio_sid, "message accepted by Twilio");
         }
         SendResult::Deferred { next_attempt_at, detail, .. } => {
             telemetry::count(Metric::SendsDeferred, 1);
@@ -100,18 +100,18 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
         }
         SendResult::Failed { error_code, detail, .. } => {
             telemetry::count(Metric::SendsFailed, 1);
-            tracing::warn!(message_id = %claim.message_id, error_code, detail, "a send failed");
+            tracing::warn!(message_id = %claim.message_id, error_code, detail, "send failed");
         }
         SendResult::Unknown { detail } => {
             telemetry::count(Metric::SendsUnknown, 1);
-            tracing::error!(message_id = %claim.message_id, detail, "it is unknown whether Twilio accepted the message");
+            tracing::error!(message_id = %claim.message_id, detail, "send outcome unknown");
         }
         // Counted and logged when recorded.
         SendResult::Parked { .. } => {}
     }
     if result.as_ref().is_err_and(SendError::is_our_fault) {
         telemetry::count(Metric::SendsMisconfigured, 1);
-        tracing::error!(message_id = %claim.message_id, "Twilio refused our account, number or credentials");
+        tracing::error!(message_id = %claim.message_id, "sender configuration rejected by Twilio");
     }
     // Before the outcome, so that the message is not claimed again while its sender is not held yet.
     pace::update_hold(app, claim, result.as_ref().err()).await;
@@ -180,7 +180,7 @@ async fn create(app: &App, claim: &Claimed, gate: &Gate) -> Result<CreateResult,
             }
             Err(gate_error) => {
                 let gate_error = common::error::chain(&gate_error);
-                tracing::warn!(error = gate_error, "not retried: could not check for a STOP");
+                tracing::warn!(error = gate_error, "could not check for an opt-out, not retrying");
                 return Err(error);
             }
         };

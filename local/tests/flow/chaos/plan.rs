@@ -112,7 +112,7 @@ impl Plan {
 
 /// Returns a text with three characters that Smart Encoding replaces.
 ///
-/// They stand between digits, so that combining characters do not combine with letters. The API rejects NUL.
+/// They are between digits, so that combining characters do not combine with letters. The API rejects NUL.
 fn smart_encoding_characters(random: &mut Random) -> String {
     static MAP: LazyLock<Vec<String>> = LazyLock::new(|| {
         let published: Value =

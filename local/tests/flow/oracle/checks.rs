@@ -134,7 +134,8 @@ pub(super) async fn stops(
             figures.ungated += 1;
             let UngatedPeriod { cause, from, until } = period;
             eprintln!(
-                "a create call at {at} after the STOP at {committed} was unguarded because of {cause}, {from} to {until}"
+                "a create call at {at} after the STOP at {committed} was unguarded because of {cause}, \
+                    {from} to {until}"
             );
             continue;
         }

@@ -167,7 +167,8 @@ fn validity(form: &Form) -> Result<u32, ApiError> {
     })
 }
 
-/// Validates `StatusCallback`. Twilio rejects host names with an underscore. <https://www.twilio.com/docs/api/errors/21609>
+/// Validates `StatusCallback`. Twilio rejects host names with an underscore.
+/// <https://www.twilio.com/docs/api/errors/21609>
 fn status_callback(url: &str) -> Result<String, ApiError> {
     let invalid = || ApiError::with(21609, format!("The 'StatusCallback' URL {url} is not a valid URL."));
     let parsed = Url::parse(url).map_err(|_| invalid())?;

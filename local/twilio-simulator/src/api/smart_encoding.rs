@@ -1,7 +1,8 @@
-//! Smart Encoding: replaces characters outside GSM-7 with similar ones. Independent of the code that the simulator tests.
+//! Smart Encoding: replaces characters outside GSM-7 with similar ones. Independent of the code that the simulator
+//! tests.
 //!
-//! <https://www.twilio.com/docs/messaging/services#smart-encoding>. The map is that of Twilio's segment calculator. As there,
-//! characters are replaced even if the text stays UCS-2.
+//! <https://www.twilio.com/docs/messaging/services#smart-encoding>. The map is that of Twilio's segment calculator. As
+//! there, characters are replaced even if the text stays UCS-2.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

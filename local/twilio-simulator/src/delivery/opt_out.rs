@@ -43,7 +43,8 @@ impl Keyword {
     }
 }
 
-/// Returns the keyword if `body` consists of nothing else. For toll-free numbers the carriers handle three keywords only.
+/// Returns the keyword if `body` consists of nothing else. For toll-free numbers the carriers handle three keywords
+/// only.
 pub(crate) fn keyword_of(body: &str, toll_free: bool) -> Option<Keyword> {
     let word = body.trim().to_uppercase();
     match (word.as_str(), toll_free) {

@@ -153,8 +153,8 @@ impl Delivery {
         self.step(Status::Queued, None)
     }
 
-    /// Sets the next status, unless the message was canceled or deleted in the meantime. The handset receives the message
-    /// when the status becomes `sent`.
+    /// Sets the next status, unless the message was canceled or deleted in the meantime. The handset receives the
+    /// message when the status becomes `sent`.
     fn step(&mut self, status: Status, code: Option<u32>) -> bool {
         let (expected, from, at) = (self.message.status, self.message.from.clone(), now());
         let arrives = status == Status::Sent && !matches!(self.message.plan.outcome, Outcome::Undelivered(_));

@@ -15,7 +15,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Reads the changes in `path`; empty without the file. An incomplete last line (a crash during a write) is skipped.
+    /// Reads the changes in `path`; empty without the file. An incomplete last line (a crash during a write) is
+    /// skipped.
     ///
     /// # Errors
     /// When the file cannot be read, or any line except the last is invalid.

@@ -127,7 +127,8 @@ impl Message {
         if self.from.is_none() { 0 } else { segments::count(&self.body) }
     }
 
-    /// Returns the parameters of a status callback. <https://www.twilio.com/docs/messaging/guides/track-outbound-message-status>
+    /// Returns the parameters of a status callback.
+    /// <https://www.twilio.com/docs/messaging/guides/track-outbound-message-status>
     pub(crate) fn status_form(&self, account_sid: &str) -> Vec<(String, String)> {
         let status = self.status.as_str();
         let mut form = vec![

@@ -1,4 +1,4 @@
-//! The material, as the learner gets it: what each line counts as, and how much.
+//! The training material with classes and weights.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,8 @@ pub(super) struct Text {
     pub(super) is_name: bool,
 }
 
-/// Reads the material: one text a line in `sentences`, one a word in `words`; a line that begins with `# ` is a comment.
+/// Reads the material. `sentences` has a text per line, `words` a text per word. Lines that start with `# ` are
+/// comments.
 pub(super) fn material() -> Vec<Text> {
     let mut texts = Vec::new();
     for (name, content, class) in MATERIAL {
@@ -60,7 +61,7 @@ pub(super) fn material() -> Vec<Text> {
     texts
 }
 
-/// Gives the texts that Spanish and Portuguese share to Spanish, mostly: many more tenants write it.
+/// Gives texts that are both Spanish and Portuguese more weight in Spanish, which many more tenants write.
 fn favour_spanish(texts: &mut [Text]) {
     let portuguese: HashSet<String> = texts
         .iter()
@@ -72,7 +73,7 @@ fn favour_spanish(texts: &mut [Text]) {
     texts.iter_mut().filter(is_shared).for_each(|text| text.weight = SHARED_WEIGHT);
 }
 
-/// Leaves out the words of other languages that one of ours has as well.
+/// Removes words of other languages that also exist in one of our languages.
 fn without_shared(texts: Vec<Text>) -> Vec<Text> {
     let plain = |text: &Text| Words::of(&text.text).next().map(|word| word.without_accents().unwrap_or(word));
     let spelling = |text: &Text| plain(text).map(|word| word.letters().to_vec());
@@ -83,7 +84,7 @@ fn without_shared(texts: Vec<Text>) -> Vec<Text> {
     texts.into_iter().filter(|text| !(is_other(text) && is_shared(text))).collect()
 }
 
-/// Makes names of two words of the list: people sign with them.
+/// Combines names to full names, which people sign with.
 fn full_names(texts: &[Text]) -> Vec<Text> {
     let names: Vec<&str> = texts.iter().filter(|text| text.is_name).map(|text| text.text.as_str()).collect();
     let capital = |name: &str| name[..1].to_uppercase() + &name[1..];
@@ -102,20 +103,20 @@ fn full_names(texts: &[Text]) -> Vec<Text> {
 
 const SPANISH: usize = 1;
 const PORTUGUESE: usize = 2;
-/// The class of what is no language of ours.
+/// The class of texts in none of our languages.
 pub(super) const NONE: usize = 3;
-/// The texts of no language are fewer than the others, and count more.
+/// The weight of texts of class [`NONE`]. There are fewer of them.
 const NONE_WEIGHT: f32 = 2.0;
-/// A Spanish text that Portuguese has as well counts this much.
+/// The weight of a Spanish text that is also Portuguese.
 const SHARED_WEIGHT: f32 = 2.0;
-/// A word of the lexicon counts this much of a sentence.
+/// The weight of a single word, relative to a sentence.
 const WORD_WEIGHT: f32 = 0.4;
-/// A word of another language counts this much: there are fewer of these than would be needed.
+/// The weight of a word of another language. There are few of them.
 const OTHER_WEIGHT: f32 = 1.0;
-/// A name of two words counts this much: there are as many as names.
+/// The weight of a full name. There are many of them.
 const FULL_NAME_WEIGHT: f32 = 0.25;
 
-/// Returns the material's fingerprint, which the table carries.
+/// Returns the fingerprint of the material, which is stored in the table.
 pub(super) fn fingerprint() -> u64 {
     MATERIAL.iter().flat_map(|(_, content, _)| content.bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

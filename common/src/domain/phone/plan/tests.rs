@@ -115,8 +115,8 @@ fn the_original_spelling_is_kept() {
 fn characters_that_cannot_be_seen_do_not_matter() {
     for character in
         "\u{ad}\u{34f}\u{61c}\u{200b}\u{200d}\u{200e}\u{202a}\u{202f}\u{2060}\u{2068}\u{2069}\u{3164}\u{fe0d}\u{fe0f}\
-         \u{feff}\u{ffa0}\u{e0020}\t\n\u{85}\u{a0}\u{1680}\u{2003}\u{2028}\u{205f}\u{2800}\u{3000}\u{2010}\u{2012}\u{2212}\
-         \u{fe58}\u{fe63}"
+         \u{feff}\u{ffa0}\u{e0020}\t\n\u{85}\u{a0}\u{1680}\u{2003}\u{2028}\u{205f}\u{2800}\u{3000}\u{2010}\
+         \u{2012}\u{2212}\u{fe58}\u{fe63}"
             .chars()
     {
         for spelling in [

@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::api_keys::{self, ApiKey};
@@ -75,8 +75,8 @@ async fn an_unknown_expired_or_revoked_key_is_refused() {
     let (revoked, id) = key(&database, |_| {}).await;
     api_keys::revoke(&database.db(), id.parse().unwrap(), clock::now()).await.unwrap();
     for secret in [expired, revoked, api_keys::generate()] {
-        let answer = function.call(question(&format!("Bearer {secret}"))).await;
-        assert_eq!(answer, json!({"isAuthorized": false}));
+        let response = function.call(question(&format!("Bearer {secret}"))).await;
+        assert_eq!(response, json!({"isAuthorized": false}));
     }
 }
 
@@ -89,8 +89,8 @@ async fn a_malformed_key_is_refused_without_a_query() {
     for authorization in
         ["", "Bearer", "Bearer ", &longer, &basic, &key, "Bearer smsk_'; drop table api_keys"]
     {
-        let answer = function.call(question(authorization)).await;
-        assert_eq!(answer, json!({"isAuthorized": false}), "{authorization}");
+        let response = function.call(question(authorization)).await;
+        assert_eq!(response, json!({"isAuthorized": false}), "{authorization}");
     }
     assert_eq!(function.call(json!({"version": "2.0"})).await, json!({"isAuthorized": false}));
 }
@@ -98,8 +98,8 @@ async fn a_malformed_key_is_refused_without_a_query() {
 #[tokio::test]
 async fn a_key_is_unverified_while_postgres_is_unavailable() {
     let mut function = start("postgres://u:hunter2@127.0.0.1:1/x").await;
-    let answer = function.call(question(&format!("Bearer {}", api_keys::generate()))).await;
-    assert_eq!(answer, json!({"isAuthorized": true, "context": {"unverified": true}}));
+    let response = function.call(question(&format!("Bearer {}", api_keys::generate()))).await;
+    assert_eq!(response, json!({"isAuthorized": true, "context": {"unverified": true}}));
     assert!(!json!(function.log().await).to_string().contains("hunter2"));
 }
 
@@ -115,28 +115,28 @@ async fn a_cached_key_stays_valid_until_it_expires_while_postgres_is_unavailable
     let good = json!({"isAuthorized": true, "context": {"key_id": id, "scopes": "messages:send conversations:read"}});
     let no = json!({"isAuthorized": false});
     for (secret, verdict) in [(&lasting, &good), (&refused, &no)] {
-        answers(&mut function, secret, verdict).await;
+        wait_for_verdict(&mut function, secret, verdict).await;
     }
     let ending = good_for_a_moment(&database, &mut function).await;
-    database.client.batch_execute("alter table api_keys rename to api_keys_away").await.unwrap();
-    eventually("a missing table, which is no outage", async || {
+    database.client.batch_execute("alter table api_keys rename to api_keys_hidden").await.unwrap();
+    eventually("the query fails because of the missing table", async || {
         let outcome = function.invoke(question(&format!("Bearer {lasting}"))).await;
         // Until Postgres responds in time that the key is unknown.
         assert!(
             matches!(&outcome, Outcome::Error(_))
-                || matches!(&outcome, Outcome::Response(answer) if *answer == good)
+                || matches!(&outcome, Outcome::Response(response) if *response == good)
         );
         matches!(outcome, Outcome::Error(_)).then_some(())
     })
     .await;
-    database.client.batch_execute("alter table api_keys_away rename to api_keys").await.unwrap();
+    database.client.batch_execute("alter table api_keys_hidden rename to api_keys").await.unwrap();
 
     database.client.batch_execute("begin; lock table api_keys in access exclusive mode").await.unwrap();
     assert_eq!(function.call(question(&format!("Bearer {lasting}"))).await, good);
     let unverified = json!({"isAuthorized": true, "context": {"unverified": true}});
     assert_eq!(function.call(question(&format!("Bearer {refused}"))).await, no);
     assert_eq!(function.call(question(&format!("Bearer {}", api_keys::generate()))).await, unverified);
-    answers(&mut function, &ending, &unverified).await;
+    wait_for_verdict(&mut function, &ending, &unverified).await;
 }
 
 #[tokio::test]
@@ -147,11 +147,12 @@ async fn a_key_is_trusted_only_while_it_is_cached() {
     let variables = [("DATABASE_URL", &*url), ("DATABASE_BUDGET_MS", "500"), ("KEY_CACHE_SECONDS", "30")];
     let mut function = Function::start(BINARY, &variables).await;
     let good = json!({"isAuthorized": true, "context": {"key_id": id, "scopes": "messages:send conversations:read"}});
-    answers(&mut function, &secret, &good).await;
+    wait_for_verdict(&mut function, &secret, &good).await;
     database.client.batch_execute("begin; lock table api_keys in access exclusive mode").await.unwrap();
-    assert_eq!(function.call(question(&format!("Bearer {secret}"))).await, good, "found good a moment ago");
+    assert_eq!(function.call(question(&format!("Bearer {secret}"))).await, good, "the key is cached");
     // An expired cache entry makes the key unverified, and the endpoint verifies it.
-    answers(&mut function, &secret, &json!({"isAuthorized": true, "context": {"unverified": true}})).await;
+    wait_for_verdict(&mut function, &secret, &json!({"isAuthorized": true, "context": {"unverified": true}}))
+        .await;
 }
 
 #[tokio::test]
@@ -166,11 +167,17 @@ async fn a_refused_key_is_cached_and_each_refusal_is_one_log_line() {
     for _ in 0..4 {
         assert_eq!(function.call(question(&unknown)).await, no);
     }
-    let lines =
-        eventually("a line each", async || Some(function.log().await).filter(|lines| lines.len() >= 5)).await;
+    let lines = eventually("each refusal is logged", async || {
+        Some(function.log().await).filter(|lines| lines.len() >= 5)
+    })
+    .await;
     assert_eq!(lines.len(), 5, "{lines:#?}");
     for line in &lines {
-        assert_eq!((&line["message"], &line["keys_refused"]), (&json!("refused"), &json!(1.0)), "{line}");
+        assert_eq!(
+            (&line["message"], &line["keys_refused"]),
+            (&json!("API key rejected"), &json!(1.0)),
+            "{line}"
+        );
         assert!(line["request_id"].is_string() && line["reason"].is_string(), "{line}");
     }
     assert!(!json!(lines).to_string().contains(&unknown[7..]));
@@ -185,11 +192,11 @@ async fn a_malformed_key_opens_no_connection() {
     for authorization in ["", "Bearer nonsense", "Bearer smsk_short"] {
         assert_eq!(function.call(question(authorization)).await, json!({"isAuthorized": false}));
     }
-    assert!(postgres.accept().is_err(), "there was no connection");
+    assert!(postgres.accept().is_err(), "a connection was opened");
 }
 
 /// Repeats until the authorizer returns this result, because Postgres may be slow.
-async fn answers(function: &mut Function, secret: &str, verdict: &Value) {
+async fn wait_for_verdict(function: &mut Function, secret: &str, verdict: &Value) {
     eventually("the verdict", async || {
         (function.call(question(&format!("Bearer {secret}"))).await == *verdict).then_some(())
     })
@@ -202,12 +209,12 @@ async fn good_for_a_moment(database: &Database, function: &mut Function) -> Stri
     for seconds in [1, 4, 16, 64] {
         let end = clock::now() + Duration::from_secs(seconds);
         let (secret, id) = key(database, |key| key.expires_at = Some(end)).await;
-        let answer = function.call(question(&format!("Bearer {secret}"))).await;
-        if answer["context"]["key_id"] == id.as_str() {
+        let response = function.call(question(&format!("Bearer {secret}"))).await;
+        if response["context"]["key_id"] == id.as_str() {
             return secret;
         }
     }
-    panic!("every moment had passed");
+    panic!("the key expired before the function ran");
 }
 
 #[tokio::test]

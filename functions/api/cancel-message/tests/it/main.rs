@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::sends::{self, ClaimRequest, SendPace};

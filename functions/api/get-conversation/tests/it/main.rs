@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -79,7 +79,8 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
     assert_eq!(
         page,
         json!({
-            "phone_number_canonical": TENANT, "phone_number_original": "(203) 555-0123", "conversation_id": CONVERSATION,
+            "phone_number_canonical": TENANT, "phone_number_original": "(203) 555-0123",
+            "conversation_id": CONVERSATION,
             "tenant_id": null, "workflow_type": null, "workflow_id": null,
             "conversation_status": "open", "time_zone": null, "language_detected": "es",
             "language_confidence": 0.75, "tenant_candidates": null, "opted_out": false, "carrier_blocked_at": null,
@@ -210,11 +211,12 @@ async fn invalid_parameters_are_refused_with_all_reasons() {
         ("cursor=AAAA&offset=0", "cursor: cannot be combined with page or offset"),
         (
             "page=0&limit=101&cursor=%00",
-            "limit: must be a whole number from 1 to 100\n  page: must be a whole number from 1 to 4294967295\n  cursor: is not a next_cursor of this API",
+            "limit: must be a whole number from 1 to 100\n  page: must be a whole number from 1 to 4294967295\n  \
+             cursor: is not a next_cursor of this API",
         ),
     ] {
-        let answer = refusal(&world.get(TENANT, query).await);
-        assert_eq!(answer, format!("400 sms.validation_error\n  {details}"), "{query}");
+        let response = refusal(&world.get(TENANT, query).await);
+        assert_eq!(response, format!("400 sms.validation_error\n  {details}"), "{query}");
     }
 }
 

@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::api_keys::{self, ApiKey};
@@ -18,14 +18,16 @@ async fn world() -> (Function, Database) {
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
          values ('{CONVERSATION}', 'AC1', '+12035550123', '+12035550123', '2026-11-01T12:00:00Z'); \
          insert into sms_messages (id, conversation_id, direction, from_number, to_number, twilio_sid, \
-            message_content, media, delivery_status, encoding, segments, priority, workflow_type, metadata, send_before, \
+            message_content, media, delivery_status, encoding, segments, priority, workflow_type, metadata, \
+            send_before, \
             created_at) \
          values ('{ID}', '{CONVERSATION}', 'outbound', '+18605550100', '+12035550123', 'SM1', 'hello', \
             '[{{\"url\": \"https://example.com/a\", \"content_type\": null}}]', 'delivered', 'GSM-7', 1, 'urgent', \
             'collections', '{{\"unit\": \"4B\"}}', '2026-11-02T12:00:00Z', '2026-11-01T12:00:00.5Z'); \
          insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, error_code, detail, started_at, \
             finished_at) values \
-            (gen_random_uuid(), '{ID}', 2, 'accepted', 'SM1', null, null, '2026-11-01T12:01:01Z', '2026-11-01T12:01:02Z'), \
+            (gen_random_uuid(), '{ID}', 2, 'accepted', 'SM1', null, null, '2026-11-01T12:01:01Z', \
+            '2026-11-01T12:01:02Z'), \
             (gen_random_uuid(), '{ID}', 1, 'not_processed', null, '20429', 'HTTP 429', '2026-11-01T12:00:01Z', null); \
          insert into sms_message_status_events (id, message_id, twilio_sid, event_status, error_code, contradicts, \
             raw_webhook_data, created_at) values \
@@ -57,8 +59,9 @@ async fn a_message_has_its_attempts_and_status_history_in_order() {
             "to_number": "+12035550123", "messaging_service_sid": null, "message_content": "hello", "content": "hello",
             "media": [{"url": "https://example.com/a", "content_type": null}], "twilio_sid": "SM1",
             "delivery_status": "delivered", "error_code": null, "encoding": "GSM-7", "segments": 1,
-            "language": "unknown", "language_confidence": 0.0, "opt_out": null, "priority": "urgent", "workflow_type": "collections",
-            "workflow_id": null, "metadata": {"unit": "4B"}, "send_at": null, "send_before": "2026-11-02T12:00:00Z",
+            "language": "unknown", "language_confidence": 0.0, "opt_out": null, "priority": "urgent",
+            "workflow_type": "collections", "workflow_id": null,
+            "metadata": {"unit": "4B"}, "send_at": null, "send_before": "2026-11-02T12:00:00Z",
             "next_attempt_at": null, "parked_at": null, "created_at": "2026-11-01T12:00:00.5Z",
             "attempts": [
                 {"number": 1, "outcome": "not_processed", "twilio_sid": null, "error_code": "20429",
@@ -67,7 +70,8 @@ async fn a_message_has_its_attempts_and_status_history_in_order() {
                     "started_at": "2026-11-01T12:01:01Z", "finished_at": "2026-11-01T12:01:02Z"},
             ],
             "status_history": [
-                said("sent", None, false, 3), said("delivered", None, false, 4), said("undelivered", Some("30003"), true, 5),
+                said("sent", None, false, 3), said("delivered", None, false, 4),
+                said("undelivered", Some("30003"), true, 5),
             ],
         })
     );
@@ -90,8 +94,8 @@ async fn each_response_is_logged_with_the_callers_request_id() {
     let (mut function, _database) = world().await;
     let unknown = "01900000-0000-7000-8000-0000000000ab";
     for (id, request_id, line) in [
-        (ID, "job-1", json!({"message": "answered", "status": 200})),
-        (unknown, "job-2", json!({"message": "refused", "code": "sms.not_found"})),
+        (ID, "job-1", json!({"message": "request completed", "status": 200})),
+        (unknown, "job-2", json!({"message": "request rejected", "code": "sms.not_found"})),
     ] {
         function.call(get(id).header("x-request-id", request_id).event()).await;
         let logged = eventually("a line under the request's id", async || {

@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -100,7 +100,7 @@ async fn a_shallow_check_calls_nothing() {
         let reply = function.call(get(query)).await;
         assert_eq!((&reply["statusCode"], body(&reply)), (&json!(200), health(true, ["skipped"; 4])));
     }
-    assert!(silent.accept().is_err(), "there was no connection");
+    assert!(silent.accept().is_err(), "a connection was opened");
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn dependencies_that_do_not_respond_cost_one_timeout_together() {
     world.sqs.behave(Behaviour::Hangs);
     environment.push(("HEALTH_CHECK_TIMEOUT_MS", "500".to_owned()));
     let mut function = start(&environment).await;
-    eventually("an answer after one timeout", async || {
+    eventually("a response after one timeout", async || {
         let before = Instant::now();
         let reply = function.call(get("deep=true")).await;
         assert_eq!(body(&reply), health(false, ["failed"; 4]));
@@ -185,7 +185,7 @@ impl World {
     }
 
     /// The number of calls to SQS, Twilio and the Monitor.
-    async fn asked(&self, sqs: &MockServer) -> [usize; 3] {
+    async fn requests(&self, sqs: &MockServer) -> [usize; 3] {
         let mut counts = [0; 3];
         for (count, peer) in counts.iter_mut().zip([sqs, &self.twilio, &self.monitor]) {
             *count = peer.received_requests().await.unwrap().len();
@@ -204,7 +204,7 @@ async fn a_hundred_deep_calls_check_each_dependency_once() {
     for _ in 0..100 {
         assert_eq!(body(&function.call(get("deep=true")).await), health(true, ["ok"; 4]));
     }
-    assert_eq!(world.asked(&sqs).await, [4, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [4, 1, 1]);
     assert_eq!(world.database.scalar(SESSIONS).await, "1");
 }
 
@@ -231,7 +231,7 @@ async fn concurrent_deep_calls_to_many_instances_check_each_dependency_once() {
         });
     }
     calls.join_all().await;
-    assert_eq!(world.asked(&sqs).await, [4, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [4, 1, 1]);
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn a_hundred_deep_calls_without_postgres_check_each_dependency_once() {
     for _ in 0..100 {
         assert_eq!(body(&function.call(get("deep=true")).await), health(false, ["failed", "ok", "ok", "ok"]));
     }
-    assert_eq!(world.asked(&sqs).await, [4, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [4, 1, 1]);
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn an_old_result_or_an_abandoned_check_causes_another_check() {
         world.database.client.batch_execute(change).await.unwrap();
         let reply = start(&environment).await.call(get("deep=true")).await;
         assert_eq!(body(&reply), health(true, ["ok"; 4]), "{change}");
-        assert_eq!(world.asked(&sqs).await, [4 * checks, checks, checks], "{change}");
+        assert_eq!(world.requests(&sqs).await, [4 * checks, checks, checks], "{change}");
     }
 }
 

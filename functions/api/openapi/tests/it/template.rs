@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 const TEMPLATE: &str = include_str!("../../../../../template.yaml");
 
-/// Who may call a route.
+/// The access to a route.
 #[derive(Debug, PartialEq, Eq)]
 enum Caller {
     Anybody,

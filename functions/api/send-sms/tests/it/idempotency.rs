@@ -52,12 +52,12 @@ async fn different_metadata_numbers_are_a_conflict_and_the_first_is_stored_uncha
             let text = format!(r#"{{"to": "{TENANT}", "body": "x", "metadata": {{"n": {number}}}}}"#);
             sms(&json!({})).body(&text).header("idempotency-key", key).event()
         };
-        let answer = body(&world.function.call(request(first)).await);
+        let response = body(&world.function.call(request(first)).await);
         assert_eq!(refusal(&world.function.call(request(second)).await), "409 sms.idempotency_conflict");
-        assert_eq!(body(&world.function.call(request(first)).await), answer);
+        assert_eq!(body(&world.function.call(request(first)).await), response);
         let kept = format!(
             "select metadata->>'n' from sms_messages where id = {}",
-            answer["id"].to_string().replace('"', "'")
+            response["id"].to_string().replace('"', "'")
         );
         assert_eq!(world.database.scalar(&kept).await, first);
     }
@@ -86,8 +86,8 @@ async fn an_idempotency_key_expires_after_a_day() {
 #[tokio::test]
 async fn a_repeated_request_that_has_become_invalid_gets_the_first_response() {
     let mut world = World::start().await;
-    let (payload, first) = accepted_for_a_moment_ahead(&mut world).await;
-    let reply = eventually("send_at to pass", async || {
+    let (payload, first) = accepted_with_near_send_at(&mut world).await;
+    let reply = eventually("send_at has passed", async || {
         let reply = world.send(payload.clone()).await;
         (reply["statusCode"] == 400).then_some(reply)
     })
@@ -100,8 +100,8 @@ async fn a_repeated_request_that_has_become_invalid_gets_the_first_response() {
     assert_eq!(world.function.call(keyed(&mistyped, "k")).await["statusCode"], 400);
 }
 
-/// Sends a message with the key `k` whose `send_before` is soon, and returns payload and response.
-async fn accepted_for_a_moment_ahead(world: &mut World) -> (Value, Value) {
+/// Sends a message with the key `k` whose `send_at` is soon, and returns payload and response.
+async fn accepted_with_near_send_at(world: &mut World) -> (Value, Value) {
     // On a slow machine the shorter times may have passed before the function runs.
     for seconds in [1, 4, 16, 64] {
         let soon = common::clock::now() + std::time::Duration::from_secs(seconds);
@@ -112,7 +112,7 @@ async fn accepted_for_a_moment_ahead(world: &mut World) -> (Value, Value) {
         }
         assert_eq!(refusal(&reply), "400 sms.validation_error\n  send_at: has passed");
     }
-    panic!("every moment had passed");
+    panic!("send_at passed before the function ran");
 }
 
 #[tokio::test]
@@ -126,10 +126,10 @@ async fn concurrent_requests_with_one_key_create_one_message() {
         let mut function = Function::start(BINARY, &variables).await;
         runs.spawn(async move { function.call(keyed(&json!({"to": TENANT, "body": "x"}), "k")).await });
     }
-    let answers: Vec<Value> = runs.join_all().await.iter().map(body).collect();
+    let responses: Vec<Value> = runs.join_all().await.iter().map(body).collect();
     assert!(
-        answers.iter().all(|answer| *answer == answers[0] && answer["status"] == "pending"),
-        "{answers:?}"
+        responses.iter().all(|response| *response == responses[0] && response["status"] == "pending"),
+        "{responses:?}"
     );
     assert_eq!(world.rows("sms_messages").await, "1");
     assert_eq!(world.sqs.sent().len(), 1);

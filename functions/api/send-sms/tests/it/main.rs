@@ -74,7 +74,7 @@ fn hasty_environment(sqs: &Sqs, database_url: &str) -> Vec<(&'static str, String
 
 /// Sends until the refusal takes less than two seconds, because one response may be late on a slow machine.
 async fn is_unavailable_in_time(function: &mut Function) {
-    eventually("a refusal in time", async || {
+    eventually("a response in time", async || {
         let before = Instant::now();
         let reply = function.call(sms(&json!({"to": TENANT, "body": "the sink leaks"})).event()).await;
         assert_eq!(refusal(&reply), "503 sms.unavailable");
@@ -99,14 +99,14 @@ async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
     let reply = world.function.call(sms(&payload).event()).await;
     assert_eq!(reply["statusCode"], 202, "{reply}");
     assert_eq!(reply["headers"]["content-type"], "application/json");
-    let answer = body(&reply);
-    assert_eq!(answer["status"], "pending");
-    assert_eq!(answer["to"], TENANT);
-    assert_eq!((&answer["encoding"], &answer["segments"]), (&json!("GSM-7"), &json!(1)));
-    let mut keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    let response = body(&reply);
+    assert_eq!(response["status"], "pending");
+    assert_eq!(response["to"], TENANT);
+    assert_eq!((&response["encoding"], &response["segments"]), (&json!("GSM-7"), &json!(1)));
+    let mut keys: Vec<&str> = response.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["conversation_id", "encoding", "id", "segments", "status", "to", "twilio_sid"]);
-    assert_eq!(answer["twilio_sid"], Value::Null);
+    assert_eq!(response["twilio_sid"], Value::Null);
 
     let stored = "select json_build_object('id', m.id, 'conversation_id', m.conversation_id, 'delivery_status', \
         m.delivery_status, 'from', m.from_number, 'to', m.to_number, 'content', m.message_content, 'media', m.media, \
@@ -117,7 +117,7 @@ async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
     assert_eq!(
         stored,
         json!({
-            "id": answer["id"], "conversation_id": answer["conversation_id"], "delivery_status": "pending",
+            "id": response["id"], "conversation_id": response["conversation_id"], "delivery_status": "pending",
             "from": OUR_NUMBER, "to": TENANT, "content": "Your rent is due on the 1st.",
             "media": [{"url": "https://example.com/notice.png", "content_type": null}], "priority": "urgent",
             "workflow": "collections c-17", "metadata": {"unit": "4B"}, "request_id": GATEWAY_REQUEST_ID,
@@ -127,7 +127,7 @@ async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
     let sent = world.sqs.sent();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].queue_url, world.sqs.queue("outbound"));
-    assert_eq!(sent[0].body, json!({"version": "1", "message_id": answer["id"]}));
+    assert_eq!(sent[0].body, json!({"version": "1", "message_id": response["id"]}));
     assert_eq!(sent[0].request_id.as_deref(), Some(GATEWAY_REQUEST_ID));
 }
 
@@ -148,13 +148,13 @@ async fn optional_fields_and_unusual_values_are_accepted() {
         ),
         (json!({"to": TENANT, "body": "x", "conversation_id": first["conversation_id"]}), "GSM-7", 1),
     ] {
-        let answer = world.accepted(payload.clone()).await;
+        let response = world.accepted(payload.clone()).await;
         assert_eq!(
-            (&answer["encoding"], &answer["segments"]),
+            (&response["encoding"], &response["segments"]),
             (&json!(encoding), &json!(segments)),
             "{payload}"
         );
-        assert_eq!(answer["conversation_id"], first["conversation_id"]);
+        assert_eq!(response["conversation_id"], first["conversation_id"]);
     }
     assert_eq!(world.sqs.sent().len(), 8);
 }
@@ -168,27 +168,27 @@ async fn smart_encoding_replaces_characters_before_the_text_is_counted_and_store
         (json!("none"), text, "UCS-2"),
         (json!("all"), "\"Ola\" - nao pague", "GSM-7"),
     ] {
-        let answer = world.accepted(json!({"to": TENANT, "body": text, "smart_encoding": choice})).await;
-        assert_eq!(answer["encoding"], encoding);
+        let response = world.accepted(json!({"to": TENANT, "body": text, "smart_encoding": choice})).await;
+        assert_eq!(response["encoding"], encoding);
         let stored = format!(
             "select message_content from sms_messages where id = '{}'",
-            answer["id"].as_str().unwrap()
+            response["id"].as_str().unwrap()
         );
         assert_eq!(world.database.scalar(&stored).await, expected);
     }
-    let answer = world.accepted(json!({"to": TENANT, "body": "It’s due"})).await;
-    assert_eq!(answer["encoding"], "GSM-7", "the environment's choice");
+    let response = world.accepted(json!({"to": TENANT, "body": "It’s due"})).await;
+    assert_eq!(response["encoding"], "GSM-7", "the default of the environment");
     let longest = "…".repeat(1600);
-    let answer = world.accepted(json!({"to": TENANT, "body": longest})).await;
-    assert_eq!(answer["encoding"], "UCS-2", "it would be too long");
+    let response = world.accepted(json!({"to": TENANT, "body": longest})).await;
+    assert_eq!(response["encoding"], "UCS-2", "the replacement would be too long");
     let longest = format!("Man\u{303}ana{}", "…".repeat(1593));
-    let answer = world.accepted(json!({"to": TENANT, "body": longest})).await;
+    let response = world.accepted(json!({"to": TENANT, "body": longest})).await;
     let stored =
-        format!("select message_content from sms_messages where id = '{}'", answer["id"].as_str().unwrap());
+        format!("select message_content from sms_messages where id = '{}'", response["id"].as_str().unwrap());
     assert_eq!(
         world.database.scalar(&stored).await,
         longest.replace("n\u{303}", "ñ"),
-        "composed all the same"
+        "accents are composed in any case"
     );
     let reply = world.send(json!({"to": TENANT, "body": "x", "smart_encoding": "some"})).await;
     assert_eq!(reply["statusCode"], 400, "{reply}");
@@ -199,11 +199,11 @@ async fn decomposed_accents_are_composed_before_the_text_is_counted_and_stored()
     let mut world = World::start().await;
     for choice in [json!(null), json!("none"), json!("punctuation"), json!("all")] {
         let text = "Man\u{303}ana a las 9";
-        let answer = world.accepted(json!({"to": TENANT, "body": text, "smart_encoding": choice})).await;
-        assert_eq!((&answer["encoding"], &answer["segments"]), (&json!("GSM-7"), &json!(1)), "{choice}");
+        let response = world.accepted(json!({"to": TENANT, "body": text, "smart_encoding": choice})).await;
+        assert_eq!((&response["encoding"], &response["segments"]), (&json!("GSM-7"), &json!(1)), "{choice}");
         let stored = format!(
             "select message_content from sms_messages where id = '{}'",
-            answer["id"].as_str().unwrap()
+            response["id"].as_str().unwrap()
         );
         assert_eq!(world.database.scalar(&stored).await, "Mañana a las 9");
     }
@@ -228,17 +228,19 @@ async fn a_scheduled_message_is_delayed_on_the_queue_or_left_to_the_sweep() {
     world.accepted(json!({"to": TENANT, "body": "x", "send_at": soon.to_string()})).await;
     let sent = world.sqs.sent();
     assert!(left_of(60.0, begun).contains(&(sent[0].delay_seconds as f64)), "{sent:?}");
-    let later = json!({"to": TENANT, "body": "x", "send_at": "2126-01-01T09:00:00-05:00", "send_before": "2126-01-02T00:00:00Z"});
+    let later = json!({"to": TENANT, "body": "x", "send_at": "2126-01-01T09:00:00-05:00",
+        "send_before": "2126-01-02T00:00:00Z"});
     world.accepted(later).await;
     assert_eq!(world.sqs.sent().len(), 1);
-    let due = "select bool_and(next_attempt_at = send_at and send_before is null or send_at = '2126-01-01T14:00:00Z')::text from sms_messages";
+    let due = "select bool_and(next_attempt_at = send_at and send_before is null \
+        or send_at = '2126-01-01T14:00:00Z')::text from sms_messages";
     assert_eq!(world.database.scalar(due).await, "true");
 }
 
 #[tokio::test]
 async fn a_message_is_left_to_the_sweep_when_sqs_is_unavailable() {
     let mut world = World::with(&[("SQS_SEND_BUDGET_MS", "200".to_owned())]).await;
-    for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
+    for behaviour in [Behaviour::Fails, Behaviour::Hangs] {
         world.sqs.behave(behaviour);
         world.accepted(json!({"to": TENANT, "body": "x"})).await;
     }
@@ -316,7 +318,7 @@ async fn a_message_is_never_stored_after_the_budget() {
     assert_eq!(refusal(&reply), "503 sms.unavailable");
     assert_eq!(world.sqs.sent().len(), 1);
     held.rollback().await.unwrap();
-    eventually("it is through again", async || {
+    eventually("Postgres accepts the message again", async || {
         let reply = hasty.call(sms(&json!({"to": TENANT, "body": "x"})).event()).await;
         (reply["statusCode"] == 202).then_some(())
     })
@@ -341,12 +343,15 @@ async fn a_broken_schema_is_500_without_details() {
 async fn the_log_contains_no_text_number_or_secret() {
     let mut world = World::start().await;
     world.accepted(json!({"to": "(203) 555-0123", "body": "the sink leaks"})).await;
-    world.send(json!({"to": "(203) 555-0123", "body": "the sink leaks", "+12035550123": 1, "priority": "the sink leaks"})).await;
+    world
+        .send(json!({"to": "(203) 555-0123", "body": "the sink leaks", "+12035550123": 1,
+        "priority": "the sink leaks"}))
+        .await;
     world.database.client.batch_execute("alter table sms_messages drop column metadata").await.unwrap();
     world.send(json!({"to": "(203) 555-0123", "body": "the sink leaks"})).await;
-    let log = eventually("both to be logged", async || {
+    let log = eventually("both requests are logged", async || {
         let log = json!(world.function.log().await).to_string();
-        (log.contains("refused") && log.contains("sms.internal")).then_some(log)
+        (log.contains("invalid request") && log.contains("sms.internal")).then_some(log)
     })
     .await;
     for secret in ["sink", "5550123", "555-0123"] {
@@ -407,20 +412,22 @@ async fn a_number_that_has_sent_a_message_can_be_sent_to() {
     let conversation = format!(
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
          values ('{KEY_ID}', 'AC1', '{unlisted}', '{unlisted}', now()); \
-         insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status, created_at) \
+         insert into sms_messages (id, conversation_id, direction, to_number, message_content, delivery_status, \
+         created_at) \
          values (gen_random_uuid(), '{KEY_ID}', 'outbound', '{unlisted}', 'x', 'failed', now())"
     );
     world.database.client.batch_execute(&conversation).await.unwrap();
     assert_eq!(refusal(&world.send(payload.clone()).await), reason);
 
     let inbound = format!(
-        "insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, message_content, \
+        "insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, \
+            message_content, \
             delivery_status, created_at) \
          values (gen_random_uuid(), '{KEY_ID}', 'inbound', 'SM1', '{unlisted}', '{OUR_NUMBER}', 'x', 'received', now())"
     );
     world.database.client.batch_execute(&inbound).await.unwrap();
-    let answer = world.accepted(payload).await;
-    assert_eq!((&answer["to"], &answer["conversation_id"]), (&json!(unlisted), &json!(KEY_ID)));
+    let response = world.accepted(payload).await;
+    assert_eq!((&response["to"], &response["conversation_id"]), (&json!(unlisted), &json!(KEY_ID)));
 }
 
 #[tokio::test]
@@ -441,8 +448,8 @@ async fn invisible_characters_in_a_number_are_ignored() {
 #[tokio::test]
 async fn a_new_area_code_can_be_sent_to() {
     let mut world = World::start().await;
-    let answer = world.accepted(json!({"to": "(624) 555-0144", "body": "x"})).await;
-    assert_eq!(answer["to"], "+16245550144");
+    let response = world.accepted(json!({"to": "(624) 555-0144", "body": "x"})).await;
+    assert_eq!(response["to"], "+16245550144");
 }
 
 #[test]

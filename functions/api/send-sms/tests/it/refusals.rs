@@ -141,8 +141,8 @@ async fn a_recipient_that_cannot_be_sent_to_is_refused_with_the_reason() {
         (json!(12_035_550_123_u64), "must be a string, not a number"),
         (json!(["+12035550123"]), "must be a string, not a list"),
     ] {
-        let answer = refused(&mut world, json!({"to": to, "body": "x"})).await;
-        assert_eq!(answer, one("to", reason), "{to}");
+        let response = refused(&mut world, json!({"to": to, "body": "x"})).await;
+        assert_eq!(response, one("to", reason), "{to}");
     }
     assert_eq!(refused(&mut world, json!({"body": "x"})).await, one("to", "is missing"));
     assert_eq!(refused(&mut world, json!({"to": null, "body": "x"})).await, one("to", "is missing"));
@@ -243,9 +243,9 @@ async fn all_problems_are_reported_at_once() {
         "metadata": 1, "sendAt": "x", "workflow_type": "x".repeat(256),
     });
     let request = sms(&payload).header("idempotency-key", "ç");
-    let answer = refusal(&world.function.call(request.event()).await);
+    let response = refusal(&world.function.call(request.event()).await);
     assert_eq!(
-        answer,
+        response,
         "400 sms.validation_error
   conversation_id: is not a UUID
   priority: must be a string, not a number
@@ -298,12 +298,12 @@ async fn an_idempotency_key_is_1_to_255_printable_ascii_characters() {
     let mut world = World::start().await;
     let payload = json!({"to": TENANT, "body": "x"});
     for bad in ["", "ç", "a\tb", "a\u{7f}", &"x".repeat(256)] {
-        let answer = world.function.call(sms(&payload).header("idempotency-key", bad).event()).await;
+        let response = world.function.call(sms(&payload).header("idempotency-key", bad).event()).await;
         let reason = "must be 1 to 255 printable ASCII characters";
-        assert_eq!(refusal(&answer), one("Idempotency-Key", reason), "{bad:?}");
+        assert_eq!(refusal(&response), one("Idempotency-Key", reason), "{bad:?}");
     }
     for good in ["x", "a b", "~!\"{}", &"x".repeat(255)] {
-        let answer = world.function.call(sms(&payload).header("idempotency-key", good).event()).await;
-        assert_eq!(answer["statusCode"], 202, "{good:?}");
+        let response = world.function.call(sms(&payload).header("idempotency-key", good).event()).await;
+        assert_eq!(response["statusCode"], 202, "{good:?}");
     }
 }

@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -19,9 +19,11 @@ impl World {
     async fn start() -> Self {
         let database = Database::create().await;
         let row = format!(
-            "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, workflow_type, \
+            "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, \
+                workflow_type, \
                 workflow_id, conversation_status, time_zone, created_at) \
-             values ('{CONVERSATION}', 'AC1', '{TENANT}', '(203) 555-0123', 'leasing', 'l-1', 'waiting', 'Europe/Lisbon', \
+             values ('{CONVERSATION}', 'AC1', '{TENANT}', '(203) 555-0123', 'leasing', 'l-1', 'waiting', \
+             'Europe/Lisbon', \
                 '2026-11-01T12:00:00Z')"
         );
         database.client.batch_execute(&row).await.unwrap();
@@ -35,7 +37,8 @@ impl World {
 
     /// The stored settings.
     async fn kept(&self) -> String {
-        let kept = "select concat_ws(' ', coalesce(workflow_type, '-'), coalesce(workflow_id, '-'), conversation_status, \
+        let kept = "select concat_ws(' ', coalesce(workflow_type, '-'), coalesce(workflow_id, '-'), \
+            conversation_status, \
             coalesce(time_zone, '-')) from sms_conversations";
         self.database.scalar(kept).await
     }
@@ -127,7 +130,8 @@ async fn a_conversation_is_found_by_any_format_of_its_number_in_its_account_only
 #[tokio::test]
 async fn all_invalid_fields_are_reported_and_nothing_changes() {
     let mut world = World::start().await;
-    let status = "conversation_status: must be 1 to 64 lower-case letters, digits and underscores, starting with a letter";
+    let status = "conversation_status: must be 1 to 64 lower-case letters, digits and underscores, starting with a \
+        letter";
     let zone = "time_zone: is not an IANA time zone such as America/Chicago";
     let (long, too_long) = ("x".repeat(255), "x".repeat(256));
     for (changes, details) in [
@@ -151,13 +155,13 @@ async fn all_invalid_fields_are_reported_and_nothing_changes() {
         let reply = world.patch(TENANT, &changes).await;
         assert_eq!(refusal(&reply), format!("400 sms.validation_error\n  {details}"), "{changes}");
     }
-    for (request, answer) in [
+    for (request, response) in [
         (patch(TENANT), "400 sms.validation_error\n  request body: is missing"),
         (patch(TENANT).body("[]"), "400 sms.validation_error\n  request body: is not a JSON object"),
         (patch(TENANT).body(&"x".repeat(300_000)), "413 sms.payload_too_large"),
         (patch(TENANT).json(&json!({})).scopes("conversations:read"), "403 sms.forbidden"),
     ] {
-        assert_eq!(refusal(&world.function.call(request.event()).await), answer);
+        assert_eq!(refusal(&world.function.call(request.event()).await), response);
     }
     assert_eq!(world.kept().await, "leasing l-1 waiting Europe/Lisbon");
     let longest = json!({"workflow_id": long, "conversation_status": "x".repeat(64)});

@@ -1,6 +1,6 @@
 //! Runs the binary through the Runtime API with a real Postgres and a configurable Monitor.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say so and stop")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::db::inbound::{self, NewInbound};
 use common::db::tenants::{self, CheckedNumber, Identification, LookupIntervals};
@@ -67,29 +67,30 @@ impl World {
         inbound::store(&self.database.db(), &[message]).await.unwrap();
     }
 
-    async fn knows(&self, spelling: &str, tenant: &str) {
+    async fn add_match(&self, spelling: &str, tenant: &str) {
         Mock::given(query_param("phone", spelling))
             .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "tenant_id": tenant })))
             .mount(&self.monitor)
             .await;
     }
 
-    async fn asked(&self) -> usize {
+    async fn lookups(&self) -> usize {
         self.monitor.received_requests().await.unwrap().len()
     }
 
-    async fn told(&self) -> usize {
+    async fn profile_updates(&self) -> usize {
         self.profiles.received_requests().await.unwrap().len()
     }
 
     async fn time_passes(&self) {
-        let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'; update sms_tenants set push_due_at = now()";
+        let sql = "update sms_conversations set tenant_next_check_at = now() - interval '1 second'; \
+            update sms_tenants set push_due_at = now()";
         self.database.client.batch_execute(sql).await.unwrap();
     }
 
     async fn tenant(&self, number: &str) -> String {
         let sql = format!(
-            "select coalesce(tenant_id, 'nobody') from sms_conversations where phone_number_canonical = '{number}'"
+            "select coalesce(tenant_id, 'none') from sms_conversations where phone_number_canonical = '{number}'"
         );
         self.database.scalar(&sql).await
     }
@@ -117,9 +118,9 @@ async fn a_late_match_updates_the_same_conversation_with_one_event_however_often
     let before = world.database.scalar("select id from sms_conversations").await;
     let mut function = world.function(&[]).await;
     assert_eq!(runs(&mut function).await, done(1, 0, 0));
-    assert_eq!(world.tenant(A).await, "nobody");
+    assert_eq!(world.tenant(A).await, "none");
     assert_eq!(runs(&mut function).await, done(0, 0, 0), "the miss is stored");
-    world.knows("12025550123", "T-1").await;
+    world.add_match("12025550123", "T-1").await;
     world.time_passes().await;
     assert_eq!(runs(&mut function).await, done(1, 1, 1));
     world.time_passes().await;
@@ -127,7 +128,7 @@ async fn a_late_match_updates_the_same_conversation_with_one_event_however_often
     assert_eq!(world.tenant(A).await, "T-1");
     assert_eq!(world.database.scalar("select id from sms_conversations").await, before);
     assert_eq!(world.database.scalar(IDENTIFIED).await, "1");
-    assert_eq!(world.told().await, 1);
+    assert_eq!(world.profile_updates().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,11 +149,11 @@ async fn a_new_conversation_is_skipped_during_the_grace_period_and_a_short_code_
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     world.text("40404", "unknown", 0.98).await;
-    let mut patient = world.function(&[("TENANT_GRACE_SECONDS", "60")]).await;
-    assert_eq!(runs(&mut patient).await, done(0, 0, 0));
+    let mut with_grace_period = world.function(&[("TENANT_GRACE_SECONDS", "60")]).await;
+    assert_eq!(runs(&mut with_grace_period).await, done(0, 0, 0));
     let mut function = world.function(&[]).await;
     assert_eq!(runs(&mut function).await, done(1, 0, 0));
-    assert_eq!(world.asked().await, 3);
+    assert_eq!(world.lookups().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +165,7 @@ async fn a_run_is_limited_and_the_next_one_continues() {
     let mut function = world.function(&[("TENANT_CHECKS_PER_RUN", "25")]).await;
     assert_eq!(runs(&mut function).await, done(25, 0, 0));
     assert_eq!(runs(&mut function).await, done(5, 0, 0));
-    assert_eq!(world.asked().await, 90);
+    assert_eq!(world.lookups().await, 90);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +173,7 @@ async fn a_run_looks_a_number_up_once_however_short_the_intervals() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     world.text(B, "en", 0.95).await;
-    world.knows(A, "T-1").await;
+    world.add_match(A, "T-1").await;
     let hasty = [
         ("TENANT_REFRESH_SECONDS", "0"),
         ("TENANT_NO_MATCH_TTL_SECONDS", "0"),
@@ -198,7 +199,7 @@ async fn an_unavailable_monitor_gets_few_requests_and_every_number_is_looked_up_
         [("MONITOR_TIMEOUT_MS", "1000"), ("MONITOR_BUDGET_MS", "3000"), ("MONITOR_BREAKER_SECONDS", "1")];
     let mut function = world.function(&hasty).await;
     assert_eq!(runs(&mut function).await, done(20, 0, 0));
-    assert!(world.asked().await <= 15, "{}", world.asked().await);
+    assert!(world.lookups().await <= 15, "{}", world.lookups().await);
     world.monitor.reset().await;
     Mock::given(method("GET"))
         .respond_with(ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})))
@@ -231,7 +232,7 @@ async fn a_number_that_fails_at_the_monitor_blocks_no_other_and_is_retried_at_gr
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     Mock::given(query_param("phone", A)).respond_with(ResponseTemplate::new(500)).mount(&world.monitor).await;
-    world.knows(B, "T-2").await;
+    world.add_match(B, "T-2").await;
     let mut function = world.function(&[("TENANT_RETRY_SECONDS", "600")]).await;
     for minutes in ["10", "20", "40", "60"] {
         assert_eq!(runs(&mut function).await, done(1, 0, 0));
@@ -239,10 +240,17 @@ async fn a_number_that_fails_at_the_monitor_blocks_no_other_and_is_retried_at_gr
         world.time_passes().await;
         // Another lookup succeeds, so that the circuit breaker stays closed.
         world.text(B, "unknown", 0.98).await;
-        world.database.client.batch_execute("update sms_conversations set tenant_next_check_at = now() + interval '1 hour' where phone_number_canonical = '+12025550123'; update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = '+12025550124'").await.unwrap();
+        let only_b_is_due = "update sms_conversations set tenant_next_check_at = now() + interval '1 hour'
+                where phone_number_canonical = '+12025550123';
+            update sms_conversations set tenant_next_check_at = now() where phone_number_canonical = '+12025550124'";
+        world.database.client.batch_execute(only_b_is_due).await.unwrap();
         runs(&mut function).await;
         assert_eq!(world.tenant(B).await, "T-2");
-        world.database.client.batch_execute("delete from sms_messages where from_number = '+12025550124'; delete from sms_tenant_numbers; delete from sms_events; delete from sms_conversations where phone_number_canonical = '+12025550124'").await.unwrap();
+        let delete_b = "delete from sms_messages where from_number = '+12025550124';
+            delete from sms_tenant_numbers;
+            delete from sms_events;
+            delete from sms_conversations where phone_number_canonical = '+12025550124'";
+        world.database.client.batch_execute(delete_b).await.unwrap();
         world.time_passes().await;
     }
 }
@@ -285,18 +293,18 @@ async fn many_numbers_that_fail_at_the_monitor_block_no_other() {
 async fn a_failed_profile_update_is_retried_when_the_service_is_available() {
     let world = World::start().await;
     world.text(A, "es", 0.95).await;
-    world.knows(A, "T-1").await;
+    world.add_match(A, "T-1").await;
     Mock::given(method("PUT")).respond_with(ResponseTemplate::new(503)).mount(&world.profiles).await;
     let mut function = world.function(&[]).await;
     assert_eq!(runs(&mut function).await, done(1, 1, 0));
-    assert_eq!(runs(&mut function).await, done(0, 0, 0), "not before its time");
-    assert_eq!(world.told().await, 1);
+    assert_eq!(runs(&mut function).await, done(0, 0, 0), "the retry is not due");
+    assert_eq!(world.profile_updates().await, 1);
     world.profiles.reset().await;
     Mock::given(method("PUT")).respond_with(ResponseTemplate::new(204)).mount(&world.profiles).await;
     world.database.client.batch_execute("update sms_tenants set push_due_at = now()").await.unwrap();
     assert_eq!(runs(&mut function).await, done(0, 0, 1));
     assert_eq!(runs(&mut function).await, done(0, 0, 0));
-    assert_eq!(world.told().await, 1);
+    assert_eq!(world.profile_updates().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,8 +320,8 @@ async fn an_unsettled_language_is_settled_and_pushed_once() {
     let pace = LookupIntervals { refresh: day, confirm: day, no_match: day, no_match_max: day };
     tenants::record(&db, &found, common::clock::now(), &pace).await.unwrap();
     // The function that stored this has died.
-    let mut patient = world.function(&[("TENANT_GRACE_SECONDS", "3600")]).await;
-    assert_eq!(runs(&mut patient).await, done(0, 0, 0), "the grace period has not passed");
+    let mut with_grace_period = world.function(&[("TENANT_GRACE_SECONDS", "3600")]).await;
+    assert_eq!(runs(&mut with_grace_period).await, done(0, 0, 0), "the grace period has not passed");
     let mut function = world.function(&[]).await;
     let settled = json!({"asked": 0, "identified": 0, "settled": 1, "profiles_told": 1});
     assert_eq!(runs(&mut function).await, settled);
@@ -321,7 +329,7 @@ async fn an_unsettled_language_is_settled_and_pushed_once() {
     // The tenant's next message was not processed.
     world.text(A, "en", 0.95).await;
     assert_eq!(runs(&mut function).await, settled);
-    assert_eq!(world.told().await, 2);
+    assert_eq!(world.profile_updates().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,10 +359,10 @@ async fn a_run_without_postgres_fails_and_the_next_one_succeeds() {
     let world = World::start().await;
     world.text(A, "en", 0.95).await;
     let mut function = world.function(&[]).await;
-    world.database.client.batch_execute("alter table sms_conversations rename to away").await.unwrap();
+    world.database.client.batch_execute("alter table sms_conversations rename to hidden").await.unwrap();
     let outcome = function.invoke(json!({})).await;
     assert!(matches!(outcome, Outcome::Error(_)), "{outcome:?}");
-    world.database.client.batch_execute("alter table away rename to sms_conversations").await.unwrap();
+    world.database.client.batch_execute("alter table hidden rename to sms_conversations").await.unwrap();
     assert_eq!(runs(&mut function).await, done(1, 0, 0));
 }
 

@@ -19,8 +19,8 @@ fn mms(sid: &str, body: &str) -> Value {
 }
 
 impl World {
-    async fn answers(&self, resource: &str, answer: ResponseTemplate, times: impl Into<Option<u64>>) {
-        let mock = Mock::given(path(format!("{MESSAGES}{resource}"))).respond_with(answer).with_priority(1);
+    async fn respond_with(&self, resource: &str, response: ResponseTemplate, times: impl Into<Option<u64>>) {
+        let mock = Mock::given(path(format!("{MESSAGES}{resource}"))).respond_with(response).with_priority(1);
         let mock = match times.into() {
             Some(times) => mock.up_to_n_times(times),
             None => mock,
@@ -78,12 +78,16 @@ async fn a_message_that_twilio_never_returns_does_not_block_others_nor_lost_inbo
         world.taken("SM1", "queued").await;
         world.taken("SM2", "queued").await;
         world.lists(&[vec![inbound("SM3", "No heat", HOUR)]]).await;
-        world.answers("/SM1.json", failure, None).await;
+        world.respond_with("/SM1.json", failure, None).await;
         let failed = outbound("SM2", "failed", json!(30007));
-        world.answers("/SM2.json", ResponseTemplate::new(200).set_body_json(failed), None).await;
+        world.respond_with("/SM2.json", ResponseTemplate::new(200).set_body_json(failed), None).await;
         let mut function = world.function().await;
-        let answer = function.call(event()).await;
-        assert_eq!((&answer["inbound_recovered"], &answer["set_aside"]), (&json!(1), &json!(1)), "{answer}");
+        let response = function.call(event()).await;
+        assert_eq!(
+            (&response["inbound_recovered"], &response["set_aside"]),
+            (&json!(1), &json!(1)),
+            "{response}"
+        );
         assert_eq!(world.messages().await, "SM1 outbound queued,SM2 outbound failed,SM3 inbound received");
     }
 }
@@ -92,10 +96,14 @@ async fn a_message_that_twilio_never_returns_does_not_block_others_nor_lost_inbo
 async fn a_message_whose_media_are_gone_is_stored_without_them() {
     let world = World::start().await;
     world.lists(&[vec![mms("MM1", "look"), mms("MM2", "here")]]).await;
-    world.answers("/MM1/Media.json", refused(404, 20404), None).await;
-    world.answers("/MM2/Media.json", list_media("MM2"), None).await;
-    let answer = world.function().await.call(event()).await;
-    assert_eq!((&answer["inbound_recovered"], &answer["set_aside"]), (&json!(2), &json!(0)), "{answer}");
+    world.respond_with("/MM1/Media.json", refused(404, 20404), None).await;
+    world.respond_with("/MM2/Media.json", list_media("MM2"), None).await;
+    let response = world.function().await.call(event()).await;
+    assert_eq!(
+        (&response["inbound_recovered"], &response["set_aside"]),
+        (&json!(2), &json!(0)),
+        "{response}"
+    );
     assert_eq!(world.database.scalar(MEDIA).await, "MM1 0,MM2 1");
 }
 
@@ -103,17 +111,21 @@ async fn a_message_whose_media_are_gone_is_stored_without_them() {
 async fn a_message_whose_media_cannot_be_listed_waits_for_a_later_run_even_in_a_given_window() {
     let world = World::start().await;
     world.lists(&[vec![mms("MM1", "look\u{0}"), mms("MM2", "STOP")]]).await;
-    world.answers("/MM1/Media.json", ResponseTemplate::new(503), 1).await;
-    world.answers("/MM1/Media.json", list_media("MM1"), None).await;
-    world.answers("/MM2/Media.json", ResponseTemplate::new(503), None).await;
+    world.respond_with("/MM1/Media.json", ResponseTemplate::new(503), 1).await;
+    world.respond_with("/MM1/Media.json", list_media("MM1"), None).await;
+    world.respond_with("/MM2/Media.json", ResponseTemplate::new(503), None).await;
     let mut function = world.function().await;
     let window = json!({"since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"});
-    let answer = function.call(window).await;
-    assert_eq!((&answer["inbound_recovered"], &answer["set_aside"]), (&json!(1), &json!(1)), "{answer}");
+    let response = function.call(window).await;
+    assert_eq!(
+        (&response["inbound_recovered"], &response["set_aside"]),
+        (&json!(1), &json!(1)),
+        "{response}"
+    );
     assert_eq!(world.database.scalar(MEDIA).await, "MM2 0", "a STOP does not wait");
     // The message is no longer listed, since the scheduled run has another window.
     let empty = ResponseTemplate::new(200).set_body_json(json!({"messages": [], "next_page_uri": null}));
-    world.answers(".json", empty, None).await;
+    world.respond_with(".json", empty, None).await;
     assert_eq!(function.call(event()).await["inbound_recovered"], 1);
     assert_eq!(world.database.scalar(MEDIA).await, "MM1 1,MM2 0");
     assert_eq!(
@@ -127,7 +139,7 @@ async fn a_message_whose_media_cannot_be_listed_waits_for_a_later_run_even_in_a_
 async fn a_message_whose_media_are_never_listed_is_stored_without_them() {
     let world = World::start().await;
     world.lists(&[vec![mms("MM1", "look")]]).await;
-    world.answers("/MM1/Media.json", ResponseTemplate::new(503), None).await;
+    world.respond_with("/MM1/Media.json", ResponseTemplate::new(503), None).await;
     let mut function = world.function().await;
     let mut stored = Vec::new();
     for _ in 0..7 {
@@ -149,7 +161,7 @@ async fn no_window_is_abandoned_while_our_credentials_are_refused() {
         .with_priority(1)
         .mount(&world.twilio)
         .await;
-    world.answers("/MM1/Media.json", refused(401, 20003), None).await;
+    world.respond_with("/MM1/Media.json", refused(401, 20003), None).await;
     let mut function = world.function().await;
     let window = json!({"since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"});
     assert!(matches!(function.invoke(window).await, Outcome::Error(_)));
@@ -157,12 +169,13 @@ async fn no_window_is_abandoned_while_our_credentials_are_refused() {
     for _ in 1..30 {
         assert!(matches!(function.invoke(event()).await, Outcome::Error(_)));
     }
-    let kept = "select count(*) from twilio_reconciliation_cursors where since = '2026-11-01' and position like '%Page=1'";
+    let kept = "select count(*) from twilio_reconciliation_cursors where since = '2026-11-01' \
+        and position like '%Page=1'";
     assert_eq!(world.database.scalar(kept).await, "1");
     world.lists(&pages).await;
-    world.answers("/MM1/Media.json", list_media("MM1"), None).await;
-    let answer = function.call(event()).await;
-    assert_eq!(answer["inbound_recovered"], 2, "{answer}");
+    world.respond_with("/MM1/Media.json", list_media("MM1"), None).await;
+    let response = function.call(event()).await;
+    assert_eq!(response["inbound_recovered"], 2, "{response}");
     assert_eq!(world.cursors().await, "0");
     assert_eq!(world.database.scalar(MEDIA).await, "MM1 1,SM2 0");
 }
@@ -188,8 +201,8 @@ async fn a_window_restarts_if_twilio_does_not_know_its_next_page() {
     world.lists(&[vec![], vec![inbound("SM1", "hello", HOUR)]]).await;
     world.left_over("Page=7", 0).await;
     Mock::given(query_param("Page", "7")).respond_with(refused(400, 20001)).mount(&world.twilio).await;
-    let answer = world.function().await.call(event()).await;
-    assert_eq!((&answer["inbound_recovered"], &answer["unfinished"]), (&json!(1), &json!(false)));
+    let response = world.function().await.call(event()).await;
+    assert_eq!((&response["inbound_recovered"], &response["unfinished"]), (&json!(1), &json!(false)));
     assert_eq!(world.cursors().await, "0");
     let asked = world.twilio.received_requests().await.unwrap();
     let day = |request: &&Request| request.url.query().unwrap().contains("2026-11-01");
@@ -224,7 +237,7 @@ async fn a_window_that_always_fails_does_not_block_another_and_is_abandoned_afte
     assert_eq!(world.cursors().await, "0");
     let lines = function.lines();
     eventually("it is logged", async || {
-        lines.lock().await.iter().any(|line| line.contains("abandoned a window")).then_some(())
+        lines.lock().await.iter().any(|line| line.contains("reconciliation window abandoned")).then_some(())
     })
     .await;
     function.call(event()).await;
@@ -240,8 +253,12 @@ async fn unsent_messages_left_by_a_run_are_fetched_once_by_later_runs() {
     // Four at a time in 300 ms: 1.5 s for each page of 20. New pages start within 1.8 s.
     world.returns_slowly("queued").await;
     let mut function = world.function_with(&[("RECONCILE_BUDGET_SECONDS", "13")]).await;
-    let answer = function.call(event()).await;
-    assert_eq!((&answer["inbound_recovered"], &answer["unfinished"]), (&json!(1), &json!(true)), "{answer}");
+    let response = function.call(event()).await;
+    assert_eq!(
+        (&response["inbound_recovered"], &response["unfinished"]),
+        (&json!(1), &json!(true)),
+        "{response}"
+    );
     let mut runs = 1;
     while world.fetched().await.len() < 70 {
         function.call(event()).await;
@@ -261,8 +278,8 @@ async fn a_part_that_does_not_end_is_stopped_and_the_others_run() {
     world.taken("SM1", "queued").await;
     world.lists(&[vec![mms("MM1", "look"), inbound("SM3", "No heat", HOUR)]]).await;
     let hangs = ResponseTemplate::new(200).set_delay(Duration::from_secs(100));
-    world.answers("/SM1.json", hangs, None).await;
-    world.answers("/MM1/Media.json", list_media("MM1"), None).await;
+    world.respond_with("/SM1.json", hangs, None).await;
+    world.respond_with("/MM1/Media.json", list_media("MM1"), None).await;
     let mut function = world.function_with(&[("RECONCILE_BUDGET_SECONDS", "20")]).await;
     assert!(matches!(function.invoke(event()).await, Outcome::Error(_)));
     assert_eq!(world.messages().await, "MM1 inbound received,SM1 outbound queued,SM3 inbound received");

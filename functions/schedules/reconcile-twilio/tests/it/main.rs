@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres and a Twilio with a configurable list.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use jiff::{SignedDuration, Timestamp};
@@ -48,14 +48,14 @@ impl World {
         self.twilio.reset().await;
         for (number, messages) in pages.iter().enumerate() {
             let next = (number + 1 < pages.len()).then(|| format!("{LIST}?Page={}", number + 1));
-            let answer = ResponseTemplate::new(200)
+            let response = ResponseTemplate::new(200)
                 .set_body_json(json!({"messages": messages, "next_page_uri": next}));
             let list = Mock::given(method("GET")).and(path(LIST));
             match number {
                 0 => list.and(query_param_is_missing("Page")),
                 _ => list.and(query_param("Page", number.to_string())),
             }
-            .respond_with(answer)
+            .respond_with(response)
             .mount(&self.twilio)
             .await;
         }
@@ -65,13 +65,17 @@ impl World {
     async fn taken(&self, sid: &str, status: &str) {
         let sql = format!(
             "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
-             values ('01900000-0000-7000-8000-00000000000c', 'AC1', '{TENANT}', '{TENANT}', now()) on conflict do nothing;
-             insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, message_content,
+             values ('01900000-0000-7000-8000-00000000000c', 'AC1', '{TENANT}', '{TENANT}', now())
+             on conflict do nothing;
+             insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
+             message_content,
                  delivery_status, created_at)
-             values (gen_random_uuid(), '01900000-0000-7000-8000-00000000000c', 'outbound', '{sid}', '{OURS}', '{TENANT}', 'x',
+             values (gen_random_uuid(), '01900000-0000-7000-8000-00000000000c', 'outbound', '{sid}', '{OURS}',
+             '{TENANT}', 'x',
                  '{status}', now() - interval '1 hour');
              insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, started_at, finished_at)
-             select gen_random_uuid(), id, 1, 'accepted', twilio_sid, now(), now() from sms_messages where twilio_sid = '{sid}'"
+             select gen_random_uuid(), id, 1, 'accepted', twilio_sid, now(), now() from sms_messages
+             where twilio_sid = '{sid}'"
         );
         self.database.client.batch_execute(&sql).await.unwrap();
     }
@@ -81,7 +85,9 @@ impl World {
     }
 
     async fn messages(&self) -> String {
-        let all = "select string_agg(concat_ws(' ', coalesce(twilio_sid, '-'), direction, delivery_status), ',' order by twilio_sid)
+        let all =
+            "select string_agg(concat_ws(' ', coalesce(twilio_sid, '-'), direction, delivery_status), ','
+            order by twilio_sid)
                    from sms_messages";
         self.database.scalar(all).await
     }
@@ -124,14 +130,15 @@ async fn missing_inbound_messages_are_stored_once_with_their_time_language_and_m
         ])
         .await;
     let mut function = world.function().await;
-    let answer = function.call(event()).await;
-    assert_eq!((&answer["listed"], &answer["inbound_recovered"]), (&json!(2), &json!(2)), "{answer}");
+    let response = function.call(event()).await;
+    assert_eq!((&response["listed"], &response["inbound_recovered"]), (&json!(2), &json!(2)), "{response}");
     for _ in 0..2 {
         assert_eq!(function.call(event()).await["inbound_recovered"], 0);
     }
     assert_eq!(world.messages().await, "SM1 inbound received,SM2 inbound received");
     let stored = "select string_agg(concat_ws(' ', message_content, language, raw_webhook_data->>'reconciled',
-                      nul_removed, now() - created_at between interval '59 minutes' and interval '121 minutes'), ',' order by twilio_sid)
+                      nul_removed, now() - created_at between interval '59 minutes' and interval '121 minutes'), ','
+                      order by twilio_sid)
                   from sms_messages";
     assert_eq!(
         world.database.scalar(stored).await,
@@ -148,11 +155,12 @@ async fn a_missing_stop_is_dated_by_when_it_was_sent() {
     assert_eq!(
         world.database.scalar("select opted_out_at is null from sms_conversations").await,
         "t",
-        "START came later"
+        "the START is newer"
     );
     world.lists(&[vec![inbound("SM3", "STOP", SignedDuration::from_mins(30))]]).await;
     world.function().await.call(event()).await;
-    let since = "select opted_out_at between now() - interval '31 minutes' and now() - interval '29 minutes' from sms_conversations";
+    let since = "select opted_out_at between now() - interval '31 minutes' and now() - interval '29 minutes' \
+        from sms_conversations";
     assert_eq!(world.database.scalar(since).await, "t");
 }
 
@@ -162,7 +170,8 @@ async fn media_of_a_missing_message_are_listed() {
     let mut message = inbound("MM1", "look", HOUR);
     message["num_media"] = "1".into();
     world.lists(&[vec![message]]).await;
-    let media = json!({"media_list": [{"uri": "/2010-04-01/Accounts/AC1/Messages/MM1/Media/ME1.json", "content_type": "image/png"}]});
+    let media = json!({"media_list": [{"uri": "/2010-04-01/Accounts/AC1/Messages/MM1/Media/ME1.json",
+        "content_type": "image/png"}]});
     Mock::given(path("/2010-04-01/Accounts/AC1/Messages/MM1/Media.json"))
         .respond_with(ResponseTemplate::new(200).set_body_json(media))
         .mount(&world.twilio)
@@ -194,7 +203,9 @@ async fn missing_statuses_are_stored_and_no_message_moves_backwards() {
         world.messages().await,
         "SM1 outbound delivered,SM2 outbound delivered,SM3 outbound undelivered,- outbound pending"
     );
-    let history = "select string_agg(twilio_sid || ' ' || event_status || ' ' || (raw_webhook_data->>'reconciled'), ',' order by twilio_sid)
+    let history =
+        "select string_agg(twilio_sid || ' ' || event_status || ' ' || (raw_webhook_data->>'reconciled'),
+        ',' order by twilio_sid)
                    from sms_message_status_events";
     assert_eq!(
         world.database.scalar(history).await,
@@ -242,8 +253,8 @@ async fn a_run_continues_where_the_previous_one_stopped() {
          values (now() - interval '1 day', now(), 'list', '{LIST}?Page=1', now())"
     );
     world.database.client.batch_execute(&left_over).await.unwrap();
-    let answer = world.function().await.call(event()).await;
-    assert_eq!((&answer["inbound_recovered"], &answer["unfinished"]), (&json!(1), &json!(false)));
+    let response = world.function().await.call(event()).await;
+    assert_eq!((&response["inbound_recovered"], &response["unfinished"]), (&json!(1), &json!(false)));
     assert_eq!(world.cursors().await, "0");
     let asked = world.twilio.received_requests().await.unwrap();
     assert!(asked[0].url.query().unwrap().contains("Page=1"), "{}", asked[0].url);

@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres and a Twilio with a configurable list.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::sends::{self, NewSend};
@@ -146,7 +146,8 @@ async fn a_message_found_at_twilio_gets_its_sid_status_and_early_callbacks() {
     assert_eq!((&resolved["found"], &resolved["waiting"]), (&json!(1), &json!(0)), "{resolved}");
     assert_eq!(world.state(id).await, "delivered SM1 -");
     assert_eq!(world.attempts(id).await, "accepted SM1");
-    let kept = "select string_agg(event_status || ' ' || coalesce(raw_webhook_data->>'reconciled', '-'), ',' order by event_status)
+    let kept = "select string_agg(event_status || ' ' || coalesce(raw_webhook_data->>'reconciled', '-'), ','
+        order by event_status)
                 from sms_message_status_events where message_id is not null";
     assert_eq!(world.database.scalar(kept).await, "delivered -,sent true");
 }
@@ -176,8 +177,8 @@ async fn a_message_missing_in_two_lists_is_sent_again_and_not_earlier() {
     let (young, old) = (world.unknown("young", MINUTE).await, world.unknown("old", HOUR).await);
     world.lists(&[listed("SM7", "something else", "sent", MINUTE)]).await;
     let mut function = world.function().await;
-    assert_eq!(function.call(event()).await["waiting"], 2, "one list proves nothing");
-    assert_eq!(function.call(event()).await["waiting"], 0, "they are not due again yet");
+    assert_eq!(function.call(event()).await["waiting"], 2, "one list is not enough");
+    assert_eq!(function.call(event()).await["waiting"], 0, "the lookups are not due yet");
     world.later().await;
     let resolved = function.call(event()).await;
     assert_eq!((&resolved["sent_again"], &resolved["waiting"]), (&json!(1), &json!(1)), "{resolved}");
@@ -248,7 +249,7 @@ async fn a_sid_of_another_message_is_not_used_and_an_identical_message_in_progre
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["waiting"], 1);
     assert_eq!(world.state(id).await, "unknown - -");
-    // The identical message gets its response: the listed message is its own.
+    // The identical message gets its response, with the SID of the listed message.
     let settled = format!(
         "update sms_messages set delivery_status = 'queued', claimed_at = null, twilio_sid = 'SM1' where id = '{taken}'"
     );
@@ -319,7 +320,7 @@ async fn while_the_list_is_unavailable_messages_wait_and_are_parked_after_a_day(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_older_of_two_creates_is_not_taken_for_the_newer() {
+async fn the_first_of_two_attempts_is_not_used_for_the_second() {
     let world = World::start().await;
     let id = world.unknown("rent", HOUR).await;
     let first = "update sms_send_attempts set outcome = 'accepted', twilio_sid = 'SM1'";

@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::sends::{self, Created, Idempotency, NewSend};
@@ -96,7 +96,8 @@ async fn spooled_webhooks_are_moved_unchanged_to_their_queues() {
     let world = World::start().await;
     let inbound =
         json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM1&Body=a%00"});
-    let status = json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM2", "query": "message_id=x"});
+    let status = json!({"version": "1", "received_at": "2026-11-01T12:00:00Z", "form": "MessageSid=SM2",
+        "query": "message_id=x"});
     world.spooled(SpoolQueue::Inbound, &inbound, "req-1").await;
     world.spooled(SpoolQueue::Status, &status, "req-2").await;
     let swept = world.function().await.call(event()).await;
@@ -152,7 +153,7 @@ async fn backlog(function: &Function, expected: f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_sqs_fails_or_hangs_nothing_leaves_postgres() {
-    for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
+    for behaviour in [Behaviour::Fails, Behaviour::Hangs] {
         let world = World::start().await;
         world.spooled(SpoolQueue::Inbound, &json!({"form": "MessageSid=SM1"}), "req-1").await;
         world.pending("req-2").await;
@@ -162,7 +163,7 @@ async fn while_sqs_fails_or_hangs_nothing_leaves_postgres() {
         assert_eq!(world.database.scalar("select count(*) from webhook_spool").await, "1");
         assert_eq!(world.database.scalar("select wake_at is null from sms_senders").await, "t");
         backlog(&function, 1.0).await;
-        world.sqs.behave(Behaviour::Takes);
+        world.sqs.behave(Behaviour::Accepts);
         let swept = function.call(event()).await;
         backlog(&function, 0.0).await;
         assert_eq!((&swept["spool_drained"], &swept["senders_woken"]), (&json!(1), &json!(1)));
@@ -193,7 +194,8 @@ async fn a_sender_with_due_messages_is_woken_once_and_again_if_the_wake_up_is_lo
     let later = world.pending("req-later").await;
     world
         .run(&format!(
-            "update sms_messages set next_attempt_at = now() + interval '1 hour', from_number = '+1860' where id = '{later}'"
+            "update sms_messages set next_attempt_at = now() + interval '1 hour', from_number = '+1860' \
+                where id = '{later}'"
         ))
         .await;
     let mut function = world.function().await;
@@ -202,7 +204,8 @@ async fn a_sender_with_due_messages_is_woken_once_and_again_if_the_wake_up_is_lo
     // Far enough in the future that it stays so on a slow machine.
     world
         .run(
-            "update sms_messages set next_attempt_at = now() + interval '50 seconds' where from_number is distinct from '+1860';
+            "update sms_messages set next_attempt_at = now() + interval '50 seconds'
+                where from_number is distinct from '+1860';
              update sms_senders set wake_at = now() + interval '50 seconds'",
         )
         .await;
@@ -219,7 +222,8 @@ async fn senders_due_or_released_within_a_minute_are_woken_on_time() {
     world
         .run(&format!(
             "update sms_messages set from_number = '+1' where id = '{held}';
-             update sms_messages set from_number = '+2', next_attempt_at = now() + interval '40 seconds' where id = '{soon}';
+             update sms_messages set from_number = '+2', next_attempt_at = now() + interval '40 seconds'
+             where id = '{soon}';
              update sms_messages set from_number = '+3' where id = '{held_for_long}';
              insert into sms_senders (sender, held_until) values ('+1', now() + interval '20 seconds'),
                  ('+3', now() + interval '1 hour')"
@@ -264,7 +268,8 @@ async fn a_send_that_waited_too_long_fails_even_if_it_was_never_claimed() {
         .await;
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["sends_expired"], 2);
-    let failed = "select string_agg(error_code || ' ' || request_id, ',' order by request_id) from sms_messages where delivery_status = 'failed'";
+    let failed = "select string_agg(error_code || ' ' || request_id, ',' order by request_id) from sms_messages \
+        where delivery_status = 'failed'";
     assert_eq!(world.database.scalar(failed).await, "retries_exhausted req-1,retries_exhausted req-2");
     assert_eq!(world.database.scalar("select count(*) from sms_send_attempts").await, "0");
 }
@@ -282,7 +287,8 @@ async fn old_claims_become_unknown_and_recent_ones_stay() {
     let mut function = world.function().await;
     assert_eq!(function.call(event()).await["claims_abandoned"], 1);
     assert_eq!(function.call(event()).await["claims_abandoned"], 0);
-    let state = "select string_agg(delivery_status || ' ' || (claimed_at is null), ',' order by request_id) from sms_messages";
+    let state = "select string_agg(delivery_status || ' ' || (claimed_at is null), ',' order by request_id) \
+        from sms_messages";
     assert_eq!(world.database.scalar(state).await, "unknown true,pending false");
     assert!(world.sqs.sent().is_empty());
 }
@@ -364,16 +370,16 @@ async fn idempotency_keys_are_deleted_after_a_day_and_not_earlier() {
 async fn a_failed_part_does_not_stop_others_and_fails_the_run() {
     let world = World::start().await;
     world.pending("req-1").await;
-    world.database.client.batch_execute("alter table webhook_spool rename to away").await.unwrap();
+    world.database.client.batch_execute("alter table webhook_spool rename to hidden").await.unwrap();
     let mut function = world.function().await;
     fails(&mut function).await;
     assert_eq!(world.woken(), [(SENDER.to_owned(), 0)]);
     let part = eventually("the log line", async || {
-        function.log().await.into_iter().find(|line| line["message"] == "a part of the sweep failed")
+        function.log().await.into_iter().find(|line| line["message"] == "sweep part failed")
     })
     .await;
     assert_eq!(part["part"], "inbound spool");
-    world.database.client.batch_execute("alter table away rename to webhook_spool").await.unwrap();
+    world.database.client.batch_execute("alter table hidden rename to webhook_spool").await.unwrap();
     function.call(event()).await;
 }
 
@@ -400,7 +406,7 @@ async fn a_slow_spool_leaves_the_other_parts_their_time() {
         let of_queue = format!("select count(*) < 400 from webhook_spool where queue = '{queue}'");
         assert_eq!(world.database.scalar(&of_queue).await, "t", "{queue}");
     }
-    world.sqs.behave(Behaviour::Takes);
+    world.sqs.behave(Behaviour::Accepts);
     assert_eq!(function.call(event()).await["spool_drained"], left, "the next run continues");
 }
 
@@ -422,7 +428,7 @@ async fn a_part_that_does_not_end_is_stopped_and_the_others_run() {
     assert_eq!(world.database.scalar(failed).await, "req-1");
     let parts = eventually("the failures are logged", async || {
         let log = function.log().await;
-        let failed = log.iter().filter(|line| line["message"] == "a part of the sweep failed");
+        let failed = log.iter().filter(|line| line["message"] == "sweep part failed");
         let parts: Vec<_> = failed.map(|line| line["part"].as_str().unwrap().to_owned()).collect();
         (parts.len() == 3).then_some(parts)
     })

@@ -88,9 +88,9 @@ async fn an_inbound_message_at_this_url_goes_to_its_own_queue_and_is_logged() {
         log.iter().any(|line| line["webhooks_misrouted"] == 1.0).then_some(())
     })
     .await;
-    sqs.behave(Behaviour::Refuses);
+    sqs.behave(Behaviour::Fails);
     let reply = function.call(Webhook::form(PATH, body).signed(&form).event()).await;
-    assert_eq!(reply["statusCode"], 503, "a STOP that nothing durable has is not answered 200");
+    assert_eq!(reply["statusCode"], 503, "a STOP that was not stored must not get a 200");
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn invalid_requests_are_refused() {
 async fn a_callback_that_cannot_be_stored_is_503() {
     let sqs = Sqs::start().await;
     let mut function = start(&sqs).await;
-    sqs.behave(Behaviour::Refuses);
+    sqs.behave(Behaviour::Fails);
     let webhook = Webhook::form(PATH, "MessageSid=SM1").signed(&[("MessageSid", "SM1")]);
     assert_eq!(function.call(webhook.event()).await["statusCode"], 503);
 }

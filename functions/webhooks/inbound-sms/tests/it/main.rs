@@ -1,5 +1,5 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -196,16 +196,16 @@ async fn a_status_callback_at_this_url_goes_to_its_own_queue_and_is_logged() {
     world.logged("a metric", |line| line["webhooks_misrouted"] == 1.0).await;
     world.logged("a warning", |line| line["level"] == "WARN" && line["kind"] == "Status").await;
 
-    world.sqs.behave(Behaviour::Refuses);
+    world.sqs.behave(Behaviour::Fails);
     let webhook = Webhook::form(PATH, body).signed(&parameters);
-    assert_eq!(world.post(&webhook).await["statusCode"], 503, "nothing durable has it");
+    assert_eq!(world.post(&webhook).await["statusCode"], 503, "the callback was not stored");
 }
 
 #[tokio::test]
 async fn a_misrouted_callback_is_spooled_for_its_own_queue() {
     let database = Database::create().await;
     let mut world = World::with(&[("DATABASE_URL", database.url())]).await;
-    world.sqs.behave(Behaviour::Refuses);
+    world.sqs.behave(Behaviour::Fails);
     let parameters = [("MessageSid", "SM1"), ("MessageStatus", "sent")];
     let webhook = Webhook::form(PATH, "MessageSid=SM1&MessageStatus=sent").signed(&parameters);
     assert_accepted(&world.post(&webhook).await);
@@ -241,21 +241,21 @@ async fn a_webhook_makes_one_call_to_sqs_and_none_to_postgres() {
         assert_accepted(&world.post(&hello()).await);
     }
     assert_eq!(world.sqs.sent().len(), 5);
-    assert!(world.postgres.accept().is_err(), "there was no connection");
+    assert!(world.postgres.accept().is_err(), "a connection was opened");
 }
 
 #[tokio::test]
 async fn without_sqs_and_postgres_the_webhook_is_503_until_sqs_recovers() {
-    let nobody = ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x".to_owned());
-    let mut world = World::with(&[nobody]).await;
-    world.sqs.behave(Behaviour::Refuses);
+    let unreachable = ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x".to_owned());
+    let mut world = World::with(&[unreachable]).await;
+    world.sqs.behave(Behaviour::Fails);
     let reply = world.post(&hello()).await;
     assert_eq!(reply["statusCode"], 503, "{reply}");
     let body: Value = serde_json::from_str(reply["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["error"]["code"], "sms.unavailable");
     assert_eq!(body["error"]["request_id"], GATEWAY_REQUEST_ID);
     assert!(!reply.to_string().contains("hunter2"));
-    world.sqs.behave(Behaviour::Takes);
+    world.sqs.behave(Behaviour::Accepts);
     assert_accepted(&world.post(&hello()).await);
     let metrics = world.logged("a metric", |line| line["webhooks_unavailable"] == 1.0).await;
     assert_eq!(metrics["service"], "inbound-sms");
@@ -269,11 +269,12 @@ async fn a_webhook_that_sqs_does_not_accept_in_time_is_spooled_unchanged() {
     let as_queued = world.sqs.sent().remove(0).body;
     let budget = ("SQS_SEND_BUDGET_MS", "200".to_owned());
     let mut world = World::with(&[("DATABASE_URL", database.url()), budget]).await;
-    for behaviour in [Behaviour::Refuses, Behaviour::Hangs] {
+    for behaviour in [Behaviour::Fails, Behaviour::Hangs] {
         world.sqs.behave(behaviour);
         assert_accepted(&world.post(&hello()).await);
     }
-    let spooled = "select json_agg(json_build_array(queue, request_id, message) order by created_at) from webhook_spool";
+    let spooled = "select json_agg(json_build_array(queue, request_id, message) order by created_at) \
+        from webhook_spool";
     let spooled: Value = serde_json::from_str(&database.scalar(spooled).await).unwrap();
     assert_eq!(spooled.as_array().unwrap().len(), 2, "{spooled}");
     for row in spooled.as_array().unwrap() {
@@ -287,7 +288,7 @@ async fn a_webhook_that_sqs_does_not_accept_in_time_is_spooled_unchanged() {
 async fn a_failed_spool_insert_is_503() {
     let database = Database::create().await;
     let mut world = World::with(&[("DATABASE_URL", database.url())]).await;
-    world.sqs.behave(Behaviour::Refuses);
+    world.sqs.behave(Behaviour::Fails);
     database.client.batch_execute("alter table webhook_spool rename to elsewhere").await.unwrap();
     assert_eq!(world.post(&hello()).await["statusCode"], 503);
     database.client.batch_execute("alter table elsewhere rename to webhook_spool").await.unwrap();
@@ -313,7 +314,7 @@ async fn the_log_contains_no_text_number_or_secret() {
     let mut world = World::start().await;
     world.post(&hello()).await;
     world.post(&hello().header("x-twilio-signature", "wrong")).await;
-    world.sqs.behave(Behaviour::Refuses);
+    world.sqs.behave(Behaviour::Fails);
     world.post(&hello()).await;
     world.logged("a metric", |line| line["webhooks_unavailable"] == 1.0).await;
     let log = json!(world.function.log().await).to_string();

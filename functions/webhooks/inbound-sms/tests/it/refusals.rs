@@ -81,7 +81,8 @@ async fn a_body_over_the_limit_is_413_with_any_signature() {
 #[tokio::test]
 async fn a_signed_request_without_a_valid_form_is_refused_with_the_reason() {
     let mut world = World::start().await;
-    let percent = "400 sms.validation_error body: is not valid: parameter 2 contains a % without two hexadecimal digits after it";
+    let percent = "400 sms.validation_error body: is not valid: parameter 2 contains a % without two hexadecimal \
+        digits after it";
     let utf8 = "400 sms.validation_error body: is not valid: parameter 2 is not valid UTF-8";
     let sid = "400 sms.validation_error MessageSid: is missing";
     let other = "400 sms.validation_error content-type: must be application/x-www-form-urlencoded or application/json";
@@ -102,8 +103,8 @@ async fn a_signed_request_without_a_valid_form_is_refused_with_the_reason() {
         (typed("text/plain", "MessageSid=SM1").signed(&[("MessageSid", "SM1")]), other),
         (typed("multipart/form-data; boundary=x", "--x--").signed_url(), other),
     ];
-    for (webhook, answer) in cases {
-        assert_eq!(refused(&mut world, &webhook).await, answer, "{webhook:?}");
+    for (webhook, response) in cases {
+        assert_eq!(refused(&mut world, &webhook).await, response, "{webhook:?}");
     }
     assert_eq!(world.sqs.sent(), []);
 }
@@ -139,12 +140,12 @@ async fn a_signed_json_body_without_a_form_is_refused() {
             "400 sms.validation_error MessageSid: is missing",
         ),
     ];
-    for (body, hash, answer) in cases {
+    for (body, hash, response) in cases {
         let json = |hash: &str| {
             let query = format!("bodySHA256={hash}");
             Webhook::form(PATH, body).header("content-type", "application/json").query(&query).signed_url()
         };
-        assert_eq!(refused(&mut world, &json(hash)).await, answer);
+        assert_eq!(refused(&mut world, &json(hash)).await, response);
         assert_eq!(refused(&mut world, &json(&hash.to_uppercase())).await, "403 sms.forbidden");
     }
 }
@@ -186,7 +187,7 @@ async fn an_unsigned_request_is_one_log_line_without_its_path() {
     let log = serde_json::to_string(&world.function.log().await).unwrap();
     assert!(log.contains("the request has no signature"), "{log}");
     assert!(!log.contains("12035550100") && !log.contains("rent"), "{log}");
-    assert!(world.postgres.accept().is_err(), "there was no connection");
+    assert!(world.postgres.accept().is_err(), "a connection was opened");
 }
 
 #[tokio::test]

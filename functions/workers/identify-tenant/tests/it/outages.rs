@@ -17,13 +17,15 @@ fn number(n: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_monitor_request_is_retried_immediately() {
     let world = World::start().await;
-    world.answers(A, ResponseTemplate::new(503), Some(1)).await;
-    world.answers(A, ResponseTemplate::new(200).set_body_string("<html>soon back</html>"), Some(1)).await;
-    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    world.respond_with(A, ResponseTemplate::new(503), Some(1)).await;
+    world
+        .respond_with(A, ResponseTemplate::new(200).set_body_string("<html>soon back</html>"), Some(1))
+        .await;
+    world.add_match(A, json!({"tenant_id": "T-1"})).await;
     let mut function = world.function().await;
     succeeds(&mut function, &[world.text(A, "en", 0.95).await]).await;
     assert_eq!(world.is(A).await, "T-1");
-    assert_eq!(world.asked().await, [A, A, A]);
+    assert_eq!(world.lookups().await, [A, A, A]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,17 +40,17 @@ async fn an_invalid_monitor_response_identifies_no_tenant_and_its_record_is_retr
             .set_body_json(json!({"tenant_id": "T-1", "padding": "x".repeat(10 << 20)})),
         ResponseTemplate::new(200).set_body_json(json!({"tenant_id": "T-1"})).set_delay(NEVER),
     ];
-    for answer in wrong {
+    for response in wrong {
         let world = World::start().await;
-        world.answers(A, answer, None).await;
+        world.respond_with(A, response, None).await;
         let mut hasty =
             world.function_with(&[("MONITOR_TIMEOUT_MS", "200"), ("MONITOR_BUDGET_MS", "210")]).await;
         let message = world.text(A, "en", 0.95).await;
-        let answer = hasty.call(batch(std::slice::from_ref(&message))).await;
-        assert_eq!(failed(&answer), ["m-0"], "{:#?}", hasty.log().await);
-        assert_eq!(world.is(A).await, "nobody");
+        let response = hasty.call(batch(std::slice::from_ref(&message))).await;
+        assert_eq!(failed(&response), ["m-0"], "{:#?}", hasty.log().await);
+        assert_eq!(world.is(A).await, "none");
         world.monitor.reset().await;
-        world.knows(A, json!({"tenant_id": "T-1"})).await;
+        world.add_match(A, json!({"tenant_id": "T-1"})).await;
         succeeds(&mut world.function().await, &[message]).await;
         assert_eq!(world.is(A).await, "T-1");
     }
@@ -56,14 +58,14 @@ async fn an_invalid_monitor_response_identifies_no_tenant_and_its_record_is_retr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_content_and_an_empty_response_are_no_match() {
-    for answer in [ResponseTemplate::new(204), ResponseTemplate::new(200), ResponseTemplate::new(404)] {
+    for response in [ResponseTemplate::new(204), ResponseTemplate::new(200), ResponseTemplate::new(404)] {
         let world = World::start().await;
         for spelling in [A, "2025550123", "12025550123"] {
-            world.answers(spelling, answer.clone(), None).await;
+            world.respond_with(spelling, response.clone(), None).await;
         }
         let mut function = world.function().await;
         succeeds(&mut function, &[world.text(A, "en", 0.95).await]).await;
-        assert_eq!(world.is(A).await, "nobody");
+        assert_eq!(world.is(A).await, "none");
         assert_eq!(
             world
                 .database
@@ -80,8 +82,8 @@ async fn an_unavailable_monitor_gets_one_request_per_number_of_one_batch_and_its
     let world = World::start().await;
     let mut function = world.function_with(&[("MONITOR_TIMEOUT_MS", "1000")]).await;
     for n in 0..30 {
-        let answer = ResponseTemplate::new(200).set_delay(NEVER);
-        world.answers(&number(n), answer, None).await;
+        let response = ResponseTemplate::new(200).set_delay(NEVER);
+        world.respond_with(&number(n), response, None).await;
     }
     for first in [0, 10, 20] {
         let mut messages: Vec<Value> = Vec::new();
@@ -90,7 +92,7 @@ async fn an_unavailable_monitor_gets_one_request_per_number_of_one_batch_and_its
         }
         succeeds(&mut function, &messages).await;
     }
-    let asked = world.asked().await.len();
+    let asked = world.lookups().await.len();
     assert!((1..=10).contains(&asked), "at most the numbers of the first batch: {asked}");
     let waiting =
         "select count(*) from sms_conversations where tenant_next_check_at <= now() + interval '61 seconds'";
@@ -102,19 +104,19 @@ async fn one_request_detects_that_the_monitor_is_available_again() {
     let world = World::start().await;
     let mut patient = world.function_with(&[("MONITOR_BREAKER_SECONDS", "3600")]).await;
     let mut function = world.function_with(&[("MONITOR_BREAKER_SECONDS", "1")]).await;
-    world.answers(A, ResponseTemplate::new(500), None).await;
-    world.answers(B, ResponseTemplate::new(500), None).await;
+    world.respond_with(A, ResponseTemplate::new(500), None).await;
+    world.respond_with(B, ResponseTemplate::new(500), None).await;
     let message = world.text(A, "en", 0.95).await;
     let both = [message.clone(), world.text(B, "en", 0.95).await];
     succeeds(&mut patient, &both).await;
-    let asked = world.asked().await.len();
+    let asked = world.lookups().await.len();
     world.time_passes().await;
     succeeds(&mut patient, std::slice::from_ref(&message)).await;
-    assert_eq!(world.asked().await.len(), asked, "the circuit breaker is open");
+    assert_eq!(world.lookups().await.len(), asked, "the circuit breaker is open");
     world.time_passes().await;
     succeeds(&mut function, &both).await;
     world.monitor.reset().await;
-    world.knows(A, json!({"tenant_id": "T-1"})).await;
+    world.add_match(A, json!({"tenant_id": "T-1"})).await;
     testing::eventually("the tenant is known", async || {
         world.time_passes().await;
         succeeds(&mut function, std::slice::from_ref(&message)).await;

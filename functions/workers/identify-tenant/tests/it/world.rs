@@ -12,7 +12,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_identify-tenant");
 
 /// The tenant of a conversation.
 pub const CONVERSATION: &str =
-    "select coalesce(tenant_id, 'nobody') || coalesce(' ' || tenant_candidates::text, '')
+    "select coalesce(tenant_id, 'none') || coalesce(' ' || tenant_candidates::text, '')
     from sms_conversations where phone_number_canonical = ";
 
 pub struct World {
@@ -48,11 +48,11 @@ impl World {
     }
 
     /// Sets the Monitor's response for one spelling, for at most `times` requests if given.
-    pub async fn answers(&self, spelling: &str, answer: ResponseTemplate, times: Option<u64>) {
+    pub async fn respond_with(&self, spelling: &str, response: ResponseTemplate, times: Option<u64>) {
         let mock = Mock::given(method("GET"))
             .and(path("/tenants/lookup"))
             .and(query_param("phone", spelling))
-            .respond_with(answer);
+            .respond_with(response);
         let mock = match times {
             Some(times) => mock.up_to_n_times(times),
             None => mock,
@@ -61,18 +61,18 @@ impl World {
     }
 
     /// Adds a match for one spelling to the Monitor.
-    pub async fn knows(&self, spelling: &str, answer: Value) {
-        self.answers(spelling, ResponseTemplate::new(200).set_body_json(answer), None).await;
+    pub async fn add_match(&self, spelling: &str, response: Value) {
+        self.respond_with(spelling, ResponseTemplate::new(200).set_body_json(response), None).await;
     }
 
     /// Returns the spellings that the Monitor received, in order.
-    pub async fn asked(&self) -> Vec<String> {
+    pub async fn lookups(&self) -> Vec<String> {
         let requests = self.monitor.received_requests().await.unwrap();
         requests.iter().map(|request| request.url.query_pairs().next().unwrap().1.into_owned()).collect()
     }
 
     /// Returns the requests to the profile service, in order.
-    pub async fn told(&self) -> Vec<String> {
+    pub async fn profile_updates(&self) -> Vec<String> {
         let requests = self.profiles.received_requests().await.unwrap();
         requests
             .iter()
@@ -110,7 +110,8 @@ impl World {
     /// Returns the events of a type, as `a>b` of two of their fields.
     pub async fn events(&self, kind: &str, from: &str, to: &str) -> String {
         let sql = format!(
-            "select coalesce(string_agg(coalesce(data->>'{from}', '-') || '>' || (data->>'{to}'), ' ' order by created_at), '')
+            "select coalesce(string_agg(coalesce(data->>'{from}', '-') || '>' || (data->>'{to}'), ' '
+                order by created_at), '')
              from sms_events where event_type = 'conversation.{kind}'"
         );
         self.database.scalar(&sql).await
@@ -159,6 +160,6 @@ pub fn identify(conversation_id: Uuid, number: &str) -> Value {
 
 /// Invokes the function with a batch in which no record may fail.
 pub async fn succeeds(function: &mut Function, messages: &[Value]) {
-    let answer = function.call(batch(messages)).await;
-    assert!(failed(&answer).is_empty(), "{answer}: {:#?}", function.log().await);
+    let response = function.call(batch(messages)).await;
+    assert!(failed(&response).is_empty(), "{response}: {:#?}", function.log().await);
 }

@@ -32,7 +32,12 @@ async fn the_recorded_event_is_stored_completely() {
     let event = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
     assert!(failed(&function.call(event).await).is_empty());
     assert_eq!(
-        database.scalar("select message_content || '|' || (raw_webhook_data->>'FromCity') || '|' || request_id from sms_messages").await,
+        database
+            .scalar(
+                "select message_content || '|' || (raw_webhook_data->>'FromCity') || '|' || request_id \
+            from sms_messages"
+            )
+            .await,
         "Hola, no hay agua caliente|WATERBURY|req-42"
     );
     assert_eq!(database.scalar("select language from sms_messages").await, "es");
@@ -90,9 +95,9 @@ async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
         .as_array_mut()
         .unwrap()
         .push(json!({"messageId": "not-ours", "receiptHandle": "AQEB4", "body": "{}"}));
-    let answer = function.call(event).await;
-    assert_eq!(failed(&answer), ["m-1", "m-2", "not-ours"]);
-    let mut again = sqs.handed_out_again();
+    let response = function.call(event).await;
+    assert_eq!(failed(&response), ["m-1", "m-2", "not-ours"]);
+    let mut again = sqs.made_visible();
     again.sort();
     assert_eq!(again, ["inbound AQEB1", "inbound AQEB2", "inbound AQEB4"]);
     assert_eq!(
@@ -115,7 +120,12 @@ async fn nul_characters_and_very_long_bodies_are_stored() {
     let long = format!("MessageSid=SM2&From=%2B18605550101&Body={emoji}");
     assert!(failed(&function.call(batch(&[nul, &long])).await).is_empty());
     assert_eq!(
-        database.scalar("select message_content || nul_removed || (raw_webhook_data->>'XY') from sms_messages where twilio_sid = 'SM1'").await,
+        database
+            .scalar(
+                "select message_content || nul_removed || (raw_webhook_data->>'XY') from sms_messages \
+            where twilio_sid = 'SM1'"
+            )
+            .await,
         "abtrue1"
     );
     assert_eq!(
@@ -129,10 +139,10 @@ async fn while_postgres_is_unavailable_every_record_fails_and_none_is_lost() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;
     let event = batch(&["MessageSid=SM1&From=%2B18605550101", "MessageSid=SM2&From=%2B18605550102"]);
-    database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
+    database.client.batch_execute("alter table sms_messages rename to hidden").await.unwrap();
     assert_eq!(failed(&function.call(event.clone()).await), ["m-0", "m-1"]);
-    assert!(sqs.handed_out_again().is_empty(), "they are retried after the visibility timeout");
-    database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
+    assert!(sqs.made_visible().is_empty(), "the records are retried after the visibility timeout");
+    database.client.batch_execute("alter table hidden rename to sms_messages").await.unwrap();
     assert!(failed(&function.call(event).await).is_empty());
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
 }
@@ -143,7 +153,8 @@ async fn a_connection_that_broke_while_the_function_was_frozen_fails_no_record()
     let mut function = start(&database, &sqs, &[]).await;
     assert!(failed(&function.call(batch(&["MessageSid=SM1&From=%2B18605550101"])).await).is_empty());
     database
-        .scalar("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+        .scalar("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() \
+            and pid <> pg_backend_pid()")
         .await;
     assert!(failed(&function.call(batch(&["MessageSid=SM2&From=%2B18605550101"])).await).is_empty());
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
@@ -162,7 +173,8 @@ async fn automatic_replies_are_sent_once_in_the_senders_language_and_not_to_mach
     ]);
     assert!(failed(&function.call(event.clone()).await).is_empty());
     assert!(failed(&function.call(event).await).is_empty(), "a repeated batch sends no second reply");
-    let replies = "select string_agg(to_number || ' ' || message_content || ' ' || delivery_status, ',') from sms_messages where direction = 'outbound'";
+    let replies = "select string_agg(to_number || ' ' || message_content || ' ' || delivery_status, ',') \
+        from sms_messages where direction = 'outbound'";
     assert_eq!(database.scalar(replies).await, "+18605550101 Estamos cerrados. pending");
     let sent = sqs.sent();
     assert_eq!(sent.len(), 1);
@@ -170,7 +182,15 @@ async fn automatic_replies_are_sent_once_in_the_senders_language_and_not_to_mach
         sent[0].body["message_id"],
         database.scalar("select id from sms_messages where direction = 'outbound'").await
     );
-    assert_eq!(database.scalar("select opted_out_at is not null from sms_conversations where phone_number_canonical = '+18605550102'").await, "t");
+    assert_eq!(
+        database
+            .scalar(
+                "select opted_out_at is not null from sms_conversations \
+        where phone_number_canonical = '+18605550102'"
+            )
+            .await,
+        "t"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,7 +280,7 @@ async fn a_help_command_does_not_change_a_spanish_conversation_to_english() {
 async fn a_reply_that_sqs_refuses_waits_for_the_sweep() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[("AUTO_REPLY_EN", "We are closed.")]).await;
-    sqs.behave(Behaviour::Refuses);
+    sqs.behave(Behaviour::Fails);
     let event = batch(&["MessageSid=SM1&From=%2B18605550101&To=%2B15005550006&Body=the+sink+leaks"]);
     assert!(failed(&function.call(event).await).is_empty());
     let due = "select next_attempt_at <= now() from sms_messages where direction = 'outbound'";
@@ -364,11 +384,7 @@ async fn a_newer_message_version_is_retried_after_the_visibility_timeout() {
     let newer = json!({"messageId": "newer", "receiptHandle": "AQEB9", "body": newer});
     event["Records"].as_array_mut().unwrap().push(newer);
     assert_eq!(failed(&function.call(event).await), ["m-1", "newer"]);
-    assert_eq!(
-        sqs.handed_out_again(),
-        ["inbound AQEB1"],
-        "only a body that no version can read is permanent"
-    );
+    assert_eq!(sqs.made_visible(), ["inbound AQEB1"], "only a body that no version can read is permanent");
     assert_eq!(database.scalar("select string_agg(twilio_sid, ',') from sms_messages").await, "SM1");
 }
 
@@ -378,7 +394,7 @@ async fn a_status_callback_that_an_older_webhook_queued_is_not_stored_as_a_messa
     let mut function = start(&database, &sqs, &[]).await;
     let forms = ["MessageSid=SM1&MessageStatus=delivered&SmsStatus=delivered&From=%2B18605550100"];
     assert_eq!(failed(&function.call(batch(&forms)).await), ["m-0"]);
-    assert_eq!(sqs.handed_out_again(), ["inbound AQEB0"], "it goes to the dead-letter queue");
+    assert_eq!(sqs.made_visible(), ["inbound AQEB0"], "the record goes to the dead-letter queue");
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "0");
 }
 

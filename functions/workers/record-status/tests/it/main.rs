@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use common::clock;
 use common::db::sends::{self, Created, NewSend, SendResult};
@@ -55,8 +55,8 @@ async fn start_with(variables: &[(&str, &str)]) -> Function {
 
 /// Invokes the function with a batch that must succeed.
 async fn record(function: &mut Function, event: Value) {
-    let answer = function.call(event).await;
-    assert!(failed(&answer).is_empty(), "{answer}");
+    let response = function.call(event).await;
+    assert!(failed(&response).is_empty(), "{response}");
 }
 
 /// Stores a pending message.
@@ -90,7 +90,8 @@ async fn messages(database: &Database) -> String {
 async fn history(database: &Database) -> String {
     let all = "select coalesce(string_agg(concat_ws(' ', twilio_sid, event_status, error_code,
                    case when message_id is null then 'alone' else 'joined' end,
-                   case when contradicts then 'contradicts' end), ',' order by twilio_sid, event_status collate \"C\"), '')
+                   case when contradicts then 'contradicts' end), ','
+                   order by twilio_sid, event_status collate \"C\"), '')
                from sms_message_status_events";
     database.scalar(all).await
 }
@@ -100,7 +101,7 @@ async fn the_recorded_event_is_stored_completely_and_sets_the_sid_of_the_message
     let database = Database::create().await;
     pending(&database, RECORDED_ID).await;
     record(&mut start(&database).await, recorded()).await;
-    // 30003 is temporary: the message waits for its next create, and its attempt keeps the SID.
+    // 30003 is temporary: the message waits for its next attempt. The first attempt keeps the SID.
     assert_eq!(messages(&database).await, "- pending 30003");
     assert_eq!(
         database.scalar("select twilio_sid from sms_send_attempts").await,
@@ -183,11 +184,11 @@ async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
         .as_array_mut()
         .unwrap()
         .push(json!({"messageId": "not-ours", "receiptHandle": "AQEB4", "body": "{}"}));
-    let answer = function.call(event).await;
-    let mut failures = failed(&answer);
+    let response = function.call(event).await;
+    let mut failures = failed(&response);
     failures.sort_unstable();
     assert_eq!(failures, ["m-1", "m-2", "not-ours"]);
-    let mut again = sqs.handed_out_again();
+    let mut again = sqs.made_visible();
     again.sort();
     assert_eq!(again, ["status AQEB1", "status AQEB2", "status AQEB4"]);
     assert_eq!(history(&database).await, "SM1 sent joined,SM3 sent alone");
@@ -198,7 +199,8 @@ async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
 async fn nul_characters_are_removed_and_flagged() {
     let database = Database::create().await;
     record(&mut start(&database).await, forms(&["MessageSid=SM1&MessageStatus=se%00nt&X%00Y=1%00"])).await;
-    let stored = "select concat_ws(' ', event_status, raw_webhook_data->>'XY', nul_removed) from sms_message_status_events";
+    let stored = "select concat_ws(' ', event_status, raw_webhook_data->>'XY', nul_removed) \
+        from sms_message_status_events";
     assert_eq!(database.scalar(stored).await, "sent 1 t");
 }
 
@@ -271,14 +273,15 @@ async fn a_temporary_failure_is_created_again_after_the_configured_delay() {
         start_with(&[("DATABASE_URL", &url), ("TRANSIENT_RETRY_DELAYS_SECONDS", "3600")]).await;
     record(&mut function, forms(&["MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003"])).await;
     assert_eq!(messages(&database).await, "- pending 30003");
-    let wait = "select next_attempt_at - now() between interval '50 minutes' and interval '60 minutes' from sms_messages";
+    let wait = "select next_attempt_at - now() between interval '50 minutes' and interval '60 minutes' \
+        from sms_messages";
     assert_eq!(database.scalar(wait).await, "t");
     let line = eventually("the log line", async || {
         function
             .log()
             .await
             .into_iter()
-            .find(|line| line["message"] == "an undelivered message will be created again")
+            .find(|line| line["message"] == "undelivered message scheduled for retry")
     })
     .await;
     assert_eq!(line["twilio_sid"], "SM1");
@@ -294,9 +297,9 @@ async fn a_delivery_failure_caused_by_our_configuration_raises_the_alarm_once() 
     record(&mut function, forms(&["MessageSid=SM1&MessageStatus=sent", ours])).await;
     record(&mut function, forms(&[ours, "MessageSid=SM2&MessageStatus=undelivered&ErrorCode=30005"])).await;
     assert_eq!(messages(&database).await, "SM1 undelivered 30034,SM2 undelivered 30005");
-    // The last log line.
+    // The metrics are in the last log line.
     record(&mut function, forms(&["MessageSid=SM2&MessageStatus=sent"])).await;
-    let log = eventually("three batches to be counted", async || {
+    let log = eventually("three batches are counted", async || {
         let log = function.log().await;
         let counted = log.iter().filter(|line| line.get("statuses_stored").is_some()).count();
         (counted == 3).then_some(log)
@@ -341,10 +344,10 @@ async fn while_postgres_is_unavailable_every_record_fails_and_none_is_lost() {
     accepted(&database, "SM1").await;
     let mut function = start(&database).await;
     let event = forms(&["MessageSid=SM1&MessageStatus=sent", "MessageSid=SM2&MessageStatus=sent"]);
-    database.client.batch_execute("alter table sms_message_status_events rename to away").await.unwrap();
+    database.client.batch_execute("alter table sms_message_status_events rename to hidden").await.unwrap();
     assert_eq!(failed(&function.call(event.clone()).await), ["m-0", "m-1"]);
     assert_eq!(messages(&database).await, "SM1 queued");
-    database.client.batch_execute("alter table away rename to sms_message_status_events").await.unwrap();
+    database.client.batch_execute("alter table hidden rename to sms_message_status_events").await.unwrap();
     record(&mut function, event).await;
     assert_eq!(messages(&database).await, "SM1 sent");
 }
@@ -424,11 +427,11 @@ async fn a_newer_version_is_retried_and_an_inbound_message_goes_to_the_dead_lett
     let newer = json!({"version": "2", "payload": {"MessageSid": "SM2"}}).to_string();
     let newer = json!({"messageId": "newer", "receiptHandle": "AQEB9", "body": newer});
     event["Records"].as_array_mut().unwrap().push(newer);
-    let answer = function.call(event).await;
-    let mut failures = failed(&answer);
+    let response = function.call(event).await;
+    let mut failures = failed(&response);
     failures.sort_unstable();
     assert_eq!(failures, ["m-0", "newer"]);
-    assert_eq!(sqs.handed_out_again(), ["status AQEB0"]);
+    assert_eq!(sqs.made_visible(), ["status AQEB0"]);
     assert_eq!(database.scalar("select count(*) from sms_message_status_events").await, "0");
 }
 

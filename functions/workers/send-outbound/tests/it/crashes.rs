@@ -87,10 +87,10 @@ async fn a_message_whose_outcome_is_never_recorded_becomes_unknown_and_is_not_re
     world.twilio.replies([Hold]);
     tokio::join!(send(&mut function, [id]), async {
         world.twilio.asked(1).await;
-        world.database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
+        world.database.client.batch_execute("alter table sms_messages rename to hidden").await.unwrap();
         world.twilio.release();
     });
-    world.database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
+    world.database.client.batch_execute("alter table hidden rename to sms_messages").await.unwrap();
     send(&mut function, [id]).await;
     sweep_until_unknown(&world, id).await;
     send(&mut function, [id]).await;

@@ -1,5 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres and a Twilio that fails on demand.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod crashes;
 mod late;
@@ -179,8 +179,8 @@ fn batch(ids: &[Uuid]) -> Value {
 
 /// Invokes the function with a batch that must succeed.
 async fn send(function: &mut Function, ids: impl AsRef<[Uuid]>) {
-    let answer = function.call(batch(ids.as_ref())).await;
-    assert!(failed(&answer).is_empty(), "{answer}");
+    let response = function.call(batch(ids.as_ref())).await;
+    assert!(failed(&response).is_empty(), "{response}");
 }
 
 /// Returns the values of a metric in the first `times` invocations that counted it.
@@ -268,7 +268,7 @@ async fn the_log_follows_a_message_without_numbers_texts_or_secrets() {
     assert!(log.iter().any(|line| line["request_id"] == "r-1" && line["twilio_sid"] == sid(1)), "{log:?}");
     for line in log.iter().map(Value::to_string) {
         for hidden in ["55501", &FROM[5..], "rent of flat", TOKEN] {
-            assert!(!line.contains(hidden), "{hidden} stands in {line}");
+            assert!(!line.contains(hidden), "{hidden} in {line}");
         }
     }
 }
@@ -292,10 +292,10 @@ async fn while_postgres_is_unavailable_every_record_fails_without_a_request() {
     let world = World::start().await;
     let mut function = world.function().await;
     let ids = [world.message().await, world.message().await];
-    world.database.client.batch_execute("alter table sms_messages rename to away").await.unwrap();
+    world.database.client.batch_execute("alter table sms_messages rename to hidden").await.unwrap();
     assert_eq!(failed(&function.call(batch(&ids)).await), ["m-0", "m-1"]);
     assert!(world.twilio.requests().is_empty());
-    world.database.client.batch_execute("alter table away rename to sms_messages").await.unwrap();
+    world.database.client.batch_execute("alter table hidden rename to sms_messages").await.unwrap();
     send(&mut function, &ids).await;
     assert_eq!(world.twilio.requests().len(), 2);
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 const MESSAGES: usize = 10;
 
 /// Sends messages. Twilio responds to one, and to the others while Postgres blocks the first outcome.
-async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> Vec<Uuid> {
+async fn send_with_blocked_outcomes(world: &World, function: &mut Function) -> Vec<Uuid> {
     let mut ids = Vec::new();
     for _ in 0..MESSAGES {
         ids.push(world.message().await);
@@ -16,14 +16,14 @@ async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> V
     world.twilio.replies((0..MESSAGES).map(|_| Hold));
     let log = function.lines();
     let taken = async |count: usize| {
-        eventually("what Twilio took", async || {
+        eventually("Twilio has accepted the messages", async || {
             let lines = log.lock().await;
-            (lines.iter().filter(|line| line.contains("Twilio accepted the message")).count() >= count)
+            (lines.iter().filter(|line| line.contains("message accepted by Twilio")).count() >= count)
                 .then_some(())
         })
         .await;
     };
-    let (answer, ()) = tokio::join!(function.call(batch(&ids)), async {
+    let (response, ()) = tokio::join!(function.call(batch(&ids)), async {
         world.twilio.asked(MESSAGES).await;
         let lock = "begin; lock table sms_send_attempts in exclusive mode";
         world.database.client.batch_execute(lock).await.unwrap();
@@ -39,7 +39,7 @@ async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> V
         taken(MESSAGES).await;
         world.database.client.batch_execute("commit").await.unwrap();
     });
-    assert!(failed(&answer).is_empty(), "{answer}");
+    assert!(failed(&response).is_empty(), "{response}");
     ids
 }
 
@@ -47,7 +47,7 @@ async fn send_with_answers_piled_up(world: &World, function: &mut Function) -> V
 async fn outcomes_that_arrive_during_a_statement_are_recorded_by_the_next_one() {
     let world = World::start().await;
     let mut function = world.function().await;
-    for id in send_with_answers_piled_up(&world, &mut function).await {
+    for id in send_with_blocked_outcomes(&world, &mut function).await {
         assert!(world.state(id).await.starts_with("queued - SM"), "{}", world.state(id).await);
     }
     let transactions = "select count(distinct xmin::text) from sms_send_attempts where outcome = 'accepted'";
@@ -64,7 +64,7 @@ async fn an_outcome_that_postgres_rejects_does_not_block_others() {
     );
     world.database.client.batch_execute(&refused).await.unwrap();
     let mut recorded = 0;
-    for id in send_with_answers_piled_up(&world, &mut function).await {
+    for id in send_with_blocked_outcomes(&world, &mut function).await {
         let state = world.state(id).await;
         assert!(state.starts_with("queued - SM") || state == "pending - - held", "{state}");
         recorded += usize::from(state.starts_with("queued"));

@@ -136,7 +136,7 @@ async fn one_wake_up_clears_a_backlog_and_a_lost_wake_up_is_replaced() {
     send(&mut hasty, [ids[0]]).await;
     assert_eq!(world.pending().await, "30");
     assert_eq!(world.database.scalar("select wake_at from sms_senders").await, "null");
-    world.sqs.behave(Behaviour::Takes);
+    world.sqs.behave(Behaviour::Accepts);
     send(&mut function, [ids[0]]).await;
     assert_eq!(world.woken(), [(FROM.to_owned(), 0)]);
     world.wake(&mut function).await;

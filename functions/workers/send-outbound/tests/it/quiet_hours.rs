@@ -20,7 +20,7 @@ impl World {
     }
 
     /// Stores a message to a toll-free number, which has no time zone.
-    async fn to_nobody_knows_where(&self, priority: &str) -> Uuid {
+    async fn to_toll_free_number(&self, priority: &str) -> Uuid {
         let to = "+18005550123".to_owned();
         self.stored(NewSend {
             to: to.clone(),
@@ -33,7 +33,8 @@ impl World {
 
     async fn due_at(&self, id: Uuid) -> Timestamp {
         let due = format!(
-            "select to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') from sms_messages where id = '{id}'"
+            "select to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') \
+                from sms_messages where id = '{id}'"
         );
         self.database.scalar(&due).await.parse().unwrap()
     }
@@ -43,9 +44,8 @@ impl World {
 async fn a_message_waits_for_the_end_of_quiet_hours_and_an_urgent_one_does_not() {
     let world = World::start().await;
     let mut function = world.quiet().await;
-    let (normal, bulk) =
-        (world.to_nobody_knows_where("normal").await, world.to_nobody_knows_where("bulk").await);
-    let urgent = world.to_nobody_knows_where("urgent").await;
+    let (normal, bulk) = (world.to_toll_free_number("normal").await, world.to_toll_free_number("bulk").await);
+    let urgent = world.to_toll_free_number("urgent").await;
     // In New York it is another time of day.
     let elsewhere = world.message().await;
     send(&mut function, [bulk, elsewhere]).await;
@@ -86,7 +86,8 @@ async fn bulk_messages_in_quiet_hours_are_postponed_and_block_no_other_message()
     let many = format!(
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
              values (gen_random_uuid(), '{ACCOUNT}', '+18005550199', '', now());
-         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
+         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
+         delivery_status,
              priority, next_attempt_at, created_at)
          select gen_random_uuid(), c.id, 'outbound', '+15005550006', '+18005550199', '', 'pending',
              'normal', now() - interval '1 minute', now()

@@ -90,13 +90,13 @@ async fn a_message_that_expires_at_the_gate_is_not_sent() {
                       select gen_random_uuid(), id, 'opt_out', 'keyword', 'SM1', now() from sms_conversations";
         world.database.client.batch_execute(record).await.unwrap();
         let ((), was_claimed) = tokio::join!(send(&mut function, [id]), async {
-            let was_claimed = eventually("it waits at the gate, or was too late for it", async || {
+            let was_claimed = eventually("the message waits at the gate or has expired", async || {
                 let is_held = world.state(id).await == "pending - - held";
                 let is_waited = is_held && world.is_waited().await;
                 (is_waited || world.state(id).await.starts_with("failed")).then_some(is_waited)
             })
             .await;
-            eventually("its time passes", async || (clock::now() > end).then_some(())).await;
+            eventually("the message expires", async || (clock::now() > end).then_some(())).await;
             world.database.client.batch_execute("rollback").await.unwrap();
             was_claimed
         });
@@ -107,7 +107,7 @@ async fn a_message_that_expires_at_the_gate_is_not_sent() {
             return;
         }
     }
-    panic!("it was never claimed in time");
+    panic!("the message was never claimed in time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,15 +146,15 @@ async fn messages_are_deferred_when_the_gate_cannot_be_checked() {
     let world = World::start().await;
     let mut function = world.function().await;
     let id = world.message().await;
-    let away = "alter function sms_pass_send_gate rename to away";
-    world.database.client.batch_execute(away).await.unwrap();
+    let hide = "alter function sms_pass_send_gate rename to hidden";
+    world.database.client.batch_execute(hide).await.unwrap();
     assert!(failed(&function.call(batch(&[id])).await).is_empty());
     assert!(world.twilio.requests().is_empty());
     assert_eq!(
         (world.state(id).await, world.attempts(id).await),
         ("pending - - free".into(), "not_processed".into())
     );
-    let back = "alter function away rename to sms_pass_send_gate";
+    let back = "alter function hidden rename to sms_pass_send_gate";
     world.database.client.batch_execute(back).await.unwrap();
     send(&mut function, [id]).await;
     assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));

@@ -108,22 +108,22 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
         format!("SM{:032x}", requests.len())
     };
     match reply {
-        Reply::Accept => answer(&mut stream, 201, None, &created(&sid, &request), 0).await,
-        Reply::AcceptAs(sid) => answer(&mut stream, 201, None, &created(sid, &request), 0).await,
-        Reply::List(page) => answer(&mut stream, 200, None, &page, 0).await,
+        Reply::Accept => write_response(&mut stream, 201, None, &created(&sid, &request), 0).await,
+        Reply::AcceptAs(sid) => write_response(&mut stream, 201, None, &created(sid, &request), 0).await,
+        Reply::List(page) => write_response(&mut stream, 200, None, &page, 0).await,
         Reply::Hold => {
             shared.gate.acquire().await.unwrap().forget();
-            answer(&mut stream, 201, None, &created(&sid, &request), 0).await;
+            write_response(&mut stream, 201, None, &created(&sid, &request), 0).await;
         }
         Reply::HoldAndRefuse(status, code, retry_after) => {
             shared.gate.acquire().await.unwrap().forget();
-            answer(&mut stream, status, retry_after, &refusal(status, code, &request), 0).await;
+            write_response(&mut stream, status, retry_after, &refusal(status, code, &request), 0).await;
         }
         Reply::Refuse(status, code, retry_after) => {
-            answer(&mut stream, status, retry_after, &refusal(status, code, &request), 0).await;
+            write_response(&mut stream, status, retry_after, &refusal(status, code, &request), 0).await;
         }
         Reply::Reset => stream.set_zero_linger().unwrap(),
-        Reply::Truncate => answer(&mut stream, 201, None, &created(&sid, &request), 20).await,
+        Reply::Truncate => write_response(&mut stream, 201, None, &created(&sid, &request), 20).await,
         Reply::Hang => std::future::pending().await,
     }
 }
@@ -169,7 +169,13 @@ fn created(sid: &str, request: &Request) -> Value {
     })
 }
 
-async fn answer(stream: &mut TcpStream, status: u16, retry_after: Option<&str>, body: &Value, cut: usize) {
+async fn write_response(
+    stream: &mut TcpStream,
+    status: u16,
+    retry_after: Option<&str>,
+    body: &Value,
+    cut: usize,
+) {
     let body = body.to_string();
     let retry_after = retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
     let head = format!(

@@ -22,24 +22,24 @@ impl Contract {
     fn check(&self, operation: &str, reply: &Value) {
         let status = &reply["statusCode"];
         let pointer = format!("/paths/{operation}/responses/{status}/content/application~1json/schema");
-        let answer = body(reply);
+        let response = body(reply);
         let schema = self.schema(&pointer);
         let errors: Vec<String> = schema
-            .iter_errors(&answer)
+            .iter_errors(&response)
             .map(|error| format!("{} at {}", error, error.instance_path()))
             .collect();
-        assert!(errors.is_empty(), "{operation} {status}: {errors:?} in {answer}");
-        assert_has_no_more(&self.0, self.0.pointer(&pointer).unwrap(), &answer);
+        assert!(errors.is_empty(), "{operation} {status}: {errors:?} in {response}");
+        assert_has_no_more(&self.0, self.0.pointer(&pointer).unwrap(), &response);
     }
 }
 
 /// Fails for fields that the document does not have. Schemas allow them so that clients accept new fields.
-fn assert_has_no_more(document: &Value, schema: &Value, answer: &Value) {
+fn assert_has_no_more(document: &Value, schema: &Value, response: &Value) {
     let schema = match schema["$ref"].as_str() {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
         None => schema,
     };
-    match answer {
+    match response {
         Value::Object(fields) if schema["properties"].is_object() => {
             for (name, value) in fields {
                 let property = &schema["properties"][name];
