@@ -195,6 +195,10 @@ fn sentences(folded: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the sentence with the highest probability of a refusal, as evidence for the ledger.
 fn refusing_words(table: &[u8], folded: &str) -> String {
+    let mut all = sentences(folded);
+    if let (Some(only), None) = (all.next(), all.next()) {
+        return only.chars().take(MOST_EVIDENCE).collect();
+    }
     let rated = sentences(folded).map(|sentence| (model::probabilities(table, &tokens(sentence)), sentence));
     let best = rated.max_by(|([a, ..], _), ([b, ..], _)| a.total_cmp(b));
     best.map_or(folded, |(_, sentence)| sentence).chars().take(MOST_EVIDENCE).collect()

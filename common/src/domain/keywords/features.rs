@@ -216,13 +216,10 @@ fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(u64)) {
     if letters.len() < 3 {
         return;
     }
-    let marked = |index: usize| match index.checked_sub(1) {
-        Some(inner) => letters.get(inner).copied().unwrap_or(b' '),
-        None => b' ',
-    };
+    let marked = [b" ", letters, b" "].concat();
     for length in SEQUENCES {
-        for start in 0..(letters.len() + 3).saturating_sub(length) {
-            visit((start..start + length).fold(length as u64, |hash, at| step(hash, marked(at))));
+        for sequence in marked.windows(length) {
+            visit(sequence.iter().fold(length as u64, |hash, &letter| step(hash, letter)));
         }
     }
 }

@@ -33,8 +33,11 @@ pub(super) enum Kind {
 /// letters as plain ones (Unicode's compatibility decomposition).
 pub(super) fn fold(text: &str) -> String {
     if text.is_ascii() {
-        let kept = text.bytes().filter(|byte| !matches!(byte, b'\'' | b'`'));
-        return kept.map(|byte| char::from(byte.to_ascii_lowercase())).collect();
+        let mut folded = text.to_ascii_lowercase();
+        if folded.contains(['\'', '`']) {
+            folded.retain(|c| !matches!(c, '\'' | '`'));
+        }
+        return folded;
     }
     text.nfkd().filter(|c| !is_dropped(*c)).flat_map(char::to_lowercase).map(look_alike).collect()
 }
