@@ -3,6 +3,7 @@
 use super::sends::HORIZON;
 use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::pace::HoldReason;
+use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WakeUp {
     /// The number or the messaging service.
-    pub sender: String,
+    pub sender: Sender,
     /// When it is due. The sender's row stores it too, so that there is one wake-up at a time.
     pub due_at: Timestamp,
 }
@@ -44,7 +45,7 @@ pub struct Hold {
 /// # Errors
 ///
 /// [`DbError`]: the next message gets the same error.
-pub async fn hold(db: &Db, sender: &str, hold: &Hold) -> Result<(), DbError> {
+pub async fn hold(db: &Db, sender: &Sender, hold: &Hold) -> Result<(), DbError> {
     let Hold { until, reason, code, by_probe } = hold;
     db.query_idempotent(&HOLD, &params! { sender, until, reason, code, by_probe }).await.map(drop)
 }
@@ -60,13 +61,13 @@ update sms_senders set held_until = null, held_reason = null, held_code = null w
 /// # Errors
 ///
 /// [`DbError`]: the hold ends at its time, with another probe.
-pub async fn release(db: &Db, sender: &str) -> Result<(), DbError> {
+pub async fn release(db: &Db, sender: &Sender) -> Result<(), DbError> {
     db.query_idempotent(&RELEASE, &params! { sender }).await.map(drop)
 }
 
 row! {
     struct Woken {
-        sender: String,
+        sender: Sender,
         wake_at: Timestamp,
         wake_in: f64,
     }
@@ -138,7 +139,7 @@ const NOT_WOKEN: Statement<()> =
 /// # Errors
 ///
 /// [`DbError`]: new ones are created after these would have been due.
-pub async fn not_woken(db: &Db, senders: &[&str]) -> Result<(), DbError> {
+pub async fn not_woken(db: &Db, senders: &[&Sender]) -> Result<(), DbError> {
     db.query_idempotent(&NOT_WOKEN, &params! { senders }).await.map(drop)
 }
 

@@ -9,6 +9,7 @@ use crate::domain::metadata::Metadata;
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use crate::domain::pace::HoldReason;
 use crate::domain::segments::Encoding;
+use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
@@ -58,6 +59,7 @@ sql_types! {
     f64: FLOAT8, FLOAT8_ARRAY;
     str: TEXT, TEXT_ARRAY;
     String: TEXT, TEXT_ARRAY;
+    Sender: TEXT, TEXT_ARRAY;
     [u8]: BYTEA, BYTEA_ARRAY;
     Uuid: UUID, UUID_ARRAY;
     Timestamp: TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
@@ -156,4 +158,5 @@ text_enums!(
     Status,
 );
 
+stored_as!(Sender, &str, |value| value.as_str(), |text| Sender::from(text));
 stored_as!(Metadata, Json<Metadata>, |value| Json(value), |stored| stored.0);

@@ -13,4 +13,5 @@ pub mod pace;
 pub mod phone;
 pub mod quiet_hours;
 pub mod segments;
+pub mod sender;
 pub mod smart_encoding;

@@ -1,6 +1,7 @@
 //! The queue messages. They have versions, so that new functions can read messages of old ones during a deployment.
 
 use crate::domain::phone::last_four;
+use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ pub struct DispatchV1 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchV2 {
     /// Our number, or the SID of the messaging service.
-    pub sender: String,
+    pub sender: Sender,
     /// When the wake-up is due. Identifies the wake-up in the sender's row.
     pub due_at: Timestamp,
     /// The number of previous wake-ups in this chain, in which each handler enqueues the next one.
@@ -122,7 +123,7 @@ impl DispatchMessage {
 
     /// Creates a wake-up for a sender, after `hops` previous ones.
     #[must_use]
-    pub fn wake_up(sender: String, due_at: Timestamp, hops: u32) -> Self {
+    pub fn wake_up(sender: Sender, due_at: Timestamp, hops: u32) -> Self {
         Self::V2(DispatchV2 { sender, due_at, hops })
     }
 }
@@ -187,11 +188,11 @@ mod tests {
             serde_json::to_string(&dispatch).unwrap(),
             @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000"}"#
         );
-        let wake_up = DispatchMessage::wake_up("+12035550100".to_owned(), Timestamp::UNIX_EPOCH, 0);
+        let wake_up = DispatchMessage::wake_up("+12035550100".into(), Timestamp::UNIX_EPOCH, 0);
         let first = r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z"}"#;
         assert_eq!(serde_json::to_string(&wake_up).unwrap(), first);
         assert_eq!(serde_json::from_str::<DispatchMessage>(first).unwrap(), wake_up);
-        let later = DispatchMessage::wake_up("+12035550100".to_owned(), Timestamp::UNIX_EPOCH, 7);
+        let later = DispatchMessage::wake_up("+12035550100".into(), Timestamp::UNIX_EPOCH, 7);
         insta::assert_snapshot!(
             serde_json::to_string(&later).unwrap(),
             @r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z","hops":7}"#

@@ -8,9 +8,9 @@ use crate::db::sends::{self, Rival};
 use crate::db::statuses::{self, NewStatus, RecordedStatus};
 use crate::db::{Db, DbError};
 use crate::domain::message::Status;
+use crate::domain::sender::Sender;
 use crate::twilio::{
-    ClientError, ExpectedMessage, Message, RenewalPolicy, SendError, Sender, Similarity, TwilioClient,
-    similarity,
+    ClientError, ExpectedMessage, Message, RenewalPolicy, SendError, Similarity, TwilioClient, similarity,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};

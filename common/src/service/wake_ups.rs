@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::db::senders::{self, WakeUp};
 use crate::db::{Db, DbError};
+use crate::domain::sender::Sender;
 use crate::queue::{DispatchMessage, PublishError, Publisher};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub async fn publish(
     if wake_ups.is_empty() {
         return Ok(0);
     }
-    let senders: Vec<String> = wake_ups.iter().map(|queued| queued.wake_up.sender.clone()).collect();
+    let senders: Vec<Sender> = wake_ups.iter().map(|queued| queued.wake_up.sender.clone()).collect();
     let messages: Vec<_> = wake_ups
         .into_iter()
         .map(|QueuedWakeUp { wake_up: WakeUp { sender, due_at }, delay, hops }| {
@@ -52,11 +53,9 @@ pub async fn publish(
         .collect();
     // Boxed: the futures of the AWS SDK are large.
     let published = Box::pin(publisher.send_all_later(queue_url, &messages)).await;
-    let refused: Vec<&str> = match &published {
-        Ok(positions) => {
-            positions.iter().filter_map(|&position| senders.get(position)).map(String::as_str).collect()
-        }
-        Err(_) => senders.iter().map(String::as_str).collect(),
+    let refused: Vec<&Sender> = match &published {
+        Ok(positions) => positions.iter().filter_map(|&position| senders.get(position)).collect(),
+        Err(_) => senders.iter().collect(),
     };
     clear(db, &refused).await?;
     Ok(senders.len() - published?.len())
@@ -67,6 +66,6 @@ pub async fn publish(
 /// # Errors
 ///
 /// [`WakeUpError::Clear`]. The senders are woken after `wake_at`.
-pub async fn clear(db: &Db, senders: &[&str]) -> Result<(), WakeUpError> {
+pub async fn clear(db: &Db, senders: &[&Sender]) -> Result<(), WakeUpError> {
     if senders.is_empty() { Ok(()) } else { Ok(senders::not_woken(db, senders).await?) }
 }

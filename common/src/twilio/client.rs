@@ -15,6 +15,7 @@ use super::message::Message;
 use super::send_error::SendError;
 use super::webhook::Media;
 use crate::config::Secret;
+use crate::domain::sender::Sender;
 use crate::tls;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -38,15 +39,6 @@ const PAGE_SIZE: &str = "1000";
 
 /// Twilio's limits for `ValidityPeriod`, in seconds.
 const VALIDITY_PERIOD: std::ops::RangeInclusive<u64> = 1..=36_000;
-
-/// The sender of a message: a phone number, or a messaging service that chooses one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sender {
-    /// A phone number of the account, in E.164.
-    Number(String),
-    /// The SID of a messaging service, `MG…`.
-    MessagingService(String),
-}
 
 /// The parameters of a create request.
 #[derive(Clone, PartialEq, Eq)]

@@ -14,8 +14,7 @@ mod signed_url;
 pub mod webhook;
 
 pub use client::{
-    ClientError, CreateMessage, MAX_CONNECT_TIMEOUT, MessageFilter, MessagePage, Sender, TwilioClient,
-    TwilioConfig,
+    ClientError, CreateMessage, MAX_CONNECT_TIMEOUT, MessageFilter, MessagePage, TwilioClient, TwilioConfig,
 };
 pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};

@@ -1,8 +1,9 @@
 //! Finds one of our messages in Twilio's list of messages, which does not contain our ids.
 
-use super::client::{MessageFilter, Sender, TwilioClient};
+use super::client::{MessageFilter, TwilioClient};
 use super::message::Message;
 use super::send_error::SendError;
+use crate::domain::sender::Sender;
 use crate::domain::smart_encoding::SmartEncoding;
 use jiff::{SignedDuration, Timestamp};
 

@@ -23,7 +23,7 @@ async fn thirty_senders_with_due_messages() -> Database {
 }
 
 async fn woken(db: &Db, at: Timestamp) -> Vec<String> {
-    senders::wake(db, at).await.unwrap().into_iter().map(|(wake_up, _)| wake_up.sender).collect()
+    senders::wake(db, at).await.unwrap().into_iter().map(|(wake_up, _)| wake_up.sender.into()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

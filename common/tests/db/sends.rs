@@ -15,7 +15,7 @@ use testing::Database;
 
 /// Returns a message to send.
 pub fn new_send(to: &str) -> NewSend {
-    NewSend { from: Some("+15550100".to_owned()), created_at: now(), ..testing::new_send(to) }
+    NewSend { sender: "+15550100".into(), created_at: now(), ..testing::new_send(to) }
 }
 
 /// Stores a message and claims it.

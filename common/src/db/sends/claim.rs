@@ -5,6 +5,7 @@ use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::named::named_enum;
 use crate::domain::pace::{HoldReason, SenderPace, SenderRates, probe_hold};
+use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use std::time::Duration;
 use uuid::Uuid;
@@ -27,14 +28,10 @@ row! {
         pub message_id: Uuid,
         /// The number of attempts, including this one.
         pub attempt_number: i32,
-        /// The sender for pace and holds: the number or the messaging service.
-        pub sender: String,
+        /// The sender, which has a pace and holds.
+        pub sender: Sender,
         /// The recipient.
         pub to: String = "to_number",
-        /// The sender, if it is a number.
-        pub from: Option<String> = "from_number",
-        /// The sender, if it is a messaging service.
-        pub messaging_service_sid: Option<String>,
         /// The text.
         pub message_content: String,
         /// References to media.
@@ -128,7 +125,7 @@ row! {
     struct Found {
         kind: Kind,
         message_id: Option<Uuid>,
-        sender: Option<String>,
+        sender: Option<Sender>,
         wake_at: Option<Timestamp>,
         wake_in: Option<f64>,
     }
@@ -137,8 +134,7 @@ row! {
 const CLAIM: Statement<(Found, Option<Claimed>)> = Statement::new(
     "claim messages",
     "
-select kind, message_id, attempt_id, attempt_number, sender, to_number, from_number, messaging_service_sid,
-    message_content,
+select kind, message_id, attempt_id, attempt_number, sender, to_number, message_content,
     array(select item ->> 'url' from jsonb_array_elements(media) item where item ->> 'url' is not null) as media_urls,
     coalesce(request_id, message_id::text) as request_id, send_before, wanted_at, due_at, is_probe, wake_at, wake_in
 from sms_claim_sends(named => $messages, woken => $woken, woken_at => $woken_at, attempt_ids => $attempt_ids,
@@ -167,7 +163,7 @@ pub async fn claim(
     let rules: Vec<SenderPace<'_>> = pace.rates.rules(pace.burst).collect();
     let params = params! {
         messages: request.messages,
-        woken: request.wake_ups.iter().map(|wake_up| wake_up.sender.as_str()).collect::<Vec<_>>(),
+        woken: request.wake_ups.iter().map(|wake_up| &wake_up.sender).collect::<Vec<_>>(),
         woken_at: request.wake_ups.iter().map(|wake_up| wake_up.due_at).collect::<Vec<_>>(),
         attempt_ids,
         allowed: request.allowed,

@@ -4,6 +4,7 @@ use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::message::Priority;
 use crate::domain::metadata::Metadata;
 use crate::domain::segments::Encoding;
+use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
@@ -25,10 +26,8 @@ pub struct NewSend {
     pub to: String,
     /// The recipient as the caller spelled it.
     pub to_original: String,
-    /// The sender number. `None` if the messaging service chooses.
-    pub from: Option<String>,
-    /// The messaging service, if there is no number.
-    pub messaging_service_sid: Option<String>,
+    /// The sender.
+    pub sender: Sender,
     /// The text.
     pub message_content: String,
     /// References to media: `[{url, content_type}]`.
@@ -156,7 +155,7 @@ pub async fn repeated(
 /// [`DbError`]: the message may be stored if the connection failed during the commit. Return an error; a retry with the
 /// same Idempotency-Key is safe.
 pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) -> Result<Created, DbError> {
-    let NewSend { id, conversation_id, account_sid, to, to_original, from, messaging_service_sid, .. } = send;
+    let NewSend { id, conversation_id, account_sid, to, to_original, sender, .. } = send;
     let NewSend { message_content, media, encoding, segments, priority, workflow_type, workflow_id, .. } =
         send;
     let NewSend { metadata, send_at, send_before, api_key_id, request_id, created_at, .. } = send;
@@ -166,8 +165,8 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
         account_sid,
         to,
         to_original,
-        from,
-        messaging_service_sid,
+        from: sender.number(),
+        messaging_service_sid: sender.messaging_service_sid(),
         message_content,
         media,
         encoding,

@@ -2,6 +2,7 @@
 
 use super::claim::ClaimRequest;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -52,7 +53,7 @@ pub async fn candidates(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<Candidate>, DbError> {
-    let woken: Vec<&str> = request.wake_ups.iter().map(|wake_up| wake_up.sender.as_str()).collect();
+    let woken: Vec<&Sender> = request.wake_ups.iter().map(|wake_up| &wake_up.sender).collect();
     db.query_idempotent(&CANDIDATES, &params! { messages: request.messages, woken, now, limit }).await
 }
 

@@ -2,6 +2,7 @@
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::message::Status;
+use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -18,10 +19,8 @@ row! {
         pub attempt_id: Uuid,
         /// The recipient.
         pub to: String = "to_number",
-        /// The sender, if it is a number.
-        pub from: Option<String> = "from_number",
-        /// The sender, if it is a messaging service.
-        pub messaging_service_sid: Option<String>,
+        /// The sender.
+        pub sender: Sender,
         /// The text.
         pub message_content: String,
         /// The number of media.
@@ -46,9 +45,9 @@ with due as (
     for no key update skip locked
 ), taken as (
     update sms_messages m set resolve_at = $until from due where m.id = due.id
-    returning m.id, m.to_number, m.from_number, m.messaging_service_sid, m.message_content, m.media, m.request_id
+    returning m.id, m.to_number, m.sender, m.message_content, m.media, m.request_id
 )
-select t.id as message_id, a.id as attempt_id, t.to_number, t.from_number, t.messaging_service_sid, t.message_content,
+select t.id as message_id, a.id as attempt_id, t.to_number, t.sender, t.message_content,
     jsonb_array_length(t.media) as num_media, a.started_at, coalesce(a.finished_at, a.started_at) as ended_at,
     coalesce(t.request_id, t.id::text) as request_id
 from taken t join lateral (

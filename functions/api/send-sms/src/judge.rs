@@ -3,6 +3,7 @@
 use super::SendRequest;
 use super::config::Senders;
 use common::domain::phone::NumberingPlan;
+use common::domain::sender::Sender;
 use common::http::ValidationError;
 use jiff::Timestamp;
 use url::Url;
@@ -14,21 +15,14 @@ const MAX_MEDIA: usize = 10;
 /// The longest workflow type and id, in characters.
 const MAX_WORKFLOW: usize = 255;
 
-/// The sender of a message. One of the two is set unless there is a problem.
-#[derive(Debug)]
-pub(crate) struct Judged {
-    pub(crate) from: Option<String>,
-    pub(crate) messaging_service_sid: Option<String>,
-}
-
-/// Validates all fields but the recipient, and adds problems to `problems`.
+/// Validates all fields but the recipient, and adds problems to `problems`. Returns the sender if it is valid.
 pub(crate) fn judge(
     wanted: &SendRequest,
     plan: &NumberingPlan,
     senders: &Senders,
     now: Timestamp,
     problems: &mut ValidationError,
-) -> Judged {
+) -> Option<Sender> {
     content(wanted, problems);
     times(wanted, now, problems);
     for (field, value) in [("workflow_type", &wanted.workflow_type), ("workflow_id", &wanted.workflow_id)] {
@@ -36,8 +30,7 @@ pub(crate) fn judge(
             problems.add(field, format!("has more than {MAX_WORKFLOW} characters"));
         }
     }
-    let (from, messaging_service_sid) = sender(wanted.from.as_deref(), plan, senders, problems);
-    Judged { from, messaging_service_sid }
+    sender(wanted.from.as_deref(), plan, senders, problems)
 }
 
 fn content(wanted: &SendRequest, problems: &mut ValidationError) {
@@ -81,29 +74,28 @@ fn times(wanted: &SendRequest, now: Timestamp, problems: &mut ValidationError) {
     }
 }
 
-/// Returns the number and the messaging service to send with, of which one is set unless there is a problem.
+/// Returns the requested sender, or else the default one: the messaging service, which keeps using the number that a
+/// recipient already knows, or the first number.
 fn sender(
     from: Option<&str>,
     plan: &NumberingPlan,
     senders: &Senders,
     problems: &mut ValidationError,
-) -> (Option<String>, Option<String>) {
+) -> Option<Sender> {
     let service = senders.messaging_service_sid.as_deref();
+    let number = |number: &String| Sender::Number(number.clone());
     let Some(from) = from else {
-        return match service {
-            Some(service) => (None, Some(service.to_owned())),
-            None => (senders.numbers.first().cloned(), None),
-        };
+        return service.map(Sender::from).or_else(|| senders.numbers.first().map(number));
     };
     if service == Some(from) {
-        return (None, Some(from.to_owned()));
+        return service.map(Sender::from);
     }
     let canonical = plan.canonical(from);
-    let number = senders.numbers.iter().find(|number| **number == from || **number == canonical);
-    if number.is_none() {
+    let found = senders.numbers.iter().find(|number| **number == from || **number == canonical);
+    if found.is_none() {
         problems.add("from", "is not a configured number or messaging service");
     }
-    (number.cloned(), None)
+    found.map(number)
 }
 
 #[cfg(test)]

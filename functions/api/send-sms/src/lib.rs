@@ -21,6 +21,7 @@ use common::db::{Db, DbError, conversations, messages};
 use common::domain::message::Status;
 use common::domain::phone::{NumberingPlan, Recipient};
 use common::domain::segments::{self, Encoding};
+use common::domain::sender::Sender;
 use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
 use common::http::{
@@ -30,7 +31,6 @@ use common::http::{
 use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
 use common::service::caller;
 use common::telemetry::{self, Metric};
-use judge::Judged;
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -152,10 +152,10 @@ impl ParsedRequest<'_> {
         let hash = self.wanted.hash().map_err(ApiError::internal)?;
         let idempotency = self.key.clone().map(|key| Idempotency { key, payload_hash: hash });
         let recipient = self.recipient(app, &mut problems).await?;
-        let judged = judge::judge(&self.wanted, &app.plan, &app.config.senders, now, &mut problems);
+        let sender = judge::judge(&self.wanted, &app.plan, &app.config.senders, now, &mut problems);
         self.check_conversation(app, recipient.as_ref(), &mut problems).await?;
-        let send = match (recipient, problems.check()) {
-            (Some(recipient), Ok(())) => self.new_send(app, judged, recipient, now),
+        let send = match (recipient.zip(sender), problems.check()) {
+            (Some((recipient, sender)), Ok(())) => self.new_send(app, sender, recipient, now),
             (_, refused) => {
                 // A valid request may have become invalid since, such as by a send_at in the past.
                 if let Some(idempotency) = idempotency.filter(|_| is_readable)
@@ -217,7 +217,7 @@ impl ParsedRequest<'_> {
         Ok(())
     }
 
-    fn new_send(&self, app: &App, judged: Judged, recipient: Recipient, now: jiff::Timestamp) -> NewSend {
+    fn new_send(&self, app: &App, sender: Sender, recipient: Recipient, now: jiff::Timestamp) -> NewSend {
         let wanted = self.wanted.clone();
         let choice = wanted.smart_encoding.unwrap_or(app.config.smart_encoding);
         let written = wanted.body.unwrap_or_default();
@@ -236,8 +236,7 @@ impl ParsedRequest<'_> {
             account_sid: app.config.account_sid.clone(),
             to: to.into(),
             to_original,
-            from: judged.from,
-            messaging_service_sid: judged.messaging_service_sid,
+            sender,
             message_content: body,
             media: media.map(|url| json!({"url": url, "content_type": null})).collect(),
             encoding: cost.encoding,

@@ -19,9 +19,10 @@ use common::config::{Configuration, Env};
 use common::db::sends::{self, Absence, Search, Unresolved};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::delivery_failure::FailurePolicy;
+use common::domain::sender::Sender;
 use common::service::lookup::{InitError, Lookup, LookupError, Missing, Presence};
 use common::telemetry::{self, Metric};
-use common::twilio::{ExpectedMessage, RenewalPolicy, Sender, TwilioClient, TwilioConfig};
+use common::twilio::{ExpectedMessage, RenewalPolicy, TwilioClient, TwilioConfig};
 use futures::StreamExt;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -158,13 +159,13 @@ impl Resolved {
     }
 }
 
-/// Messages by recipient, number and messaging service, in order of creation. Each group needs one list.
-type Groups = BTreeMap<(String, Option<String>, Option<String>), Vec<Unresolved>>;
+/// Messages by recipient and sender, in order of creation. Each group needs one list.
+type Groups = BTreeMap<(String, Sender), Vec<Unresolved>>;
 
 fn by_recipient(taken: Vec<Unresolved>) -> Groups {
     let mut groups = Groups::new();
     for unresolved in taken {
-        let key = (unresolved.to.clone(), unresolved.from.clone(), unresolved.messaging_service_sid.clone());
+        let key = (unresolved.to.clone(), unresolved.sender.clone());
         groups.entry(key).or_default().push(unresolved);
     }
     groups
@@ -188,15 +189,14 @@ async fn resolve(app: &App, group: &[Unresolved], begun: Instant) -> (Resolved, 
 
 async fn look(app: &App, group: &[Unresolved], resolved: &mut Resolved) -> Result<(), LookupError> {
     let Some(first) = group.first() else { return Ok(()) };
-    let sender = sender(first);
-    let missing: Vec<Missing> = group.iter().map(|unresolved| missing(unresolved, &sender)).collect();
+    let missing: Vec<Missing> = group.iter().map(missing).collect();
     let search = Search {
         listed_at: clock::now(),
         proves_after: app.config.times.resolve_after,
         max_age: app.config.renewals.max_age(),
     };
     let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.config.renewals };
-    let presences = lookup.find(&first.to, &sender, &missing).await?;
+    let presences = lookup.find(&first.to, &first.sender, &missing).await?;
     for (unresolved, presence) in group.iter().zip(&presences) {
         let span = telemetry::request(&unresolved.request_id);
         resolve_one(app, unresolved, presence, search, resolved).instrument(span).await?;
@@ -206,19 +206,12 @@ async fn look(app: &App, group: &[Unresolved], resolved: &mut Resolved) -> Resul
     Ok(())
 }
 
-fn sender(unresolved: &Unresolved) -> Sender {
-    match (&unresolved.from, &unresolved.messaging_service_sid) {
-        (Some(number), _) => Sender::Number(number.clone()),
-        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
-    }
-}
-
-fn missing(unresolved: &Unresolved, sender: &Sender) -> Missing {
+fn missing(unresolved: &Unresolved) -> Missing {
     Missing {
         message_id: unresolved.message_id,
         sought: ExpectedMessage {
             to: unresolved.to.clone(),
-            sender: sender.clone(),
+            sender: unresolved.sender.clone(),
             body: unresolved.message_content.clone(),
             num_media: usize::try_from(unresolved.num_media).unwrap_or_default(),
             since: unresolved.started_at,

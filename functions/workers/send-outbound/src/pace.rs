@@ -7,6 +7,7 @@ use common::db::senders::{self, Hold, WakeUp};
 use common::db::sends::{Claimed, SendPace};
 use common::domain::pace::{HoldReason, SenderRates};
 use common::domain::phone::last_four;
+use common::domain::sender::Sender;
 use common::error::chain;
 use common::queue::{Batch, DispatchMessage};
 use common::service::wake_ups::{self, QueuedWakeUp};
@@ -82,7 +83,7 @@ async fn release(app: &App, claim: &Claimed) {
 const MAX_HOPS: u32 = 10_000;
 
 /// The number of wake-ups that led to a batch, by sender.
-pub(crate) struct Hops(HashMap<String, u32>);
+pub(crate) struct Hops(HashMap<Sender, u32>);
 
 impl Hops {
     pub(crate) fn of(batch: &Batch<DispatchMessage>) -> Self {
@@ -102,7 +103,7 @@ impl Hops {
     }
 
     /// Returns the number of the next wake-up, or `None` if the chain ends.
-    fn next(&self, sender: &str) -> Option<u32> {
+    fn next(&self, sender: &Sender) -> Option<u32> {
         let next = self.0.get(sender).map_or(0, |hops| hops.saturating_add(1));
         (next <= MAX_HOPS).then_some(next)
     }
@@ -117,13 +118,13 @@ pub(crate) async fn wake(app: &App, due: Vec<(WakeUp, Duration)>, hops: &Hops) {
             Some(hops) => wake_ups.push(QueuedWakeUp { wake_up, delay, hops }),
             None => {
                 telemetry::count(Metric::WakeUpsLimited, 1);
-                let sender_ends = last_four(&wake_up.sender);
+                let sender_ends = last_four(wake_up.sender.as_str());
                 tracing::warn!(sender_ends, "wake-up chain limit reached");
                 limited.push(wake_up.sender);
             }
         }
     }
-    let limited: Vec<&str> = limited.iter().map(String::as_str).collect();
+    let limited: Vec<&Sender> = limited.iter().collect();
     if let Err(error) = wake_ups::clear(&app.db, &limited).await {
         tracing::warn!(error = chain(&error), "could not clear wake_at");
     }
@@ -138,12 +139,12 @@ mod tests {
 
     #[test]
     fn a_chain_of_wake_ups_ends_at_its_limit() {
-        let hops = |hops| Hops(HashMap::from([("+1".to_owned(), hops)]));
-        assert_eq!(Hops::none().next("+1"), Some(0));
-        assert_eq!(hops(0).next("+1"), Some(1));
-        assert_eq!(hops(MAX_HOPS - 1).next("+1"), Some(MAX_HOPS));
-        assert_eq!(hops(MAX_HOPS).next("+1"), None);
-        assert_eq!(hops(u32::MAX).next("+1"), None);
-        assert_eq!(hops(MAX_HOPS).next("+2"), Some(0), "senders have separate chains");
+        let hops = |hops| Hops(HashMap::from([(Sender::from("+1"), hops)]));
+        assert_eq!(Hops::none().next(&"+1".into()), Some(0));
+        assert_eq!(hops(0).next(&"+1".into()), Some(1));
+        assert_eq!(hops(MAX_HOPS - 1).next(&"+1".into()), Some(MAX_HOPS));
+        assert_eq!(hops(MAX_HOPS).next(&"+1".into()), None);
+        assert_eq!(hops(u32::MAX).next(&"+1".into()), None);
+        assert_eq!(hops(MAX_HOPS).next(&"+2".into()), Some(0), "senders have separate chains");
     }
 }

@@ -210,7 +210,7 @@ async fn request_in_time(app: &App, claim: &Claimed) -> Result<CreateResult, Sen
     }
     let message = CreateMessage {
         to: claim.to.clone(),
-        sender: verify::sender(claim),
+        sender: claim.sender.clone(),
         body: claim.message_content.clone(),
         media_urls: claim.media_urls.clone(),
         status_callback: Some(status_callback_url(&app.config.callback_base_url, claim.message_id)),

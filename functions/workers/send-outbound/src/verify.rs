@@ -14,7 +14,7 @@ use common::db::sends::{Claimed, RETRIES_EXHAUSTED, SendResult};
 use common::domain::message::Status;
 use common::service::lookup::{Lookup, LookupError, Missing, Presence};
 use common::telemetry::{self, Metric};
-use common::twilio::{ExpectedMessage, Sender};
+use common::twilio::ExpectedMessage;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(crate) async fn absent<'a>(
 ) -> Vec<&'a Claimed> {
     let mut groups: BTreeMap<_, Vec<&Claimed>> = BTreeMap::new();
     for claim in late {
-        groups.entry((&claim.to, &claim.from, &claim.messaging_service_sid)).or_default().push(claim);
+        groups.entry((&claim.to, &claim.sender)).or_default().push(claim);
     }
     let lookups = groups.into_values().map(async |group| {
         let presences = look_up(app, &group).await;
@@ -92,13 +92,12 @@ fn outcome(
 
 async fn look_up(app: &App, group: &[&Claimed]) -> Result<Vec<Presence>, LookupError> {
     let Some(first) = group.first() else { return Ok(Vec::new()) };
-    let sender = sender(first);
     let now = clock::now();
     let missing = |claim: &&Claimed| Missing {
         message_id: claim.message_id,
         sought: ExpectedMessage {
             to: claim.to.clone(),
-            sender: sender.clone(),
+            sender: claim.sender.clone(),
             body: claim.message_content.clone(),
             num_media: claim.media_urls.len(),
             since: claim.wanted_at,
@@ -108,7 +107,7 @@ async fn look_up(app: &App, group: &[&Claimed]) -> Result<Vec<Presence>, LookupE
     };
     let missing: Vec<Missing> = group.iter().map(missing).collect();
     let lookup = Lookup { db: &app.db, twilio: &app.twilio, renewals: &app.config.renewals };
-    lookup.find(&first.to, &sender, &missing).await
+    lookup.find(&first.to, &first.sender, &missing).await
 }
 
 /// Returns when to look for a message again, with the delay of a retry, or `None` if it expires before.
@@ -116,12 +115,4 @@ fn next_lookup(app: &App, claim: &Claimed) -> Option<Timestamp> {
     let at = clock::now() + app.config.retry.delay(claim.attempt_number);
     let end = claim.send_before.unwrap_or(claim.wanted_at + app.config.retry.max_age());
     (at < end).then_some(at)
-}
-
-/// Returns the sender of a message.
-pub(crate) fn sender(claim: &Claimed) -> Sender {
-    match (&claim.from, &claim.messaging_service_sid) {
-        (Some(number), _) => Sender::Number(number.clone()),
-        (None, service) => Sender::MessagingService(service.clone().unwrap_or_default()),
-    }
 }

@@ -110,7 +110,7 @@ impl World {
 fn new_send(body: &str, age: SignedDuration) -> NewSend {
     NewSend {
         id: clock::new_id(),
-        from: Some(FROM.to_owned()),
+        sender: FROM.into(),
         message_content: body.to_owned(),
         request_id: "r-1".to_owned(),
         created_at: clock::now() - age,

@@ -156,7 +156,7 @@ impl World {
 fn new_send() -> NewSend {
     NewSend {
         account_sid: ACCOUNT.to_owned(),
-        from: Some(FROM.to_owned()),
+        sender: FROM.into(),
         message_content: BODY.to_owned(),
         ..testing::new_send(TO)
     }
@@ -222,8 +222,7 @@ async fn media_the_deadline_and_the_messaging_service_are_sent_to_twilio() {
     let world = World::start().await;
     let mut function = world.function().await;
     let mut message = new_send();
-    message.from = None;
-    message.messaging_service_sid = Some("MG1".to_owned());
+    message.sender = "MG1".into();
     message.message_content = String::new();
     message.media = json!([{"url": "https://a.example/1?x=1&y=2"}, {"url": "https://a.example/2"}]);
     message.send_before = Some(in_seconds(600));

@@ -113,7 +113,7 @@ async fn each_sender_has_its_own_pace_and_a_message_longer_than_the_burst_is_sen
     for number in 0..4 {
         ids.push(world.stored(NewSend { segments: 5, ..of("normal", &format!("slow {number}")) }).await);
         let fast = of("normal", &format!("fast {number}"));
-        ids.push(world.stored(NewSend { from: Some(OTHER.to_owned()), ..fast }).await);
+        ids.push(world.stored(NewSend { sender: OTHER.into(), ..fast }).await);
     }
     send(&mut function, &ids).await;
     let mut bodies = world.bodies();
@@ -157,7 +157,7 @@ async fn a_full_queue_at_twilio_holds_only_its_sender_and_keeps_the_order() {
     let held = world.held_for(FROM).await;
     assert!(left_of(40.0, begun).contains(&held), "{held}");
     let second = world.message().await;
-    let other = world.stored(NewSend { from: Some(OTHER.to_owned()), ..new_send() }).await;
+    let other = world.stored(NewSend { sender: OTHER.into(), ..new_send() }).await;
     send(&mut function, [second, other]).await;
     assert_eq!(world.state(second).await, "pending - - free");
     assert_eq!(world.state(other).await, format!("queued - {} free", sid(2)));
