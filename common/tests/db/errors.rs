@@ -97,7 +97,7 @@ async fn a_column_that_cannot_be_read_is_an_error_with_its_name() {
         ("select 'sent' as state", "invalid column"),
     ] {
         let error = db.query(&Statement::<Read>::new("read a status", sql), &[]).await.unwrap_err();
-        assert!(matches!(error, DbError::Decode { .. }) && !error.is_transient(), "{error:?}");
+        assert!(matches!(error, DbError::Decode { .. }) && !error.is_unavailable(), "{error:?}");
         let shown = shown(&error);
         let begins =
             shown.starts_with("could not read what Postgres returned to read a status: column status: ");
@@ -111,5 +111,5 @@ async fn a_statement_with_a_wrong_parameter_name_is_not_sent() {
     let statement = Statement::<()>::new("read it", "select from pg_class where relname = $name");
     let error = database.db().query(&statement, &[("names", &"t" as &dyn SqlParam)]).await.unwrap_err();
     assert_eq!(shown(&error), "could not read it: the parameter $name has no value");
-    assert!(!error.is_transient());
+    assert!(!error.is_unavailable());
 }
