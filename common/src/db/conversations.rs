@@ -5,20 +5,20 @@ mod update;
 pub use update::{Changes, update};
 
 use super::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{Direction, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 use update::UPDATE;
-use uuid::Uuid;
 
 row! {
     /// A stored conversation.
     #[derive(Debug, Clone, PartialEq)]
     pub struct Conversation {
         /// Its id.
-        pub id: Uuid = "conversation_id",
+        pub id: ConversationId = "conversation_id",
         /// The other party: an E.164 number, a short code or an alphanumeric sender.
         pub phone_number_canonical: String,
         /// The first received spelling of the number.
@@ -55,7 +55,7 @@ row! {
     #[derive(Debug, Clone, PartialEq)]
     pub struct PageMessage {
         /// Its id.
-        pub id: Uuid,
+        pub id: MessageId,
         /// Its direction.
         pub direction: Direction,
         /// Its sender.
@@ -89,7 +89,7 @@ pub enum PageStart {
     /// After this number of messages. The cost grows with it.
     Offset(i64),
     /// After a message. The cost is constant.
-    After(Timestamp, Uuid),
+    After(Timestamp, MessageId),
 }
 
 /// One round trip for both: the conversation is in every row, which costs less than a second query.
@@ -144,7 +144,7 @@ const NUMBER: Statement<Number> = Statement::new(
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn number(db: &Db, account_sid: &str, id: Uuid) -> Result<Option<String>, DbError> {
+pub async fn number(db: &Db, account_sid: &str, id: ConversationId) -> Result<Option<String>, DbError> {
     let rows = db.query_idempotent(&NUMBER, &params! { id, account_sid }).await?;
     Ok(rows.into_iter().next().map(|row| row.phone_number_canonical))
 }

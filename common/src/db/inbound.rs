@@ -1,12 +1,12 @@
 //! Stores a batch of inbound messages in one statement.
 
 use super::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::{Language, Strength};
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use jiff::Timestamp;
 use serde_json::Value;
-use uuid::Uuid;
 
 /// A detected opt-out or opt-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub struct OptOutChange {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewInbound {
     /// Its id, if it is not stored yet.
-    pub id: Uuid,
+    pub id: MessageId,
     /// The id of its conversation, if there is none yet.
-    pub conversation_id: Uuid,
+    pub conversation_id: ConversationId,
     /// The Twilio account that received it.
     pub account_sid: String,
     /// The key of the conversation: an E.164 number, a short code or an alphanumeric sender.
@@ -73,9 +73,9 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct StoredInbound {
         /// Its id.
-        pub message_id: Uuid,
+        pub message_id: MessageId,
         /// Its conversation.
-        pub conversation_id: Uuid,
+        pub conversation_id: ConversationId,
         /// Twilio's message SID.
         pub twilio_sid: String,
         /// The conversation's language before the batch.

@@ -1,6 +1,7 @@
 //! Reads single messages with all details.
 
 use super::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{Direction, Priority, Status};
@@ -8,16 +9,15 @@ use crate::domain::metadata::Metadata;
 use crate::domain::segments::Encoding;
 use jiff::Timestamp;
 use serde_json::Value;
-use uuid::Uuid;
 
 row! {
     /// A message with its attempts and its history.
     #[derive(Debug, Clone, PartialEq)]
     pub struct MessageDetails {
         /// Its id.
-        pub id: Uuid,
+        pub id: MessageId,
         /// Its conversation.
-        pub conversation_id: Uuid,
+        pub conversation_id: ConversationId,
         /// Its direction.
         pub direction: Direction,
         /// Its sender.
@@ -101,7 +101,7 @@ from sms_messages m where m.id = $id",
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn find(db: &Db, id: Uuid) -> Result<Option<MessageDetails>, DbError> {
+pub async fn find(db: &Db, id: MessageId) -> Result<Option<MessageDetails>, DbError> {
     Ok(db.query_idempotent(&FIND, &params! { id }).await?.into_iter().next())
 }
 

@@ -3,6 +3,25 @@
 //! A [`Statement`] is a constant with its SQL, its named parameters and the struct of its rows, which is read by column
 //! name. A test prepares all of them and compares their columns with the structs.
 //!
+//! ```ignore
+//! row! {
+//!     struct Found {
+//!         id: Uuid,
+//!         status: Status = "delivery_status",
+//!     }
+//! }
+//!
+//! const FIND: Statement<Found> = Statement::new(
+//!     "find a message",
+//!     "select id, delivery_status from sms_messages where twilio_sid = $twilio_sid",
+//! );
+//!
+//! // The list for the test.
+//! statements!(FIND);
+//!
+//! let found = db.query_idempotent(&FIND, &params! { twilio_sid }).await?;
+//! ```
+//!
 //! Every statement runs with typed parameters, in one round trip, because transaction poolers (Supabase, RDS Proxy,
 //! pgbouncer) break named prepared statements. No result column has an enum or domain type, which would need another
 //! query.

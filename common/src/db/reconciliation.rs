@@ -2,11 +2,11 @@
 
 use super::types::text_enums;
 use super::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::MessageId;
 use crate::domain::message::Status;
 use crate::domain::named::named_enum;
 use jiff::Timestamp;
 use serde_json::Value;
-use uuid::Uuid;
 
 /// A period whose messages are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +149,7 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct NotSentYet {
         /// Its id.
-        pub id: Uuid,
+        pub id: MessageId,
         /// The message SID.
         pub twilio_sid: String,
     }
@@ -172,7 +172,7 @@ order by m.id limit $limit",
 pub async fn not_sent_yet(
     db: &Db,
     window: Window,
-    after: Option<Uuid>,
+    after: Option<MessageId>,
     limit: i64,
 ) -> Result<Vec<NotSentYet>, DbError> {
     let Window { since, until } = window;

@@ -2,6 +2,7 @@
 
 use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::delivery_failure::FailurePolicy;
+use crate::domain::ids::MessageId;
 use crate::domain::message::Status;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -16,7 +17,7 @@ pub struct NewStatus {
     /// The message SID.
     pub twilio_sid: String,
     /// Our own id, from the callback URL.
-    pub message_id: Option<Uuid>,
+    pub message_id: Option<MessageId>,
     /// The status as received.
     pub event_status: String,
     /// The status of the message, or `None` if the callback changes nothing.
@@ -38,9 +39,9 @@ row! {
         /// The message SID.
         pub twilio_sid: String,
         /// The message, if it is known.
-        pub message_id: Option<Uuid>,
+        pub message_id: Option<MessageId>,
         /// Our id in the callback URL, if the SID belongs to another message. The SID wins.
-        pub disagreeing_id: Option<Uuid>,
+        pub disagreeing_id: Option<MessageId>,
         /// Whether it contradicts a final status.
         pub contradicts: bool,
         /// When the message is created again, after a transient failure.
@@ -56,7 +57,8 @@ select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
 from sms_record_statuses(
     ids => $ids, sids => $twilio_sids, words => $event_statuses, codes => $error_codes, raw_data => $raw_webhook_data,
     nuls_removed => $nul_removed, received => $received_at, contradicted => $contradicted,
-    contradicts_batch => $contradicts_batch, recipient_effects => $recipient_effects, effect_sids => $effect_sids, effect_hints => $effect_message_ids,
+    contradicts_batch => $contradicts_batch, recipient_effects => $recipient_effects, effect_sids => $effect_sids,
+    effect_hints => $effect_message_ids,
     effect_statuses => $effect_statuses, effect_codes => $effect_error_codes, effect_replaces => $effect_replaces,
     effect_renewals => $effect_renewals, max_age_seconds => $max_age_seconds, at => $now)",
 );
@@ -64,7 +66,7 @@ from sms_record_statuses(
 /// The combined effect of all callbacks of one SID in a batch.
 #[derive(Debug, Clone, Default)]
 struct Effect {
-    hint: Option<Uuid>,
+    hint: Option<MessageId>,
     status: Option<Status>,
     error_code: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use super::{Json, Type};
 use crate::domain::delivery_failure::RecipientEffect;
+use crate::domain::ids::{AttemptId, ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{AttemptOutcome, Direction, Priority, Status};
@@ -157,6 +158,21 @@ text_enums!(
     RecipientEffect,
     Status,
 );
+
+macro_rules! uuid_types {
+    ($($id:ty),+ $(,)?) => {
+        $(
+            stored_as!($id, Uuid, |value| value.uuid(), |stored| <$id>::from(stored));
+
+            impl SqlType for $id {
+                const TYPE: Type = Type::UUID;
+                const ARRAY: Type = Type::UUID_ARRAY;
+            }
+        )+
+    };
+}
+
+uuid_types!(AttemptId, ConversationId, MessageId);
 
 stored_as!(Sender, &str, |value| value.as_str(), |text| Sender::from(text));
 stored_as!(Metadata, Json<Metadata>, |value| Json(value), |stored| stored.0);

@@ -1,11 +1,11 @@
 //! The queue messages. They have versions, so that new functions can read messages of old ones during a deployment.
 
+use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::phone::last_four;
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// A message with versions.
 pub trait Versioned: DeserializeOwned {
@@ -95,7 +95,7 @@ pub enum DispatchMessage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchV1 {
     /// The id of the message.
-    pub message_id: Uuid,
+    pub message_id: MessageId,
 }
 
 /// A wake-up for a sender.
@@ -117,7 +117,7 @@ fn is_zero(hops: &u32) -> bool {
 impl DispatchMessage {
     /// Creates a message of version 1.
     #[must_use]
-    pub fn new(message_id: Uuid) -> Self {
+    pub fn new(message_id: MessageId) -> Self {
         Self::V1(DispatchV1 { message_id })
     }
 
@@ -141,7 +141,7 @@ pub enum IdentifyMessage {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentifyV1 {
     /// The conversation.
-    pub conversation_id: Uuid,
+    pub conversation_id: ConversationId,
     /// The number as received, not normalized.
     pub number: String,
 }
@@ -162,7 +162,7 @@ impl std::fmt::Debug for IdentifyMessage {
 impl IdentifyMessage {
     /// Creates a message of version 1.
     #[must_use]
-    pub fn new(conversation_id: Uuid, number: &str) -> Self {
+    pub fn new(conversation_id: ConversationId, number: &str) -> Self {
         Self::V1(IdentifyV1 { conversation_id, number: number.to_owned() })
     }
 }
@@ -170,6 +170,7 @@ impl IdentifyMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use uuid::Uuid;
 
     #[test]
     fn the_json_of_each_version_does_not_change() {
@@ -183,7 +184,7 @@ mod tests {
             serde_json::to_string(&webhook).unwrap(),
             @r#"{"version":"1","received_at":"1970-01-01T00:00:00Z","form":"MessageSid=SM1&Body=a%00b"}"#
         );
-        let dispatch = DispatchMessage::new(Uuid::nil());
+        let dispatch = DispatchMessage::new(Uuid::nil().into());
         insta::assert_snapshot!(
             serde_json::to_string(&dispatch).unwrap(),
             @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000"}"#
@@ -197,7 +198,7 @@ mod tests {
             serde_json::to_string(&later).unwrap(),
             @r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z","hops":7}"#
         );
-        let identify = IdentifyMessage::new(Uuid::nil(), "+12025550123");
+        let identify = IdentifyMessage::new(Uuid::nil().into(), "+12025550123");
         insta::assert_snapshot!(
             serde_json::to_string(&identify).unwrap(),
             @r#"{"version":"1","conversation_id":"00000000-0000-0000-0000-000000000000","number":"+12025550123"}"#

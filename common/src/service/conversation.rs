@@ -2,6 +2,7 @@
 
 use crate::config::{Configuration, Env};
 use crate::db::{DatabaseConfig, Db, DbError, conversations};
+use crate::domain::ids::ConversationId;
 use crate::domain::language::Language;
 use crate::domain::phone::{LoadError, NumberingPlan, Region};
 use crate::http::{ApiError, HttpRequestExt, Request};
@@ -9,7 +10,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// Configuration, read from the environment: `TWILIO_ACCOUNT_SID`, `DEFAULT_REGION` (US), the region of numbers without
 /// a country code, and the variables of [`DatabaseConfig`].
@@ -95,7 +95,8 @@ pub struct Conversation {
     /// The number as it was first received.
     pub phone_number_original: String,
     /// Conversation id.
-    pub conversation_id: Uuid,
+    #[schema(value_type = uuid::Uuid)]
+    pub conversation_id: ConversationId,
     /// Tenant id; null while unknown.
     pub tenant_id: Option<String>,
     /// Ids of the tenants if several have this number; `tenant_id` is null then.

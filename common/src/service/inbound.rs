@@ -33,8 +33,8 @@ pub fn new_inbound(
     let opt_out = opt_out_change(&sms, keyword);
     let media = sms.media.iter().map(|media| json!({"url": media.url, "content_type": media.content_type}));
     NewInbound {
-        id: clock::new_id(),
-        conversation_id: clock::new_id(),
+        id: clock::new_id().into(),
+        conversation_id: clock::new_id().into(),
         account_sid: sms.account_sid.unwrap_or_default(),
         phone_number_canonical: InboundSender::from_twilio(&sms.from).canonical().to_owned(),
         twilio_sid: sms.message_sid,

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::db::sends::{self, Rival};
 use crate::db::statuses::{self, NewStatus, RecordedStatus};
 use crate::db::{Db, DbError};
+use crate::domain::ids::MessageId;
 use crate::domain::message::Status;
 use crate::domain::sender::Sender;
 use crate::twilio::{
@@ -14,7 +15,6 @@ use crate::twilio::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 /// Invalid settings of Postgres or Twilio.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum LookupError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// Our id of the message.
-    pub message_id: Uuid,
+    pub message_id: MessageId,
     /// What to look for.
     pub sought: ExpectedMessage,
     /// Whether a create was attempted within the period of `sought`. If so, every message without an owner is a
@@ -115,7 +115,7 @@ impl Lookup<'_> {
             return Ok(vec![Presence::Absent; missing.len()]);
         }
         // Read after the list: messages created later are not in the list, and those created before have their SIDs.
-        let ids: Vec<Uuid> = missing.iter().map(|missing| missing.message_id).collect();
+        let ids: Vec<MessageId> = missing.iter().map(|missing| missing.message_id).collect();
         let rivals = sends::rivals(self.db, &ids).await?;
         let is_other_claimed =
             rivals.iter().any(|rival| rival.is_claimed && !ids.contains(&rival.message_id));
@@ -137,7 +137,7 @@ impl Lookup<'_> {
     }
 
     /// Stores the SID and status of a message, as a status callback with our id would.
-    async fn adopt(&self, message_id: Uuid, found: &Message) -> Result<Presence, DbError> {
+    async fn adopt(&self, message_id: MessageId, found: &Message) -> Result<Presence, DbError> {
         let now = clock::now();
         let status = status_of(found, Some(message_id), now);
         let recorded = statuses::record(self.db, &[status], self.renewals, now).await?;
@@ -174,7 +174,7 @@ fn is_contested(missing: &Missing, unowned: &[&Message], rivals: &[Rival]) -> bo
 
 /// Converts a listed message to a status callback. It is dated by Twilio's timestamps, so that an opt-in that was
 /// recorded since then stays newer.
-fn status_of(message: &Message, message_id: Option<Uuid>, now: Timestamp) -> NewStatus {
+fn status_of(message: &Message, message_id: Option<MessageId>, now: Timestamp) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
         twilio_sid: message.sid.clone(),

@@ -2,8 +2,8 @@
 
 use crate::config::{Configuration, Env};
 use crate::db::{DatabaseConfig, Db, DbError};
+use crate::domain::ids::MessageId;
 use crate::http::{ApiError, HttpRequestExt, Request, ValidationError};
-use uuid::Uuid;
 
 /// Configuration, read from the environment: the variables of [`DatabaseConfig`].
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl App {
 /// # Errors
 ///
 /// [`ApiError::Validation`] when it is not a UUID.
-pub fn id(request: &Request) -> Result<Uuid, ApiError> {
+pub fn id(request: &Request) -> Result<MessageId, ApiError> {
     let id = request.path_parameter("id")?;
     id.parse().map_err(|_| ValidationError::field("id", "is not a UUID").into())
 }

@@ -5,6 +5,7 @@
 
 use super::form::Form;
 use super::message::Message;
+use crate::domain::ids::MessageId;
 use uuid::Uuid;
 
 /// The query parameter of our status callback URL that contains our message id.
@@ -208,7 +209,7 @@ pub struct StatusCallback {
     pub error_code: Option<u32>,
     /// Our message id from the callback URL. It identifies the message even if the callback arrives before the response
     /// to the create request.
-    pub message_id: Option<Uuid>,
+    pub message_id: Option<MessageId>,
     /// The sending account, `AC…`.
     pub account_sid: Option<String>,
     /// The sender.
@@ -236,7 +237,7 @@ impl StatusCallback {
             message_sid: message_sid(form).map(without_nul).ok_or(MessageSidMissing)?,
             message_status: text("MessageStatus").or_else(|| text("SmsStatus")).unwrap_or_default(),
             error_code: form.number("ErrorCode").filter(|&code| code != 0),
-            message_id: ours.and_then(|id| Uuid::try_parse(id.trim()).ok()),
+            message_id: ours.and_then(|id| Uuid::try_parse(id.trim()).ok().map(MessageId::from)),
             account_sid: text("AccountSid"),
             from: text("From"),
             to: text("To"),
@@ -260,7 +261,7 @@ impl std::fmt::Debug for StatusCallback {
 
 /// Returns the status callback URL of a message, with our message id.
 #[must_use]
-pub fn status_callback_url(public_base_url: &str, message_id: Uuid) -> String {
+pub fn status_callback_url(public_base_url: &str, message_id: MessageId) -> String {
     let base = public_base_url.trim_end_matches('/');
     format!("{base}{STATUS_CALLBACK_PATH}?{MESSAGE_ID_PARAMETER}={message_id}")
 }
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_status_callback_has_our_message_id_in_its_url() {
-        let id = Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001);
+        let id = MessageId::from(Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001));
         let url = status_callback_url("https://sms.example.com/", id);
         assert_eq!(
             url,

@@ -11,8 +11,8 @@ use uuid::Uuid;
 #[must_use]
 pub fn new_send(to: &str) -> NewSend {
     NewSend {
-        id: clock::new_id(),
-        conversation_id: clock::new_id(),
+        id: clock::new_id().into(),
+        conversation_id: clock::new_id().into(),
         account_sid: "AC1".to_owned(),
         to: to.to_owned(),
         to_original: to.to_owned(),

@@ -1,6 +1,7 @@
 //! Postgres errors in logs must not contain data of messages.
 
-use common::db::{DbError, SqlParam, Statement};
+use common::db::{Column, ColumnError, DbError, FromRow, Row, SqlParam, Statement, read};
+use common::domain::message::Status;
 use common::error::chain;
 use testing::Database;
 
@@ -69,4 +70,46 @@ async fn a_failed_connection_is_shown_without_the_password() {
     assert!(error.is_unavailable());
     let shown = shown(&error);
     assert!(shown.contains("connecting to Postgres to ping: ") && shown.contains("refused"), "{shown}");
+}
+
+/// The row of the statements below.
+#[derive(Debug)]
+struct Read;
+
+impl FromRow for Read {
+    fn columns() -> Vec<Column> {
+        vec![Column::of::<Status>("status")]
+    }
+
+    fn from_row(row: &Row) -> Result<Self, ColumnError> {
+        read::<Status>(row, "status").map(|_| Self)
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_cannot_be_read_is_an_error_with_its_name() {
+    let database = Database::create().await;
+    let db = database.db();
+    for (sql, reason) in [
+        ("select 'lost' as status", "\"lost\" is not a message status"),
+        ("select null::text as status", "NULL"),
+        ("select 1 as status", "int4"),
+        ("select 'sent' as state", "invalid column"),
+    ] {
+        let error = db.query(&Statement::<Read>::new("read a status", sql), &[]).await.unwrap_err();
+        assert!(matches!(error, DbError::Decode { .. }) && !error.is_unavailable(), "{error:?}");
+        let shown = shown(&error);
+        let begins =
+            shown.starts_with("could not read what Postgres returned to read a status: column status: ");
+        assert!(begins && shown.contains(reason), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_with_a_wrong_parameter_name_is_not_sent() {
+    let database = Database::create().await;
+    let statement = Statement::<()>::new("read it", "select from pg_class where relname = $name");
+    let error = database.db().query(&statement, &[("names", &"t" as &dyn SqlParam)]).await.unwrap_err();
+    assert_eq!(shown(&error), "could not read it: the parameter $name has no value");
+    assert!(!error.is_unavailable());
 }

@@ -28,8 +28,8 @@ pub fn now() -> jiff::Timestamp {
 /// An inbound message from a tenant.
 pub fn inbound(sid: &str, from: &str) -> NewInbound {
     NewInbound {
-        id: common::clock::new_id(),
-        conversation_id: common::clock::new_id(),
+        id: common::clock::new_id().into(),
+        conversation_id: common::clock::new_id().into(),
         account_sid: "AC1".to_owned(),
         phone_number_canonical: from.to_owned(),
         twilio_sid: sid.to_owned(),

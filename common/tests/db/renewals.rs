@@ -7,10 +7,10 @@ use common::db::Db;
 use common::db::senders;
 use common::db::sends::{self, Claimed, SendResult};
 use common::db::statuses::NewStatus;
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use jiff::ToSpan;
 use testing::Database;
-use uuid::Uuid;
 
 fn failure(sid: &str, status: &str, code: &str) -> NewStatus {
     let mut failure = callback(sid, status, None);
@@ -32,7 +32,7 @@ async fn attempts(database: &Database) -> String {
     database.scalar(all).await
 }
 
-async fn claim_again(db: &Db, id: Uuid, at: jiff::Timestamp) -> Claimed {
+async fn claim_again(db: &Db, id: MessageId, at: jiff::Timestamp) -> Claimed {
     claims_of(db, &[id], at).await.claimed.remove(0)
 }
 

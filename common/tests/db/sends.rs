@@ -6,6 +6,7 @@ use common::db::sends::{
     SendPace, SendResult,
 };
 use common::domain::delivery_failure::FailurePolicy;
+use common::domain::ids::MessageId;
 use common::domain::message::{Priority, Status};
 use common::domain::segments::Encoding;
 use common::twilio::RenewalPolicy;
@@ -28,7 +29,7 @@ pub async fn claimed(db: &Db, send: NewSend) -> Claimed {
 }
 
 /// Claims messages of these messages' senders at the default pace.
-pub async fn claims_of(db: &Db, ids: &[uuid::Uuid], at: Timestamp) -> Claims {
+pub async fn claims_of(db: &Db, ids: &[MessageId], at: Timestamp) -> Claims {
     sends::claim(db, &ClaimRequest::messages(ids), &SendPace::default(), at).await.unwrap()
 }
 
@@ -300,7 +301,7 @@ async fn an_automatic_reply_is_created_once_per_message_and_period() {
     common::db::inbound::store(&db, &stored).await.unwrap();
     let replies = |sids: &[&str]| -> Vec<NewReply> {
         let reply = |sid: &&str| NewReply {
-            id: new_id(),
+            id: new_id().into(),
             in_reply_to: (*sid).to_owned(),
             text: "The office is closed.".to_owned(),
             encoding: Encoding::Gsm7,
@@ -337,7 +338,7 @@ async fn a_message_whose_time_zone_changed_in_the_meantime_is_not_postponed() {
 }
 
 /// Claims all messages that the pace allows at one time. Returns their number and the seconds until the next wake-up.
-async fn claim_all(db: &Db, pace: &SendPace, id: uuid::Uuid, at: Timestamp) -> (usize, f64) {
+async fn claim_all(db: &Db, pace: &SendPace, id: MessageId, at: Timestamp) -> (usize, f64) {
     let mut claimed = 0;
     loop {
         let claims = sends::claim(db, &ClaimRequest::messages(&[id]), pace, at).await.unwrap();

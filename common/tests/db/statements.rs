@@ -60,6 +60,8 @@ fn declared(folder: &Path) -> Vec<String> {
             continue;
         }
         let source = std::fs::read_to_string(&path).unwrap();
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let source: String = source.lines().filter(is_code).map(|line| format!("{line}\n")).collect();
         let declarations = source.split("const ").skip(1).filter_map(|rest| rest.split_once(": Statement<"));
         names
             .extend(declarations.map(|(name, _)| name.to_owned()).filter(|name| !name.contains(['\n', ' '])));

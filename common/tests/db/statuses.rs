@@ -5,12 +5,12 @@ use common::db::sends::{self, SendResult};
 use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{Db, DbError};
 use common::domain::delivery_failure::RecipientEffect;
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use common::twilio::RenewalPolicy;
 use jiff::Timestamp;
 use serde_json::json;
 use testing::Database;
-use uuid::Uuid;
 
 /// Records callbacks with the default retry policy.
 pub async fn record(
@@ -21,7 +21,7 @@ pub async fn record(
     statuses::record(db, callbacks, &RenewalPolicy::default(), now).await
 }
 
-pub fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus {
+pub fn callback(sid: &str, status: &str, message_id: Option<MessageId>) -> NewStatus {
     NewStatus {
         id: new_id(),
         twilio_sid: sid.to_owned(),
@@ -36,7 +36,7 @@ pub fn callback(sid: &str, status: &str, message_id: Option<Uuid>) -> NewStatus 
 }
 
 /// Stores a message that Twilio accepted as `SM1`.
-pub async fn accepted(database: &Database) -> Uuid {
+pub async fn accepted(database: &Database) -> MessageId {
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
     let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
@@ -352,7 +352,7 @@ async fn an_error_code_of_an_earlier_attempt_does_not_apply_to_the_next() {
     let db = database.db();
     accepted(&database).await;
     record(&db, &[failure("SM1", "undelivered", Some("30003"))], now()).await.unwrap();
-    let id: Uuid = database.scalar("select id from sms_messages").await.parse().unwrap();
+    let id: MessageId = database.scalar("select id from sms_messages").await.parse().unwrap();
     let later = now() + std::time::Duration::from_secs(8_000);
     let claim = claims_of(&db, &[id], later).await.claimed.remove(0);
     // The callback arrives before the create response.

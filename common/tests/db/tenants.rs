@@ -6,11 +6,11 @@ use common::db::tenants::{
     Checked, CheckedNumber, Identification, LookupIntervals, claim, claim_pushes, record, release,
     settle_languages, take_due, told, unsettled,
 };
+use common::domain::ids::ConversationId;
 use common::domain::language::Language;
 use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
 use testing::Database;
-use uuid::Uuid;
 
 const PACE: LookupIntervals = LookupIntervals {
     refresh: Duration::from_secs(86_400),
@@ -20,7 +20,7 @@ const PACE: LookupIntervals = LookupIntervals {
 };
 const LEASE: Duration = Duration::from_secs(45);
 
-fn is_tenants(conversation_id: Uuid, tenant: &str) -> CheckedNumber {
+fn is_tenants(conversation_id: ConversationId, tenant: &str) -> CheckedNumber {
     let finding = Identification::Tenant { tenant_id: tenant.to_owned(), preference: None, found_by: None };
     CheckedNumber { conversation_id, result: finding, request_id: "r-1".to_owned() }
 }
@@ -58,7 +58,7 @@ async fn a_claimed_check_is_not_due_until_its_lease_ends() {
     let database = Database::create().await;
     let db = database.db();
     let stored = store(&db, &[inbound("SM1", "+12025550123"), inbound("SM2", "40404")]).await.unwrap();
-    let ids: Vec<Uuid> = stored.iter().map(|stored| stored.conversation_id).collect();
+    let ids: Vec<ConversationId> = stored.iter().map(|stored| stored.conversation_id).collect();
     let due = async |at| {
         let claimed = claim(&db, &ids, at, LEASE).await.unwrap();
         let due = claimed.iter().filter(|checked| checked.is_due);

@@ -1,10 +1,10 @@
 //! The commands of an operator.
 
 use common::db::sends::{Decision, MessageFilter};
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use common::http::{Fields, ValidationError};
 use serde_json::Value;
-use uuid::Uuid;
 
 /// The maximum number of messages of one command.
 const MAX_MESSAGES: u64 = 1_000;
@@ -17,12 +17,12 @@ pub enum Command {
     /// Set the outcome of a message with status `unknown`.
     Decide {
         /// The id of the message.
-        message_id: Uuid,
+        message_id: MessageId,
         /// The outcome.
         decision: Decision,
     },
     /// Retry failed messages by id.
-    RetryIds(Vec<Uuid>),
+    RetryIds(Vec<MessageId>),
     /// Retry failed messages by error code and creation time.
     RetryMatching(MessageFilter),
     /// List messages.
@@ -49,7 +49,7 @@ impl Command {
 }
 
 fn decide(fields: &mut Fields) -> Option<Command> {
-    let message_id = fields.id("message_id");
+    let message_id = fields.id("message_id").map(MessageId::from);
     if message_id.is_none() {
         fields.missing("message_id");
     }
@@ -102,7 +102,7 @@ fn retry(fields: &mut Fields) -> Option<Command> {
     }
 }
 
-fn parse_ids(fields: &mut Fields, texts: &[String]) -> Option<Vec<Uuid>> {
+fn parse_ids(fields: &mut Fields, texts: &[String]) -> Option<Vec<MessageId>> {
     if texts.is_empty() || texts.len() as u64 > MAX_MESSAGES {
         fields.problem("message_ids", format!("must contain between 1 and {MAX_MESSAGES} ids"));
         return None;

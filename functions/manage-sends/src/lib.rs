@@ -19,6 +19,7 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::sends::{self, Decided, Decision, Unsettled};
 use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::ids::{ConversationId, MessageId};
 use common::domain::message::Status;
 use common::http::ValidationError;
 use common::twilio::send_max_age;
@@ -26,7 +27,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Configuration, read from the environment: the variables of [`DatabaseConfig`], and [`send_max_age`].
 #[derive(Debug, Clone)]
@@ -70,12 +70,12 @@ pub enum SendsError {
     Invalid(ValidationError),
     /// No outbound message has this id.
     #[error("unknown outbound message {0}")]
-    NotFound(Uuid),
+    NotFound(MessageId),
     /// The outcome of the message is not unknown.
     #[error("message {id} is {status}: there is nothing to decide")]
     NotUnknown {
         /// The id of the message.
-        id: Uuid,
+        id: MessageId,
         /// The status of the message.
         status: Status,
     },
@@ -100,14 +100,14 @@ pub enum Response {
     /// A decision was stored.
     Decided {
         /// The id of the message.
-        message_id: Uuid,
+        message_id: MessageId,
         /// The new status of the message.
         status: Status,
     },
     /// The result of a retry command.
     Retried {
         /// The ids of the messages that will be sent again.
-        retried: Vec<Uuid>,
+        retried: Vec<MessageId>,
         /// The messages that will not be sent again.
         refused: Vec<Refused>,
     },
@@ -122,7 +122,7 @@ pub enum Response {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
     /// The id of the message.
-    pub message_id: Uuid,
+    pub message_id: MessageId,
     /// The reason.
     pub reason: &'static str,
 }
@@ -131,9 +131,9 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Description {
     /// The id.
-    pub id: Uuid,
+    pub id: MessageId,
     /// The conversation.
-    pub conversation_id: Uuid,
+    pub conversation_id: ConversationId,
     /// The status.
     pub delivery_status: Status,
     /// The error code.
@@ -177,7 +177,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, SendsError> {
         Command::RetryIds(ids) => retry(app, &ids).await,
         Command::RetryMatching(filter) => {
             let matching = sends::unsettled(&app.db, &filter).await?;
-            let ids: Vec<Uuid> = matching.into_iter().map(|message| message.id).collect();
+            let ids: Vec<MessageId> = matching.into_iter().map(|message| message.id).collect();
             retry(app, &ids).await
         }
         Command::List(filter) => {
@@ -187,7 +187,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Response, SendsError> {
     }
 }
 
-async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Response, SendsError> {
+async fn decide(app: &App, id: MessageId, decision: &Decision) -> Result<Response, SendsError> {
     match sends::decide(&app.db, id, decision, app.config.max_age, clock::now()).await? {
         Decided::Done(status) => {
             tracing::info!(message_id = %id, ?decision, status = status.as_str(), "operator resolved an unknown send");
@@ -199,7 +199,7 @@ async fn decide(app: &App, id: Uuid, decision: &Decision) -> Result<Response, Se
     }
 }
 
-async fn retry(app: &App, ids: &[Uuid]) -> Result<Response, SendsError> {
+async fn retry(app: &App, ids: &[MessageId]) -> Result<Response, SendsError> {
     let found = sends::retry(&app.db, ids, clock::now()).await?;
     let mut retried = Vec::new();
     let mut refused = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use serde_json::{Value, json};
 
 use super::SqsError;
@@ -70,24 +70,28 @@ impl Store {
 
     pub(super) fn queues(&self) -> Result<Vec<String>, SqsError> {
         let mut statement = self.0.prepare_cached("SELECT name FROM queues ORDER BY name")?;
-        let names = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let names = statement.query_map([], |row| row.get("name"))?.collect::<Result<_, _>>()?;
         Ok(names)
     }
 
     pub(super) fn attributes(&self, queue: &str) -> Result<(QueueAttributes, i64), SqsError> {
         let mut statement =
             self.0.prepare_cached("SELECT attributes, created_ms FROM queues WHERE name = ?")?;
-        let found =
-            statement.query_row([queue], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>("attributes")?, row.get("created_ms")?));
+        let found = statement.query_row([queue], read).optional()?;
         let (attributes, created) = found.ok_or(SqsError::QueueDoesNotExist)?;
         Ok((serde_json::from_str(&attributes).unwrap_or_default(), created))
     }
 
     pub(super) fn put_queue(&self, queue: &str, attributes: &QueueAttributes) -> Result<(), SqsError> {
         self.0.execute(
-            "INSERT INTO queues (name, attributes, created_ms) VALUES (?1, ?2, ?3)
+            "INSERT INTO queues (name, attributes, created_ms) VALUES (:name, :attributes, :now)
              ON CONFLICT (name) DO UPDATE SET attributes = excluded.attributes",
-            params![queue, json!(attributes).to_string(), clock::now_ms()],
+            named_params! {
+                ":name": queue,
+                ":attributes": json!(attributes).to_string(),
+                ":now": clock::now_ms(),
+            },
         )?;
         Ok(())
     }
@@ -111,20 +115,19 @@ impl Store {
         trace: Option<&str>,
         delay_ms: i64,
     ) -> Result<(), SqsError> {
-        let now = clock::now_ms();
         let mut statement = self.0.prepare_cached(
             "INSERT INTO messages (queue, id, body, attributes, trace, sent_ms, visible_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             VALUES (:queue, :id, :body, :attributes, :trace, :now, :now + :delay_ms)",
         )?;
-        statement.execute(params![
-            queue,
-            id,
-            body,
-            json!(attributes).to_string(),
-            trace,
-            now,
-            now + delay_ms
-        ])?;
+        statement.execute(named_params! {
+            ":queue": queue,
+            ":id": id,
+            ":body": body,
+            ":attributes": json!(attributes).to_string(),
+            ":trace": trace,
+            ":now": clock::now_ms(),
+            ":delay_ms": delay_ms,
+        })?;
         Ok(())
     }
 
@@ -140,29 +143,38 @@ impl Store {
         let transaction = self.0.transaction()?;
         let oldest = now - attribute(attributes, "MessageRetentionPeriod") * 1000;
         transaction
-            .prepare_cached("DELETE FROM messages WHERE queue = ? AND sent_ms < ?")?
-            .execute(params![queue, oldest])?;
+            .prepare_cached("DELETE FROM messages WHERE queue = :queue AND sent_ms < :oldest")?
+            .execute(named_params! { ":queue": queue, ":oldest": oldest })?;
         if let Some((dead_letters, max_receives)) = redrive(attributes) {
             transaction
                 .prepare_cached(
-                    "UPDATE messages SET queue = ?1, visible_ms = ?2, receipt = NULL, came_from = ?3
-                     WHERE queue = ?3 AND visible_ms <= ?2 AND receives >= ?4
-                       AND EXISTS (SELECT 1 FROM queues WHERE name = ?1)",
+                    "UPDATE messages SET queue = :dead_letters, visible_ms = :now, receipt = NULL, came_from = :queue
+                     WHERE queue = :queue AND visible_ms <= :now AND receives >= :max_receives
+                       AND EXISTS (SELECT 1 FROM queues WHERE name = :dead_letters)",
                 )?
-                .execute(params![dead_letters, now, queue, max_receives])?;
+                .execute(named_params! {
+                    ":dead_letters": dead_letters,
+                    ":now": now,
+                    ":queue": queue,
+                    ":max_receives": max_receives,
+                })?;
         }
         let received = {
             let mut statement = transaction.prepare_cached(
                 "UPDATE messages
-                 SET visible_ms = ?2 + ?4, receives = receives + 1, receipt = hex(randomblob(24)),
-                     first_receive_ms = coalesce(first_receive_ms, ?2)
-                 WHERE seq IN (SELECT seq FROM messages WHERE queue = ?1 AND visible_ms <= ?2
-                               ORDER BY visible_ms, seq LIMIT ?3)
+                 SET visible_ms = :now + :visibility_ms, receives = receives + 1, receipt = hex(randomblob(24)),
+                     first_receive_ms = coalesce(first_receive_ms, :now)
+                 WHERE seq IN (SELECT seq FROM messages WHERE queue = :queue AND visible_ms <= :now
+                               ORDER BY visible_ms, seq LIMIT :max)
                  RETURNING id, body, attributes, trace, sent_ms, first_receive_ms, receives, receipt, came_from",
             )?;
-            statement
-                .query_map(params![queue, now, max, visibility_ms], received)?
-                .collect::<Result<_, _>>()?
+            let params = named_params! {
+                ":queue": queue,
+                ":now": now,
+                ":max": max,
+                ":visibility_ms": visibility_ms,
+            };
+            statement.query_map(params, received)?.collect::<Result<_, _>>()?
         };
         transaction.commit()?;
         Ok(received)
@@ -170,59 +182,69 @@ impl Store {
 
     /// Returns when the next message becomes visible.
     pub(super) fn next_visible_ms(&self, queue: &str) -> Result<Option<i64>, SqsError> {
-        let mut statement = self.0.prepare_cached("SELECT min(visible_ms) FROM messages WHERE queue = ?")?;
-        Ok(statement.query_row([queue], |row| row.get(0))?)
+        let mut statement =
+            self.0.prepare_cached("SELECT min(visible_ms) AS next_ms FROM messages WHERE queue = ?")?;
+        Ok(statement.query_row([queue], |row| row.get("next_ms"))?)
     }
 
     /// Deletes the message with this receipt handle. Does nothing if the handle is outdated or the message is gone.
     pub(super) fn delete(&self, queue: &str, receipt: &str) -> Result<(), SqsError> {
-        let mut statement = self.0.prepare_cached("DELETE FROM messages WHERE queue = ? AND receipt = ?")?;
-        statement.execute([queue, receipt])?;
+        let mut statement =
+            self.0.prepare_cached("DELETE FROM messages WHERE queue = :queue AND receipt = :receipt")?;
+        statement.execute(named_params! { ":queue": queue, ":receipt": receipt })?;
         Ok(())
     }
 
     /// Changes the visibility timeout of a message in flight. Returns false if the handle matches none.
     pub(super) fn change_visibility(&self, queue: &str, receipt: &str, ms: i64) -> Result<bool, SqsError> {
-        let now = clock::now_ms();
         let mut statement = self.0.prepare_cached(
-            "UPDATE messages SET visible_ms = ?1 WHERE queue = ?2 AND receipt = ?3 AND visible_ms > ?4",
+            "UPDATE messages SET visible_ms = :now + :ms
+             WHERE queue = :queue AND receipt = :receipt AND visible_ms > :now",
         )?;
-        Ok(statement.execute(params![now + ms, queue, receipt, now])? > 0)
+        let params = named_params! {
+            ":queue": queue,
+            ":receipt": receipt,
+            ":now": clock::now_ms(),
+            ":ms": ms,
+        };
+        Ok(statement.execute(params)? > 0)
     }
 
     /// Returns the number of visible, in-flight and delayed messages.
     pub(super) fn counts(&self, queue: &str) -> Result<[i64; 3], SqsError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT coalesce(sum(visible_ms <= ?2), 0), coalesce(sum(visible_ms > ?2 AND receipt IS NOT NULL), 0),
-                    coalesce(sum(visible_ms > ?2 AND receipt IS NULL), 0)
-             FROM messages WHERE queue = ?1",
+            "SELECT coalesce(sum(visible_ms <= :now), 0) AS visible,
+                    coalesce(sum(visible_ms > :now AND receipt IS NOT NULL), 0) AS in_flight,
+                    coalesce(sum(visible_ms > :now AND receipt IS NULL), 0) AS delayed
+             FROM messages WHERE queue = :queue",
         )?;
-        let now = clock::now_ms();
-        Ok(statement.query_row(params![queue, now], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?)
+        let params = named_params! { ":queue": queue, ":now": clock::now_ms() };
+        let read = |row: &Row<'_>| Ok([row.get("visible")?, row.get("in_flight")?, row.get("delayed")?]);
+        Ok(statement.query_row(params, read)?)
     }
 
     /// Moves the visible messages of a dead-letter queue to `destination`, or back to their source queues.
     pub(super) fn move_all(&self, source: &str, destination: Option<&str>) -> Result<usize, SqsError> {
-        let now = clock::now_ms();
         Ok(self.0.execute(
-            "UPDATE messages SET queue = coalesce(?2, came_from), visible_ms = ?3, receives = 0, receipt = NULL,
-                                 came_from = NULL, sent_ms = ?3
-             WHERE queue = ?1 AND visible_ms <= ?3 AND coalesce(?2, came_from) IN (SELECT name FROM queues)",
-            params![source, destination, now],
+            "UPDATE messages SET queue = coalesce(:destination, came_from), visible_ms = :now, receives = 0,
+                                 receipt = NULL, came_from = NULL, sent_ms = :now
+             WHERE queue = :source AND visible_ms <= :now
+               AND coalesce(:destination, came_from) IN (SELECT name FROM queues)",
+            named_params! { ":source": source, ":destination": destination, ":now": clock::now_ms() },
         )?)
     }
 }
 
 fn received(row: &Row<'_>) -> Result<Received, rusqlite::Error> {
     Ok(Received {
-        id: row.get(0)?,
-        body: row.get(1)?,
-        attributes: serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default(),
-        trace: row.get(3)?,
-        sent_ms: row.get(4)?,
-        first_receive_ms: row.get(5)?,
-        receives: row.get(6)?,
-        receipt: row.get(7)?,
-        came_from: row.get(8)?,
+        id: row.get("id")?,
+        body: row.get("body")?,
+        attributes: serde_json::from_str(&row.get::<_, String>("attributes")?).unwrap_or_default(),
+        trace: row.get("trace")?,
+        sent_ms: row.get("sent_ms")?,
+        first_receive_ms: row.get("first_receive_ms")?,
+        receives: row.get("receives")?,
+        receipt: row.get("receipt")?,
+        came_from: row.get("came_from")?,
     })
 }

@@ -1,8 +1,8 @@
 //! Cancels messages that were not handed to Twilio.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::MessageId;
 use crate::domain::message::{Direction, Status};
-use uuid::Uuid;
 
 /// The result of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ select h.direction, h.delivery_status, h.is_claimed, exists (select from cancele
 /// # Errors
 ///
 /// [`DbError`]: the message may be canceled if the connection failed during the commit. A retry returns the result.
-pub async fn cancel(db: &Db, id: Uuid) -> Result<Canceled, DbError> {
+pub async fn cancel(db: &Db, id: MessageId) -> Result<Canceled, DbError> {
     let rows = db.query_confirmed(&CANCEL, &params! { id }).await?;
     let Some(found) = rows.first() else { return Ok(Canceled::NotFound) };
     Ok(match (found.direction, found.delivery_status) {

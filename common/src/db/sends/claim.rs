@@ -3,12 +3,12 @@
 use crate::db::senders::WakeUp;
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::named::named_enum;
 use crate::domain::pace::{HoldReason, SenderPace, SenderRates, probe_hold};
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// The maximum number of messages per claim. Each is a concurrent call to Twilio, and an account has about a hundred of
 /// these for all functions.
@@ -23,9 +23,9 @@ row! {
     #[derive(Debug, Clone, PartialEq)]
     pub struct Claimed {
         /// The attempt created with the claim.
-        pub attempt_id: Uuid,
+        pub attempt_id: AttemptId,
         /// The message.
-        pub message_id: Uuid,
+        pub message_id: MessageId,
         /// The number of attempts, including this one.
         pub attempt_number: i32,
         /// The sender, which has a pace and holds.
@@ -77,17 +77,17 @@ impl Default for SendPace {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClaimRequest {
     /// Messages, whose senders are woken.
-    pub messages: Vec<Uuid>,
+    pub messages: Vec<MessageId>,
     /// Senders.
     pub wake_ups: Vec<WakeUp>,
     /// If set, only these messages may be claimed.
-    pub allowed: Option<Vec<Uuid>>,
+    pub allowed: Option<Vec<MessageId>>,
 }
 
 impl ClaimRequest {
     /// Returns the wake-ups of the senders of these messages.
     #[must_use]
-    pub fn messages(ids: &[Uuid]) -> Self {
+    pub fn messages(ids: &[MessageId]) -> Self {
         Self { messages: ids.to_vec(), ..Self::default() }
     }
 }
@@ -98,7 +98,7 @@ pub struct Claims {
     /// The claimed messages, the most urgent of each sender first.
     pub claimed: Vec<Claimed>,
     /// Messages that failed permanently: opted out or expired.
-    pub refused: Vec<Uuid>,
+    pub refused: Vec<MessageId>,
     /// The number of the batch's messages that were processed before.
     pub done: usize,
     /// Wake-ups to queue, with their delays.
@@ -124,7 +124,7 @@ text_enums!(Kind);
 row! {
     struct Found {
         kind: Kind,
-        message_id: Option<Uuid>,
+        message_id: Option<MessageId>,
         sender: Option<Sender>,
         wake_at: Option<Timestamp>,
         wake_in: Option<f64>,
@@ -159,7 +159,7 @@ pub async fn claim(
     pace: &SendPace,
     now: Timestamp,
 ) -> Result<Claims, DbError> {
-    let attempt_ids: Vec<Uuid> = (0..MAX_CLAIMS).map(|_| crate::clock::new_id()).collect();
+    let attempt_ids: Vec<AttemptId> = (0..MAX_CLAIMS).map(|_| crate::clock::new_id().into()).collect();
     let rules: Vec<SenderPace<'_>> = pace.rates.rules(pace.burst).collect();
     let params = params! {
         messages: request.messages,

@@ -1,6 +1,7 @@
 //! Stores messages to send.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::message::Priority;
 use crate::domain::metadata::Metadata;
 use crate::domain::segments::Encoding;
@@ -17,9 +18,9 @@ pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSend {
     /// Its id.
-    pub id: Uuid,
+    pub id: MessageId,
     /// The id of its conversation, if there is none yet.
-    pub conversation_id: Uuid,
+    pub conversation_id: ConversationId,
     /// The Twilio account.
     pub account_sid: String,
     /// The recipient in E.164.
@@ -71,7 +72,7 @@ pub enum Created {
     /// The message is stored.
     Stored {
         /// Its conversation.
-        conversation_id: Uuid,
+        conversation_id: ConversationId,
     },
     /// The recipient has opted out. Nothing was stored.
     OptedOut,
@@ -85,13 +86,13 @@ pub struct Repeated {
     /// Whether the payload is the same.
     pub same_payload: bool,
     /// The message of the first request.
-    pub message_id: Uuid,
+    pub message_id: MessageId,
 }
 
 row! {
     struct Stored {
         opted_out: bool,
-        conversation_id: Option<Uuid>,
+        conversation_id: Option<ConversationId>,
     }
 }
 
@@ -113,7 +114,7 @@ from sms_create_send(
 row! {
     struct FirstRequest {
         payload_hash: Vec<u8>,
-        message_id: Uuid = "resource_id",
+        message_id: MessageId = "resource_id",
     }
 }
 

@@ -1,13 +1,13 @@
 //! Expires messages that were never claimed: held, paced, or in quiet hours.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::MessageId;
 use jiff::Timestamp;
 use std::time::Duration;
-use uuid::Uuid;
 
 row! {
     struct Expired {
-        id: Uuid,
+        id: MessageId,
     }
 }
 
@@ -35,7 +35,12 @@ returning m.id",
 /// # Errors
 ///
 /// [`DbError`]: the next run finds them.
-pub async fn expire(db: &Db, now: Timestamp, max_age: Duration, limit: i64) -> Result<Vec<Uuid>, DbError> {
+pub async fn expire(
+    db: &Db,
+    now: Timestamp,
+    max_age: Duration,
+    limit: i64,
+) -> Result<Vec<MessageId>, DbError> {
     let rows = db.query(&EXPIRE, &params! { now, oldest: now - max_age, limit }).await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }

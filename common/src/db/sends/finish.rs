@@ -5,10 +5,10 @@ use crate::db::statuses::replaced_by;
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::delivery_failure::RecipientEffect;
+use crate::domain::ids::MessageId;
 use crate::domain::message::{AttemptOutcome, Status};
 use crate::domain::named::named_enum;
 use jiff::Timestamp;
-use uuid::Uuid;
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +58,7 @@ pub struct Finished {
     /// SIDs with earlier callbacks, for [`join_orphans`](crate::db::statuses::join_orphans).
     pub early: Vec<String>,
     /// Parked messages, including those that Twilio accepted under the SID of another message.
-    pub parked: Vec<Uuid>,
+    pub parked: Vec<MessageId>,
 }
 
 impl SendResult {
@@ -138,7 +138,7 @@ row! {
     struct Found {
         kind: Kind,
         twilio_sid: Option<String>,
-        message_id: Option<Uuid>,
+        message_id: Option<MessageId>,
     }
 }
 

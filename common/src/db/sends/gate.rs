@@ -3,10 +3,10 @@
 use super::claim::Claimed;
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Held, Statement, params, row, statements};
+use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::named::named_enum;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use uuid::Uuid;
 
 named_enum! {
     /// The verdict on a claimed message.
@@ -26,7 +26,7 @@ text_enums!(Passage);
 
 row! {
     struct Verdict {
-        attempt_id: Uuid,
+        attempt_id: AttemptId,
         verdict: Passage,
     }
 }
@@ -47,10 +47,10 @@ pub async fn pass_gate(
     db: &Db,
     claims: &[&Claimed],
     now: Timestamp,
-) -> Result<(HashMap<Uuid, Passage>, Held), DbError> {
-    let attempt_ids: Vec<Uuid> = claims.iter().map(|claim| claim.attempt_id).collect();
+) -> Result<(HashMap<MessageId, Passage>, Held), DbError> {
+    let attempt_ids: Vec<AttemptId> = claims.iter().map(|claim| claim.attempt_id).collect();
     let (rows, held) = db.query_held(&PASS, &params! { attempt_ids, now }).await?;
-    let verdicts: HashMap<Uuid, Passage> =
+    let verdicts: HashMap<AttemptId, Passage> =
         rows.into_iter().map(|row| (row.attempt_id, row.verdict)).collect();
     let of = |claim: &&Claimed| {
         (claim.message_id, verdicts.get(&claim.attempt_id).copied().unwrap_or(Passage::Settled))

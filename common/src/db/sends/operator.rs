@@ -1,10 +1,10 @@
 //! Operations for operators: decide unknown outcomes, retry failures, list both.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::message::{Direction, Status};
 use jiff::Timestamp;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// An operator's decision on an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ select (select d.delivery_status from decided d) as decided_status, h.delivery_s
 /// [`DbError`]: a retry shows whether it was recorded.
 pub async fn decide(
     db: &Db,
-    id: Uuid,
+    id: MessageId,
     decision: &Decision,
     max_age: Duration,
     now: Timestamp,
@@ -109,14 +109,14 @@ pub async fn decide(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retried {
     /// The message.
-    pub message_id: Uuid,
+    pub message_id: MessageId,
     /// Why it is not retried, if it is not.
     pub refused: Option<&'static str>,
 }
 
 row! {
     struct RetriedRow {
-        id: Uuid,
+        id: MessageId,
         direction: Direction,
         delivery_status: Status,
         opted_out: bool,
@@ -159,7 +159,7 @@ from held h order by h.id",
 /// # Errors
 ///
 /// [`DbError`]: calling it again is safe, because waiting messages are not failed ones.
-pub async fn retry(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<Retried>, DbError> {
+pub async fn retry(db: &Db, ids: &[MessageId], now: Timestamp) -> Result<Vec<Retried>, DbError> {
     let rows = db.query(&RETRY, &params! { ids, now }).await?;
     Ok(rows.into_iter().map(|row| Retried { message_id: row.id, refused: row.refused() }).collect())
 }
@@ -199,9 +199,9 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Unsettled {
         /// Its id.
-        pub id: Uuid,
+        pub id: MessageId,
         /// Its conversation.
-        pub conversation_id: Uuid,
+        pub conversation_id: ConversationId,
         /// Its status.
         pub delivery_status: Status,
         /// The error code.

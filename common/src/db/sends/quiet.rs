@@ -2,16 +2,16 @@
 
 use super::claim::ClaimRequest;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::MessageId;
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
-use uuid::Uuid;
 
 row! {
     /// A message that the next claim may include.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Candidate {
         /// The message.
-        pub message_id: Uuid,
+        pub message_id: MessageId,
         /// The recipient.
         pub to: String = "to_number",
         /// The recipient's time zone, if it is known.

@@ -1,16 +1,16 @@
 //! Automatic replies.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::MessageId;
 use crate::domain::segments::Encoding;
 use jiff::Timestamp;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// An automatic reply to an inbound message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewReply {
     /// The id of the reply.
-    pub id: Uuid,
+    pub id: MessageId,
     /// The SID of the inbound message.
     pub in_reply_to: String,
     /// The text.
@@ -26,7 +26,7 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct StoredReply {
         /// Its id.
-        pub id: Uuid,
+        pub id: MessageId,
         /// The id of the request that it belongs to.
         pub request_id: String,
     }

@@ -1,12 +1,12 @@
 //! Ends claims of functions that crashed.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::MessageId;
 use jiff::Timestamp;
-use uuid::Uuid;
 
 row! {
     struct Ended {
-        id: Uuid,
+        id: MessageId,
         is_unknown: bool,
     }
 }
@@ -45,7 +45,7 @@ pub struct Abandoned {
     /// Their number.
     pub ended: usize,
     /// The messages whose outcome is now unknown.
-    pub unknown: Vec<Uuid>,
+    pub unknown: Vec<MessageId>,
 }
 
 /// Ends the claims of functions that crashed. If the outcome is not known, the message becomes `unknown` and is not

@@ -1,6 +1,7 @@
 //! Messages with an unknown outcome: claiming them for a search, and recording its result.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::message::Status;
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
@@ -14,9 +15,9 @@ row! {
     #[derive(Debug, Clone, PartialEq)]
     pub struct Unresolved {
         /// The message.
-        pub message_id: Uuid,
+        pub message_id: MessageId,
         /// The attempt with the unknown outcome.
-        pub attempt_id: Uuid,
+        pub attempt_id: AttemptId,
         /// The recipient.
         pub to: String = "to_number",
         /// The sender.
@@ -99,7 +100,7 @@ row! {
     #[derive(Clone, PartialEq)]
     pub struct Rival {
         /// The message.
-        pub message_id: Uuid,
+        pub message_id: MessageId,
         /// The text.
         pub message_content: String,
         /// References to media.
@@ -131,7 +132,7 @@ where m.id = any($ids) and o.direction = 'outbound' and o.twilio_sid is null
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn rivals(db: &Db, ids: &[Uuid]) -> Result<Vec<Rival>, DbError> {
+pub async fn rivals(db: &Db, ids: &[MessageId]) -> Result<Vec<Rival>, DbError> {
     db.query_idempotent(&RIVALS, &params! { ids }).await
 }
 
@@ -225,7 +226,7 @@ pub async fn absent(db: &Db, of: &Unresolved, search: Search, now: Timestamp) ->
 
 row! {
     struct Parked {
-        message_id: Uuid,
+        message_id: MessageId,
     }
 }
 
@@ -250,7 +251,7 @@ returning message_id",
 /// # Errors
 ///
 /// [`DbError`]: none is parked; the next run searches again.
-pub async fn park(db: &Db, ids: &[Uuid], now: Timestamp) -> Result<Vec<Uuid>, DbError> {
+pub async fn park(db: &Db, ids: &[MessageId], now: Timestamp) -> Result<Vec<MessageId>, DbError> {
     let event_ids: Vec<Uuid> = ids.iter().map(|_| crate::clock::new_id()).collect();
     let rows = db.query(&PARK, &params! { ids, event_ids, now }).await?;
     Ok(rows.into_iter().map(|row| row.message_id).collect())

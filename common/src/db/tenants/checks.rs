@@ -2,16 +2,16 @@
 
 use super::MAX_BACKOFF;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::ConversationId;
 use jiff::Timestamp;
 use std::time::Duration;
-use uuid::Uuid;
 
 row! {
     /// A conversation to look up.
     #[derive(Clone, PartialEq, Eq)]
     pub struct Checked {
         /// The conversation.
-        pub conversation_id: Uuid = "id",
+        pub conversation_id: ConversationId = "id",
         /// Its number.
         pub phone_number_canonical: String,
         /// The first received spelling of the number.
@@ -62,7 +62,7 @@ from wanted",
 /// [`DbError`]: nothing is claimed, or it is due again after the lease.
 pub async fn claim(
     db: &Db,
-    conversation_ids: &[Uuid],
+    conversation_ids: &[ConversationId],
     now: Timestamp,
     lease: Duration,
 ) -> Result<Vec<Checked>, DbError> {
@@ -142,7 +142,7 @@ where id in (select c.id from sms_conversations c where c.id = any($conversation
 /// [`DbError`]: they are due again after their lease.
 pub async fn give_back(
     db: &Db,
-    conversation_ids: &[Uuid],
+    conversation_ids: &[ConversationId],
     now: Timestamp,
     retry: Duration,
     answers_others: bool,
@@ -176,11 +176,12 @@ where c.id = released.id",
 /// # Errors
 ///
 /// [`DbError`]: they are due again after their lease.
-pub async fn release(db: &Db, checks: &[(Uuid, Option<Timestamp>)]) -> Result<(), DbError> {
+pub async fn release(db: &Db, checks: &[(ConversationId, Option<Timestamp>)]) -> Result<(), DbError> {
     if checks.is_empty() {
         return Ok(());
     }
-    let (conversation_ids, due_at): (Vec<Uuid>, Vec<Option<Timestamp>>) = checks.iter().copied().unzip();
+    let (conversation_ids, due_at): (Vec<ConversationId>, Vec<Option<Timestamp>>) =
+        checks.iter().copied().unzip();
     db.query_idempotent(&RELEASE, &params! { conversation_ids, due_at }).await.map(drop)
 }
 

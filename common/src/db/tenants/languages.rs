@@ -1,16 +1,16 @@
 //! Shares the language between the numbers of a tenant.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::ConversationId;
 use crate::domain::language::{Language, Strength};
 use jiff::Timestamp;
-use uuid::Uuid;
 
 row! {
     /// A conversation that got the language of its tenant.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Carried {
         /// The conversation.
-        pub conversation_id: Uuid = "id",
+        pub conversation_id: ConversationId = "id",
         /// The language before.
         pub previous: Language,
         /// The language now.

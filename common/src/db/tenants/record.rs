@@ -2,12 +2,12 @@
 
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::ids::ConversationId;
 use crate::domain::language::Language;
 use crate::domain::named::named_enum;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// The result of a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Identification {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedNumber {
     /// The conversation.
-    pub conversation_id: Uuid,
+    pub conversation_id: ConversationId,
     /// The lookup result.
     pub result: Identification,
     /// The id of the request that caused the lookup.
@@ -56,7 +56,7 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Recorded {
         /// The conversation.
-        pub conversation_id: Uuid,
+        pub conversation_id: ConversationId,
         /// The tenant before.
         pub previous_tenant_id: Option<String>,
         /// The tenant now.

@@ -4,13 +4,13 @@ use super::Identifier;
 use crate::clock;
 use crate::db::DbError;
 use crate::db::tenants::{self, Checked, CheckedNumber, Identification, Recorded};
+use crate::domain::ids::ConversationId;
 use crate::domain::phone::{E164, last_four};
 use crate::monitor::{LookupMode, Match, MonitorClient, RequestError, TenantLookup};
 use crate::telemetry::{self, Metric};
 use futures::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// How many numbers are looked up concurrently.
 const CONCURRENCY: usize = 10;
@@ -19,7 +19,7 @@ const CONCURRENCY: usize = 10;
 #[derive(Clone)]
 pub struct NumberToCheck {
     /// The id of the conversation.
-    pub conversation_id: Uuid,
+    pub conversation_id: ConversationId,
     /// The conversation's number in E.164 form, or a short code.
     pub canonical: String,
     /// The number as it was received.

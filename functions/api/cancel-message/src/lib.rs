@@ -5,18 +5,19 @@
 pub use common::service::message::{App, Config};
 
 use common::db::sends::{self, Canceled};
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use common::http::{self, ApiError, Request, Response, Scope, StatusCode, responses};
 use common::service::{caller, message};
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// A canceled message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CanceledMessage {
     /// Message id.
-    pub id: Uuid,
+    #[schema(value_type = uuid::Uuid)]
+    pub id: MessageId,
     /// Always `canceled`.
     pub status: Status,
 }
@@ -32,7 +33,7 @@ pub struct CanceledMessage {
     summary = "Cancel a message",
     description = "Cancels a message that was not passed to Twilio yet, scheduled or not. \
                    Scope: `messages:send`.",
-    params(("id" = Uuid, Path, description = "Message id.")),
+    params(("id" = uuid::Uuid, Path, description = "Message id.")),
     responses(
         (status = 200, description = "The message will not be sent.", body = CanceledMessage),
         responses::InvalidRequest,

@@ -8,6 +8,7 @@ pub use common::service::conversation::{App, Config};
 pub use page::{Cursor, Page};
 
 use common::db::conversations::{self, PageMessage};
+use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::message::{Direction, Status};
@@ -18,7 +19,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// A conversation and a page of its messages.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -43,7 +43,8 @@ pub struct ConversationPage {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct MessageSummary {
     /// Message id.
-    pub id: Uuid,
+    #[schema(value_type = uuid::Uuid)]
+    pub id: MessageId,
     /// `inbound` or `outbound`.
     #[schema(value_type = String)]
     pub direction: Direction,

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::db::conversations::PageStart;
+use common::domain::ids::MessageId;
 use common::http::ValidationError;
 use jiff::Timestamp;
 use std::fmt;
@@ -20,7 +21,7 @@ pub struct Cursor {
     /// Creation time of the message.
     pub created_at: Timestamp,
     /// Id of the message, because several can have the same time.
-    pub id: Uuid,
+    pub id: MessageId,
 }
 
 /// The first byte of a cursor, so that its format can change.
@@ -33,7 +34,7 @@ impl fmt::Display for Cursor {
         let mut bytes = Vec::with_capacity(BYTES);
         bytes.push(VERSION);
         bytes.extend(self.created_at.as_microsecond().to_be_bytes());
-        bytes.extend(self.id.as_bytes());
+        bytes.extend(self.id.uuid().as_bytes());
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -50,7 +51,7 @@ impl FromStr for Cursor {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| NotACursor)?;
         let (version, rest) = bytes.split_first().ok_or(NotACursor)?;
         let (micros, id) = rest.split_first_chunk::<8>().ok_or(NotACursor)?;
-        let id = Uuid::from_slice(id).map_err(|_| NotACursor)?;
+        let id = Uuid::from_slice(id).map_err(|_| NotACursor)?.into();
         // No message is older than 1970, and Postgres rejects some earlier timestamps that jiff accepts.
         let micros = u64::from_be_bytes(*micros).try_into().map_err(|_| NotACursor)?;
         let created_at = Timestamp::from_microsecond(micros).map_err(|_| NotACursor)?;
@@ -185,8 +186,10 @@ mod tests {
 
     #[test]
     fn a_cursor_is_parsed_from_its_text() {
-        let cursor =
-            Cursor { created_at: "2026-11-01T12:00:00.123456Z".parse().unwrap(), id: Uuid::from_u128(7) };
+        let cursor = Cursor {
+            created_at: "2026-11-01T12:00:00.123456Z".parse().unwrap(),
+            id: Uuid::from_u128(7).into(),
+        };
         let text = cursor.to_string();
         assert_eq!(text.parse(), Ok(cursor));
         assert_eq!(
@@ -240,7 +243,7 @@ mod tests {
             assert_eq!(page(&[("limit", bad)]), whole("limit", 1, 100), "{bad}");
         }
         assert_eq!(page(&[("offset", "-1")]), whole("offset", 0, u32::MAX));
-        let cursor = Cursor { created_at: Timestamp::UNIX_EPOCH, id: Uuid::nil() }.to_string();
+        let cursor = Cursor { created_at: Timestamp::UNIX_EPOCH, id: Uuid::nil().into() }.to_string();
         for other in ["page", "offset"] {
             let both = page(&[("cursor", &cursor), (other, "1")]);
             assert_eq!(both, Err("cursor cannot be combined with page or offset".to_owned()));

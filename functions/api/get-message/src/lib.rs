@@ -5,6 +5,7 @@
 pub use common::service::message::{App, Config};
 
 use common::db::messages;
+use common::domain::ids::{ConversationId, MessageId};
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::message::{AttemptOutcome, Direction, Priority, Status};
@@ -15,15 +16,16 @@ use common::service::{caller, message};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// A message with its attempts and status history.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct MessageDetails {
     /// Message id.
-    pub id: Uuid,
+    #[schema(value_type = uuid::Uuid)]
+    pub id: MessageId,
     /// Conversation id.
-    pub conversation_id: Uuid,
+    #[schema(value_type = uuid::Uuid)]
+    pub conversation_id: ConversationId,
     /// `inbound` or `outbound`.
     #[schema(value_type = String)]
     pub direction: Direction,
@@ -174,7 +176,7 @@ impl MessageDetails {
     summary = "Get a message",
     description = "Returns a message with its send attempts and its status history. \
                    Scope: `messages:read`.",
-    params(("id" = Uuid, Path, description = "Message id.")),
+    params(("id" = uuid::Uuid, Path, description = "Message id.")),
     responses(
         (status = 200, description = "The message.", body = MessageDetails),
         responses::InvalidRequest,

@@ -18,6 +18,7 @@ pub use request::SendRequest;
 use common::clock;
 use common::db::sends::{self, Created, Idempotency, NewSend, Repeated};
 use common::db::{Db, DbError, conversations, messages};
+use common::domain::ids::{ConversationId, MessageId};
 use common::domain::message::Status;
 use common::domain::phone::{NumberingPlan, Recipient};
 use common::domain::segments::{self, Encoding};
@@ -35,7 +36,6 @@ use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// State built at cold start and shared by all invocations.
 #[derive(Debug)]
@@ -69,9 +69,11 @@ impl App {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SendAccepted {
     /// Message id.
-    pub id: Uuid,
+    #[schema(value_type = uuid::Uuid)]
+    pub id: MessageId,
     /// Conversation id.
-    pub conversation_id: Uuid,
+    #[schema(value_type = uuid::Uuid)]
+    pub conversation_id: ConversationId,
     /// Always `pending`: the message was not sent to Twilio yet.
     pub status: Status,
     /// Always null, for the same reason.
@@ -231,8 +233,8 @@ impl ParsedRequest<'_> {
         let (to, to_original) = recipient.into_parts();
         let media = wanted.media_urls.unwrap_or_default().into_iter();
         NewSend {
-            id: clock::new_id(),
-            conversation_id: clock::new_id(),
+            id: clock::new_id().into(),
+            conversation_id: clock::new_id().into(),
             account_sid: app.config.account_sid.clone(),
             to: to.into(),
             to_original,
@@ -259,7 +261,7 @@ fn until(now: jiff::Timestamp, at: jiff::Timestamp) -> Duration {
     Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
-fn accepted(send: &NewSend, conversation_id: Uuid) -> SendAccepted {
+fn accepted(send: &NewSend, conversation_id: ConversationId) -> SendAccepted {
     SendAccepted {
         id: send.id,
         conversation_id,
@@ -296,7 +298,7 @@ async fn repeated_response(app: &App, repeated: Repeated) -> Result<SendAccepted
 
 impl App {
     /// Puts a message on its queue. If SQS is unavailable, the next sweep enqueues it.
-    async fn enqueue(&self, id: Uuid, request_id: &str, delay: Duration) {
+    async fn enqueue(&self, id: MessageId, request_id: &str, delay: Duration) {
         // Boxed: the SDK's futures are too deeply nested for the compiler.
         let message = DispatchMessage::new(id);
         let put = self.publisher.send_later(&self.config.queue_url, &message, request_id, delay);

@@ -1,5 +1,6 @@
 //! The request body and its idempotency key.
 
+use common::domain::ids::ConversationId;
 use common::domain::message::Priority;
 use common::domain::metadata::Metadata;
 use common::domain::smart_encoding::SmartEncoding;
@@ -9,7 +10,6 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// The longest `Idempotency-Key`, in characters.
 const MAX_KEY: usize = 255;
@@ -25,7 +25,8 @@ pub struct SendRequest {
     #[schema(max_length = 1600)]
     pub body: Option<String>,
     /// Conversation id. It must be the conversation with the recipient.
-    pub conversation_id: Option<Uuid>,
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub conversation_id: Option<ConversationId>,
     /// Public URLs of files.
     #[schema(max_items = 10)]
     pub media_urls: Option<Vec<String>>,
@@ -58,7 +59,7 @@ impl SendRequest {
         Self {
             to: fields.required_text("to").unwrap_or_default(),
             body: fields.text("body"),
-            conversation_id: fields.id("conversation_id"),
+            conversation_id: fields.id("conversation_id").map(ConversationId::from),
             media_urls: fields.texts("media_urls"),
             from: fields.text("from"),
             send_at: fields.instant("send_at"),

@@ -3,6 +3,7 @@
 
 use common::clock;
 use common::db::sends::{self, ClaimRequest, NewSend, SendPace};
+use common::domain::ids::MessageId;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -24,7 +25,7 @@ async fn rejected(function: &mut Function, payload: Value) -> String {
 }
 
 /// Stores a message that is one hour old, with the given columns and an attempt with the given outcome.
-async fn message(database: &Database, to: &str, changes: &str, outcome: &str) -> Uuid {
+async fn message(database: &Database, to: &str, changes: &str, outcome: &str) -> MessageId {
     let at = clock::now() - SignedDuration::from_hours(1);
     let send = NewSend { created_at: at, ..testing::new_send(to) };
     sends::create(&database.db(), &send, None).await.unwrap();
@@ -39,7 +40,7 @@ async fn message(database: &Database, to: &str, changes: &str, outcome: &str) ->
     send.id
 }
 
-async fn state(database: &Database, id: Uuid) -> String {
+async fn state(database: &Database, id: MessageId) -> String {
     let sql = format!(
         "select concat_ws(' ', m.delivery_status, coalesce(m.twilio_sid, '-'), coalesce(m.error_code, '-'),
              a.outcome, a.twilio_sid, case when m.parked_at is not null then 'parked' end)
@@ -106,7 +107,7 @@ async fn failed_messages_are_retried_unless_delivered_or_opted_out() {
     let delivered = message(&database, "+12025550143", "delivery_status = 'failed'", "rejected").await;
     let stopped = message(&database, "+12025550144", "delivery_status = 'failed'", "rejected").await;
     let sent = message(&database, "+12025550143", "delivery_status = 'sent'", "accepted").await;
-    let unknown = Uuid::nil();
+    let unknown = MessageId::from(Uuid::nil());
     let changes = format!(
         "insert into sms_message_status_events (id, message_id, twilio_sid, event_status, raw_webhook_data, created_at)
          values (gen_random_uuid(), '{delivered}', 'SM9', 'delivered', '{{}}', now());

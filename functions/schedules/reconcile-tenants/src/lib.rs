@@ -12,6 +12,7 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::DbError;
 use common::db::tenants::{self, Checked};
+use common::domain::ids::ConversationId;
 use common::monitor::MonitorClient;
 use common::service::identify::{
     Identifier, IdentifierConfig, InitError, LEASE, LookupResults, NumberToCheck,
@@ -20,7 +21,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use uuid::Uuid;
 
 /// How many numbers are claimed at a time: twice the concurrency of [`Identifier::look_up`], so that the lookups of a
 /// page end before its claims expire.
@@ -204,8 +204,9 @@ async fn reschedule(
         let error = common::error::chain(error.as_ref());
         tracing::warn!(conversation_id = %number.conversation_id, error, "tenant lookup failed");
     }
-    let failed: Vec<Uuid> = results.failed.iter().map(|(number, _)| number.conversation_id).collect();
-    let is_skipped = |id: Uuid| results.skipped.iter().any(|number| number.conversation_id == id);
+    let failed: Vec<ConversationId> =
+        results.failed.iter().map(|(number, _)| number.conversation_id).collect();
+    let is_skipped = |id: ConversationId| results.skipped.iter().any(|number| number.conversation_id == id);
     let skipped: Vec<_> = due
         .iter()
         .map(|(checked, due_at)| (checked.conversation_id, *due_at))

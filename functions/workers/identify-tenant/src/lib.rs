@@ -9,13 +9,13 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::DbError;
 use common::db::tenants::{self, Checked};
+use common::domain::ids::ConversationId;
 use common::queue::{Batch, IdentifyMessage, Record};
 use common::service::identify::{
     Identifier, IdentifierConfig, InitError, LEASE, LookupResults, NumberToCheck,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// The maximum number of profiles to update: more than a batch has tenants.
 const MAX_PROFILES: i64 = 100;
@@ -51,7 +51,7 @@ impl App {
 }
 
 /// The records of a batch by their conversations.
-type Records = HashMap<Uuid, Vec<Record<IdentifyMessage>>>;
+type Records = HashMap<ConversationId, Vec<Record<IdentifyMessage>>>;
 
 /// Identifies the tenants of a batch.
 pub async fn handle(app: &App, mut batch: Batch<IdentifyMessage>) -> Batch<IdentifyMessage> {
@@ -71,7 +71,7 @@ pub async fn handle(app: &App, mut batch: Batch<IdentifyMessage>) -> Batch<Ident
 async fn identify(app: &App, batch: &mut Batch<IdentifyMessage>, records: &Records) -> Result<(), DbError> {
     let identifier = &app.identifier;
     let Some(monitor) = identifier.monitor() else { return Ok(()) };
-    let ids: Vec<Uuid> = records.keys().copied().collect();
+    let ids: Vec<ConversationId> = records.keys().copied().collect();
     if ids.is_empty() {
         return Ok(());
     }
@@ -109,8 +109,9 @@ async fn reschedule(
     is_available: bool,
 ) -> Result<(), DbError> {
     let (db, now, retry) = (app.identifier.db(), clock::now(), app.identifier.retry());
-    let failed: Vec<Uuid> = results.failed.iter().map(|(number, _)| number.conversation_id).collect();
-    let skipped: Vec<Uuid> = results.skipped.iter().map(|number| number.conversation_id).collect();
+    let failed: Vec<ConversationId> =
+        results.failed.iter().map(|(number, _)| number.conversation_id).collect();
+    let skipped: Vec<ConversationId> = results.skipped.iter().map(|number| number.conversation_id).collect();
     if is_available {
         tenants::give_back(db, &failed, now, Duration::ZERO, false).await?;
         for (number, error) in &results.failed {

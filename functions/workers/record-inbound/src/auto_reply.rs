@@ -97,7 +97,7 @@ fn reply(replies: &AutoReplies, inbound: &Inbound) -> NewReply {
     let text = replies.text(inbound.language);
     let cost = segments::count(text);
     NewReply {
-        id: clock::new_id(),
+        id: clock::new_id().into(),
         in_reply_to: inbound.message.twilio_sid.clone(),
         text: text.to_owned(),
         encoding: cost.encoding,

@@ -152,8 +152,8 @@ mod tests {
     fn claim(attempt_number: i32) -> Claimed {
         let id = clock::new_id();
         Claimed {
-            message_id: id,
-            attempt_id: id,
+            message_id: id.into(),
+            attempt_id: id.into(),
             attempt_number,
             sender: "+15005550006".into(),
             to: "+18605550123".to_owned(),

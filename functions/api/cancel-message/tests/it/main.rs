@@ -3,10 +3,10 @@
 
 use common::clock;
 use common::db::sends::{self, ClaimRequest, SendPace};
+use common::domain::ids::MessageId;
 use serde_json::{Value, json};
 use std::time::Duration;
 use testing::{ApiRequest, Database, Function, body, environment, refusal};
-use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cancel-message");
 
@@ -16,7 +16,7 @@ async fn world() -> (Function, Database) {
 }
 
 /// Stores an outbound message in a state.
-async fn message(database: &Database, changes: &str) -> Uuid {
+async fn message(database: &Database, changes: &str) -> MessageId {
     let send = testing::new_send("+12025550143");
     sends::create(&database.db(), &send, None).await.unwrap();
     let change = format!("update sms_messages set {changes} where id = '{}'", send.id);
@@ -30,7 +30,7 @@ fn cancel(id: &str) -> ApiRequest {
         .path_parameter("id", id)
 }
 
-async fn status(database: &Database, id: Uuid) -> String {
+async fn status(database: &Database, id: MessageId) -> String {
     database.scalar(&format!("select delivery_status from sms_messages where id = '{id}'")).await
 }
 

@@ -45,8 +45,8 @@ impl World {
     async fn text(&self, from: &str, language: &str, confidence: f64) {
         let sid = format!("SM{}", common::clock::new_id().simple());
         let message = NewInbound {
-            id: common::clock::new_id(),
-            conversation_id: common::clock::new_id(),
+            id: common::clock::new_id().into(),
+            conversation_id: common::clock::new_id().into(),
             account_sid: "AC1".to_owned(),
             phone_number_canonical: from.to_owned(),
             from_number: from.to_owned(),

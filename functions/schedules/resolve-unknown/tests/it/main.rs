@@ -3,11 +3,11 @@
 
 use common::clock;
 use common::db::sends::{self, NewSend};
+use common::domain::ids::MessageId;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 use testing::{Database, Function, Outcome as Invoked, environment};
-use uuid::Uuid;
 use wiremock::matchers::{method, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -44,22 +44,27 @@ impl World {
     }
 
     /// Stores a message whose create had no response. The attempt started and ended `age` ago.
-    async fn unknown(&self, body: &str, age: SignedDuration) -> Uuid {
+    async fn unknown(&self, body: &str, age: SignedDuration) -> MessageId {
         self.unknown_until(body, age, None).await
     }
 
-    async fn unknown_until(&self, body: &str, age: SignedDuration, send_before: Option<Timestamp>) -> Uuid {
+    async fn unknown_until(
+        &self,
+        body: &str,
+        age: SignedDuration,
+        send_before: Option<Timestamp>,
+    ) -> MessageId {
         self.unknown_send(NewSend { send_before, ..new_send(body, age) }).await
     }
 
-    async fn unknown_send(&self, send: NewSend) -> Uuid {
+    async fn unknown_send(&self, send: NewSend) -> MessageId {
         sends::create(&self.database.db(), &send, None).await.unwrap();
         self.attempted(send.id, send.created_at).await;
         send.id
     }
 
     /// Stores a create attempt without a response.
-    async fn attempted(&self, id: Uuid, at: Timestamp) {
+    async fn attempted(&self, id: MessageId, at: Timestamp) {
         let attempt = format!(
             "insert into sms_send_attempts (id, message_id, number, outcome, started_at, finished_at)
              select gen_random_uuid(), '{id}', 1 + count(*), 'unknown', '{at}', '{at}'
@@ -85,7 +90,7 @@ impl World {
         Mock::given(method("GET")).respond_with(ResponseTemplate::new(status)).mount(&self.twilio).await;
     }
 
-    async fn state(&self, id: Uuid) -> String {
+    async fn state(&self, id: MessageId) -> String {
         let sql = format!(
             "select concat_ws(' ', delivery_status, coalesce(twilio_sid, '-'), coalesce(error_code, '-'),
                  case when parked_at is not null then 'parked' end) from sms_messages where id = '{id}'"
@@ -93,7 +98,7 @@ impl World {
         self.database.scalar(&sql).await
     }
 
-    async fn attempts(&self, id: Uuid) -> String {
+    async fn attempts(&self, id: MessageId) -> String {
         let sql = format!(
             "select string_agg(concat_ws(' ', outcome, twilio_sid), ',' order by number)
              from sms_send_attempts where message_id = '{id}'"
@@ -109,7 +114,7 @@ impl World {
 
 fn new_send(body: &str, age: SignedDuration) -> NewSend {
     NewSend {
-        id: clock::new_id(),
+        id: clock::new_id().into(),
         sender: FROM.into(),
         message_content: body.to_owned(),
         request_id: "r-1".to_owned(),

@@ -5,12 +5,12 @@ use common::clock;
 use common::db::sends::{self, Created, Idempotency, NewSend};
 use common::db::spool::{self, SpoolQueue};
 use common::db::statuses::{self, NewStatus};
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use common::twilio::RenewalPolicy;
 use serde_json::{Value, json};
 use std::time::Duration;
 use testing::{Behaviour, Database, Function, Outcome, Sent, Sqs, environment, eventually};
-use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_retry-sends");
 
@@ -49,11 +49,11 @@ impl World {
     }
 
     /// Stores a pending message without a queue message.
-    async fn pending(&self, request_id: &str) -> Uuid {
+    async fn pending(&self, request_id: &str) -> MessageId {
         self.stored(request_id, None).await
     }
 
-    async fn stored(&self, request_id: &str, key: Option<&Idempotency>) -> Uuid {
+    async fn stored(&self, request_id: &str, key: Option<&Idempotency>) -> MessageId {
         let send = new_send(request_id);
         let created = sends::create(&self.database.db(), &send, key).await.unwrap();
         assert!(matches!(created, Created::Stored { .. }), "{created:?}");

@@ -1,10 +1,10 @@
 //! A database with conversations, a Monitor, a profile service, and the function.
 
 use common::db::inbound::{self, NewInbound};
+use common::domain::ids::ConversationId;
 use common::domain::keywords::OptOut;
 use serde_json::{Value, json};
 use testing::{Database, Function, batch, failed};
-use uuid::Uuid;
 use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -133,8 +133,8 @@ impl World {
 pub fn text(from: &str, language: &str, confidence: f64) -> NewInbound {
     let sid = format!("SM{}", common::clock::new_id().simple());
     NewInbound {
-        id: common::clock::new_id(),
-        conversation_id: common::clock::new_id(),
+        id: common::clock::new_id().into(),
+        conversation_id: common::clock::new_id().into(),
         account_sid: "AC1".to_owned(),
         phone_number_canonical: from.to_owned(),
         from_number: from.to_owned(),
@@ -154,7 +154,7 @@ pub fn text(from: &str, language: &str, confidence: f64) -> NewInbound {
     }
 }
 
-pub fn identify(conversation_id: Uuid, number: &str) -> Value {
+pub fn identify(conversation_id: ConversationId, number: &str) -> Value {
     json!({"version": "1", "conversation_id": conversation_id, "number": number})
 }
 

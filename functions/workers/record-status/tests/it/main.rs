@@ -3,6 +3,7 @@
 
 use common::clock;
 use common::db::sends::{self, Created, NewSend, SendResult};
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -60,15 +61,15 @@ async fn record(function: &mut Function, event: Value) {
 }
 
 /// Stores a pending message.
-async fn pending(database: &Database, id: Uuid) {
+async fn pending(database: &Database, id: MessageId) {
     let send = NewSend { id, ..testing::new_send("+12025550143") };
     let created = sends::create(&database.db(), &send, None).await.unwrap();
     assert!(matches!(created, Created::Stored { .. }), "{created:?}");
 }
 
 /// Stores a message that Twilio accepted with the given SID.
-async fn accepted(database: &Database, sid: &str) -> Uuid {
-    let id = clock::new_id();
+async fn accepted(database: &Database, sid: &str) -> MessageId {
+    let id = clock::new_id().into();
     pending(database, id).await;
     let claim = {
         let (asked, pace) = (sends::ClaimRequest::messages(&[id]), sends::SendPace::default());
@@ -99,7 +100,7 @@ async fn history(database: &Database) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recorded_event_is_stored_completely_and_sets_the_sid_of_the_message_in_its_url() {
     let database = Database::create().await;
-    pending(&database, RECORDED_ID).await;
+    pending(&database, RECORDED_ID.into()).await;
     record(&mut start(&database).await, recorded()).await;
     // 30003 is temporary: the message waits for its next attempt. The first attempt keeps the SID.
     assert_eq!(messages(&database).await, "- pending 30003");
@@ -222,7 +223,7 @@ async fn unknown_statuses_are_stored_verbatim_and_change_no_message() {
 async fn the_sid_takes_precedence_over_a_different_id_and_the_conflict_is_logged() {
     let database = Database::create().await;
     accepted(&database, "SM1").await;
-    let other = clock::new_id();
+    let other: MessageId = clock::new_id().into();
     pending(&database, other).await;
     let mut function = start(&database).await;
     record(

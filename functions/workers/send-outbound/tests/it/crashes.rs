@@ -3,11 +3,11 @@
 use crate::twilio::Reply::Hold;
 use crate::{World, batch, cut_connections, send, sid};
 use common::config::Configuration;
+use common::domain::ids::MessageId;
 use testing::eventually;
-use uuid::Uuid;
 
 /// Runs the sweep until it has abandoned a claim, which it does after one second.
-async fn sweep_until_unknown(world: &World, id: Uuid) {
+async fn sweep_until_unknown(world: &World, id: MessageId) {
     let url = world.database.url();
     let lookup = |name: &str| match name {
         "DATABASE_URL" => Some(url.clone()),

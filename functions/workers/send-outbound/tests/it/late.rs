@@ -2,14 +2,15 @@
 
 use super::twilio::Reply::*;
 use super::*;
+use common::domain::ids::MessageId;
 use serde_json::json;
 
 /// A message that was requested an hour ago.
-async fn late(world: &World) -> Uuid {
+async fn late(world: &World) -> MessageId {
     late_with(world, new_send()).await
 }
 
-async fn late_with(world: &World, mut send: NewSend) -> Uuid {
+async fn late_with(world: &World, mut send: NewSend) -> MessageId {
     send.created_at = clock::now() - jiff::SignedDuration::from_hours(1);
     world.stored(send).await
 }

@@ -17,6 +17,7 @@ mod twilio;
 use common::clock;
 use common::db::inbound::{self, NewInbound, OptOutChange};
 use common::db::sends::{self, Created, NewSend};
+use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::opt_out::{OptOutAction, OptOutSource};
@@ -25,7 +26,6 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use testing::{Database, Function, Sqs, environment, eventually, failed, left_of};
 use twilio::Twilio;
-use uuid::Uuid;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_send-outbound");
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
@@ -67,11 +67,11 @@ impl World {
     }
 
     /// Stores a pending message.
-    async fn message(&self) -> Uuid {
+    async fn message(&self) -> MessageId {
         self.stored(new_send()).await
     }
 
-    async fn stored(&self, send: NewSend) -> Uuid {
+    async fn stored(&self, send: NewSend) -> MessageId {
         let created = sends::create(&self.database.db(), &send, None).await.unwrap();
         assert!(matches!(created, Created::Stored { .. }), "{created:?}");
         send.id
@@ -85,8 +85,8 @@ impl World {
             words: Some("STOP".to_owned()),
         };
         let message = NewInbound {
-            id: clock::new_id(),
-            conversation_id: clock::new_id(),
+            id: clock::new_id().into(),
+            conversation_id: clock::new_id().into(),
             account_sid: ACCOUNT.to_owned(),
             phone_number_canonical: TO.to_owned(),
             twilio_sid: format!("SM{}", clock::new_id().simple()),
@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Returns a message's status, error code and SID, and whether it is claimed.
-    async fn state(&self, id: Uuid) -> String {
+    async fn state(&self, id: MessageId) -> String {
         self.database
             .scalar(&format!(
                 "select concat_ws(' ', delivery_status, coalesce(error_code, '-'), coalesce(twilio_sid, '-'),
@@ -119,7 +119,7 @@ impl World {
     }
 
     /// Returns the outcomes of a message's attempts.
-    async fn attempts(&self, id: Uuid) -> String {
+    async fn attempts(&self, id: MessageId) -> String {
         let attempts = format!(
             "select coalesce(string_agg(coalesce(outcome, 'open'), ',' order by number), '')
              from sms_send_attempts where message_id = '{id}'"
@@ -146,7 +146,7 @@ impl World {
     }
 
     /// Returns in how many seconds a message is due.
-    async fn due_in(&self, id: Uuid) -> f64 {
+    async fn due_in(&self, id: MessageId) -> f64 {
         let due = format!("select extract(epoch from next_attempt_at) from sms_messages where id = '{id}'");
         self.database.scalar(&due).await.parse::<f64>().unwrap()
             - clock::now().as_millisecond() as f64 / 1_000.0
@@ -163,7 +163,7 @@ fn new_send() -> NewSend {
 }
 
 /// Returns an SQS event with records for the given messages.
-fn batch(ids: &[Uuid]) -> Value {
+fn batch(ids: &[MessageId]) -> Value {
     let mut event: Value = serde_json::from_str(include_str!("../../events/batch.json")).unwrap();
     let template = event["Records"][0].clone();
     let records = ids.iter().enumerate().map(|(position, id)| {
@@ -178,7 +178,7 @@ fn batch(ids: &[Uuid]) -> Value {
 }
 
 /// Invokes the function with a batch that must succeed.
-async fn send(function: &mut Function, ids: impl AsRef<[Uuid]>) {
+async fn send(function: &mut Function, ids: impl AsRef<[MessageId]>) {
     let response = function.call(batch(ids.as_ref())).await;
     assert!(failed(&response).is_empty(), "{response}");
 }

@@ -6,10 +6,10 @@ use common::clock;
 use common::config::Configuration;
 use common::db::sends::NewSend;
 use common::db::statuses::{self, NewStatus};
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use common::twilio::RenewalPolicy;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_record_in_a_batch_or_later_creates_the_message_once() {
@@ -31,7 +31,7 @@ async fn concurrent_functions_create_each_message_once() {
     for _ in 0..10 {
         ids.push(world.message().await);
     }
-    let backwards: Vec<Uuid> = ids.iter().rev().copied().collect();
+    let backwards: Vec<MessageId> = ids.iter().rev().copied().collect();
     tokio::join!(send(&mut one, &ids), send(&mut other, &backwards));
     let mut callbacks: Vec<_> =
         world.twilio.requests().iter().map(|r| r.value("StatusCallback").unwrap().to_owned()).collect();
@@ -76,7 +76,7 @@ async fn a_request_that_may_have_reached_twilio_is_unknown_and_not_retried() {
 }
 
 /// A status callback with our id.
-fn callback(sid: &str, word: &str, id: Option<Uuid>) -> NewStatus {
+fn callback(sid: &str, word: &str, id: Option<MessageId>) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
         twilio_sid: sid.to_owned(),

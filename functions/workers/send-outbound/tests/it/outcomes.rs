@@ -2,13 +2,13 @@
 
 use crate::twilio::Reply::Hold;
 use crate::{World, batch, failed, sid};
+use common::domain::ids::MessageId;
 use testing::{Function, eventually};
-use uuid::Uuid;
 
 const MESSAGES: usize = 10;
 
 /// Sends messages. Twilio responds to one, and to the others while Postgres blocks the first outcome.
-async fn send_with_blocked_outcomes(world: &World, function: &mut Function) -> Vec<Uuid> {
+async fn send_with_blocked_outcomes(world: &World, function: &mut Function) -> Vec<MessageId> {
     let mut ids = Vec::new();
     for _ in 0..MESSAGES {
         ids.push(world.message().await);

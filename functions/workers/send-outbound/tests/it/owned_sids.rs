@@ -2,10 +2,10 @@
 
 use crate::twilio::Reply::{Accept, AcceptAs};
 use crate::{World, batch, failed, metric, send, sid};
+use common::domain::ids::MessageId;
 use serde_json::json;
-use uuid::Uuid;
 
-async fn parked(world: &World, id: Uuid) -> String {
+async fn parked(world: &World, id: MessageId) -> String {
     let sql = format!(
         "select concat_ws(' ', m.delivery_status, coalesce(m.twilio_sid, '-'), m.parked_at is not null,
              m.claimed_at is null, (select count(*) from sms_events e where e.message_id = m.id

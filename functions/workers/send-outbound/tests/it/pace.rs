@@ -32,7 +32,7 @@ impl World {
 
     /// Invokes the function with the last queued wake-up.
     async fn wake(&self, function: &mut Function) {
-        let mut event = batch(&[Uuid::nil()]);
+        let mut event = batch(&[Uuid::nil().into()]);
         event["Records"][0]["body"] = self.sqs.sent().last().unwrap().body.to_string().into();
         assert_eq!(function.call(event).await, json!({"batchItemFailures": []}));
     }
@@ -267,7 +267,7 @@ async fn a_chain_of_wake_ups_is_counted_and_ends_at_its_limit_until_the_next_swe
     }
     let woken = world.woken().len();
     world.time_passes(10).await;
-    let mut event = batch(&[Uuid::nil()]);
+    let mut event = batch(&[Uuid::nil().into()]);
     let mut last = world.sqs.sent().last().unwrap().body.clone();
     last["hops"] = json!(10_000);
     event["Records"][0]["body"] = last.to_string().into();

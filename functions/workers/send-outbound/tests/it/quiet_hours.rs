@@ -3,9 +3,9 @@
 use crate::{ACCOUNT, TO, World, new_send, send, sid};
 use common::clock;
 use common::db::sends::NewSend;
+use common::domain::ids::MessageId;
 use jiff::{SignedDuration, Timestamp};
 use testing::Function;
-use uuid::Uuid;
 
 /// Quiet hours in UTC, Iceland's time all year, that began an hour ago and end in two.
 fn now_in_iceland() -> String {
@@ -20,7 +20,7 @@ impl World {
     }
 
     /// Stores a message to a toll-free number, which has no time zone.
-    async fn to_toll_free_number(&self, priority: &str) -> Uuid {
+    async fn to_toll_free_number(&self, priority: &str) -> MessageId {
         let to = "+18005550123".to_owned();
         self.stored(NewSend {
             to: to.clone(),
@@ -31,7 +31,7 @@ impl World {
         .await
     }
 
-    async fn due_at(&self, id: Uuid) -> Timestamp {
+    async fn due_at(&self, id: MessageId) -> Timestamp {
         let due = format!(
             "select to_char(next_attempt_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') \
                 from sms_messages where id = '{id}'"

@@ -5,14 +5,14 @@ use crate::twilio::Reply::{Accept, HoldAndRefuse, Refuse};
 use crate::{World, metric, send, sid};
 use common::clock;
 use common::db::statuses::{self, NewStatus};
+use common::domain::ids::MessageId;
 use common::domain::message::Status;
 use common::twilio::RenewalPolicy;
 use serde_json::{Value, json};
 use testing::Function;
-use uuid::Uuid;
 
 /// A status callback of an earlier create.
-async fn callback(world: &World, id: Uuid, sid: &str, word: &str, code: Option<&str>) {
+async fn callback(world: &World, id: MessageId, sid: &str, word: &str, code: Option<&str>) {
     let told = NewStatus {
         id: clock::new_id(),
         twilio_sid: sid.to_owned(),
@@ -28,7 +28,7 @@ async fn callback(world: &World, id: Uuid, sid: &str, word: &str, code: Option<&
 }
 
 /// A message whose first create failed temporarily and that is due again.
-async fn renewed(world: &World, function: &mut Function) -> Uuid {
+async fn renewed(world: &World, function: &mut Function) -> MessageId {
     let id = world.message().await;
     send(function, [id]).await;
     callback(world, id, &sid(1), "undelivered", Some("30008")).await;
@@ -42,7 +42,7 @@ async fn renewed(world: &World, function: &mut Function) -> Uuid {
 async fn between_claim_and_gate(
     world: &World,
     function: &mut Function,
-    id: Uuid,
+    id: MessageId,
     happens: impl AsyncFnOnce(),
 ) {
     let close = "begin; select pg_advisory_xact_lock(uuid_hash_extended(id, 0)) from sms_conversations";
