@@ -56,9 +56,10 @@ pub(super) fn for_each(table: &[u8], tokens: &[Token<'_>], mut visit: impl FnMut
     let tokens = &*shortened(tokens);
     let mut seen: Vec<Seen> = Vec::with_capacity(tokens.len());
     let mut clause = 0;
+    let mut marked = Vec::new();
     for token in tokens {
         if token.kind == Kind::Word {
-            for_each_sequence(token.text.as_bytes(), |hash| add(9, hash));
+            for_each_sequence(token.text.as_bytes(), &mut marked, |hash| add(9, hash));
         }
         let (next, ends_clause) = see(table, token, clause);
         clause += u16::from(ends_clause);
@@ -212,11 +213,15 @@ fn places(seen: &[Seen], count: usize, add: &mut impl FnMut(u64, u64)) {
 }
 
 /// The letter sequences of a word with its edges, which misspelled words still share.
-fn for_each_sequence(letters: &[u8], mut visit: impl FnMut(u64)) {
+/// `marked` is a buffer.
+fn for_each_sequence(letters: &[u8], marked: &mut Vec<u8>, mut visit: impl FnMut(u64)) {
     if letters.len() < 3 {
         return;
     }
-    let marked = [b" ", letters, b" "].concat();
+    marked.clear();
+    marked.push(b' ');
+    marked.extend_from_slice(letters);
+    marked.push(b' ');
     for length in SEQUENCES {
         for sequence in marked.windows(length) {
             visit(sequence.iter().fold(length as u64, |hash, &letter| step(hash, letter)));
