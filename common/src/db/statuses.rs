@@ -56,7 +56,8 @@ select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
 from sms_record_statuses(
     ids => $ids, sids => $twilio_sids, words => $event_statuses, codes => $error_codes, raw_data => $raw_webhook_data,
     nuls_removed => $nul_removed, received => $received_at, contradicted => $contradicted,
-    contradicts_batch => $contradicts_batch, recipient_effects => $recipient_effects, effect_sids => $effect_sids, effect_hints => $effect_message_ids,
+    contradicts_batch => $contradicts_batch, recipient_effects => $recipient_effects, effect_sids => $effect_sids,
+    effect_hints => $effect_message_ids,
     effect_statuses => $effect_statuses, effect_codes => $effect_error_codes, effect_replaces => $effect_replaces,
     effect_renewals => $effect_renewals, max_age_seconds => $max_age_seconds, at => $now)",
 );
