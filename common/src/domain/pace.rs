@@ -27,7 +27,7 @@ const TOLL_FREE_RATE: f64 = 3.0;
 /// Segments per second of a short code.
 const SHORT_CODE_RATE: f64 = 100.0;
 
-/// A wake-up is delivered in whole seconds, so a sender must be able to send at once what it may send until the next one.
+/// The minimum length of a burst. Wake-ups have a resolution of one second, so a burst covers the time until the next.
 const BURST_SECONDS: f64 = 3.0;
 /// Bulk messages leave half of the burst to more urgent ones.
 const BULK_SHARE: f64 = 0.5;
@@ -76,8 +76,8 @@ pub struct SenderPace<'a> {
     pub bulk_burst: f64,
 }
 
-/// Returns how long a hold lasts after its probe was sent, unless the probe's outcome ends it: at most half a minute, or
-/// the whole hold if our configuration must be fixed.
+/// Returns how long a hold lasts after its probe was sent, unless the probe's outcome ends it: at most half a minute,
+/// or the whole hold if our configuration must be fixed.
 #[must_use]
 pub fn probe_hold(reason: HoldReason, hold: Duration) -> Duration {
     match reason {
