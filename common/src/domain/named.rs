@@ -1,9 +1,12 @@
 //! Enums whose variants have names in the API and in the database.
 
-/// Defines an enum with one name per variant: `as_str`, `ALL`, `Display`, `FromStr` and serde use the same names.
+/// Defines an enum with one name per variant: `as_str`, `ALL`, `Display`, `FromStr`, serde and the schema use the same
+/// names.
+///
+/// The names are `tt` fragments: utoipa ignores a `rename` with a `literal` fragment.
 macro_rules! named_enum {
     ($(#[$meta:meta])* $vis:vis enum $enum:ident: $kind:literal {
-        $($(#[$variant_meta:meta])* $variant:ident = $name:literal,)+
+        $($(#[$variant_meta:meta])* $variant:ident = $name:tt,)+
     }) => {
         $(#[$meta])*
         #[derive(
