@@ -1,7 +1,7 @@
 //! Enums whose variants have names in the API and in the database.
 
-/// Defines an enum with one name per variant: `as_str`, `ALL`, `Display`, `FromStr`, serde and the OpenAPI schema use the
-/// same names.
+/// Defines an enum with one name per variant: `as_str`, `ALL`, `Display`, `FromStr`, serde and the OpenAPI schema use
+/// the same names.
 macro_rules! named_enum {
     ($(#[$meta:meta])* $vis:vis enum $enum:ident: $kind:literal {
         // A `tt`: utoipa does not find the name in an attribute with a `literal` of a macro.
