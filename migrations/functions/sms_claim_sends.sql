@@ -6,9 +6,10 @@
 -- - wake: the sender's next wake-up, to be queued wake_in seconds from now.
 --
 -- The batch consists of messages (named) and wake-ups (senders, and when each was due). attempt_ids are used in order; a
--- retried call, recognized by them, returns what the first one claimed. Each sender pattern has a rate
--- in segments per second, a burst in segments and the burst of bulk messages; the first matching pattern applies. A probe
--- extends a hold by probe_hold, or by repair_hold if our configuration is the reason. If "allowed" is given, only these messages may be claimed.
+-- retried call, recognized by them, returns what the first one claimed. Each sender pattern has a rate in segments per
+-- second, a burst in segments and the burst of bulk messages; the first matching pattern applies. A probe extends a hold
+-- by probe_hold, or by repair_hold if our configuration is the reason. If "allowed" is given, only these messages may be
+-- claimed.
 create or replace function sms_claim_sends(
     named uuid[], woken text[], woken_at timestamptz[], attempt_ids uuid[], allowed uuid[],
     patterns text[], rates float8[], bursts float8[], bulk_bursts float8[], probe_hold interval, repair_hold interval,
@@ -55,7 +56,6 @@ begin
             unused := unused[cardinality(picked.taken) + 1:];
         end if;
 
-        -- Until the probe's outcome is known.
         if held.held_until is not null and cardinality(picked.taken) > 0 then
             held.held_until := now_at + case when held.held_reason = 'configuration' then repair_hold else probe_hold end;
         end if;

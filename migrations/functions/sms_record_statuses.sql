@@ -1,8 +1,9 @@
 -- Records a batch of status callbacks. Returns those that were not recorded before, or had not found their message.
 --
--- The first ten arrays are the callbacks; recipient_effects are explained in sms_apply_error_codes. The effects are what all callbacks of one SID amount to, computed by the domain:
--- effect_replaces are the statuses that a message may leave for the effect's; effect_renewals the seconds after which a
--- failure with its code is created again, for the first time, the second and so on.
+-- The first ten arrays are the callbacks; recipient_effects are explained in sms_apply_error_codes. The effects are what
+-- all callbacks of one SID amount to, computed by the domain: effect_replaces are the statuses that a message may leave
+-- for the effect's; effect_renewals the seconds after which a failure with its code is created again, for the first time,
+-- the second and so on.
 --
 -- All messages are locked first, in the order of their ids, so that concurrent batches do not deadlock and decisions hold
 -- until the commit.
