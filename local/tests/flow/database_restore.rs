@@ -12,13 +12,18 @@ do $$ declare t record; begin
     end loop;
 end $$";
 
-/// Restores all tables without running triggers.
+/// Restores all tables without running triggers. Generated columns are computed.
 const RESTORE: &str = "
 do $$ declare t record; begin
     set local session_replication_role = replica;
-    for t in select tablename from pg_tables where schemaname = 'public' loop
-        execute format('delete from public.%I', t.tablename);
-        execute format('insert into public.%I select * from backup.%I', t.tablename, t.tablename);
+    for t in select c.relname as name, string_agg(quote_ident(a.attname), ', ') as columns
+        from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+          and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+        group by c.relname
+    loop
+        execute format('delete from public.%I', t.name);
+        execute format('insert into public.%1$I (%2$s) select %2$s from backup.%1$I', t.name, t.columns);
     end loop;
 end $$";
 

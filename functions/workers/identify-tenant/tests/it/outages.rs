@@ -77,8 +77,7 @@ async fn no_content_and_an_empty_response_are_no_match() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unavailable_monitor_gets_one_request_per_number_of_one_batch_and_its_records_are_left_to_the_schedule()
- {
+async fn an_unavailable_monitor_gets_the_numbers_of_one_batch_and_the_rest_are_left_to_the_schedule() {
     let world = World::start().await;
     let mut function = world.function_with(&[("MONITOR_TIMEOUT_MS", "1000")]).await;
     for n in 0..30 {
@@ -92,8 +91,11 @@ async fn an_unavailable_monitor_gets_one_request_per_number_of_one_batch_and_its
         }
         succeeds(&mut function, &messages).await;
     }
-    let asked = world.lookups().await.len();
-    assert!((1..=10).contains(&asked), "at most the numbers of the first batch: {asked}");
+    // On a busy machine, up to four retries come before the fifth failure, which opens the breaker.
+    let lookups = world.lookups().await;
+    assert!((1..=14).contains(&lookups.len()), "{lookups:?}");
+    let first_batch: Vec<String> = (0..10).map(number).collect();
+    assert!(lookups.iter().all(|looked_up| first_batch.contains(looked_up)), "{lookups:?}");
     let waiting =
         "select count(*) from sms_conversations where tenant_next_check_at <= now() + interval '61 seconds'";
     assert_eq!(world.database.scalar(waiting).await, "30");
