@@ -1,6 +1,6 @@
 //! Rows, read into structs by column name.
 //!
-//! [`row!`](super::row) defines a struct whose fields are the columns of a statement. A test compares the columns with
+//! [`row!`](super::row!) defines a struct whose fields are the columns of a statement. A test compares the columns with
 //! those of the prepared statement, by name and type.
 
 use super::{Row, Type};
