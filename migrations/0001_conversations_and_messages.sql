@@ -68,8 +68,8 @@ create table sms_messages (
     id                      uuid primary key,
     conversation_id         uuid not null references sms_conversations (id),
     direction               text not null check (direction in ('inbound', 'outbound')),
-    -- Unique forever: a repeated webhook is stored once. Null until Twilio has accepted an outbound message.
-    twilio_sid              text unique,
+    -- Unique by sms_message_sids. Null until Twilio has accepted an outbound message.
+    twilio_sid              text,
     -- Null if a messaging service chooses the sender.
     from_number             text,
     to_number               text not null,
@@ -92,8 +92,7 @@ create table sms_messages (
     -- Whether the message refuses messages.
     opt_out                 text
         check (opt_out is null or (direction = 'inbound' and opt_out in ('opt_out', 'unsure', 'none'))),
-    -- The whole webhook. jsonb cannot store NUL characters: they are removed, and nul_removed is true.
-    raw_webhook_data        jsonb,
+    -- Whether NUL characters were removed from the text or the raw webhook: Postgres cannot store them.
     nul_removed             boolean not null default false,
 
     -- Outbound messages.
@@ -155,7 +154,7 @@ create table sms_send_attempts (
     number          integer not null,
     outcome         text check (outcome in ('accepted', 'not_processed', 'rejected', 'unknown')),
     -- A message that is created several times has several SIDs. sms_messages has the latest.
-    twilio_sid      text unique,
+    twilio_sid      text,
     error_code      text,
     -- What happened, for people. It contains no text and no number.
     detail          text,
@@ -166,19 +165,55 @@ create table sms_send_attempts (
     unique (message_id, number)
 );
 
--- Every status callback once, in the order of arrival.
+-- Every message SID once, forever: of inbound messages and of our creates. Narrow, because a unique index on random SIDs
+-- must stay in memory. Triggers of the two tables maintain it.
+create table sms_message_sids (
+    -- By sms_pack_sid.
+    packed_sid  bytea primary key,
+    message_id  uuid not null,
+    -- The create. Null for an inbound message.
+    attempt_id  uuid
+);
+
+-- Every status callback once, forever: the history of a message. sms_message_status_events has the raw callbacks.
+create table sms_callbacks (
+    -- By sms_pack_sid.
+    packed_sid      bytea not null,
+    event_status    text not null,
+    error_code      text,
+    -- Null until the message is known.
+    message_id      uuid,
+    -- True if it contradicts an earlier final status.
+    contradicts     boolean not null default false,
+    -- The row in sms_message_status_events.
+    event_id        uuid not null,
+    created_at      timestamptz not null,
+    unique nulls not distinct (packed_sid, event_status, error_code)
+);
+create index sms_callbacks_early on sms_callbacks (packed_sid) where message_id is null;
+
+-- The tables below grow with each message and are read rarely. They have a partition per month, by their UUIDv7 ids, which
+-- schedules create and drop. Rows without a month are in the default partition. No foreign keys: dropping a month would
+-- lock the other table.
+
+-- The raw webhooks of inbound messages.
+create table sms_message_payloads (
+    message_id          uuid primary key,
+    raw_webhook_data    jsonb not null,
+    created_at          timestamptz not null
+) partition by range (message_id);
+create table sms_message_payloads_default partition of sms_message_payloads default;
+
+-- The raw status callbacks, in the order of arrival.
 create table sms_message_status_events (
     id                  uuid primary key,
-    -- Null until the message is known.
-    message_id          uuid references sms_messages (id),
+    message_id          uuid,
     twilio_sid          text not null,
     event_status        text not null,
     error_code          text,
-    -- True if it contradicts an earlier final status.
     contradicts         boolean not null default false,
     raw_webhook_data    jsonb not null,
     nul_removed         boolean not null default false,
-    created_at          timestamptz not null,
-    unique nulls not distinct (twilio_sid, event_status, error_code)
-);
-create index sms_message_status_events_of_message on sms_message_status_events (message_id);
+    created_at          timestamptz not null
+) partition by range (id);
+create table sms_message_status_events_default partition of sms_message_status_events default;

@@ -2,7 +2,8 @@
 --
 -- - input: one row per SID, status and code, because a batch may contain a callback twice;
 -- - target: the message of each SID, with its status before the batch;
--- - appended: the new rows. A stored callback without a message gets its message.
+-- - appended: the new callbacks. A stored one without a message gets its message;
+-- - stored: the new raw callbacks.
 create or replace function sms_append_statuses(
     ids uuid[], sids text[], words text[], codes text[], raw_data jsonb[], nuls_removed bool[], received timestamptz[],
     contradicted text[], contradicts_batch bool[], recipient_effects text[],
@@ -25,32 +26,40 @@ begin
             select * from unnest(target_sids, target_hints, target_ids, target_statuses, renewals)
                 as t (sid, hint, message_id, delivery_status, renewed_at)
         ), appended as (
-            insert into sms_message_status_events as e (id, message_id, twilio_sid, event_status, error_code, contradicts,
-                raw_webhook_data, nul_removed, created_at)
-            select i.id, t.message_id, i.sid, i.event_status, i.error_code,
+            insert into sms_callbacks as c (packed_sid, event_status, error_code, message_id, contradicts, event_id, created_at)
+            select sms_pack_sid(i.sid), i.event_status, i.error_code, t.message_id,
                 i.contradicts_batch or coalesce(t.delivery_status = any(string_to_array(i.contradicted, ',')), false),
-                i.raw_webhook_data, i.nul_removed, i.received_at
+                i.id, i.received_at
             from input i join target t on t.sid = i.sid
             order by i.sid, i.event_status, i.error_code
-            on conflict (twilio_sid, event_status, error_code) do update
-                set message_id = excluded.message_id, contradicts = e.contradicts or excluded.contradicts
-                where e.message_id is null and excluded.message_id is not null
-            returning e.message_id, e.twilio_sid, e.event_status, e.error_code, e.contradicts, e.created_at
+            on conflict (packed_sid, event_status, error_code) do update
+                set message_id = excluded.message_id, contradicts = c.contradicts or excluded.contradicts
+                where c.message_id is null and excluded.message_id is not null
+            returning c.*
+        ), changed as (
+            select a.message_id, a.contradicts, a.created_at, a.event_id, i.*, t.hint, t.renewed_at
+            from appended a join input i on sms_pack_sid(i.sid) = a.packed_sid
+                and (i.event_status, i.error_code) is not distinct from (a.event_status, a.error_code)
+            join target t on t.sid = i.sid
+        ), stored as (
+            insert into sms_message_status_events (id, message_id, twilio_sid, event_status, error_code, contradicts,
+                raw_webhook_data, nul_removed, created_at)
+            select id, message_id, sid, event_status, error_code, contradicts, raw_webhook_data, nul_removed, created_at
+            from changed where event_id = id
         )
-        select a.*, i.effect, t.hint, t.renewed_at
-        from appended a join target t on t.sid = a.twilio_sid
-        join input i on i.sid = a.twilio_sid and (i.event_status, i.error_code)
-            is not distinct from (a.event_status, a.error_code)
-    loop
-        if appended.message_id is not null and appended.effect is not null then
-            perform sms_apply_error_codes(array[appended.message_id], array[appended.twilio_sid],
-                array[appended.error_code], array[appended.effect], appended.created_at);
+        select * from changed loop
+        if appended.event_id <> appended.id then
+            -- Planned for this id, so that it opens one partition.
+            execute 'update sms_message_status_events set message_id = $2, contradicts = $3 where id = $1'
+            using appended.event_id, appended.message_id, appended.contradicts;
         end if;
-        twilio_sid := appended.twilio_sid;
-        message_id := appended.message_id;
-        disagreeing_id := case when appended.hint <> appended.message_id then appended.hint end;
-        contradicts := appended.contradicts;
-        renewed_at := appended.renewed_at;
+        if appended.message_id is not null and appended.effect is not null then
+            perform sms_apply_error_codes(array[appended.message_id], array[appended.sid], array[appended.error_code],
+                array[appended.effect], appended.created_at);
+        end if;
+        select appended.sid, appended.message_id, appended.contradicts, appended.renewed_at,
+            case when appended.hint <> appended.message_id then appended.hint end
+        into twilio_sid, message_id, contradicts, renewed_at, disagreeing_id;
         return next;
     end loop;
 end $$;

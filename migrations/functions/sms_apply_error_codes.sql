@@ -14,7 +14,7 @@ begin
     where t.effect = 'carrier_blocked' and c.id = m.conversation_id and c.carrier_blocked_at is null;
 
     insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
-    select gen_random_uuid(), m.conversation_id, 'opt_out', 'twilio_error', t.code, m.from_number, t.evidence, at
+    select sms_new_id(), m.conversation_id, 'opt_out', 'twilio_error', t.code, m.from_number, t.evidence, at
     from unnest(message_ids, evidence, codes, effects) as t (id, evidence, code, effect) join sms_messages m on m.id = t.id
     where t.effect = 'opted_out'
     on conflict do nothing;

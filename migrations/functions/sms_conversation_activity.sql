@@ -31,7 +31,7 @@ begin
         for no key update of c
     ), changed as (
         insert into sms_events (id, event_type, conversation_id, data, created_at)
-        select gen_random_uuid(), 'conversation.language_changed', p.conversation_id,
+        select sms_new_id(), 'conversation.language_changed', p.conversation_id,
             jsonb_build_object('language', p.language, 'confidence', p.language_confidence, 'previous', p.previous,
                                'source', 'message', 'tenant_id', p.tenant_id, 'request_id', p.request_id), now()
         from prior p where p.language <> p.previous

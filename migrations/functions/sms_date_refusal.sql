@@ -8,7 +8,9 @@ begin
             new.created_at, (select a.started_at from sms_send_attempts a where a.id = new.evidence::uuid));
     else
         new.created_at := least(
-            new.created_at, (select a.started_at from sms_send_attempts a where a.twilio_sid = new.evidence));
+            new.created_at, (
+            select a.started_at from sms_message_sids s join sms_send_attempts a on a.id = s.attempt_id
+            where s.packed_sid = sms_pack_sid(new.evidence)));
     end if;
     return new;
 end $$;

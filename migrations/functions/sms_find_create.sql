@@ -6,18 +6,14 @@ create or replace function sms_find_create(sid text, hint uuid, at timestamptz, 
 language plpgsql as $$
 #variable_conflict use_column
 declare
-    of_attempt bool;
+    is_known bool;
 begin
-    is_latest := true;
-    select m.id into message_id from sms_messages m where m.twilio_sid = sid;
-    if message_id is not null then
-        return;
-    end if;
-    select a.message_id into message_id from sms_send_attempts a where a.twilio_sid = sid;
-    of_attempt := found;
-    select m.id, m.twilio_sid is null and not of_attempt into message_id, is_latest
-    from sms_messages m where m.id = coalesce(message_id, hint) and m.direction = 'outbound';
-    if message_id is not null and not of_attempt then
+    select s.message_id into message_id from sms_message_sids s where s.packed_sid = sms_pack_sid(sid);
+    is_known := found;
+    select m.id, case when is_known then m.twilio_sid is not distinct from sid else m.twilio_sid is null end
+    into message_id, is_latest
+    from sms_messages m where m.id = coalesce(message_id, hint) and (is_known or m.direction = 'outbound');
+    if message_id is not null and not is_known then
         perform sms_witness_create(message_id, sid, at);
     end if;
 end $$;

@@ -50,7 +50,7 @@ begin
         returning m.id, m.conversation_id, e.attempt_id, e.was_parked, e.parked and m.parked_at is not null as is_parked
     ), announced as (
         insert into sms_events (id, event_type, conversation_id, message_id, data, created_at)
-        select gen_random_uuid(), 'message.status', f.conversation_id, f.id,
+        select sms_new_id(), 'message.status', f.conversation_id, f.id,
             jsonb_build_object('status', 'unknown', 'parked', true), ended_at
         from finished f where f.is_parked and not f.was_parked
     )
@@ -62,7 +62,7 @@ begin
     where t.attempt_id = any(finished_attempts) and t.effect is not null having count(*) > 0;
 
     return query
-    select distinct 'early', e.twilio_sid, null::uuid from sms_message_status_events e
-    where e.twilio_sid = any(sids) and e.message_id is null
+    select distinct 'early', t.sid, null::uuid from unnest(sids) as t (sid)
+    join sms_callbacks c on c.packed_sid = sms_pack_sid(t.sid) and c.message_id is null
     union all select 'parked', null, p.id from unnest(parked) as p (id);
 end $$;

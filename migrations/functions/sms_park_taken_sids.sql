@@ -13,8 +13,8 @@ begin
     with given as (
         select t.*, t.sid is not null and (
                 row_number() over (partition by t.sid order by t.position) > 1
-                or exists (select from sms_messages o where o.twilio_sid = t.sid and o.id <> t.message_id)
-                or exists (select from sms_send_attempts o where o.twilio_sid = t.sid and o.id <> t.attempt_id)
+                or exists (select from sms_message_sids s where s.packed_sid = sms_pack_sid(t.sid)
+                           and (s.message_id <> t.message_id or s.attempt_id <> t.attempt_id))
             ) as is_taken
         from unnest(message_ids, attempt_ids, outcomes, statuses, sids, codes, details, nexts, replaces, parks)
             with ordinality

@@ -28,10 +28,10 @@ begin
             when exists (
                 select from sms_send_attempts o
                 where o.message_id = m.id and o.twilio_sid is not null
-                  and (not exists (select from sms_message_status_events e
-                                   where e.twilio_sid = o.twilio_sid and e.event_status in ('failed', 'undelivered'))
-                       or exists (select from sms_message_status_events e
-                                  where e.twilio_sid = o.twilio_sid and e.event_status in ('delivered', 'read')))
+                  and (not exists (select from sms_callbacks b where b.packed_sid = sms_pack_sid(o.twilio_sid)
+                                   and b.event_status in ('failed', 'undelivered'))
+                       or exists (select from sms_callbacks b where b.packed_sid = sms_pack_sid(o.twilio_sid)
+                                  and b.event_status in ('delivered', 'read')))
             ) then 'settled'
             when c.opted_out_at is not null then 'opted_out'
             when m.send_before <= at then 'too_late'

@@ -26,8 +26,8 @@ declare
     renewals timestamptz[] := '{}';
 begin
     perform from sms_messages m
-    where m.id in (select s.id from sms_messages s where s.twilio_sid = any(effect_sids)
-                   union select a.message_id from sms_send_attempts a where a.twilio_sid = any(effect_sids)
+    where m.id in (select s.message_id from unnest(effect_sids) as t (sid)
+                   join sms_message_sids s on s.packed_sid = sms_pack_sid(t.sid)
                    union select unnest(effect_hints))
     order by m.id for no key update;
 

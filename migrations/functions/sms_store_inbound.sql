@@ -5,7 +5,8 @@
 -- - fresh: those that are not stored yet;
 -- - conversation: their conversations, locked;
 -- - strongest: the strongest language evidence of each conversation's new messages;
--- - stored: the messages, except those that a concurrent batch has just stored;
+-- - stored: the messages, except those that a concurrent batch has just stored: a trigger ignores them;
+-- - payload: their raw webhooks;
 -- - opted: their entries of the opt-out ledger.
 -- Triggers update the conversations and apply the opt-outs.
 create or replace function sms_store_inbound(
@@ -28,7 +29,7 @@ begin
                   opt_out, opt_action, opt_source, opt_words, request_id, received_at)
         order by twilio_sid, received_at
     ), fresh as (
-        select * from input i where not exists (select from sms_messages m where m.twilio_sid = i.twilio_sid)
+        select * from input i where not exists (select from sms_message_sids s where s.packed_sid = sms_pack_sid(i.twilio_sid))
     ), conversation as (
         select c.*
         from (select array_agg(account_sid) as accounts, array_agg(canonical) as canonicals,
@@ -42,19 +43,20 @@ begin
     ), stored as (
         insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
             messaging_service_sid, message_content, media, delivery_status, language, language_confidence,
-            language_strength, opt_out, raw_webhook_data, nul_removed, request_id, created_at)
+            language_strength, opt_out, nul_removed, request_id, created_at)
         select f.id, c.id, 'inbound', f.twilio_sid, f.from_number, f.to_number, f.service_sid, f.content, f.media,
-            'received', f.language, f.confidence, f.strength, f.opt_out, f.raw_webhook_data, f.nul_removed, f.request_id,
-            f.received_at
+            'received', f.language, f.confidence, f.strength, f.opt_out, f.nul_removed, f.request_id, f.received_at
         from fresh f join conversation c on c.account_sid = f.account_sid and c.phone_number_canonical = f.canonical
         order by f.twilio_sid
-        on conflict (twilio_sid) do nothing
         returning id, conversation_id, twilio_sid
+    ), payload as (
+        insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
+        select f.id, f.raw_webhook_data, f.received_at from fresh f join stored s on s.id = f.id
     ), opted as (
         insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
-        select gen_random_uuid(), s.conversation_id, f.opt_action, f.opt_source, f.opt_words, f.to_number, f.twilio_sid,
+        select sms_new_id(), s.conversation_id, f.opt_action, f.opt_source, f.opt_words, f.to_number, f.twilio_sid,
             f.received_at
-        from fresh f join stored s on s.twilio_sid = f.twilio_sid where f.opt_action is not null
+        from fresh f join stored s on s.id = f.id where f.opt_action is not null
     )
     select s.id, s.conversation_id, s.twilio_sid, c.language_detected,
         case when (g.strength, true, g.received_at, g.twilio_sid)

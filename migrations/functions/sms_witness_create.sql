@@ -3,7 +3,7 @@
 create or replace function sms_witness_create(of_message uuid, sid text, at timestamptz) returns void
 language plpgsql as $$
 begin
-    if exists (select from sms_send_attempts a where a.twilio_sid = sid) then
+    if exists (select from sms_message_sids s where s.packed_sid = sms_pack_sid(sid) and s.attempt_id is not null) then
         return;
     end if;
     update sms_send_attempts a
@@ -14,7 +14,7 @@ begin
                   order by coalesce(o.outcome, 'unknown') = 'unknown' desc, o.number desc limit 1);
     if not found then
         insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, detail, started_at, finished_at)
-        select gen_random_uuid(), of_message, 1 + coalesce(max(a.number), 0), 'accepted', sid,
+        select sms_new_id(), of_message, 1 + coalesce(max(a.number), 0), 'accepted', sid,
             'reported by the status callback', at, at
         from sms_send_attempts a where a.message_id = of_message;
     end if;

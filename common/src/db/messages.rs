@@ -88,9 +88,12 @@ select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messa
             order by a.number), '[]')
      from sms_send_attempts a where a.message_id = m.id) as attempts,
     (select coalesce(jsonb_agg(jsonb_build_object('status', e.event_status, 'error_code', e.error_code,
-            'twilio_sid', e.twilio_sid, 'contradicts', e.contradicts, 'at', e.created_at)
-            order by e.created_at, e.id), '[]')
-     from sms_message_status_events e where e.message_id = m.id) as history,
+            'twilio_sid', sms_unpack_sid(e.packed_sid), 'contradicts', e.contradicts, 'at', e.created_at)
+            order by e.created_at, e.event_id), '[]')
+     from sms_callbacks e
+     where e.message_id = m.id and e.packed_sid in (
+         select sms_pack_sid(a.twilio_sid) from sms_send_attempts a where a.message_id = m.id
+         union select sms_pack_sid(m.twilio_sid))) as history,
     case when m.delivery_status = 'pending' and m.claimed_at is null then m.next_attempt_at end as next_attempt_at,
     m.parked_at, m.opt_out
 from sms_messages m where m.id = $id",

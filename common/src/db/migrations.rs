@@ -1,12 +1,11 @@
 //! Applies the embedded folder `migrations`: numbered files once, and SQL functions whenever their text changes.
 
-use super::{Db, DbError, Held, Statement, params, row, statements};
+use super::locks::{LockRetries, LockWaits};
+use super::{Db, DbError, Held, Statement, params, partitions, row, statements};
 use crate::clock;
-use crate::error::chain;
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 /// The folder `migrations`.
 static FOLDER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../migrations");
@@ -79,28 +78,6 @@ const IS_INVALID: Statement<IsInvalid> = Statement::new(
 
 statements!(APPLIED, IS_INVALID, RECORDED);
 
-/// Timeouts of migrations.
-#[derive(Debug, Clone, Copy)]
-pub struct LockWaits {
-    /// The `lock_timeout` of a statement. While it waits, later statements on the table wait too, so it must be shorter
-    /// than the database timeouts of the API.
-    pub lock_timeout: Duration,
-    /// The pause before a retry, in which other statements continue.
-    pub pause: Duration,
-    /// The total time for retries.
-    pub retry_for: Duration,
-}
-
-impl Default for LockWaits {
-    fn default() -> Self {
-        Self {
-            lock_timeout: Duration::from_millis(500),
-            pause: Duration::from_secs(2),
-            retry_for: Duration::from_secs(120),
-        }
-    }
-}
-
 /// The migrations failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -121,7 +98,7 @@ pub enum MigrateError {
     Changed(&'static str),
 }
 
-/// Applies pending migrations and returns their names.
+/// Applies pending migrations, creates the missing partitions, and returns the names of the migrations.
 ///
 /// Concurrent runs are safe: each migration runs under an advisory lock.
 ///
@@ -140,6 +117,7 @@ pub async fn migrate(db: &Db) -> Result<Vec<&'static str>, MigrateError> {
 pub async fn migrate_with(db: &Db, waits: LockWaits) -> Result<Vec<&'static str>, MigrateError> {
     let mut applied = apply(db, &numbered(), waits).await?;
     applied.extend(apply_functions(db, &functions(), waits).await?);
+    partitions::ensure(db, clock::now(), partitions::MONTHS_AHEAD, waits).await?;
     Ok(applied)
 }
 
@@ -156,7 +134,7 @@ pub async fn apply(
     let list = format!(
         "{}; {LOCK}; create table if not exists schema_migrations
          (name text primary key, checksum text not null, applied_at timestamptz not null default now())",
-        set_lock_timeout(waits)
+        waits.set()
     );
     LockRetries::new("schema_migrations", waits).script(db, "create the list of migrations", &list).await?;
     let mut applied = Vec::new();
@@ -192,7 +170,7 @@ pub async fn apply_functions(
     let held = lock(db, "functions", waits).await?;
     let outcome = async {
         let changed = changed(db, &all).await?;
-        let mut script = set_lock_timeout(waits);
+        let mut script = waits.set();
         for function in &changed {
             script += &format!(";\n{}\n{}", function.record(), function.sql);
         }
@@ -230,7 +208,7 @@ async fn changed<'a>(db: &Db, functions: &'a [Migration]) -> Result<Vec<&'a Migr
 
 /// Waits for other runs of the migrations, on its own connection.
 async fn lock(db: &Db, migration: &'static str, waits: LockWaits) -> Result<Held, DbError> {
-    let lock = format!("{}; {LOCK}", set_lock_timeout(waits));
+    let lock = format!("{}; {LOCK}", waits.set());
     let retries = LockRetries::new(migration, waits);
     loop {
         match db.script_held("wait for other runs of the migrations", &lock).await {
@@ -254,7 +232,7 @@ impl Migration {
     /// Runs the file in one transaction. It is recorded first, so that the second of two concurrent runs fails on the
     /// primary key. Returns whether this run applied it.
     async fn apply_at_once(&self, db: &Db, waits: LockWaits) -> Result<bool, MigrateError> {
-        let script = format!("{}; {LOCK}; {} {}", set_lock_timeout(waits), self.record(), self.sql);
+        let script = format!("{}; {LOCK}; {} {}", waits.set(), self.record(), self.sql);
         match LockRetries::new(self.name, waits).script(db, "apply a migration", &script).await {
             Ok(()) => Ok(true),
             Err(_) if self.is_applied(db).await? => Ok(false),
@@ -283,7 +261,7 @@ impl Migration {
 
     async fn run_alone(&self, db: &Db, statement: &str, waits: LockWaits) -> Result<(), DbError> {
         if !is_concurrent(statement) {
-            let script = format!("{}; {statement}", set_lock_timeout(waits));
+            let script = format!("{}; {statement}", waits.set());
             let retries = LockRetries::new(self.name, waits);
             return retries.script(db, "run a statement of a migration", &script).await;
         }
@@ -322,42 +300,6 @@ impl Migration {
             Some(row) if row.checksum == self.checksum => Ok(true),
             Some(_) => Err(MigrateError::Changed(self.name)),
         }
-    }
-}
-
-fn set_lock_timeout(waits: LockWaits) -> String {
-    format!("set local lock_timeout = {}", waits.lock_timeout.as_millis())
-}
-
-/// Retries of a transaction that did not get its locks.
-struct LockRetries {
-    migration: &'static str,
-    waits: LockWaits,
-    begun: Instant,
-}
-
-impl LockRetries {
-    fn new(migration: &'static str, waits: LockWaits) -> Self {
-        Self { migration, waits, begun: Instant::now() }
-    }
-
-    async fn script(&self, db: &Db, operation: &'static str, script: &str) -> Result<(), DbError> {
-        while let Err(error) = db.script(operation, script).await {
-            self.pause(error).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits before the next attempt. Returns the error if it is not a lock timeout or the time is over.
-    async fn pause(&self, error: DbError) -> Result<(), DbError> {
-        let is_about_a_lock = error.is_lock_timeout() || error.is_deadlock();
-        if !is_about_a_lock || self.begun.elapsed() >= self.waits.retry_for {
-            return Err(error);
-        }
-        tracing::warn!(migration = self.migration, error = chain(&error), "retrying after a lock timeout");
-        // With jitter, to avoid meeting the same periodic statement again.
-        tokio::time::sleep(self.waits.pause.mul_f64(0.5 + clock::random_fraction())).await;
-        Ok(())
     }
 }
 

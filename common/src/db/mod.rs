@@ -33,9 +33,11 @@ mod error;
 pub mod health;
 mod held;
 pub mod inbound;
+mod locks;
 pub mod maintenance;
 pub mod messages;
 pub mod migrations;
+pub mod partitions;
 pub mod reconciliation;
 mod row;
 pub mod senders;
@@ -50,6 +52,7 @@ mod types;
 pub use connect::DatabaseConfig;
 pub use error::{DbError, PostgresError};
 pub use held::Held;
+pub use locks::LockWaits;
 pub use row::{Column, ColumnError, FromRow, read};
 pub use statement::{Described, Param, ParameterError, Statement};
 pub use tokio_postgres::Row;
@@ -284,6 +287,7 @@ pub fn all_statements() -> Vec<Described> {
         maintenance::STATEMENTS,
         messages::STATEMENTS,
         migrations::STATEMENTS,
+        partitions::STATEMENTS,
         reconciliation::STATEMENTS,
         senders::STATEMENTS,
         spool::STATEMENTS,

@@ -131,8 +131,10 @@ row! {
 const ON_THEIR_WAY: Statement<OnItsWay> = Statement::new(
     "find messages without a final status",
     "
-select m.twilio_sid, m.delivery_status from sms_messages m
-where m.twilio_sid = any($sids) and m.direction = 'outbound' and m.delivery_status in ('queued', 'sending', 'sent')",
+select m.twilio_sid, m.delivery_status from unnest($sids::text[]) as t (sid)
+join sms_message_sids s on s.packed_sid = sms_pack_sid(t.sid)
+join sms_messages m on m.id = s.message_id
+where m.twilio_sid = t.sid and m.direction = 'outbound' and m.delivery_status in ('queued', 'sending', 'sent')",
 );
 
 /// Returns the outbound messages of these SIDs that have no final status.

@@ -172,8 +172,6 @@ row! {
         twilio_sid: String,
         event_status: String,
         error_code: Option<String>,
-        raw_webhook_data: Value,
-        nul_removed: bool,
         created_at: Timestamp,
     }
 }
@@ -182,12 +180,10 @@ row! {
 const ORPHANS: Statement<Orphan> = Statement::new(
     "find early status callbacks",
     "
-select e.twilio_sid, e.event_status, e.error_code, e.raw_webhook_data, e.nul_removed, e.created_at
-from sms_message_status_events e
-where e.message_id is null and ($twilio_sid::text is null or e.twilio_sid = $twilio_sid)
-  and (exists (select from sms_messages m where m.twilio_sid = e.twilio_sid)
-       or exists (select from sms_send_attempts a where a.twilio_sid = e.twilio_sid))
-order by e.twilio_sid, e.created_at, e.id limit 500",
+select sms_unpack_sid(c.packed_sid) as twilio_sid, c.event_status, c.error_code, c.created_at
+from sms_callbacks c join sms_message_sids s on s.packed_sid = c.packed_sid
+where c.message_id is null and ($twilio_sid::text is null or c.packed_sid = sms_pack_sid($twilio_sid))
+order by c.packed_sid, c.created_at, c.event_id limit 500",
 );
 
 /// Applies callbacks that arrived before their message was known, by recording them again.
@@ -211,8 +207,9 @@ pub async fn join_orphans(
         status: Status::from_twilio(&orphan.event_status),
         event_status: orphan.event_status,
         error_code: orphan.error_code,
-        raw_webhook_data: orphan.raw_webhook_data,
-        nul_removed: orphan.nul_removed,
+        // Stored with the callback, which this one only joins to its message.
+        raw_webhook_data: Value::Null,
+        nul_removed: false,
         received_at: orphan.created_at,
     };
     let rows = db.query_idempotent(&ORPHANS, &params! { twilio_sid }).await?;

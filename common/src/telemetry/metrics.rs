@@ -118,6 +118,10 @@ metrics! {
     KeysRefused = "keys_refused", Count;
     /// API requests with a 5xx response.
     ApiFailures = "api_failures", Count;
+    /// For how many months after this one every partitioned table has a partition. Fewer than two raise an alarm.
+    PartitionsReady = "partitions_ready", None;
+    /// Rows in default partitions: their ids come from a wrong clock, or a partition was missing.
+    RowsInDefaultPartitions = "rows_in_default_partitions", None;
     /// Latency of create requests to Twilio.
     CreateLatency = "twilio_create_latency", Milliseconds;
 }

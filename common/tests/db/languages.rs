@@ -66,7 +66,13 @@ async fn postgres_and_the_domain_decide_the_same_for_every_order_and_batch_size(
             let mut arriving = messages.clone();
             arriving.rotate_left(turn);
             for size in [1, arriving.len()] {
-                database.client.batch_execute("truncate sms_conversations cascade").await.unwrap();
+                database
+                    .client
+                    .batch_execute(
+                        "truncate sms_conversations, sms_message_sids, sms_message_payloads cascade",
+                    )
+                    .await
+                    .unwrap();
                 for batch in arriving.chunks(size) {
                     store(&db, batch).await.unwrap();
                 }

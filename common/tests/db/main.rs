@@ -7,6 +7,7 @@ mod errors;
 mod inbound;
 mod languages;
 mod migrations;
+mod partitions;
 mod renewals;
 mod senders;
 mod sends;

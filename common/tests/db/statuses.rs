@@ -283,7 +283,8 @@ async fn the_first_error_code_is_kept_for_every_order_of_callbacks() {
     let database = Database::create().await;
     let db = database.db();
     let fresh = async || {
-        let all = "truncate sms_conversations, sms_message_status_events cascade";
+        let all =
+            "truncate sms_conversations, sms_message_sids, sms_callbacks, sms_message_status_events cascade";
         database.client.batch_execute(all).await.unwrap();
     };
     for (reported, expected) in ERROR_CODE_CASES {

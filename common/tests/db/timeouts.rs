@@ -1,7 +1,8 @@
 //! Timeouts while Postgres does not respond.
 
 use common::config::Env;
-use common::db::migrations::{self, LockWaits};
+use common::db::LockWaits;
+use common::db::migrations;
 use common::db::{Column, ColumnError, DatabaseConfig, Db, DbError, FromRow, Row, Statement, read};
 use std::time::Duration;
 use testing::{Database, eventually};

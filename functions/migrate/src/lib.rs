@@ -5,8 +5,8 @@
 //! transaction; then the next run starts the file again.
 
 use common::config::{Configuration, Env};
-use common::db::migrations::{self, LockWaits, MigrateError};
-use common::db::{DatabaseConfig, Db, DbError};
+use common::db::migrations::{self, MigrateError};
+use common::db::{DatabaseConfig, Db, DbError, LockWaits};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 

@@ -69,20 +69,25 @@ fn fill(database: &Database<'_>) {
          set local session_replication_role = replica;
          insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original,
              language_detected, language_confidence, message_count, last_message_at, created_at)
-         select gen_random_uuid(), 'AC277f7ecc24aaab2316acb9fd8f634625', '+1203' || (5000000 + n),
+         select sms_new_id(), 'AC277f7ecc24aaab2316acb9fd8f634625', '+1203' || (5000000 + n),
              '+1203' || (5000000 + n), 'en', 0.9, case when n % 2 = 0 then 1 else 19 end, now(),
              now() - interval '1 year'
          from generate_series(0, {CONVERSATIONS} - 1) n;
          insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
-             message_content, delivery_status, language, language_confidence, raw_webhook_data, request_id, created_at)
-         select gen_random_uuid(), c.id, 'inbound', 'SM' || lpad(to_hex(row_number() over ()), 32, '0'),
+             message_content, delivery_status, language, language_confidence, request_id, created_at)
+         select sms_new_id(), c.id, 'inbound', 'SM' || lpad(to_hex(row_number() over ()), 32, '0'),
              c.phone_number_canonical, '+18605550100', 'Hello, my sink is leaking again, number ' || m, 'received',
-             'en', 0.9,
-             jsonb_build_object('MessageSid', md5(c.id::text || m), 'Body', 'Hello, my sink is leaking again',
-                 'From', c.phone_number_canonical, 'To', '+18605550100', 'ApiVersion', '2010-04-01', 'NumMedia', '0',
-                 'AccountSid', 'AC277f7ecc24aaab2316acb9fd8f634625', 'FromCity', 'WATERBURY', 'FromState', 'CT'),
-             md5(c.id::text), now() - m * interval '1 hour'
+             'en', 0.9, md5(c.id::text), now() - m * interval '1 hour'
          from generate_series(1, 19) m join sms_conversations c on m <= c.message_count;
+         insert into sms_message_sids (packed_sid, message_id)
+         select sms_pack_sid(twilio_sid), id from sms_messages;
+         insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
+         select m.id,
+             jsonb_build_object('MessageSid', m.twilio_sid, 'Body', m.message_content, 'From', m.from_number,
+                 'To', m.to_number, 'ApiVersion', '2010-04-01', 'NumMedia', '0',
+                 'AccountSid', 'AC277f7ecc24aaab2316acb9fd8f634625', 'FromCity', 'WATERBURY', 'FromState', 'CT'),
+             m.created_at
+         from sms_messages m;
          commit"
     ));
     database.settle();

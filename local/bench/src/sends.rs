@@ -168,7 +168,7 @@ fn conversations(database: &Database<'_>) {
     database.execute(
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original,
              created_at)
-         select gen_random_uuid(), 'AC277f7ecc24aaab2316acb9fd8f634625', '+1203' || (5000000 + n),
+         select sms_new_id(), 'AC277f7ecc24aaab2316acb9fd8f634625', '+1203' || (5000000 + n),
              '+1203' || (5000000 + n), now() - interval '1 day'
          from generate_series(0, 999) n",
     );
@@ -179,7 +179,7 @@ fn top_up(database: &Database<'_>, waiting: u64) {
     database.execute(&format!(
         "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
              delivery_status, encoding, segments, next_attempt_at, created_at)
-         select gen_random_uuid(), c.id, 'outbound', '+18605550100', c.phone_number_canonical,
+         select sms_new_id(), c.id, 'outbound', '+18605550100', c.phone_number_canonical,
              'Your rent is due on Friday.', 'pending', 'GSM-7', 1, now(), now()
          from (select id, phone_number_canonical, row_number() over () as place from sms_conversations) c
          join generate_series(

@@ -96,7 +96,7 @@ fn sent_messages(database: &Database<'_>, series: u64) {
     database.execute(&format!(
         "insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
              message_content, delivery_status, created_at)
-         select gen_random_uuid(), c.id, 'outbound', 'SM{series:016x}' || lpad(to_hex(n), 16, '0'), '+18605550100',
+         select sms_new_id(), c.id, 'outbound', 'SM{series:016x}' || lpad(to_hex(n), 16, '0'), '+18605550100',
              c.phone_number_canonical, 'We are on our way', 'sent', now()
          from generate_series(0, {ROWS} - 1) n
          join (select id, phone_number_canonical, row_number() over () - 1 as position from sms_conversations) c

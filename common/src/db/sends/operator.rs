@@ -48,9 +48,8 @@ with held as (
     select m.id, m.delivery_status,
         coalesce(m.send_before, coalesce(m.send_at, m.created_at) + make_interval(secs => $max_age_seconds))
             <= $now as is_over,
-        exists (select from sms_messages o where o.twilio_sid = $twilio_sid and o.id <> m.id)
-            or exists (select from sms_send_attempts a where a.twilio_sid = $twilio_sid and a.message_id <> m.id)
-            as is_taken
+        exists (select from sms_message_sids s
+                where s.packed_sid = sms_pack_sid($twilio_sid) and s.message_id <> m.id) as is_taken
     from sms_messages m where m.id = $id and m.direction = 'outbound'
     for no key update
 ), open as (
@@ -132,10 +131,11 @@ const RETRY: Statement<RetriedRow> = Statement::new(
     "
 with held as (
     select m.id, m.direction, m.delivery_status, c.opted_out_at is not null as opted_out,
-        exists (select from sms_message_status_events e
-                where e.message_id = m.id and e.event_status in ('delivered', 'read')) as has_arrived,
-        m.twilio_sid is not null
-            and not exists (select from sms_send_attempts a where a.twilio_sid = m.twilio_sid) as is_untraced
+        exists (select from sms_send_attempts a
+                join sms_callbacks b on b.packed_sid = sms_pack_sid(a.twilio_sid)
+                where a.message_id = m.id and b.event_status in ('delivered', 'read')) as has_arrived,
+        m.twilio_sid is not null and not exists (
+            select from sms_send_attempts a where a.message_id = m.id and a.twilio_sid = m.twilio_sid) as is_untraced
     from sms_messages m join sms_conversations c on c.id = m.conversation_id
     where m.id = any($ids)
     order by m.id

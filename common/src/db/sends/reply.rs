@@ -44,7 +44,8 @@ with input as (
         m.messaging_service_sid, m.request_id
     from unnest($ids::uuid[], $in_reply_to::text[], $texts::text[], $encodings::text[], $segments::int4[])
         as t (id, twilio_sid, message_content, encoding, segments)
-    join sms_messages m on m.twilio_sid = t.twilio_sid
+    join sms_message_sids s on s.packed_sid = sms_pack_sid(t.twilio_sid)
+    join sms_messages m on m.id = s.message_id
     where not exists (select from sms_messages r where r.in_reply_to = m.id)
     order by m.conversation_id, m.created_at
 ), locked as (

@@ -81,8 +81,8 @@ row! {
 const CLAIMED_SIDS: Statement<ClaimedSid> = Statement::new(
     "look up Twilio SIDs",
     "
-select m.twilio_sid from sms_messages m where m.twilio_sid = any($sids)
-union select a.twilio_sid from sms_send_attempts a where a.twilio_sid = any($sids)",
+select t.sid as twilio_sid from unnest($sids::text[]) as t (sid)
+join sms_message_sids s on s.packed_sid = sms_pack_sid(t.sid)",
 );
 
 /// Returns those SIDs that belong to a message or an attempt.

@@ -77,7 +77,7 @@ with tenant as (
     from touched o where c.id = o.id
 ), changed as (
     insert into sms_events (id, event_type, conversation_id, data, created_at)
-    select gen_random_uuid(), 'conversation.language_changed', o.id,
+    select sms_new_id(), 'conversation.language_changed', o.id,
         jsonb_build_object('language', o.language, 'confidence', o.confidence, 'previous', o.previous,
                            'source', 'tenant', 'tenant_id', o.tenant_id), $now
     from touched o where o.holds_less and o.language <> o.previous

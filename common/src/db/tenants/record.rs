@@ -140,12 +140,12 @@ with input as (
     from verdict v where c.id = v.conversation_id
 ), identified as (
     insert into sms_events (id, event_type, conversation_id, data, created_at)
-    select gen_random_uuid(), 'conversation.tenant_identified', v.conversation_id,
+    select sms_new_id(), 'conversation.tenant_identified', v.conversation_id,
         jsonb_build_object('tenant_id', v.owner, 'previous_tenant_id', v.previous, 'request_id', v.request_id), $now
     from verdict v where v.result = 'tenant' and v.owner is distinct from v.previous
 ), forgotten as (
     insert into sms_events (id, event_type, conversation_id, data, created_at)
-    select gen_random_uuid(), 'conversation.language_changed', v.conversation_id,
+    select sms_new_id(), 'conversation.language_changed', v.conversation_id,
         jsonb_build_object('language', 'unknown', 'confidence', 0, 'previous', v.held, 'source', 'tenant',
                            'tenant_id', v.owner, 'request_id', v.request_id), $now
     from verdict v where v.outdated and v.held <> 'unknown'

@@ -17,7 +17,7 @@ pub use monitor::MonitorError;
 
 use common::clock;
 use common::db::health::{self, Times, Turn};
-use common::db::{Db, DbError};
+use common::db::{Db, DbError, partitions};
 use common::error::chain;
 use common::http::{
     self, ApiError, HttpRequestExt, Request, Response, StatusCode, ValidationError, responses,
@@ -97,6 +97,8 @@ pub struct Checks {
     pub config: Check,
     /// Postgres.
     pub db: Check,
+    /// Partitions of this month and the next for the large tables. Rows are stored even if one is missing.
+    pub partitions: Check,
     /// SQS queues.
     pub queues: Check,
     /// Twilio, with the configured credentials.
@@ -107,7 +109,7 @@ pub struct Checks {
 
 impl Checks {
     fn is_well(&self) -> bool {
-        [self.config, self.db, self.queues, self.twilio, self.monitor]
+        [self.config, self.db, self.partitions, self.queues, self.twilio, self.monitor]
             .into_iter()
             .all(|check| check != Check::Failed)
     }
@@ -149,7 +151,14 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
         app.deep().await
     } else {
         use Check::{Ok, Skipped};
-        Checks { config: Ok, db: Skipped, queues: Skipped, twilio: Skipped, monitor: Skipped }
+        Checks {
+            config: Ok,
+            db: Skipped,
+            partitions: Skipped,
+            queues: Skipped,
+            twilio: Skipped,
+            monitor: Skipped,
+        }
     };
     let ok = checks.is_well();
     let health = Health { ok, version: env!("CARGO_PKG_VERSION"), checks };
@@ -169,6 +178,7 @@ fn is_deep(request: &Request) -> Result<bool, ValidationError> {
 /// The dependencies that are checked once for all instances.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Peers {
+    partitions: Check,
     queues: Check,
     twilio: Check,
     monitor: Check,
@@ -176,8 +186,18 @@ struct Peers {
 
 impl Peers {
     fn and_db(self, db: Check) -> Checks {
-        Checks { config: Check::Ok, db, queues: self.queues, twilio: self.twilio, monitor: self.monitor }
+        let Self { partitions, queues, twilio, monitor } = self;
+        let partitions = if db == Check::Failed { Check::Skipped } else { partitions };
+        Checks { config: Check::Ok, db, partitions, queues, twilio, monitor }
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PartitionsError {
+    #[error("no partition for this month or the next: {0}")]
+    Missing(String),
+    #[error(transparent)]
+    Db(#[from] DbError),
 }
 
 impl App {
@@ -256,8 +276,14 @@ impl App {
             }
         };
         let twilio = self.check("twilio", Box::pin(self.twilio.check()));
-        let (queues, twilio, monitor) = tokio::join!(self.queues(), twilio, monitor);
-        Peers { queues, twilio, monitor }
+        let partitions = self.check("partitions", Box::pin(self.partitions()));
+        let (partitions, queues, twilio, monitor) = tokio::join!(partitions, self.queues(), twilio, monitor);
+        Peers { partitions, queues, twilio, monitor }
+    }
+
+    async fn partitions(&self) -> Result<(), PartitionsError> {
+        let missing = partitions::missing(&self.db, clock::now()).await?;
+        if missing.is_empty() { Ok(()) } else { Err(PartitionsError::Missing(missing.join(", "))) }
     }
 
     async fn queues(&self) -> Check {

@@ -109,8 +109,9 @@ async fn failed_messages_are_retried_unless_delivered_or_opted_out() {
     let sent = message(&database, "+12025550143", "delivery_status = 'sent'", "accepted").await;
     let unknown = MessageId::from(Uuid::nil());
     let changes = format!(
-        "insert into sms_message_status_events (id, message_id, twilio_sid, event_status, raw_webhook_data, created_at)
-         values (gen_random_uuid(), '{delivered}', 'SM9', 'delivered', '{{}}', now());
+        "update sms_send_attempts set twilio_sid = 'SM9' where message_id = '{delivered}';
+         insert into sms_callbacks (packed_sid, event_status, message_id, event_id, created_at)
+         values (sms_pack_sid('SM9'), 'delivered', '{delivered}', sms_new_id(), now());
          update sms_conversations set opted_out_at = now() where phone_number_canonical = '+12025550144'"
     );
     database.client.batch_execute(&changes).await.unwrap();

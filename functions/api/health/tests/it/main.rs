@@ -63,9 +63,11 @@ fn get(query: &str) -> Value {
 }
 
 fn health(ok: bool, [db, queues, twilio, monitor]: [&str; 4]) -> Value {
+    let partitions = if db == "failed" { "skipped" } else { db };
     json!({
         "ok": ok, "version": env!("CARGO_PKG_VERSION"),
-        "checks": {"config": "ok", "db": db, "queues": queues, "twilio": twilio, "monitor": monitor},
+        "checks": {"config": "ok", "db": db, "partitions": partitions, "queues": queues, "twilio": twilio,
+            "monitor": monitor},
     })
 }
 
@@ -82,6 +84,21 @@ async fn a_deep_check_is_ok_when_all_dependencies_are_available() {
     assert_eq!(reply["statusCode"], 200, "{reply}");
     // A 404 of the Monitor for its base URL counts as available.
     assert_eq!(body(&reply), health(true, ["ok"; 4]));
+}
+
+#[tokio::test]
+async fn a_missing_partition_fails_the_deep_check_and_its_table_is_logged() {
+    let world = World::start().await;
+    let month = "select to_char(now() at time zone 'UTC', 'YYYY_MM')";
+    let drop = format!("drop table sms_events_{}", world.database.scalar(month).await);
+    world.database.client.batch_execute(&drop).await.unwrap();
+    let mut function = start(&world.environment()).await;
+    let reply = function.call(get("deep=true")).await;
+    assert_eq!(reply["statusCode"], 503, "{reply}");
+    let checks = &body(&reply)["checks"];
+    assert_eq!((&checks["db"], &checks["partitions"]), (&json!("ok"), &json!("failed")));
+    let log = serde_json::to_string(&function.log().await).unwrap();
+    assert!(log.contains("no partition for this month or the next: sms_events"), "{log}");
 }
 
 #[tokio::test]

@@ -95,10 +95,10 @@ async fn responses_of_the_functions_match_the_document() {
         contract.check("~1sms~1send/post", &reply);
     }
 
-    let attempt = "insert into sms_send_attempts (id, message_id, number, outcome, started_at) \
-        select gen_random_uuid(), id, 1, 'accepted', now() from sms_messages; \
-        insert into sms_message_status_events (id, message_id, twilio_sid, event_status, raw_webhook_data, created_at) \
-        select gen_random_uuid(), id, 'SM1', 'sent', '{}', now() from sms_messages";
+    let attempt = "insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, started_at) \
+        select sms_new_id(), id, 1, 'accepted', 'SM1', now() from sms_messages; \
+        insert into sms_callbacks (packed_sid, event_status, message_id, event_id, created_at) \
+        select sms_pack_sid('SM1'), 'sent', id, sms_new_id(), now() from sms_messages";
     database.client.batch_execute(attempt).await.unwrap();
     let id = body(&accepted)["id"].as_str().unwrap().to_owned();
     let mut message = start("get-message", &environment).await;

@@ -137,9 +137,9 @@ async fn missing_inbound_messages_are_stored_once_with_their_time_language_and_m
     }
     assert_eq!(world.messages().await, "SM1 inbound received,SM2 inbound received");
     let stored = "select string_agg(concat_ws(' ', message_content, language, raw_webhook_data->>'reconciled',
-                      nul_removed, now() - created_at between interval '59 minutes' and interval '121 minutes'), ','
+                      nul_removed, now() - m.created_at between interval '59 minutes' and interval '121 minutes'), ','
                       order by twilio_sid)
-                  from sms_messages";
+                  from sms_messages m join sms_message_payloads on message_id = id";
     assert_eq!(
         world.database.scalar(stored).await,
         "12 unknown true t t,No tengo agua caliente en la casa es true f t"

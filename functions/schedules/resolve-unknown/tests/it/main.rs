@@ -3,7 +3,10 @@
 
 use common::clock;
 use common::db::sends::{self, NewSend};
+use common::db::statuses::{self, NewStatus};
 use common::domain::ids::MessageId;
+use common::domain::message::Status;
+use common::twilio::RenewalPolicy;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -138,14 +141,28 @@ fn event() -> Value {
     serde_json::from_str(include_str!("../../events/schedule.json")).unwrap()
 }
 
+/// A status callback for `SM1`.
+fn delivered(message_id: Option<MessageId>) -> NewStatus {
+    NewStatus {
+        id: clock::new_id(),
+        twilio_sid: "SM1".to_owned(),
+        message_id,
+        event_status: "delivered".to_owned(),
+        status: Some(Status::Delivered),
+        error_code: None,
+        raw_webhook_data: json!({}),
+        nul_removed: false,
+        received_at: clock::now(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_found_at_twilio_gets_its_sid_status_and_early_callbacks() {
     let world = World::start().await;
     let id = world.unknown("rent", MINUTE).await;
-    let early =
-        "insert into sms_message_status_events (id, twilio_sid, event_status, raw_webhook_data, created_at)
-                 values (gen_random_uuid(), 'SM1', 'delivered', '{}', now())";
-    world.database.client.batch_execute(early).await.unwrap();
+    let early = delivered(None);
+    let policy = RenewalPolicy::default();
+    statuses::record(&world.database.db(), &[early], &policy, clock::now()).await.unwrap();
     world.lists(&[listed("SM1", "rent", "sent", MINUTE)]).await;
     let resolved = world.function().await.call(event()).await;
     assert_eq!((&resolved["found"], &resolved["waiting"]), (&json!(1), &json!(0)), "{resolved}");
@@ -308,17 +325,7 @@ async fn while_the_list_is_unavailable_messages_wait_and_are_parked_after_a_day(
     assert_eq!(world.state(old).await, "unknown - - parked");
     assert_eq!(world.state(young).await, "pending - -");
     // A status callback still resolves it.
-    let told = common::db::statuses::NewStatus {
-        id: clock::new_id(),
-        twilio_sid: "SM1".to_owned(),
-        message_id: Some(old),
-        event_status: "delivered".to_owned(),
-        status: common::domain::message::Status::from_twilio("delivered"),
-        error_code: None,
-        raw_webhook_data: Value::Null,
-        nul_removed: false,
-        received_at: clock::now(),
-    };
+    let told = delivered(Some(old));
     let renewals = common::twilio::RenewalPolicy::default();
     common::db::statuses::record(&world.database.db(), &[told], &renewals, clock::now()).await.unwrap();
     assert_eq!(world.state(old).await, "delivered SM1 -");

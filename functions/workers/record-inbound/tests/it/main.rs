@@ -35,7 +35,7 @@ async fn the_recorded_event_is_stored_completely() {
         database
             .scalar(
                 "select message_content || '|' || (raw_webhook_data->>'FromCity') || '|' || request_id \
-            from sms_messages"
+            from sms_messages join sms_message_payloads on message_id = id"
             )
             .await,
         "Hola, no hay agua caliente|WATERBURY|req-42"
@@ -123,7 +123,7 @@ async fn nul_characters_and_very_long_bodies_are_stored() {
         database
             .scalar(
                 "select message_content || nul_removed || (raw_webhook_data->>'XY') from sms_messages \
-            where twilio_sid = 'SM1'"
+            join sms_message_payloads on message_id = id where twilio_sid = 'SM1'"
             )
             .await,
         "abtrue1"
