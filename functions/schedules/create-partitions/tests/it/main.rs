@@ -1,7 +1,5 @@
 //! Runs the binary through the Runtime API with a real Postgres.
 
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
-
 use serde_json::json;
 use std::time::Duration;
 use testing::{Database, Function, Outcome, environment};
