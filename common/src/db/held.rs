@@ -61,6 +61,33 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Runs a last statement and commits, in one round trip.
+    ///
+    /// # Errors
+    ///
+    /// See [`Db::query`]. If the connection was lost, the transaction may have been committed.
+    pub async fn query_and_commit<R: FromRow>(
+        self,
+        db: &Db,
+        statement: &Statement<R>,
+        params: &[Param<'_>],
+    ) -> Result<Vec<R>, DbError> {
+        let bound = statement.bind(params)?;
+        let transaction = async {
+            // Both are sent at once, in this order. After an error, the commit is a rollback.
+            let statement = self.busy.query_typed(&bound.sql, &bound.params);
+            let (rows, committed) = tokio::join!(statement, self.busy.batch_execute("commit"));
+            let rows = rows?;
+            committed?;
+            Ok(rows)
+        };
+        let rows = db.in_time(bound.operation, &self.busy, transaction).await?;
+        self.busy.reuse();
+        statement.read(&rows)
+    }
+}
+
 impl Db {
     /// Runs a statement in a transaction that stays open, in one round trip. Retries once on a new connection if the
     /// first one is dead.

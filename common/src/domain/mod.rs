@@ -14,5 +14,6 @@ pub mod pace;
 pub mod phone;
 pub mod quiet_hours;
 pub mod segments;
+pub mod send_plan;
 pub mod sender;
 pub mod smart_encoding;

@@ -3,7 +3,9 @@
 //! Twilio queues excess messages for up to ten hours. A message in that queue cannot be overtaken by an urgent message
 //! or stopped by an opt-out, so this service sends to Twilio no faster than the sender's own rate.
 
+use super::message::Priority;
 use super::named::named_enum;
+use super::sender::Sender;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -34,46 +36,84 @@ const BULK_SHARE: f64 = 0.5;
 /// How long the outcome of a probe is waited for, unless a repair is needed.
 const PROBE_HOLD: Duration = Duration::from_secs(30);
 
-/// Toll-free numbers of the North American Numbering Plan.
-const TOLL_FREE: &str = r"^\+18(00|33|44|55|66|77|88)[0-9]{7}$";
-/// Short codes: digits without a country code.
-const SHORT_CODE: &str = "^[0-9]{3,8}$";
+/// The area codes of toll-free numbers of the North American Numbering Plan.
+const TOLL_FREE: [&str; 7] = ["800", "833", "844", "855", "866", "877", "888"];
+
+/// Which senders a rate applies to.
+#[derive(Debug, Clone, PartialEq)]
+enum Senders {
+    /// One number or messaging service.
+    One(String),
+    TollFree,
+    ShortCodes,
+    All,
+}
+
+impl Senders {
+    fn include(&self, sender: &Sender) -> bool {
+        let text = sender.as_str();
+        match self {
+            Self::One(name) => name == text,
+            Self::TollFree => text.strip_prefix("+1").is_some_and(|number| {
+                number.len() == 10 && TOLL_FREE.iter().any(|area_code| number.starts_with(area_code))
+            }),
+            // Digits without a country code.
+            Self::ShortCodes => {
+                (3..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            Self::All => true,
+        }
+    }
+}
 
 /// Rate limits per sender, in segments per second.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SenderRates {
-    /// POSIX patterns of senders with their rates. The first match applies; the last pattern matches every sender.
-    rules: Vec<(String, f64)>,
+    /// The first entry that includes a sender applies; the last one includes all.
+    rules: Vec<(Senders, f64)>,
 }
 
 impl SenderRates {
     fn new(listed: Vec<(String, f64)>, default: f64) -> Self {
-        let kinds = [(TOLL_FREE, TOLL_FREE_RATE), (SHORT_CODE, SHORT_CODE_RATE), ("", default)].into_iter();
-        let listed =
-            listed.into_iter().map(|(sender, rate)| (format!("^{}$", sender.replace('+', r"\+")), rate));
-        Self { rules: listed.chain(kinds.map(|(pattern, rate)| (pattern.to_owned(), rate))).collect() }
+        let listed = listed.into_iter().map(|(sender, rate)| (Senders::One(sender), rate));
+        let kinds = [
+            (Senders::TollFree, TOLL_FREE_RATE),
+            (Senders::ShortCodes, SHORT_CODE_RATE),
+            (Senders::All, default),
+        ];
+        Self { rules: listed.chain(kinds).collect() }
     }
 
-    /// Returns the pace of senders by POSIX pattern. The first match applies. `min_burst` is in segments.
-    pub fn rules(&self, min_burst: u32) -> impl Iterator<Item = SenderPace<'_>> {
-        self.rules.iter().map(move |(pattern, rate)| {
-            let burst = f64::from(min_burst).max(rate * BURST_SECONDS);
-            SenderPace { pattern, rate: *rate, burst, bulk_burst: burst * BULK_SHARE }
-        })
+    /// Returns the pace of a sender. `min_burst` is in segments.
+    #[must_use]
+    pub fn pace_of(&self, sender: &Sender, min_burst: u32) -> SenderPace {
+        let rule = self.rules.iter().find(|(senders, _)| senders.include(sender));
+        let rate = rule.map_or(DEFAULT_RATE, |(_, rate)| *rate);
+        let burst = f64::from(min_burst).max(rate * BURST_SECONDS);
+        SenderPace { rate, burst, bulk_burst: burst * BULK_SHARE }
     }
 }
 
-/// The pace of the senders that match a pattern.
+/// The pace of a sender.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SenderPace<'a> {
-    /// A POSIX pattern of senders.
-    pub pattern: &'a str,
+pub struct SenderPace {
     /// Segments per second.
     pub rate: f64,
     /// Segments that may be sent at once after a pause.
     pub burst: f64,
     /// The part of the burst that bulk messages may use.
     pub bulk_burst: f64,
+}
+
+impl SenderPace {
+    /// Returns how many segments may be waiting at Twilio after a message of this priority.
+    #[must_use]
+    pub fn allowance(&self, priority: Priority) -> f64 {
+        match priority {
+            Priority::Urgent | Priority::Normal => self.burst,
+            Priority::Bulk => self.bulk_burst,
+        }
+    }
 }
 
 /// Returns how long a hold lasts after its probe was sent, unless the probe's outcome ends it: at most half a minute,
@@ -138,27 +178,39 @@ fn sender_name(text: &str) -> Result<String, RatesError> {
 mod tests {
     use super::*;
 
-    fn rules(list: &str) -> Vec<(String, f64)> {
-        let rates: SenderRates = list.parse().unwrap();
-        rates.rules(30).map(|pace| (pace.pattern.to_owned(), pace.rate)).collect()
+    fn rate_of(list: &str, sender: &str) -> f64 {
+        list.parse::<SenderRates>().unwrap().pace_of(&sender.into(), 30).rate
     }
 
     #[test]
     fn a_listed_sender_overrides_its_kind_and_a_bare_rate_is_the_default() {
-        let kinds = [(TOLL_FREE.to_owned(), 3.0), (SHORT_CODE.to_owned(), 100.0)];
-        let mut expected = vec![(r"^\+12035550100$".to_owned(), 0.5), ("^MG1a$".to_owned(), 100.0)];
-        expected.extend(kinds.clone());
-        expected.push((String::new(), 20.0));
-        assert_eq!(rules("20, +12035550100=0.5, MG1a = 100"), expected);
-        assert_eq!(rules("")[..2], kinds);
-        assert_eq!(rules("")[2], (String::new(), 10.0));
+        let listed = "20, +18335550100=0.5, MG1a = 100";
+        for (sender, rate) in [
+            ("+18335550100", 0.5),
+            ("+18335550101", 3.0),
+            ("+1833555010", 20.0),
+            ("+12035550100", 20.0),
+            ("+448335550100", 20.0),
+            ("MG1a", 100.0),
+            ("MG1ab", 20.0),
+            ("12345", 100.0),
+            ("12", 20.0),
+        ] {
+            assert_eq!(rate_of(listed, sender), rate, "{sender}");
+        }
+        assert_eq!(rate_of("", "+12035550100"), 10.0);
     }
 
     #[test]
     fn a_burst_is_three_seconds_or_the_configured_minimum_and_bulk_uses_half() {
         let rates: SenderRates = "20,+12035550100=0.5".parse().unwrap();
-        let bursts: Vec<_> = rates.rules(30).map(|pace| (pace.rate, pace.burst, pace.bulk_burst)).collect();
-        assert_eq!(bursts, [(0.5, 30.0, 15.0), (3.0, 30.0, 15.0), (100.0, 300.0, 150.0), (20.0, 60.0, 30.0)]);
+        let burst = |sender: &str| {
+            let pace = rates.pace_of(&sender.into(), 30);
+            (pace.burst, pace.bulk_burst, pace.allowance(Priority::Bulk), pace.allowance(Priority::Urgent))
+        };
+        assert_eq!(burst("+12035550100"), (30.0, 15.0, 15.0, 30.0));
+        assert_eq!(burst("12345"), (300.0, 150.0, 150.0, 300.0));
+        assert_eq!(burst("+12035550101"), (60.0, 30.0, 30.0, 60.0));
     }
 
     #[test]

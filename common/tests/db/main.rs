@@ -6,6 +6,7 @@ mod conversations;
 mod errors;
 mod inbound;
 mod languages;
+mod lost_responses;
 mod migrations;
 mod partitions;
 mod renewals;

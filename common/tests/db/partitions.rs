@@ -229,7 +229,7 @@ async fn with_24_months_each_statement_opens_only_the_partitions_of_this_month()
         record(&db, &[callback(&early, "delivered", None)], now()).await.unwrap();
         let outcome = SendResult::Accepted { twilio_sid: early.clone(), status: Status::Queued };
         let finished = sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
-        assert_eq!(finished.early, [early.clone()]);
+        assert_eq!(finished.early.len(), 1);
         assert_eq!(statuses::join_orphans(&db, Some(&early), &policy, now()).await.unwrap(), 1);
         assert_eq!(statuses::join_orphans(&db, None, &policy, now()).await.unwrap(), 0);
         record(&db, &[callback(&early, "read", None)], now()).await.unwrap();

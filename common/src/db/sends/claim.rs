@@ -4,8 +4,10 @@ use crate::db::senders::WakeUp;
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::{AttemptId, MessageId};
+use crate::domain::message::Priority;
 use crate::domain::named::named_enum;
-use crate::domain::pace::{HoldReason, SenderPace, SenderRates, probe_hold};
+use crate::domain::pace::{HoldReason, SenderRates};
+use crate::domain::send_plan::{Limits, Plan, Refusal, SenderState, Waiting, plan};
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -108,46 +110,66 @@ pub struct Claims {
 named_enum! {
     /// The kind of a row.
     enum Kind: "a kind of row" {
-        /// A claimed message.
-        Claimed = "claimed",
-        /// A message that failed permanently.
-        Refused = "refused",
+        /// An earlier call stored claims with these attempt ids.
+        Repeated = "repeated",
         /// A message that was processed before.
         Done = "done",
-        /// A wake-up to queue.
-        Wake = "wake",
+        /// A locked sender. Its messages follow.
+        Sender = "sender",
+        /// A waiting message of the sender.
+        Waiting = "waiting",
     }
 }
 
-text_enums!(Kind);
+text_enums!(Kind, Refusal);
 
 row! {
     struct Found {
         kind: Kind,
-        message_id: Option<MessageId>,
         sender: Option<Sender>,
+        ready_at: Option<Timestamp>,
+        held_until: Option<Timestamp>,
+        held_reason: Option<HoldReason>,
         wake_at: Option<Timestamp>,
-        wake_in: Option<f64>,
     }
 }
 
-const CLAIM: Statement<(Found, Option<Claimed>)> = Statement::new(
-    "claim messages",
+row! {
+    struct FoundMessage {
+        message_id: MessageId,
+        priority: Option<Priority>,
+        segments: Option<i32>,
+        due_at: Option<Timestamp>,
+        is_locked: Option<bool>,
+        opted_out: Option<bool>,
+        send_before: Option<Timestamp>,
+        wanted_at: Option<Timestamp>,
+    }
+}
+
+const LOCK: Statement<(Found, Option<FoundMessage>)> = Statement::new(
+    "lock senders",
     "
-select kind, message_id, attempt_id, attempt_number, sender, to_number, message_content,
-    array(select item ->> 'url' from jsonb_array_elements(media) item where item ->> 'url' is not null) as media_urls,
-    coalesce(request_id, message_id::text) as request_id, send_before, wanted_at, due_at, is_probe, wake_at, wake_in
-from sms_claim_sends(named => $messages, woken => $woken, woken_at => $woken_at, attempt_ids => $attempt_ids,
-    allowed => $allowed, patterns => $patterns, rates => $rates, bursts => $bursts,
-    bulk_bursts => $bulk_bursts, probe_hold => make_interval(secs => $probe_hold_seconds),
-    repair_hold => make_interval(secs => $repair_hold_seconds), max_age => make_interval(secs => $max_age_seconds),
-    horizon => make_interval(secs => $horizon_seconds), now_at => $now)",
+select kind, sender, ready_at, held_until, held_reason, wake_at, message_id, priority, segments, due_at, is_locked,
+    opted_out, send_before, wanted_at
+from sms_lock_senders(named => $messages, woken => $woken, attempt_ids => $attempt_ids, allowed => $allowed,
+    max_number => $max_claims, now_at => $now)",
 );
 
-/// Claims the most urgent messages of the senders, within their pace, and fails those that must not be sent any more
-/// (rules: `migrations/functions/sms_claim_sends.sql`).
+const STORE: Statement<Claimed> = Statement::new(
+    "claim messages",
+    "
+select message_id, attempt_id, attempt_number, sender, to_number, message_content,
+    array(select item ->> 'url' from jsonb_array_elements(media) item where item ->> 'url' is not null) as media_urls,
+    coalesce(request_id, message_id::text) as request_id, send_before, wanted_at, due_at, is_probe
+from sms_store_claims(refused => $refused, refusals => $refusals, taken => $taken, attempt_ids => $attempt_ids,
+    senders => $senders, ready_ats => $ready_ats, held_untils => $held_untils, wake_ats => $wake_ats, now_at => $now)",
+);
+
+/// Claims the most urgent messages of the senders, within their pace, and fails those that must not be sent any more.
 ///
-/// Attempts are stored with the claim, so that a crash is visible afterwards.
+/// Two round trips in one transaction: the senders are locked and their messages read, [`plan`] decides, and the
+/// decision is stored. Attempts are stored with the claim, so that a crash is visible afterwards.
 ///
 /// # Errors
 ///
@@ -160,40 +182,117 @@ pub async fn claim(
     now: Timestamp,
 ) -> Result<Claims, DbError> {
     let attempt_ids: Vec<AttemptId> = (0..MAX_CLAIMS).map(|_| crate::clock::new_id().into()).collect();
-    let rules: Vec<SenderPace<'_>> = pace.rates.rules(pace.burst).collect();
+    match claim_once(db, request, pace, &attempt_ids, now).await {
+        // The attempt ids show whether the first call was committed.
+        Err(error) if error.is_connection_lost() || error.is_deadlock() => {
+            claim_once(db, request, pace, &attempt_ids, now).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn claim_once(
+    db: &Db,
+    request: &ClaimRequest,
+    pace: &SendPace,
+    attempt_ids: &[AttemptId],
+    now: Timestamp,
+) -> Result<Claims, DbError> {
     let params = params! {
         messages: request.messages,
         woken: request.wake_ups.iter().map(|wake_up| &wake_up.sender).collect::<Vec<_>>(),
-        woken_at: request.wake_ups.iter().map(|wake_up| wake_up.due_at).collect::<Vec<_>>(),
         attempt_ids,
         allowed: request.allowed,
-        patterns: rules.iter().map(|rule| rule.pattern).collect::<Vec<_>>(),
-        rates: rules.iter().map(|rule| rule.rate).collect::<Vec<_>>(),
-        bursts: rules.iter().map(|rule| rule.burst).collect::<Vec<_>>(),
-        bulk_bursts: rules.iter().map(|rule| rule.bulk_burst).collect::<Vec<_>>(),
-        probe_hold_seconds: probe_hold(HoldReason::Limited, pace.hold).as_secs_f64(),
-        repair_hold_seconds: probe_hold(HoldReason::Configuration, pace.hold).as_secs_f64(),
-        max_age_seconds: pace.max_age.as_secs_f64(),
-        horizon_seconds: HORIZON.as_secs_f64(),
+        max_claims: MAX_CLAIMS as i32,
         now,
     };
-    let mut claims = Claims::default();
-    for (found, claimed) in db.query_idempotent(&CLAIM, &params).await? {
-        match found.kind {
-            Kind::Claimed => claims.claimed.extend(claimed),
-            Kind::Refused => claims.refused.extend(found.message_id),
-            Kind::Done => claims.done += 1,
-            Kind::Wake => claims.wake_ups.extend(found.wake_up()),
+    let (rows, held) = db.query_held(&LOCK, &params).await?;
+    let done = rows.iter().filter(|(found, _)| found.kind == Kind::Done).count();
+    let planned = plan_senders(rows, request, pace, now);
+    let plans = || planned.iter().map(|(_, plan)| plan);
+    let refused: Vec<(MessageId, Refusal)> = plans().flat_map(|plan| plan.refused.iter().copied()).collect();
+    let params = params! {
+        refused: refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        refusals: refused.iter().map(|(_, refusal)| *refusal).collect::<Vec<_>>(),
+        taken: plans().flat_map(|plan| plan.taken.iter().copied()).collect::<Vec<_>>(),
+        attempt_ids,
+        senders: planned.iter().map(|(sender, _)| sender).collect::<Vec<_>>(),
+        ready_ats: plans().map(|plan| plan.sender.ready_at).collect::<Vec<_>>(),
+        held_untils: plans().map(|plan| plan.sender.held_until).collect::<Vec<_>>(),
+        wake_ats: plans().map(|plan| plan.sender.wake_at).collect::<Vec<_>>(),
+        now,
+    };
+    let claimed = held.query_and_commit(db, &STORE, &params).await?;
+    let wake_up = |(sender, plan): (Sender, Plan)| {
+        Some((WakeUp { sender, due_at: plan.sender.wake_at? }, plan.wake_in?))
+    };
+    Ok(Claims {
+        claimed,
+        refused: refused.into_iter().map(|(id, _)| id).collect(),
+        done,
+        wake_ups: planned.into_iter().filter_map(wake_up).collect(),
+    })
+}
+
+/// Plans the messages of each locked sender.
+fn plan_senders(
+    rows: Vec<(Found, Option<FoundMessage>)>,
+    request: &ClaimRequest,
+    pace: &SendPace,
+    now: Timestamp,
+) -> Vec<(Sender, Plan)> {
+    let mut found: Vec<(Sender, SenderState, Vec<Waiting>)> = Vec::new();
+    for (row, message) in rows {
+        match row.kind {
+            Kind::Sender => {
+                found.extend(row.sender_state(request, now).map(|(name, state)| (name, state, Vec::new())))
+            }
+            Kind::Waiting => {
+                if let (Some((_, _, waiting)), Some(message)) = (found.last_mut(), message) {
+                    waiting.push(message.waiting(pace.max_age));
+                }
+            }
+            Kind::Repeated | Kind::Done => {}
         }
     }
-    Ok(claims)
+    let share = (MAX_CLAIMS / found.len().max(1)).max(1);
+    let mut unused = MAX_CLAIMS;
+    let plan_one = |(sender, state, waiting): (Sender, SenderState, Vec<Waiting>)| {
+        let limits = Limits { messages: share.min(unused), hold: pace.hold, horizon: HORIZON };
+        let pace = pace.rates.pace_of(&sender, pace.burst);
+        let plan = plan(&state, &pace, &waiting, &limits, now);
+        unused -= plan.taken.len();
+        (sender, plan)
+    };
+    found.into_iter().map(plan_one).collect()
 }
 
 impl Found {
-    fn wake_up(self) -> Option<(WakeUp, Duration)> {
-        let wake_up = WakeUp { sender: self.sender?, due_at: self.wake_at? };
-        Some((wake_up, Duration::try_from_secs_f64(self.wake_in?).unwrap_or_default()))
+    fn sender_state(self, request: &ClaimRequest, now: Timestamp) -> Option<(Sender, SenderState)> {
+        let Self { sender, ready_at, held_until, held_reason, wake_at, .. } = self;
+        let sender = sender?;
+        // A wake-up of this batch, or one whose time has passed, is not in the queue any more.
+        let is_queued = |at: &Timestamp| {
+            *at > now && request.wake_ups.iter().all(|woken| woken.sender != sender || woken.due_at != *at)
+        };
+        let wake_at = wake_at.filter(is_queued);
+        Some((sender, SenderState { ready_at, held_until, held_reason, wake_at }))
     }
 }
 
-statements!(CLAIM);
+impl FoundMessage {
+    fn waiting(self, max_age: Duration) -> Waiting {
+        let wanted_at = self.wanted_at.unwrap_or_default();
+        Waiting {
+            message_id: self.message_id,
+            priority: self.priority.unwrap_or_default(),
+            segments: self.segments.unwrap_or(1),
+            due_at: self.due_at.unwrap_or(wanted_at),
+            is_locked: self.is_locked.unwrap_or_default(),
+            opted_out: self.opted_out.unwrap_or_default(),
+            expires_at: self.send_before.unwrap_or(wanted_at + max_age),
+        }
+    }
+}
+
+statements!(LOCK, STORE);

@@ -74,7 +74,6 @@ async fn an_urgent_message_is_sent_first_after_a_hold_even_if_another_urgent_one
     world.time_passes(40).await;
     send(&mut function, [bulk]).await;
     assert_eq!(world.state(over).await, "failed retries_exhausted - free");
-    world.wake(&mut function).await;
     assert_eq!(world.bodies(), ["bulk", "urgent"]);
     world.wake(&mut function).await;
     assert_eq!(world.bodies(), ["bulk", "urgent", "bulk"]);
