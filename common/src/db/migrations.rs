@@ -81,11 +81,23 @@ statements!(APPLIED, IS_INVALID, RECORDED);
 /// The migrations failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// A statement failed. The migration was not applied: fix its file, or the data, and run `migrate` again.
-    #[error("applying migration {name}")]
-    Apply {
+    /// A statement failed. The migration has no effect.
+    #[error("migration {name} failed and has no effect: fix its file or the data, and run `migrate` again")]
+    RolledBack {
         /// The migration, or the changed functions.
         name: String,
+        /// The error of Postgres.
+        #[source]
+        source: DbError,
+    },
+    /// A statement of a migration without a transaction failed.
+    #[error(
+        "migration {name} failed after some of its statements: fix its file or the data, and run `migrate` again, which \
+         starts with its first statement"
+    )]
+    Unfinished {
+        /// The migration.
+        name: &'static str,
         /// The error of Postgres.
         #[source]
         source: DbError,
@@ -177,7 +189,7 @@ pub async fn apply_functions(
         script += &format!(";\n{CHECK_SIGNATURES}");
         let names: Vec<_> = changed.iter().map(|function| function.name).collect();
         let result = LockRetries::new("functions", waits).script(db, "replace SQL functions", &script).await;
-        result.map_err(|source| MigrateError::Apply { name: names.join(", "), source })?;
+        result.map_err(|source| MigrateError::RolledBack { name: names.join(", "), source })?;
         Ok(names)
     }
     .await;
@@ -236,7 +248,7 @@ impl Migration {
         match LockRetries::new(self.name, waits).script(db, "apply a migration", &script).await {
             Ok(()) => Ok(true),
             Err(_) if self.is_applied(db).await? => Ok(false),
-            Err(source) => Err(self.failed(source)),
+            Err(source) => Err(MigrateError::RolledBack { name: self.name.to_owned(), source }),
         }
     }
 
@@ -249,9 +261,11 @@ impl Migration {
                 return Ok(false);
             }
             for statement in statements(self.sql) {
-                self.run_alone(db, statement, waits).await.map_err(|source| self.failed(source))?;
+                self.run_alone(db, statement, waits).await.map_err(|source| self.unfinished(source))?;
             }
-            db.script("record a migration", &self.record()).await.map_err(|source| self.failed(source))?;
+            db.script("record a migration", &self.record())
+                .await
+                .map_err(|source| self.unfinished(source))?;
             Ok(true)
         }
         .await;
@@ -289,8 +303,8 @@ impl Migration {
         )
     }
 
-    fn failed(&self, source: DbError) -> MigrateError {
-        MigrateError::Apply { name: self.name.to_owned(), source }
+    fn unfinished(&self, source: DbError) -> MigrateError {
+        MigrateError::Unfinished { name: self.name, source }
     }
 
     async fn is_applied(&self, db: &Db) -> Result<bool, MigrateError> {
