@@ -15,4 +15,5 @@ pub mod phone;
 pub mod quiet_hours;
 pub mod segments;
 pub mod sender;
+pub mod sids;
 pub mod smart_encoding;

@@ -6,6 +6,7 @@ use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::named::named_enum;
 use crate::domain::pace::{HoldReason, SenderPace, SenderRates, probe_hold};
+use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -31,7 +32,7 @@ row! {
         /// The sender, which has a pace and holds.
         pub sender: Sender,
         /// The recipient.
-        pub to: String = "to_number",
+        pub to: E164 = "to_number",
         /// The text.
         pub message_content: String,
         /// References to media.

@@ -145,7 +145,7 @@ fn event() -> Value {
 fn delivered(message_id: Option<MessageId>) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
-        twilio_sid: "SM1".to_owned(),
+        twilio_sid: "SM1".parse().unwrap(),
         message_id,
         event_status: "delivered".to_owned(),
         status: Some(Status::Delivered),
