@@ -138,6 +138,16 @@ impl<'a> Env<'a> {
         self.require(name)
     }
 
+    /// Reads a required value of another type.
+    pub fn parse<T>(&mut self, name: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let value = self.require(name)?;
+        self.parse_value(name, &value)
+    }
+
     /// Reads an optional string. The outer `Option` is always `Some`, for the same return type as other methods.
     pub fn optional_text(&mut self, name: &'static str) -> Option<Option<String>> {
         Some(self.get(name))
@@ -217,6 +227,20 @@ impl<'a> Env<'a> {
         is_valid.then(|| entries.into_iter().map(|entry| entry.trim_end_matches('/').to_owned()).collect())
     }
 
+    fn parse_value<T>(&mut self, name: &'static str, value: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        match value.parse() {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.problems.push(format!("{name} is invalid ({error})"));
+                None
+            }
+        }
+    }
+
     fn parse_url(&mut self, name: &'static str, value: &str) -> Option<Url> {
         match Url::parse(value) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
@@ -239,13 +263,7 @@ impl<'a> Env<'a> {
     {
         match self.get(name) {
             None => Some(default),
-            Some(value) => match value.parse() {
-                Ok(parsed) => Some(parsed),
-                Err(error) => {
-                    self.problems.push(format!("{name} is invalid ({error})"));
-                    None
-                }
-            },
+            Some(value) => self.parse_value(name, &value),
         }
     }
 

@@ -9,6 +9,8 @@ use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{Direction, Status};
+use crate::domain::phone::{E164, InboundSender};
+use crate::domain::sids::{AccountSid, MessageSid};
 use jiff::Timestamp;
 use serde_json::Value;
 use update::UPDATE;
@@ -19,8 +21,8 @@ row! {
     pub struct Conversation {
         /// Its id.
         pub id: ConversationId = "conversation_id",
-        /// The other party: an E.164 number, a short code or an alphanumeric sender.
-        pub phone_number_canonical: String,
+        /// The other party.
+        pub phone_number_canonical: InboundSender,
         /// The first received spelling of the number.
         pub phone_number_original: String,
         /// The tenant, if known.
@@ -67,7 +69,7 @@ row! {
         /// References to its media: `[{url, content_type}]`.
         pub media: Value,
         /// Twilio's message SID, once it is known.
-        pub twilio_sid: Option<String>,
+        pub twilio_sid: Option<MessageSid>,
         /// Its status.
         pub delivery_status: Status,
         /// The error code.
@@ -107,7 +109,7 @@ select * from sms_conversation_page(account => $account_sid, numbers => $variant
 /// [`DbError`] when the query fails.
 pub async fn page(
     db: &Db,
-    account_sid: &str,
+    account_sid: &AccountSid,
     variants: &[String],
     start: PageStart,
     limit: i64,
@@ -130,7 +132,7 @@ pub async fn page(
 
 row! {
     struct Number {
-        phone_number_canonical: String,
+        phone_number_canonical: InboundSender,
     }
 }
 
@@ -144,7 +146,11 @@ const NUMBER: Statement<Number> = Statement::new(
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn number(db: &Db, account_sid: &str, id: ConversationId) -> Result<Option<String>, DbError> {
+pub async fn number(
+    db: &Db,
+    account_sid: &AccountSid,
+    id: ConversationId,
+) -> Result<Option<InboundSender>, DbError> {
     let rows = db.query_idempotent(&NUMBER, &params! { id, account_sid }).await?;
     Ok(rows.into_iter().next().map(|row| row.phone_number_canonical))
 }
@@ -169,7 +175,7 @@ select exists (
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn has_written(db: &Db, account_sid: &str, number: &str) -> Result<bool, DbError> {
+pub async fn has_written(db: &Db, account_sid: &AccountSid, number: &E164) -> Result<bool, DbError> {
     let rows = db.query_idempotent(&HAS_WRITTEN, &params! { account_sid, number }).await?;
     Ok(rows.first().is_some_and(|row| row.has_written))
 }

@@ -5,6 +5,8 @@ use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::{Language, Strength};
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
+use crate::domain::phone::InboundSender;
+use crate::domain::sids::{AccountSid, MessageSid};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -27,11 +29,11 @@ pub struct NewInbound {
     /// The id of its conversation, if there is none yet.
     pub conversation_id: ConversationId,
     /// The Twilio account that received it.
-    pub account_sid: String,
-    /// The key of the conversation: an E.164 number, a short code or an alphanumeric sender.
-    pub phone_number_canonical: String,
+    pub account_sid: AccountSid,
+    /// The key of the conversation.
+    pub phone_number_canonical: InboundSender,
     /// Twilio's `MessageSid`, unique forever.
-    pub twilio_sid: String,
+    pub twilio_sid: MessageSid,
     /// The sender as received.
     pub from_number: String,
     /// Our number.
@@ -77,7 +79,7 @@ row! {
         /// Its conversation.
         pub conversation_id: ConversationId,
         /// Twilio's message SID.
-        pub twilio_sid: String,
+        pub twilio_sid: MessageSid,
         /// The conversation's language before the batch.
         pub previous_language: Language,
         /// The conversation's language now.
@@ -116,9 +118,9 @@ pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound
     let params = params! {
         ids: messages.iter().map(|m| m.id).collect::<Vec<_>>(),
         conversation_ids: messages.iter().map(|m| m.conversation_id).collect::<Vec<_>>(),
-        account_sids: text(|m| &m.account_sid),
-        phone_numbers_canonical: text(|m| &m.phone_number_canonical),
-        twilio_sids: text(|m| &m.twilio_sid),
+        account_sids: messages.iter().map(|m| &m.account_sid).collect::<Vec<_>>(),
+        phone_numbers_canonical: messages.iter().map(|m| &m.phone_number_canonical).collect::<Vec<_>>(),
+        twilio_sids: messages.iter().map(|m| &m.twilio_sid).collect::<Vec<_>>(),
         from_numbers: text(|m| &m.from_number),
         to_numbers: text(|m| &m.to_number),
         messaging_service_sids: messages.iter().map(|m| m.messaging_service_sid.as_deref()).collect::<Vec<_>>(),

@@ -7,6 +7,7 @@ use crate::domain::language::Language;
 use crate::domain::message::{Direction, Priority, Status};
 use crate::domain::metadata::Metadata;
 use crate::domain::segments::Encoding;
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ row! {
         /// References to its media.
         pub media: Value,
         /// The message SID of its latest create, if there is one.
-        pub twilio_sid: Option<String>,
+        pub twilio_sid: Option<MessageSid>,
         /// Its status.
         pub delivery_status: Status,
         /// Why it failed, or why it is still pending.

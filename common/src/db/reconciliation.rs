@@ -5,6 +5,7 @@ use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::MessageId;
 use crate::domain::message::Status;
 use crate::domain::named::named_enum;
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -122,7 +123,7 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct OnItsWay {
         /// The message SID.
-        pub twilio_sid: String,
+        pub twilio_sid: MessageSid,
         /// Its status.
         pub delivery_status: Status,
     }
@@ -142,7 +143,7 @@ where m.twilio_sid = t.sid and m.direction = 'outbound' and m.delivery_status in
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn on_their_way(db: &Db, sids: &[&str]) -> Result<Vec<OnItsWay>, DbError> {
+pub async fn on_their_way(db: &Db, sids: &[&MessageSid]) -> Result<Vec<OnItsWay>, DbError> {
     db.query_idempotent(&ON_THEIR_WAY, &params! { sids }).await
 }
 
@@ -153,7 +154,7 @@ row! {
         /// Its id.
         pub id: MessageId,
         /// The message SID.
-        pub twilio_sid: String,
+        pub twilio_sid: MessageSid,
     }
 }
 
@@ -193,7 +194,7 @@ select * from unnest($twilio_sids::text[], $messages::text[]::json[]) on conflic
 /// # Errors
 ///
 /// [`DbError`]: none of them is stored.
-pub async fn await_media(db: &Db, messages: &[(&str, &Value)]) -> Result<(), DbError> {
+pub async fn await_media(db: &Db, messages: &[(&MessageSid, &Value)]) -> Result<(), DbError> {
     let params = params! {
         twilio_sids: messages.iter().map(|(sid, _)| *sid).collect::<Vec<_>>(),
         // As text, because `json` keeps it unchanged.
@@ -207,7 +208,7 @@ row! {
     #[derive(Clone, PartialEq)]
     pub struct AwaitingMedia {
         /// Twilio's message SID.
-        pub twilio_sid: String,
+        pub twilio_sid: MessageSid,
         /// Twilio's Message resource.
         pub message: Value,
         /// How often listing its media has failed.
@@ -261,7 +262,7 @@ const MEDIA_SETTLED: Statement<()> = Statement::new(
 /// # Errors
 ///
 /// [`DbError`]: their media are listed again, which is harmless.
-pub async fn media_settled(db: &Db, twilio_sids: &[&str]) -> Result<(), DbError> {
+pub async fn media_settled(db: &Db, twilio_sids: &[&MessageSid]) -> Result<(), DbError> {
     db.query_idempotent(&MEDIA_SETTLED, &params! { twilio_sids }).await.map(drop)
 }
 

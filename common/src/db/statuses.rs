@@ -4,6 +4,7 @@ use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::delivery_failure::FailurePolicy;
 use crate::domain::ids::MessageId;
 use crate::domain::message::Status;
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ pub struct NewStatus {
     /// The id of its entry in the history.
     pub id: Uuid,
     /// The message SID.
-    pub twilio_sid: String,
+    pub twilio_sid: MessageSid,
     /// Our own id, from the callback URL.
     pub message_id: Option<MessageId>,
     /// The status as received.
@@ -37,7 +38,7 @@ row! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct RecordedStatus {
         /// The message SID.
-        pub twilio_sid: String,
+        pub twilio_sid: MessageSid,
         /// The message, if it is known.
         pub message_id: Option<MessageId>,
         /// Our id in the callback URL, if the SID belongs to another message. The SID wins.
@@ -133,17 +134,17 @@ pub async fn record(
     failures: &dyn FailurePolicy,
     now: Timestamp,
 ) -> Result<Vec<RecordedStatus>, DbError> {
-    let mut effects: HashMap<&str, Effect> = HashMap::new();
+    let mut effects: HashMap<&MessageSid, Effect> = HashMap::new();
     let contradicts_batch: Vec<bool> =
         callbacks.iter().map(|c| effects.entry(&c.twilio_sid).or_default().fold(c)).collect();
     let contradicted: Vec<String> = callbacks
         .iter()
         .map(|c| c.status.map_or_else(String::new, |next| joined(|held| held.is_contradicted_by(next))))
         .collect();
-    let effects: Vec<(&str, Effect)> = effects.into_iter().collect();
+    let effects: Vec<(&MessageSid, Effect)> = effects.into_iter().collect();
     let params = params! {
         ids: callbacks.iter().map(|c| c.id).collect::<Vec<_>>(),
-        twilio_sids: callbacks.iter().map(|c| c.twilio_sid.as_str()).collect::<Vec<_>>(),
+        twilio_sids: callbacks.iter().map(|c| &c.twilio_sid).collect::<Vec<_>>(),
         event_statuses: callbacks.iter().map(|c| c.event_status.as_str()).collect::<Vec<_>>(),
         error_codes: callbacks.iter().map(|c| c.error_code.as_deref()).collect::<Vec<_>>(),
         raw_webhook_data: callbacks.iter().map(|c| &c.raw_webhook_data).collect::<Vec<_>>(),
@@ -169,7 +170,7 @@ pub async fn record(
 
 row! {
     struct Orphan {
-        twilio_sid: String,
+        twilio_sid: MessageSid,
         event_status: String,
         error_code: Option<String>,
         created_at: Timestamp,
@@ -196,7 +197,7 @@ order by c.packed_sid, c.created_at, c.event_id limit 500",
 /// [`DbError`]: the next run applies the rest.
 pub async fn join_orphans(
     db: &Db,
-    twilio_sid: Option<&str>,
+    twilio_sid: Option<&MessageSid>,
     failures: &dyn FailurePolicy,
     now: Timestamp,
 ) -> Result<usize, DbError> {

@@ -9,8 +9,10 @@ use crate::domain::message::{AttemptOutcome, Direction, Priority, Status};
 use crate::domain::metadata::Metadata;
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use crate::domain::pace::HoldReason;
+use crate::domain::phone::{E164, InboundSender};
 use crate::domain::segments::Encoding;
 use crate::domain::sender::Sender;
+use crate::domain::sids::{AccountSid, MessageSid};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
@@ -61,6 +63,10 @@ sql_types! {
     str: TEXT, TEXT_ARRAY;
     String: TEXT, TEXT_ARRAY;
     Sender: TEXT, TEXT_ARRAY;
+    E164: TEXT, TEXT_ARRAY;
+    InboundSender: TEXT, TEXT_ARRAY;
+    AccountSid: TEXT, TEXT_ARRAY;
+    MessageSid: TEXT, TEXT_ARRAY;
     [u8]: BYTEA, BYTEA_ARRAY;
     Uuid: UUID, UUID_ARRAY;
     Timestamp: TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
@@ -175,4 +181,8 @@ macro_rules! uuid_types {
 uuid_types!(AttemptId, ConversationId, MessageId);
 
 stored_as!(Sender, &str, |value| value.as_str(), |text| Sender::from(text));
+stored_as!(E164, &str, |value| value.as_str(), |text| text.parse::<E164>()?);
+stored_as!(InboundSender, &str, |value| value.canonical(), |text| InboundSender::from_canonical(text));
+stored_as!(AccountSid, &str, |value| value.as_str(), |text| text.parse::<AccountSid>()?);
+stored_as!(MessageSid, &str, |value| value.as_str(), |text| text.parse::<MessageSid>()?);
 stored_as!(Metadata, Json<Metadata>, |value| Json(value), |stored| stored.0);

@@ -16,4 +16,5 @@ pub mod quiet_hours;
 pub mod segments;
 pub mod send_plan;
 pub mod sender;
+pub mod sids;
 pub mod smart_encoding;

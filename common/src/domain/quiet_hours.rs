@@ -3,6 +3,7 @@
 //! The recipient's time zone is that of the conversation, or that of the number's prefix. A prefix that spans zones is
 //! quiet when any of them is. The rules of all zones are compiled in, because Lambda has no time zone database.
 
+use super::phone::E164;
 use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -90,7 +91,7 @@ impl QuietHours {
     /// Returns the end of the quiet hours if a recipient is in them. `time_zone` is the conversation's zone, if it is
     /// set; an unknown zone counts as not set.
     #[must_use]
-    pub fn until(&self, number: &str, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+    pub fn until(&self, number: &E164, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
         let zones = match time_zone.and_then(zone) {
             Some(zone) => vec![zone],
             None => self.zones(number),
@@ -108,8 +109,8 @@ impl QuietHours {
         Some(until)
     }
 
-    fn zones(&self, number: &str) -> Vec<TimeZone> {
-        let digits = number.trim_start_matches('+');
+    fn zones(&self, number: &E164) -> Vec<TimeZone> {
+        let digits = number.digits();
         let lengths = (1..=LONGEST_CODE.min(digits.len())).rev();
         let names = lengths.filter_map(|length| self.codes.get(digits.get(..length)?)).next();
         let zones: Vec<TimeZone> =
@@ -141,7 +142,9 @@ mod tests {
     }
 
     fn until(window: &str, number: &str, zone: Option<&str>, now: &str) -> Option<String> {
-        quiet(window).until(number, zone, now.parse().unwrap()).map(|until| until.to_string())
+        quiet(window)
+            .until(&number.parse().unwrap(), zone, now.parse().unwrap())
+            .map(|until| until.to_string())
     }
 
     #[track_caller]
@@ -203,7 +206,7 @@ mod tests {
         assert_eq!(at("+12035550123", Some("Nowhere/At_All")).as_deref(), Some("2026-01-15T13:00:00Z"));
         // Toll-free numbers and countries with many zones have no known zone.
         assert_eq!(at("+18005550123", None).as_deref(), Some("2026-01-15T13:00:00Z"));
-        assert_eq!(at("+7000", None).as_deref(), at("+18005550123", None).as_deref());
+        assert_eq!(at("+70005550123", None).as_deref(), at("+18005550123", None).as_deref());
     }
 
     #[test]
@@ -279,7 +282,7 @@ mod tests {
             if ["915", "931"].contains(&area_code.code) {
                 continue;
             }
-            let zones = quiet.zones(&format!("+1{}5550123", area_code.code));
+            let zones = quiet.zones(&format!("+1{}5550123", area_code.code).parse().unwrap());
             // A prefix with more than three zones has only the default zone.
             if quiet.codes.get(format!("1{}", area_code.code).as_str()) == Some(&"-") {
                 continue;

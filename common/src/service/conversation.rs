@@ -5,6 +5,7 @@ use crate::db::{DatabaseConfig, Db, DbError, conversations};
 use crate::domain::ids::ConversationId;
 use crate::domain::language::Language;
 use crate::domain::phone::{LoadError, NumberingPlan, Region};
+use crate::domain::sids::AccountSid;
 use crate::http::{ApiError, HttpRequestExt, Request};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,14 +16,14 @@ use utoipa::ToSchema;
 /// a country code, and the variables of [`DatabaseConfig`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    account_sid: String,
+    account_sid: AccountSid,
     region: Region,
     database: DatabaseConfig,
 }
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
-        let account_sid = env.text("TWILIO_ACCOUNT_SID");
+        let account_sid = env.parse("TWILIO_ACCOUNT_SID");
         let region = region(env);
         let database = DatabaseConfig::for_answers(env);
         Some(Self { account_sid: account_sid?, region: region?, database: database? })
@@ -68,7 +69,7 @@ impl App {
 
     /// Returns the Twilio account of the conversations.
     #[must_use]
-    pub fn account_sid(&self) -> &str {
+    pub fn account_sid(&self) -> &AccountSid {
         &self.config.account_sid
     }
 
@@ -126,7 +127,7 @@ pub struct Conversation {
 impl From<conversations::Conversation> for Conversation {
     fn from(conversation: conversations::Conversation) -> Self {
         Self {
-            phone_number_canonical: conversation.phone_number_canonical,
+            phone_number_canonical: conversation.phone_number_canonical.canonical().to_owned(),
             phone_number_original: conversation.phone_number_original,
             conversation_id: conversation.id,
             tenant_id: conversation.tenant_id,

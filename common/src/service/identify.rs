@@ -11,7 +11,6 @@ mod numbers;
 pub use config::IdentifierConfig;
 pub use numbers::{LookupResults, NumberToCheck};
 
-use crate::db::tenants::LookupIntervals;
 use crate::db::{Db, DbError};
 use crate::monitor::{MonitorClient, ProfileClient, SetupError};
 use std::time::Duration;
@@ -34,11 +33,10 @@ pub enum InitError {
 /// Looks numbers up in the Monitor and updates profiles. Both services are optional.
 #[derive(Debug)]
 pub struct Identifier {
+    config: IdentifierConfig,
     db: Db,
     monitor: Option<MonitorClient>,
     profiles: Option<ProfileClient>,
-    intervals: LookupIntervals,
-    retry: Duration,
 }
 
 impl Identifier {
@@ -49,10 +47,10 @@ impl Identifier {
     /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: IdentifierConfig) -> Result<Self, InitError> {
         let db = Db::new(&config.database)?;
-        let monitor = config.monitor.map(MonitorClient::new).transpose()?;
-        let profiles = config.profiles.map(ProfileClient::new).transpose()?;
+        let monitor = config.monitor.clone().map(MonitorClient::new).transpose()?;
+        let profiles = config.profiles.clone().map(ProfileClient::new).transpose()?;
         db.warm_up().await;
-        Ok(Self { db, monitor, profiles, intervals: config.intervals, retry: config.retry })
+        Ok(Self { config, db, monitor, profiles })
     }
 
     /// Returns the database.
@@ -70,6 +68,6 @@ impl Identifier {
     /// Returns the first interval of the backoff after a failed lookup.
     #[must_use]
     pub fn retry(&self) -> Duration {
-        self.retry
+        self.config.retry
     }
 }

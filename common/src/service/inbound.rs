@@ -6,6 +6,7 @@ use crate::domain::keywords::{self, Keyword, OptOut, StopKind};
 use crate::domain::language;
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use crate::domain::phone::InboundSender;
+use crate::domain::sids::AccountSid;
 use crate::twilio::{InboundSms, OptOutType};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,10 +16,11 @@ use serde_json::{Value, json};
 const COMMAND_CONFIDENCE: f32 = 0.6;
 
 /// Builds the row of an inbound message: normalizes the number, detects the language, and classifies opt-outs and
-/// opt-ins. `raw` is everything that Twilio sent.
+/// opt-ins. `raw` is everything that Twilio sent. `own_account` is the account of messages that do not name one.
 #[must_use]
 pub fn new_inbound(
     sms: InboundSms,
+    own_account: &AccountSid,
     raw: Value,
     nul_removed: bool,
     request_id: &str,
@@ -35,8 +37,8 @@ pub fn new_inbound(
     NewInbound {
         id: clock::new_id().into(),
         conversation_id: clock::new_id().into(),
-        account_sid: sms.account_sid.unwrap_or_default(),
-        phone_number_canonical: InboundSender::from_twilio(&sms.from).canonical().to_owned(),
+        account_sid: sms.account_sid.unwrap_or_else(|| own_account.clone()),
+        phone_number_canonical: InboundSender::from_twilio(&sms.from),
         twilio_sid: sms.message_sid,
         from_number: sms.from,
         to_number: sms.to,

@@ -9,7 +9,9 @@ use crate::db::statuses::{self, NewStatus, RecordedStatus};
 use crate::db::{Db, DbError};
 use crate::domain::ids::MessageId;
 use crate::domain::message::Status;
+use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
+use crate::domain::sids::MessageSid;
 use crate::twilio::{
     ClientError, ExpectedMessage, Message, RenewalPolicy, SendError, Similarity, TwilioClient, similarity,
 };
@@ -70,7 +72,7 @@ pub enum Presence {
     /// Twilio has the message. Its SID and status were stored.
     Adopted {
         /// The SID.
-        twilio_sid: String,
+        twilio_sid: MessageSid,
     },
     /// Twilio has a message without an owner that may be this one. Look again later.
     Undecided,
@@ -99,7 +101,7 @@ impl Lookup<'_> {
     /// [`LookupError`]. SIDs that were stored stay stored. Retrying is safe.
     pub async fn find(
         &self,
-        to: &str,
+        to: &E164,
         sender: &Sender,
         missing: &[Missing],
     ) -> Result<Vec<Presence>, LookupError> {
@@ -107,7 +109,7 @@ impl Lookup<'_> {
             return Ok(Vec::new());
         };
         let listed = self.twilio.sent_to(to, sender, since).await.map_err(LookupError::Twilio)?;
-        let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
+        let sids: Vec<&MessageSid> = listed.iter().map(|message| &message.sid).collect();
         let claimed = sends::claimed_sids(self.db, &sids).await?;
         let unowned: Vec<&Message> =
             listed.iter().filter(|message| !claimed.contains(&message.sid)).collect();

@@ -107,7 +107,7 @@ metrics! {
     /// Numbers whose lookup at the Monitor failed.
     TenantLookupsFailed = "tenant_lookups_failed", Count;
     /// Tenants whose language was stored in their profile.
-    ProfilesTold = "profiles_told", Count;
+    ProfilesUpdated = "profiles_updated", Count;
     /// Tenants whose language could not be stored in their profile. The schedule retries.
     ProfilePushesFailed = "profile_pushes_failed", Count;
     /// Inbound messages that opted a handset out.

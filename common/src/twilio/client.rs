@@ -15,7 +15,9 @@ use super::message::Message;
 use super::send_error::SendError;
 use super::webhook::Media;
 use crate::config::Secret;
+use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
+use crate::domain::sids::MessageSid;
 use crate::tls;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -43,8 +45,8 @@ const VALIDITY_PERIOD: std::ops::RangeInclusive<u64> = 1..=36_000;
 /// The parameters of a create request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CreateMessage {
-    /// The recipient, in E.164.
-    pub to: String,
+    /// The recipient.
+    pub to: E164,
     /// The sender.
     pub sender: Sender,
     /// The text; empty for a message with only media.
@@ -60,7 +62,7 @@ pub struct CreateMessage {
 
 impl CreateMessage {
     fn form(&self) -> Form {
-        let mut pairs = vec![("To", self.to.clone())];
+        let mut pairs = vec![("To", self.to.clone().into())];
         pairs.push(match &self.sender {
             Sender::Number(number) => ("From", number.clone()),
             Sender::MessagingService(sid) => ("MessagingServiceSid", sid.clone()),
@@ -82,7 +84,7 @@ impl CreateMessage {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageFilter {
     /// Only messages to this number.
-    pub to: Option<String>,
+    pub to: Option<E164>,
     /// Only messages from this number.
     pub from: Option<String>,
     /// Only messages sent at or after this time. This excludes messages that Twilio has not sent yet.
@@ -157,7 +159,7 @@ impl TwilioClient {
         let status = response.status;
         let message = response::message(response)?;
         // Another SID means that the response came from something between us and Twilio, such as a proxy.
-        let is_sid = message.sid.starts_with("SM") || message.sid.starts_with("MM");
+        let is_sid = ["SM", "MM"].iter().any(|prefix| message.sid.as_str().starts_with(prefix));
         if is_sid { Ok(message) } else { Err(unreadable(status, "the SID is not a MessageSid")) }
     }
 
@@ -166,9 +168,9 @@ impl TwilioClient {
     /// # Errors
     ///
     /// [`SendError`]; an unknown SID is `Refused` with code 20404. The caller can retry.
-    pub async fn fetch_message(&self, sid: &str) -> Result<Message, SendError> {
+    pub async fn fetch_message(&self, sid: &MessageSid) -> Result<Message, SendError> {
         // A SID from outside must not lead to another resource.
-        let sid = utf8_percent_encode(sid, NON_ALPHANUMERIC);
+        let sid = utf8_percent_encode(sid.as_str(), NON_ALPHANUMERIC);
         response::message(self.get(self.resource(&format!("Messages/{sid}.json"))).await?)
     }
 
@@ -182,7 +184,7 @@ impl TwilioClient {
         let second = |instant: &Timestamp| instant.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         {
             let mut query = url.query_pairs_mut();
-            query.extend_pairs(filter.to.iter().map(|to| ("To", to)));
+            query.extend_pairs(filter.to.iter().map(|to| ("To", to.as_str())));
             query.extend_pairs(filter.from.iter().map(|from| ("From", from)));
             query.extend_pairs(filter.sent_since.iter().map(|since| ("DateSent>", second(since))));
             query.extend_pairs(filter.sent_until.iter().map(|until| ("DateSent<", second(until))));
@@ -208,8 +210,8 @@ impl TwilioClient {
     /// # Errors
     ///
     /// [`SendError`]. The caller can retry.
-    pub async fn list_media(&self, sid: &str) -> Result<Vec<Media>, SendError> {
-        let sid = utf8_percent_encode(sid, NON_ALPHANUMERIC);
+    pub async fn list_media(&self, sid: &MessageSid) -> Result<Vec<Media>, SendError> {
+        let sid = utf8_percent_encode(sid.as_str(), NON_ALPHANUMERIC);
         let response = self.get(self.resource(&format!("Messages/{sid}/Media.json"))).await?;
         let listed = response.json.get("media_list").and_then(Value::as_array);
         let listed = listed.ok_or_else(|| unreadable(response.status, "not a list of media"))?;

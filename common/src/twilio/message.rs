@@ -1,5 +1,6 @@
 //! The Message resource of Twilio's REST API.
 
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// `SM…` or, with media, `MM…`.
-    pub sid: String,
+    pub sid: MessageSid,
     /// Twilio's status, verbatim; empty if missing.
     pub status: String,
     /// `inbound`, `outbound-api`, `outbound-reply` or `outbound-call`; empty if missing.
@@ -44,7 +45,8 @@ impl Message {
         let text = |key: &str| json.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let instant = |key: &str| Some(jiff::fmt::rfc2822::parse(&text(key)?).ok()?.timestamp());
         Some(Self {
-            sid: text("sid")?,
+            // Postgres cannot store NUL characters.
+            sid: text("sid")?.replace('\0', "").try_into().ok()?,
             status: text("status").unwrap_or_default(),
             direction: text("direction").unwrap_or_default(),
             to: text("to"),

@@ -3,6 +3,7 @@
 use super::client::{MessageFilter, TwilioClient};
 use super::message::Message;
 use super::send_error::SendError;
+use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
 use crate::domain::smart_encoding::SmartEncoding;
 use jiff::{SignedDuration, Timestamp};
@@ -16,8 +17,8 @@ const TRIAL_PREFIX: &str = "Sent from your Twilio trial account - ";
 /// A message that we may have created, as it would appear at Twilio.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExpectedMessage {
-    /// The recipient, in E.164.
-    pub to: String,
+    /// The recipient.
+    pub to: E164,
     /// The sender.
     pub sender: Sender,
     /// The text.
@@ -54,7 +55,7 @@ impl ExpectedMessage {
             }
         };
         let is_ours = matches!(message.direction.as_str(), "outbound-api" | "")
-            && message.to.as_ref().is_none_or(|to| *to == self.to)
+            && message.to.as_ref().is_none_or(|to| to == self.to.as_str())
             && same_sender
             && message.created_at.is_none_or(|at| at >= self.since - CLOCK_MARGIN);
         let similarity = similarity(&self.body, self.num_media, message);
@@ -138,7 +139,7 @@ impl TwilioClient {
     /// [`SendError`]. The caller can retry.
     pub async fn sent_to(
         &self,
-        to: &str,
+        to: &E164,
         sender: &Sender,
         since: Timestamp,
     ) -> Result<Vec<Message>, SendError> {
@@ -146,7 +147,7 @@ impl TwilioClient {
             Sender::Number(number) => Some(number.clone()),
             Sender::MessagingService(_) => None,
         };
-        let filter = MessageFilter { to: Some(to.to_owned()), from, ..MessageFilter::default() };
+        let filter = MessageFilter { to: Some(to.clone()), from, ..MessageFilter::default() };
         let is_recent = |message: &Message| message.created_at.is_none_or(|at| at >= since - CLOCK_MARGIN);
         let mut page = self.list_messages(&filter).await?;
         let mut found = Vec::new();
@@ -170,7 +171,7 @@ mod tests {
 
     fn expected() -> ExpectedMessage {
         ExpectedMessage {
-            to: "+12025550143".to_owned(),
+            to: "+12025550143".parse().unwrap(),
             sender: Sender::Number("+15005550006".to_owned()),
             body: "rent\nis due ".to_owned(),
             num_media: 0,

@@ -6,6 +6,7 @@
 use super::form::Form;
 use super::message::Message;
 use crate::domain::ids::MessageId;
+use crate::domain::sids::{AccountSid, MessageSid};
 use uuid::Uuid;
 
 /// The query parameter of our status callback URL that contains our message id.
@@ -97,9 +98,9 @@ pub struct Media {
 #[derive(Clone, PartialEq, Eq)]
 pub struct InboundSms {
     /// `SM…` or, with media, `MM…`.
-    pub message_sid: String,
+    pub message_sid: MessageSid,
     /// The account that received it, `AC…`.
-    pub account_sid: Option<String>,
+    pub account_sid: Option<AccountSid>,
     /// The sender: a phone number, a short code or an alphanumeric sender ID. Empty if missing.
     pub from: String,
     /// Our number. Empty if missing.
@@ -140,8 +141,8 @@ impl InboundSms {
     pub fn read(form: &Form) -> Result<Self, MessageSidMissing> {
         let text = |key| form.non_empty(key).map(without_nul);
         Ok(Self {
-            message_sid: message_sid(form).map(without_nul).ok_or(MessageSidMissing)?,
-            account_sid: text("AccountSid"),
+            message_sid: read_message_sid(form)?,
+            account_sid: text("AccountSid").and_then(|sid| sid.try_into().ok()),
             from: text("From").unwrap_or_default(),
             to: text("To").unwrap_or_default(),
             body: text("Body").unwrap_or_default(),
@@ -165,8 +166,8 @@ impl InboundSms {
             text.filter(|text| !text.is_empty()).map(without_nul)
         };
         Self {
-            message_sid: without_nul(&message.sid),
-            account_sid: text("account_sid"),
+            message_sid: message.sid.clone(),
+            account_sid: text("account_sid").and_then(|sid| sid.try_into().ok()),
             from: text("from").unwrap_or_default(),
             to: text("to").unwrap_or_default(),
             body: text("body").unwrap_or_default(),
@@ -202,7 +203,7 @@ impl OptOutType {
 #[derive(Clone, PartialEq, Eq)]
 pub struct StatusCallback {
     /// The SID of the message.
-    pub message_sid: String,
+    pub message_sid: MessageSid,
     /// The status, verbatim, because it can be one that we do not know. Empty if missing.
     pub message_status: String,
     /// The error code, with `failed` and `undelivered`.
@@ -211,7 +212,7 @@ pub struct StatusCallback {
     /// to the create request.
     pub message_id: Option<MessageId>,
     /// The sending account, `AC…`.
-    pub account_sid: Option<String>,
+    pub account_sid: Option<AccountSid>,
     /// The sender.
     pub from: Option<String>,
     /// The recipient.
@@ -234,11 +235,11 @@ impl StatusCallback {
         let text = |key| form.non_empty(key).map(without_nul);
         let ours = query.get(MESSAGE_ID_PARAMETER).or_else(|| form.get(MESSAGE_ID_PARAMETER));
         Ok(Self {
-            message_sid: message_sid(form).map(without_nul).ok_or(MessageSidMissing)?,
+            message_sid: read_message_sid(form)?,
             message_status: text("MessageStatus").or_else(|| text("SmsStatus")).unwrap_or_default(),
             error_code: form.number("ErrorCode").filter(|&code| code != 0),
             message_id: ours.and_then(|id| Uuid::try_parse(id.trim()).ok().map(MessageId::from)),
-            account_sid: text("AccountSid"),
+            account_sid: text("AccountSid").and_then(|sid| sid.try_into().ok()),
             from: text("From"),
             to: text("To"),
             messaging_service_sid: text("MessagingServiceSid"),
@@ -264,6 +265,11 @@ impl std::fmt::Debug for StatusCallback {
 pub fn status_callback_url(public_base_url: &str, message_id: MessageId) -> String {
     let base = public_base_url.trim_end_matches('/');
     format!("{base}{STATUS_CALLBACK_PATH}?{MESSAGE_ID_PARAMETER}={message_id}")
+}
+
+fn read_message_sid(form: &Form) -> Result<MessageSid, MessageSidMissing> {
+    let sid = message_sid(form).map(without_nul);
+    sid.and_then(|sid| sid.try_into().ok()).ok_or(MessageSidMissing)
 }
 
 fn media(form: &Form, place: u32) -> Option<Media> {

@@ -13,8 +13,8 @@ pub fn new_send(to: &str) -> NewSend {
     NewSend {
         id: clock::new_id().into(),
         conversation_id: clock::new_id().into(),
-        account_sid: "AC1".to_owned(),
-        to: to.to_owned(),
+        account_sid: "AC1".parse().unwrap(),
+        to: to.parse().unwrap(),
         to_original: to.to_owned(),
         sender: "+15005550006".into(),
         message_content: "rent is due".to_owned(),

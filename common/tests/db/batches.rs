@@ -7,9 +7,9 @@ use testing::Database;
 async fn only_the_item_with_invalid_data_fails() {
     let database = Database::create().await;
     let db = database.db();
-    let mut invalid = inbound("SM2", "+1861");
+    let mut invalid = inbound("SM2", "+18615550100");
     invalid.message_content = "NUL \0".to_owned();
-    let messages = [inbound("SM1", "+1860"), invalid, inbound("SM3", "+1862")];
+    let messages = [inbound("SM1", "+18605550100"), invalid, inbound("SM3", "+18625550100")];
     let written = batches::write(&messages, async |messages| store(&db, messages).await).await;
     let stored: Vec<_> = written.rows.iter().map(|stored| stored.twilio_sid.as_str()).collect();
     assert_eq!(stored, ["SM1", "SM3"]);
@@ -22,7 +22,7 @@ async fn only_the_item_with_invalid_data_fails() {
 async fn a_single_invalid_item_is_rejected_after_one_statement() {
     let database = Database::create().await;
     let db = database.db();
-    let mut invalid = inbound("SM1", "+1860");
+    let mut invalid = inbound("SM1", "+18605550100");
     invalid.message_content = "NUL \0".to_owned();
     let statements = std::cell::Cell::new(0);
     let written = batches::write(&[invalid], async |messages| {

@@ -8,8 +8,12 @@ use testing::Database;
 async fn a_batch_stores_each_message_once_with_its_conversation() {
     let database = Database::create().await;
     let db = database.db();
-    let batch =
-        [inbound("SM1", "+1860"), inbound("SM2", "+1860"), inbound("SM1", "+1860"), inbound("SM3", "+1861")];
+    let batch = [
+        inbound("SM1", "+18605550100"),
+        inbound("SM2", "+18605550100"),
+        inbound("SM1", "+18605550100"),
+        inbound("SM3", "+18615550100"),
+    ];
     assert_eq!(store(&db, &batch).await.unwrap().len(), 3);
     assert_eq!(database.scalar("select count(*) from sms_conversations").await, "2");
     assert_eq!(
@@ -27,9 +31,9 @@ async fn a_batch_stores_each_message_once_with_its_conversation() {
 async fn a_duplicate_message_changes_nothing() {
     let database = Database::create().await;
     let db = database.db();
-    store(&db, &[inbound("SM1", "+1860")]).await.unwrap();
+    store(&db, &[inbound("SM1", "+18605550100")]).await.unwrap();
     let before = database.scalar("select md5(string_agg(c::text, '')) from sms_conversations c").await;
-    let mut again = inbound("SM1", "+1860");
+    let mut again = inbound("SM1", "+18605550100");
     again.received_at = now() + 1.hour();
     assert!(store(&db, &[again]).await.unwrap().is_empty());
     assert_eq!(database.scalar("select md5(string_agg(c::text, '')) from sms_conversations c").await, before);
@@ -62,10 +66,10 @@ async fn concurrent_batches_create_one_conversation_per_number_without_deadlocks
 async fn the_time_of_the_last_message_never_decreases() {
     let database = Database::create().await;
     let db = database.db();
-    let mut late = inbound("SM2", "+1860");
+    let mut late = inbound("SM2", "+18605550100");
     late.received_at = now() + 1.hour();
     store(&db, &[late]).await.unwrap();
-    store(&db, &[inbound("SM1", "+1860")]).await.unwrap();
+    store(&db, &[inbound("SM1", "+18605550100")]).await.unwrap();
     assert_eq!(
         database.scalar("select last_message_at = '2026-11-01T13:00:00Z' from sms_conversations").await,
         "t"
@@ -77,7 +81,7 @@ async fn the_latest_keyword_decides_the_opt_out_regardless_of_arrival_order() {
     let database = Database::create().await;
     let db = database.db();
     let word = |sid: &str, action: OptOutAction, hours: i64| {
-        let mut message = inbound(sid, "+1860");
+        let mut message = inbound(sid, "+18605550100");
         message.received_at = now() + hours.hours();
         message.opt_out =
             Some(OptOutChange { action, source: OptOutSource::Keyword, words: Some("STOP".to_owned()) });
@@ -100,7 +104,10 @@ async fn a_sid_of_an_outbound_message_is_never_stored_as_inbound() {
     // The message was reported as failed and waits for its next attempt. Only the first attempt has the SID.
     let renewed = "update sms_messages set twilio_sid = null, delivery_status = 'pending'";
     database.client.batch_execute(renewed).await.unwrap();
-    assert_eq!(store(&db, &[inbound("SM1", "+1861"), inbound("SM2", "+1861")]).await.unwrap().len(), 1);
+    assert_eq!(
+        store(&db, &[inbound("SM1", "+18615550100"), inbound("SM2", "+18615550100")]).await.unwrap().len(),
+        1
+    );
     let stored = "select string_agg(direction || ' ' || coalesce(twilio_sid, '-'), ',' order by direction) \
         from sms_messages";
     assert_eq!(database.scalar(stored).await, "inbound SM2,outbound -");

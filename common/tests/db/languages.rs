@@ -26,7 +26,7 @@ fn expected(messages: &[NewInbound]) -> String {
     let of = |message: &NewInbound| {
         let detected =
             Detection { language: message.language, confidence: message.language_confidence as f32 };
-        Evidence::new(detected, Source::Own, message.received_at, &message.twilio_sid)
+        Evidence::new(detected, Source::Own, message.received_at, message.twilio_sid.as_str())
     };
     match messages.iter().map(of).fold(None, decide) {
         Some(kept) => {

@@ -20,6 +20,7 @@ mod timeouts;
 use common::db::inbound::NewInbound;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
+use common::domain::phone::InboundSender;
 use serde_json::json;
 
 /// The current time in tests.
@@ -32,9 +33,9 @@ pub fn inbound(sid: &str, from: &str) -> NewInbound {
     NewInbound {
         id: common::clock::new_id().into(),
         conversation_id: common::clock::new_id().into(),
-        account_sid: "AC1".to_owned(),
-        phone_number_canonical: from.to_owned(),
-        twilio_sid: sid.to_owned(),
+        account_sid: "AC1".parse().unwrap(),
+        phone_number_canonical: InboundSender::from_canonical(from),
+        twilio_sid: sid.parse().unwrap(),
         from_number: from.to_owned(),
         to_number: "+15550100".to_owned(),
         messaging_service_sid: None,

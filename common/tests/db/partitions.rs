@@ -7,6 +7,7 @@ use common::db::partitions::{self, Partition, TABLES};
 use common::db::sends::{self, SendResult};
 use common::db::{Db, LockWaits, inbound as db_inbound, messages, statuses};
 use common::domain::message::Status;
+use common::domain::sids::MessageSid;
 use common::twilio::RenewalPolicy;
 use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
@@ -218,6 +219,7 @@ async fn with_24_months_each_statement_opens_only_the_partitions_of_this_month()
     let policy = RenewalPolicy::default();
     for round in 0..10 {
         let (sid, early) = (format!("SM{round}"), format!("SM9{round}"));
+        let early_sid: MessageSid = early.parse().unwrap();
         let tenant = format!("+1860555{round:04}");
         let stored = db_inbound::store(&db, &[inbound(&sid, &tenant)]).await.unwrap();
         assert_eq!(db_inbound::store(&db, &[inbound(&sid, &tenant)]).await.unwrap().len(), 0);
@@ -227,19 +229,22 @@ async fn with_24_months_each_statement_opens_only_the_partitions_of_this_month()
         assert_eq!(passed.len(), 1);
         held.release().await;
         record(&db, &[callback(&early, "delivered", None)], now()).await.unwrap();
-        let outcome = SendResult::Accepted { twilio_sid: early.clone(), status: Status::Queued };
+        let outcome = SendResult::Accepted { twilio_sid: early_sid.clone(), status: Status::Queued };
         let finished = sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
-        assert_eq!(finished.early.len(), 1);
-        assert_eq!(statuses::join_orphans(&db, Some(&early), &policy, now()).await.unwrap(), 1);
+        assert_eq!(finished.early, std::slice::from_ref(&early_sid));
+        assert_eq!(statuses::join_orphans(&db, Some(&early_sid), &policy, now()).await.unwrap(), 1);
         assert_eq!(statuses::join_orphans(&db, None, &policy, now()).await.unwrap(), 0);
         record(&db, &[callback(&early, "read", None)], now()).await.unwrap();
         sends::park(&db, &[claim.message_id], now()).await.unwrap();
 
         let sent = messages::find(&db, claim.message_id).await.unwrap().unwrap();
         assert_eq!(sent.history.as_array().map(Vec::len), Some(2), "{}", sent.history);
-        let page = conversations::page(&db, "AC1", &[tenant], PageStart::Offset(0), 20).await.unwrap();
+        let page = conversations::page(&db, &"AC1".parse().unwrap(), &[tenant], PageStart::Offset(0), 20)
+            .await
+            .unwrap();
         assert_eq!(page.unwrap().1.len(), 2);
-        assert_eq!(sends::claimed_sids(&db, &[sid.as_str(), early.as_str(), "SM0x"]).await.unwrap().len(), 2);
+        let (own, unknown) = (sid.parse().unwrap(), "SM0x".parse().unwrap());
+        assert_eq!(sends::claimed_sids(&db, &[&own, &early_sid, &unknown]).await.unwrap().len(), 2);
         assert_eq!(stored.len(), 1);
     }
     blocker.batch_execute("rollback").await.unwrap();

@@ -37,7 +37,7 @@ async fn claim_again(db: &Db, id: MessageId, at: jiff::Timestamp) -> Claimed {
 }
 
 async fn taken(db: &Db, claim: &Claimed, sid: &str) {
-    let outcome = SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: sid.parse().unwrap(), status: Status::Queued };
     sends::finish(db, &[(claim, &outcome)], now()).await.unwrap();
 }
 
@@ -74,7 +74,7 @@ async fn a_temporary_failure_is_sent_again_at_most_twice() {
 async fn a_crash_after_the_callback_of_an_attempt_does_not_make_it_unknown() {
     let database = Database::create().await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550100")).await;
     // Twilio reported a failure before the response to the create request was recorded.
     let mut early = failure("SM1", "undelivered", "30003");
     early.message_id = Some(claim.message_id);
@@ -110,7 +110,7 @@ async fn an_unknown_error_is_sent_again_once_and_a_permanent_one_never() {
 async fn a_message_is_not_sent_again_after_it_expires() {
     let database = Database::create().await;
     let db = database.db();
-    let mut send = new_send("+1860");
+    let mut send = new_send("+18605550100");
     send.send_before = Some(now() + 1.hour());
     taken(&db, &claimed(&db, send).await, "SM1").await;
     let recorded = record(&db, &[failure("SM1", "undelivered", "30003")], now()).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_delivery_of_an_earlier_attempt_counts_during_the_next_one() {
 async fn a_failure_callback_before_the_create_response_keeps_the_next_attempt() {
     let database = Database::create().await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550100")).await;
     let mut early = failure("SM1", "failed", "30003");
     early.message_id = Some(claim.message_id);
     record(&db, &[early], now()).await.unwrap();
@@ -199,7 +199,7 @@ async fn a_callback_with_an_unknown_sid_and_our_id_belongs_to_the_open_attempt()
 async fn callbacks_of_two_attempts_in_one_batch_are_stored_and_one_changes_the_message() {
     let database = Database::create().await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550100")).await;
     let id = Some(claim.message_id);
     record(&db, &[callback("SM1", "sent", id), callback("SM2", "sent", id)], now()).await.unwrap();
     assert_eq!(
@@ -222,7 +222,7 @@ async fn callbacks_of_two_attempts_in_one_batch_are_stored_and_one_changes_the_m
 async fn after_a_restore_a_callback_prevents_a_second_send() {
     let database = Database::create().await;
     let db = database.db();
-    let send = new_send("+1860");
+    let send = new_send("+18605550100");
     sends::create(&db, &send, None).await.unwrap();
     record(&db, &[callback("SM1", "delivered", Some(send.id))], now()).await.unwrap();
     assert_eq!(message(&database).await, "delivered SM1 -");
@@ -238,7 +238,7 @@ async fn a_carrier_block_is_flagged_until_a_delivery() {
     record(&db, &[failure("SM1", "undelivered", "30004")], now()).await.unwrap();
     let blocked = "select carrier_blocked_at is not null from sms_conversations";
     assert_eq!(database.scalar(blocked).await, "t");
-    taken(&db, &claimed(&db, new_send("+1860")).await, "SM2").await;
+    taken(&db, &claimed(&db, new_send("+18605550100")).await, "SM2").await;
     record(&db, &[callback("SM2", "delivered", None)], now()).await.unwrap();
     assert_eq!(database.scalar(blocked).await, "f");
 }
@@ -255,7 +255,7 @@ async fn concurrent_callbacks_and_create_responses_lose_nothing() {
                 callback(&sid, "sent", Some(claim.message_id)),
                 callback(&sid, "delivered", Some(claim.message_id)),
             ];
-            let answer = SendResult::Accepted { twilio_sid: sid.clone(), status: Status::Queued };
+            let answer = SendResult::Accepted { twilio_sid: sid.parse().unwrap(), status: Status::Queued };
             let ended = [(&claim, &answer)];
             let (first, second, answered) = tokio::join!(
                 record(&db, &told[..1], now()),

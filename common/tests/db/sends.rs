@@ -43,7 +43,7 @@ async fn concurrent_requests_with_one_key_create_one_message_and_all_get_its_id(
     let runs = (0..10).map(|_| {
         let db = database.db();
         tokio::spawn(async move {
-            let send = new_send("+1860");
+            let send = new_send("+18605550100");
             match sends::create(&db, &send, Some(&key(1))).await.unwrap() {
                 Created::Stored { .. } => send.id,
                 Created::Repeated(Repeated { same_payload: true, message_id }) => message_id,
@@ -64,11 +64,11 @@ async fn concurrent_requests_with_one_key_create_one_message_and_all_get_its_id(
 async fn a_key_with_another_payload_conflicts_until_the_key_expires() {
     let database = Database::create().await;
     let db = database.db();
-    let first = new_send("+1860");
+    let first = new_send("+18605550100");
     sends::create(&db, &first, Some(&key(1))).await.unwrap();
-    let outcome = sends::create(&db, &new_send("+1860"), Some(&key(2))).await.unwrap();
+    let outcome = sends::create(&db, &new_send("+18605550100"), Some(&key(2))).await.unwrap();
     assert_eq!(outcome, Created::Repeated(Repeated { same_payload: false, message_id: first.id }));
-    let mut tomorrow = new_send("+1860");
+    let mut tomorrow = new_send("+18605550100");
     tomorrow.created_at = now() + 25.hours();
     assert!(matches!(sends::create(&db, &tomorrow, Some(&key(2))).await.unwrap(), Created::Stored { .. }));
 }
@@ -77,16 +77,19 @@ async fn a_key_with_another_payload_conflicts_until_the_key_expires() {
 async fn a_message_to_an_opted_out_recipient_is_rejected_and_the_key_stays_free() {
     let database = Database::create().await;
     let db = database.db();
-    sends::create(&db, &new_send("+1860"), None).await.unwrap();
+    sends::create(&db, &new_send("+18605550100"), None).await.unwrap();
     database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
-    assert_eq!(sends::create(&db, &new_send("+1860"), Some(&key(1))).await.unwrap(), Created::OptedOut);
+    assert_eq!(
+        sends::create(&db, &new_send("+18605550100"), Some(&key(1))).await.unwrap(),
+        Created::OptedOut
+    );
     assert_eq!(database.scalar("select count(*) from idempotency_keys").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_claims_get_a_message_once() {
     let database = Database::create().await;
-    let send = new_send("+1860");
+    let send = new_send("+18605550100");
     sends::create(&database.db(), &send, None).await.unwrap();
     let runs = (0..10).map(|_| {
         let (db, id) = (database.db(), send.id);
@@ -104,7 +107,7 @@ async fn concurrent_claims_get_a_message_once() {
 async fn a_message_queued_before_an_opt_out_fails_at_the_claim() {
     let database = Database::create().await;
     let db = database.db();
-    let send = new_send("+1860");
+    let send = new_send("+18605550100");
     sends::create(&db, &send, None).await.unwrap();
     database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
     let claims = claims_of(&db, &[send.id], now()).await;
@@ -120,7 +123,7 @@ async fn a_message_queued_before_an_opt_out_fails_at_the_claim() {
 async fn a_message_is_not_claimed_before_it_is_due_or_after_it_expires() {
     let database = Database::create().await;
     let db = database.db();
-    let mut send = new_send("+1860");
+    let mut send = new_send("+18605550100");
     send.send_at = Some(now() + 1.hour());
     send.send_before = Some(now() + 2.hours());
     sends::create(&db, &send, None).await.unwrap();
@@ -133,7 +136,7 @@ async fn a_message_is_not_claimed_before_it_is_due_or_after_it_expires() {
 async fn a_deferred_message_is_claimed_again_when_it_is_due() {
     let database = Database::create().await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550100")).await;
     let outcome = SendResult::Deferred {
         next_attempt_at: now() + 1.minute(),
         error_code: Some("20429".to_owned()),
@@ -160,7 +163,7 @@ async fn outcomes_recorded_in_one_batch_do_not_affect_each_other() {
     let database = Database::create().await;
     let db = database.db();
     let mut claims = Vec::new();
-    for to in ["+1861", "+1862", "+1863", "+1864", "+1865"] {
+    for to in ["+18615550100", "+18625550100", "+18635550100", "+18645550100", "+18655550100"] {
         claims.push(claimed(&db, new_send(to)).await);
     }
     let failed = |code: &str| SendResult::Failed {
@@ -170,7 +173,7 @@ async fn outcomes_recorded_in_one_batch_do_not_affect_each_other() {
         detail: "refused".to_owned(),
     };
     let outcomes = [
-        SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued },
+        SendResult::Accepted { twilio_sid: "SM1".parse().unwrap(), status: Status::Queued },
         SendResult::Deferred {
             next_attempt_at: now() + 1.minute(),
             error_code: None,
@@ -200,7 +203,7 @@ async fn outcomes_recorded_in_one_batch_do_not_affect_each_other() {
     let of_conversations = "
         select string_agg(phone_number_canonical, ' ' order by phone_number_canonical) from sms_conversations
         where carrier_blocked_at is not null or opted_out_at is not null";
-    assert_eq!(database.scalar(of_conversations).await, "+1863 +1864");
+    assert_eq!(database.scalar(of_conversations).await, "+18635550100 +18645550100");
     assert_eq!(database.scalar("select count(*) from sms_opt_out_events").await, "1");
 }
 
@@ -211,9 +214,9 @@ async fn recording_a_sid_returns_whether_callbacks_for_it_arrived_earlier() {
     let early =
         [crate::statuses::callback("SM1", "sent", None), crate::statuses::callback("SM1", "delivered", None)];
     crate::statuses::record(&db, &early, now()).await.unwrap();
-    let claims = [claimed(&db, new_send("+1861")).await, claimed(&db, new_send("+1862")).await];
-    let outcomes =
-        ["SM1", "SM2"].map(|sid| SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
+    let claims = [claimed(&db, new_send("+18615550100")).await, claimed(&db, new_send("+18625550100")).await];
+    let outcomes = ["SM1", "SM2"]
+        .map(|sid| SendResult::Accepted { twilio_sid: sid.parse().unwrap(), status: Status::Queued });
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     assert_eq!(sends::finish(&db, &ended, now()).await.unwrap().early, ["SM1"]);
 }
@@ -222,10 +225,10 @@ async fn recording_a_sid_returns_whether_callbacks_for_it_arrived_earlier() {
 async fn a_sid_of_another_message_parks_only_the_message_that_got_it() {
     let database = Database::create().await;
     let db = database.db();
-    common::db::inbound::store(&db, &[crate::inbound("SM1", "+1860")]).await.unwrap();
-    let claims = [claimed(&db, new_send("+1861")).await, claimed(&db, new_send("+1862")).await];
-    let outcomes =
-        ["SM1", "SM2"].map(|sid| SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued });
+    common::db::inbound::store(&db, &[crate::inbound("SM1", "+18605550100")]).await.unwrap();
+    let claims = [claimed(&db, new_send("+18615550100")).await, claimed(&db, new_send("+18625550100")).await];
+    let outcomes = ["SM1", "SM2"]
+        .map(|sid| SendResult::Accepted { twilio_sid: sid.parse().unwrap(), status: Status::Queued });
     let ended: Vec<_> = claims.iter().zip(&outcomes).collect();
     for _ in 0..2 {
         // A retry, as after a lost response.
@@ -253,8 +256,9 @@ async fn a_sid_recorded_twice_concurrently_parks_one_of_the_messages() {
         let runs = [0, 1].map(|number| {
             let (db, sid) = (database.db(), sid.clone());
             tokio::spawn(async move {
-                let claim = claimed(&db, new_send(&format!("+1{number}{round}"))).await;
-                let outcome = SendResult::Accepted { twilio_sid: sid, status: Status::Queued };
+                let claim = claimed(&db, new_send(&format!("+1860555010{number}{round}"))).await;
+                let outcome =
+                    SendResult::Accepted { twilio_sid: sid.parse().unwrap(), status: Status::Queued };
                 loop {
                     match sends::finish(&db, &[(&claim, &outcome)], now()).await {
                         Ok(finished) => break finished.parked.len(),
@@ -275,7 +279,7 @@ async fn a_sid_recorded_twice_concurrently_parks_one_of_the_messages() {
 async fn an_abandoned_claim_becomes_unknown_and_is_not_sent_again() {
     let database = Database::create().await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550100")).await;
     let later = now() + 10.minutes();
     assert_eq!(sends::abandon_claims(&db, now() - 1.second(), later, 10).await.unwrap().ended, 0);
     assert_eq!(sends::abandon_claims(&db, later, later, 10).await.unwrap().unknown, [claim.message_id]);
@@ -283,7 +287,7 @@ async fn an_abandoned_claim_becomes_unknown_and_is_not_sent_again() {
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "unknown");
     assert!(claims_of(&db, &[claim.message_id], later).await.claimed.is_empty());
     // The response was recorded late.
-    let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: "SM1".parse().unwrap(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], later).await.unwrap();
     assert_eq!(
         database.scalar("select delivery_status || ' ' || twilio_sid from sms_messages").await,
@@ -296,13 +300,16 @@ async fn an_abandoned_claim_becomes_unknown_and_is_not_sent_again() {
 async fn an_automatic_reply_is_created_once_per_message_and_period() {
     let database = Database::create().await;
     let db = database.db();
-    let stored =
-        [crate::inbound("SM1", "+1860"), crate::inbound("SM2", "+1860"), crate::inbound("SM3", "+1861")];
+    let stored = [
+        crate::inbound("SM1", "+18605550100"),
+        crate::inbound("SM2", "+18605550100"),
+        crate::inbound("SM3", "+18615550100"),
+    ];
     common::db::inbound::store(&db, &stored).await.unwrap();
     let replies = |sids: &[&str]| -> Vec<NewReply> {
         let reply = |sid: &&str| NewReply {
             id: new_id().into(),
-            in_reply_to: (*sid).to_owned(),
+            in_reply_to: sid.parse().unwrap(),
             text: "The office is closed.".to_owned(),
             encoding: Encoding::Gsm7,
             segments: 1,
@@ -321,20 +328,19 @@ async fn an_automatic_reply_is_created_once_per_message_and_period() {
 async fn a_message_whose_time_zone_changed_in_the_meantime_is_not_postponed() {
     let database = Database::create().await;
     let db = database.db();
-    let (moved, stays) = (new_send("+1860"), new_send("+1861"));
+    let (moved, stays) = (new_send("+18605550100"), new_send("+18615550100"));
     for send in [&moved, &stays] {
         sends::create(&db, send, None).await.unwrap();
     }
     let candidates = sends::candidates(&db, &ClaimRequest::messages(&[moved.id]), now(), 10).await.unwrap();
     assert_eq!(candidates.len(), 2);
-    let moves =
-        "update sms_conversations set time_zone = 'Europe/Lisbon' where phone_number_canonical = '+1860'";
+    let moves = "update sms_conversations set time_zone = 'Europe/Lisbon' where phone_number_canonical = '+18605550100'";
     database.client.batch_execute(moves).await.unwrap();
     let morning = now() + 5.hours();
     let disturbing: Vec<_> = candidates.into_iter().map(|candidate| (candidate, morning)).collect();
     sends::postpone(&db, &disturbing).await.unwrap();
     let waiting = "select string_agg(to_number, ',') from sms_messages where quiet_until = next_attempt_at";
-    assert_eq!(database.scalar(waiting).await, "+1861");
+    assert_eq!(database.scalar(waiting).await, "+18615550100");
 }
 
 /// Claims all messages that the pace allows at one time. Returns their number and the seconds until the next wake-up.
@@ -356,7 +362,7 @@ async fn a_burst_lasts_until_the_next_whole_second_at_every_rate() {
         let database = Database::create().await;
         let db = database.db();
         let pace = SendPace { rates: rates.parse().unwrap(), ..SendPace::default() };
-        let last = NewSend { priority: Priority::Bulk, ..new_send("+1860") };
+        let last = NewSend { priority: Priority::Bulk, ..new_send("+18605550100") };
         sends::create(&db, &last, None).await.unwrap();
         let many = "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
                 delivery_status, priority, next_attempt_at, created_at)

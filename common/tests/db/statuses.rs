@@ -24,7 +24,7 @@ pub async fn record(
 pub fn callback(sid: &str, status: &str, message_id: Option<MessageId>) -> NewStatus {
     NewStatus {
         id: new_id(),
-        twilio_sid: sid.to_owned(),
+        twilio_sid: sid.parse().unwrap(),
         message_id,
         event_status: status.to_owned(),
         status: Status::from_twilio(status),
@@ -38,8 +38,8 @@ pub fn callback(sid: &str, status: &str, message_id: Option<MessageId>) -> NewSt
 /// Stores a message that Twilio accepted as `SM1`.
 pub async fn accepted(database: &Database) -> MessageId {
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
-    let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    let claim = claimed(&db, new_send("+18605550100")).await;
+    let outcome = SendResult::Accepted { twilio_sid: "SM1".parse().unwrap(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     claim.message_id
 }
@@ -138,7 +138,7 @@ async fn unknown_statuses_are_stored_verbatim_and_change_nothing() {
 async fn a_callback_before_the_create_response_sets_the_sid_of_its_message() {
     let database = Database::create().await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550100")).await;
     record(&db, &[callback("SM1", "sent", Some(claim.message_id))], now()).await.unwrap();
     assert_eq!(
         database.scalar("select twilio_sid || ' ' || delivery_status from sms_messages").await,
@@ -146,7 +146,7 @@ async fn a_callback_before_the_create_response_sets_the_sid_of_its_message() {
     );
     assert_eq!(database.scalar("select outcome from sms_send_attempts").await, "accepted");
     // The response recorded afterwards only ends the claim.
-    let outcome = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: "SM1".parse().unwrap(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], now()).await.unwrap();
     assert_eq!(
         database
@@ -165,7 +165,12 @@ async fn a_callback_for_an_unknown_sid_is_stored_and_applied_when_the_sid_is_kno
     record(&db, &[callback("SM1", "sent", None), callback("SM1", "delivered", None)], now()).await.unwrap();
     let id = accepted(&database).await;
     assert_eq!(database.scalar(STATUS).await, "queued");
-    assert_eq!(statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap(), 2);
+    assert_eq!(
+        statuses::join_orphans(&db, Some(&"SM1".parse().unwrap()), &RenewalPolicy::default(), now())
+            .await
+            .unwrap(),
+        2
+    );
     assert_eq!(database.scalar(STATUS).await, "delivered");
     assert_eq!(
         database
@@ -180,7 +185,7 @@ async fn the_sid_takes_precedence_over_the_id_of_another_message() {
     let database = Database::create().await;
     let db = database.db();
     let first = accepted(&database).await;
-    let other = new_send("+1861");
+    let other = new_send("+18615550100");
     let other_id = other.id;
     sends::create(&db, &other, None).await.unwrap();
     let recorded = record(&db, &[callback("SM1", "delivered", Some(other_id))], now()).await.unwrap();
@@ -238,7 +243,7 @@ async fn an_opt_out_in_a_late_callback_counts_from_the_send_time() {
 #[tokio::test]
 async fn an_opt_out_in_a_late_create_response_counts_from_the_send_time() {
     let database = Database::create().await;
-    let claim = claimed(&database.db(), new_send("+1860")).await;
+    let claim = claimed(&database.db(), new_send("+18605550100")).await;
     opted_in(&database, now() + jiff::SignedDuration::from_secs(5)).await;
     let refused = SendResult::Failed {
         by_twilio: true,
@@ -306,7 +311,9 @@ async fn the_first_error_code_is_kept_for_every_order_of_callbacks() {
             fresh().await;
             record(&db, &callbacks[..early], now()).await.unwrap();
             accepted(&database).await;
-            statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap();
+            statuses::join_orphans(&db, Some(&"SM1".parse().unwrap()), &RenewalPolicy::default(), now())
+                .await
+                .unwrap();
             record(&db, &callbacks[early..], now()).await.unwrap();
             assert_eq!(
                 database.scalar(STATUS_AND_CODE).await,
@@ -321,11 +328,13 @@ async fn the_first_error_code_is_kept_for_every_order_of_callbacks() {
 async fn an_early_callback_adds_its_error_code_to_a_failure_without_one() {
     let database = Database::create().await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550100")).await;
     record(&db, &[failure("SM1", "failed", Some("30007"))], now()).await.unwrap();
     let named = NewStatus { message_id: Some(claim.message_id), ..failure("SM1", "failed", None) };
     record(&db, &[named], now()).await.unwrap();
-    statuses::join_orphans(&db, Some("SM1"), &RenewalPolicy::default(), now()).await.unwrap();
+    statuses::join_orphans(&db, Some(&"SM1".parse().unwrap()), &RenewalPolicy::default(), now())
+        .await
+        .unwrap();
     assert_eq!(database.scalar(STATUS_AND_CODE).await, "failed 30007");
 }
 
@@ -359,7 +368,7 @@ async fn an_error_code_of_an_earlier_attempt_does_not_apply_to_the_next() {
     // The callback arrives before the create response.
     let early = NewStatus { message_id: Some(id), ..failure("SM2", "undelivered", Some("30005")) };
     record(&db, &[early], later).await.unwrap();
-    let outcome = SendResult::Accepted { twilio_sid: "SM2".to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: "SM2".parse().unwrap(), status: Status::Queued };
     sends::finish(&db, &[(&claim, &outcome)], later).await.unwrap();
     assert_eq!(database.scalar(STATUS_AND_CODE).await, "undelivered 30005");
     record(&db, &[failure("SM1", "undelivered", Some("30006"))], later).await.unwrap();

@@ -62,7 +62,7 @@ async fn a_claimed_check_is_not_due_until_its_lease_ends() {
     let due = async |at| {
         let claimed = claim(&db, &ids, at, LEASE).await.unwrap();
         let due = claimed.iter().filter(|checked| checked.is_due);
-        due.map(|checked| checked.phone_number_canonical.clone()).collect::<Vec<_>>()
+        due.map(|checked| checked.phone_number_canonical.canonical().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(due(now()).await, ["+12025550123"], "a short code has no tenant");
     assert!(due(now() + 44.seconds()).await.is_empty());
@@ -132,7 +132,8 @@ async fn the_longest_due_check_is_taken_first_and_is_due_again_after_a_release()
     database.client.batch_execute(times).await.unwrap();
     let take = async || take_due(&db, now() + 1.hour(), now(), now() + 2.hours(), 10).await.unwrap();
     let in_order = |taken: &[(Checked, Option<Timestamp>)]| {
-        let digits = taken.iter().map(|(checked, _)| checked.phone_number_canonical[11..].to_owned());
+        let digits =
+            taken.iter().map(|(checked, _)| checked.phone_number_canonical.canonical()[11..].to_owned());
         digits.collect::<Vec<_>>().join(" ")
     };
     for _ in 0..2 {

@@ -3,6 +3,7 @@
 use common::db::sends::{Decision, MessageFilter};
 use common::domain::ids::MessageId;
 use common::domain::message::Status;
+use common::domain::sids::MessageSid;
 use common::http::{Fields, ValidationError};
 use serde_json::Value;
 
@@ -54,10 +55,7 @@ fn decide(fields: &mut Fields) -> Option<Command> {
         fields.missing("message_id");
     }
     let was = fields.text("was");
-    let twilio_sid = fields.text("twilio_sid");
-    if twilio_sid.as_deref().is_some_and(|sid| !is_message_sid(sid)) {
-        fields.problem("twilio_sid", "must be SM or MM followed by 32 hexadecimal digits");
-    }
+    let twilio_sid = fields.text("twilio_sid").and_then(|sid| message_sid(fields, &sid));
     let decision = match was.as_deref() {
         Some("sent") => Some(Decision::Sent { twilio_sid }),
         Some("not_sent") => {
@@ -74,9 +72,15 @@ fn decide(fields: &mut Fields) -> Option<Command> {
     Some(Command::Decide { message_id: message_id?, decision: decision? })
 }
 
-fn is_message_sid(sid: &str) -> bool {
-    let digits = sid.strip_prefix("SM").or_else(|| sid.strip_prefix("MM"));
-    digits.is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+fn message_sid(fields: &mut Fields, text: &str) -> Option<MessageSid> {
+    let digits = text.strip_prefix("SM").or_else(|| text.strip_prefix("MM"));
+    let is_well_formed =
+        |digits: &str| digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let sid = digits.filter(|digits| is_well_formed(digits)).and_then(|_| text.parse().ok());
+    if sid.is_none() {
+        fields.problem("twilio_sid", "must be SM or MM followed by 32 hexadecimal digits");
+    }
+    sid
 }
 
 fn retry(fields: &mut Fields) -> Option<Command> {

@@ -21,6 +21,7 @@ use common::db::sends::{self, Decided, Decision, Unsettled};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::ids::{ConversationId, MessageId};
 use common::domain::message::Status;
+use common::domain::sids::MessageSid;
 use common::http::ValidationError;
 use common::twilio::send_max_age;
 use jiff::Timestamp;
@@ -139,7 +140,7 @@ pub struct Description {
     /// The error code.
     pub error_code: Option<String>,
     /// The MessageSid of the latest attempt.
-    pub twilio_sid: Option<String>,
+    pub twilio_sid: Option<MessageSid>,
     /// When automatic resolution gave up. An operator must decide.
     pub parked_at: Option<Timestamp>,
     /// The number of attempts.

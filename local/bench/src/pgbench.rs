@@ -64,9 +64,9 @@ fn row(series: u64, number: u64) -> [(&'static str, Option<String>); 21] {
     [
         ("ids", Some(clock::new_id().to_string())),
         ("conversation_ids", Some(clock::new_id().to_string())),
-        ("account_sids", sms.account_sid),
+        ("account_sids", sms.account_sid.map(String::from)),
         ("phone_numbers_canonical", Some(sms.from.clone())),
-        ("twilio_sids", Some(sms.message_sid)),
+        ("twilio_sids", Some(sms.message_sid.into())),
         ("from_numbers", Some(sms.from)),
         ("to_numbers", Some(sms.to)),
         ("messaging_service_sids", sms.messaging_service_sid),

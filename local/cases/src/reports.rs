@@ -125,7 +125,7 @@ async fn judge(input: Input, expected: &Map<String, Value>) -> Result<Value, Err
         Input::QuietHours { window, to, at } => {
             let quiet = QuietHours::new(window.parse::<Window>()?, "America/New_York");
             let quiet = quiet.ok_or("no default time zone")?;
-            json!({"held": quiet.until(&to, None, at).is_some()})
+            json!({"held": quiet.until(&to.parse()?, None, at).is_some()})
         }
         Input::Send { to } => World::start().await?.send(&json!({"to": to, "body": "x"}), "to").await?,
         Input::SendAt { send_at } => {

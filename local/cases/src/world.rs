@@ -119,7 +119,7 @@ impl World {
             sends::claim(&db, &ClaimRequest::messages(&[send.id]), &SendPace::default(), clock::now())
                 .await?;
         let claim = claim.claimed.first().ok_or("the message can't be claimed")?;
-        let accepted = SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued };
+        let accepted = SendResult::Accepted { twilio_sid: "SM1".parse()?, status: Status::Queued };
         sends::finish(&db, &[(claim, &accepted)], clock::now()).await?;
 
         let app = record_status::App::init(configuration(&self.database, &self.sqs)?).await?;

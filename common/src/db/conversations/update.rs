@@ -2,6 +2,7 @@
 
 use super::Conversation;
 use crate::db::{Db, DbError, Statement, params};
+use crate::domain::sids::AccountSid;
 use jiff::Timestamp;
 
 /// The changes: `None` keeps a field, `Some(None)` clears it.
@@ -59,7 +60,7 @@ from changed",
 /// [`DbError`]: a retry is safe.
 pub async fn update(
     db: &Db,
-    account_sid: &str,
+    account_sid: &AccountSid,
     variants: &[String],
     changes: &Changes,
     now: Timestamp,

@@ -7,6 +7,7 @@ use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::message::Priority;
 use crate::domain::named::named_enum;
 use crate::domain::pace::{HoldReason, SenderRates};
+use crate::domain::phone::E164;
 use crate::domain::send_plan::{Limits, Plan, Refusal, SenderState, Waiting, plan};
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
@@ -33,7 +34,7 @@ row! {
         /// The sender, which has a pace and holds.
         pub sender: Sender,
         /// The recipient.
-        pub to: String = "to_number",
+        pub to: E164 = "to_number",
         /// The text.
         pub message_content: String,
         /// References to media.

@@ -4,8 +4,10 @@ use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::message::Priority;
 use crate::domain::metadata::Metadata;
+use crate::domain::phone::E164;
 use crate::domain::segments::Encoding;
 use crate::domain::sender::Sender;
+use crate::domain::sids::AccountSid;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
@@ -22,9 +24,9 @@ pub struct NewSend {
     /// The id of its conversation, if there is none yet.
     pub conversation_id: ConversationId,
     /// The Twilio account.
-    pub account_sid: String,
-    /// The recipient in E.164.
-    pub to: String,
+    pub account_sid: AccountSid,
+    /// The recipient.
+    pub to: E164,
     /// The recipient as the caller spelled it.
     pub to_original: String,
     /// The sender.

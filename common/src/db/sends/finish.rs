@@ -8,6 +8,7 @@ use crate::domain::delivery_failure::RecipientEffect;
 use crate::domain::ids::MessageId;
 use crate::domain::message::{AttemptOutcome, Status};
 use crate::domain::named::named_enum;
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 
 /// The outcome of an attempt.
@@ -16,7 +17,7 @@ pub enum SendResult {
     /// Twilio accepted the message.
     Accepted {
         /// The message SID.
-        twilio_sid: String,
+        twilio_sid: MessageSid,
         /// Twilio's status.
         status: Status,
     },
@@ -56,7 +57,7 @@ pub enum SendResult {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finished {
     /// SIDs with earlier callbacks, for [`join_orphans`](crate::db::statuses::join_orphans).
-    pub early: Vec<String>,
+    pub early: Vec<MessageSid>,
     /// Parked messages, including those that Twilio accepted under the SID of another message.
     pub parked: Vec<MessageId>,
 }
@@ -80,7 +81,7 @@ impl SendResult {
         }
     }
 
-    fn twilio_sid(&self) -> Option<&str> {
+    fn twilio_sid(&self) -> Option<&MessageSid> {
         match self {
             Self::Accepted { twilio_sid, .. } => Some(twilio_sid),
             Self::Deferred { .. } | Self::Failed { .. } | Self::Unknown { .. } | Self::Parked { .. } => None,
@@ -137,7 +138,7 @@ text_enums!(Kind);
 row! {
     struct Found {
         kind: Kind,
-        twilio_sid: Option<String>,
+        twilio_sid: Option<MessageSid>,
         message_id: Option<MessageId>,
     }
 }
@@ -168,7 +169,7 @@ pub async fn finish(db: &Db, ended: &[(&Claimed, &SendResult)], now: Timestamp) 
         attempt_ids: ended.iter().map(|(claim, _)| claim.attempt_id).collect::<Vec<_>>(),
         outcomes: ended.iter().map(|(_, outcome)| outcome.attempt()).collect::<Vec<_>>(),
         statuses: ended.iter().map(|(_, outcome)| outcome.status()).collect::<Vec<_>>(),
-        twilio_sids: column(SendResult::twilio_sid),
+        twilio_sids: ended.iter().map(|(_, outcome)| outcome.twilio_sid()).collect::<Vec<_>>(),
         error_codes: column(SendResult::error_code),
         details: column(SendResult::detail),
         next_attempts: ended.iter().map(|(_, outcome)| outcome.next_attempt_at()).collect::<Vec<_>>(),

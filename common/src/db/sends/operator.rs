@@ -3,6 +3,7 @@
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::message::{Direction, Status};
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub enum Decision {
     /// Twilio accepted it.
     Sent {
         /// The message SID, if it is known. Its status is then tracked.
-        twilio_sid: Option<String>,
+        twilio_sid: Option<MessageSid>,
     },
     /// Twilio did not accept it. It is sent again, or fails if it has expired.
     NotSent,
@@ -91,7 +92,7 @@ pub async fn decide(
     now: Timestamp,
 ) -> Result<Decided, DbError> {
     let (sent, twilio_sid) = match decision {
-        Decision::Sent { twilio_sid } => (true, twilio_sid.as_deref()),
+        Decision::Sent { twilio_sid } => (true, twilio_sid.as_ref()),
         Decision::NotSent => (false, None),
     };
     let params = params! { id, sent, twilio_sid, max_age_seconds: max_age.as_secs_f64(), now };
@@ -207,7 +208,7 @@ row! {
         /// The error code.
         pub error_code: Option<String>,
         /// The message SID of its latest create.
-        pub twilio_sid: Option<String>,
+        pub twilio_sid: Option<MessageSid>,
         /// When it was parked.
         pub parked_at: Option<Timestamp>,
         /// The number of attempts.

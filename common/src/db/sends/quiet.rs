@@ -3,6 +3,7 @@
 use super::claim::ClaimRequest;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::MessageId;
+use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
 
@@ -13,7 +14,7 @@ row! {
         /// The message.
         pub message_id: MessageId,
         /// The recipient.
-        pub to: String = "to_number",
+        pub to: E164 = "to_number",
         /// The recipient's time zone, if it is known.
         pub time_zone: Option<String>,
         /// Whether it ignores quiet hours.

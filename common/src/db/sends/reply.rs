@@ -3,6 +3,7 @@
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::MessageId;
 use crate::domain::segments::Encoding;
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub struct NewReply {
     /// The id of the reply.
     pub id: MessageId,
     /// The SID of the inbound message.
-    pub in_reply_to: String,
+    pub in_reply_to: MessageSid,
     /// The text.
     pub text: String,
     /// The encoding.
@@ -80,7 +81,7 @@ pub async fn create_replies(
 ) -> Result<Vec<StoredReply>, DbError> {
     let params = params! {
         ids: replies.iter().map(|r| r.id).collect::<Vec<_>>(),
-        in_reply_to: replies.iter().map(|r| r.in_reply_to.as_str()).collect::<Vec<_>>(),
+        in_reply_to: replies.iter().map(|r| &r.in_reply_to).collect::<Vec<_>>(),
         texts: replies.iter().map(|r| r.text.as_str()).collect::<Vec<_>>(),
         encodings: replies.iter().map(|r| r.encoding).collect::<Vec<_>>(),
         segments: replies.iter().map(|r| r.segments).collect::<Vec<_>>(),

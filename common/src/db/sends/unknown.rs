@@ -3,7 +3,9 @@
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::message::Status;
+use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
+use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -19,7 +21,7 @@ row! {
         /// The attempt with the unknown outcome.
         pub attempt_id: AttemptId,
         /// The recipient.
-        pub to: String = "to_number",
+        pub to: E164 = "to_number",
         /// The sender.
         pub sender: Sender,
         /// The text.
@@ -74,7 +76,7 @@ pub async fn take_unresolved(
 
 row! {
     struct ClaimedSid {
-        twilio_sid: String,
+        twilio_sid: MessageSid,
     }
 }
 
@@ -90,7 +92,7 @@ join sms_message_sids s on s.packed_sid = sms_pack_sid(t.sid)",
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn claimed_sids(db: &Db, sids: &[&str]) -> Result<HashSet<String>, DbError> {
+pub async fn claimed_sids(db: &Db, sids: &[&MessageSid]) -> Result<HashSet<MessageSid>, DbError> {
     let rows = db.query_idempotent(&CLAIMED_SIDS, &params! { sids }).await?;
     Ok(rows.into_iter().map(|row| row.twilio_sid).collect())
 }

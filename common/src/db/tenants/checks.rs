@@ -3,6 +3,7 @@
 use super::MAX_BACKOFF;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::ConversationId;
+use crate::domain::phone::InboundSender;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ row! {
         /// The conversation.
         pub conversation_id: ConversationId = "id",
         /// Its number.
-        pub phone_number_canonical: String,
+        pub phone_number_canonical: InboundSender,
         /// The first received spelling of the number.
         pub phone_number_original: String,
         /// The known tenant.
@@ -81,16 +82,16 @@ row! {
 const TAKE_DUE: Statement<(Checked, Due)> = Statement::new(
     "claim due tenant lookups",
     "
-with unasked as (
+with never_checked as (
     select id, null::timestamptz as due_at from sms_conversations
-    where phone_number_canonical like '+%' and tenant_next_check_at is null and created_at <= $unasked_since
+    where phone_number_canonical like '+%' and tenant_next_check_at is null and created_at <= $created_before
     limit $limit for no key update skip locked
 ), due as (
     select id, tenant_next_check_at as due_at from sms_conversations
     where phone_number_canonical like '+%' and tenant_next_check_at <= $due_at
     order by tenant_next_check_at limit $limit for no key update skip locked
 ), taken as (
-    select id, due_at from unasked union all select id, due_at from due limit $limit
+    select id, due_at from never_checked union all select id, due_at from due limit $limit
 ), claimed as (
     update sms_conversations c set tenant_next_check_at = $until
     from taken where c.id = taken.id
@@ -104,7 +105,7 @@ order by taken.due_at nulls first",
 );
 
 /// Claims at most `limit` lookups due at `due_at` until `until`. Numbers that were never looked up are included if
-/// their conversation existed at `unasked_since`; they come first, then the longest due ones. Returns each with its due
+/// their conversation existed at `created_before`; they come first, then the longest due ones. Returns each with its due
 /// time.
 ///
 /// # Errors
@@ -113,11 +114,11 @@ order by taken.due_at nulls first",
 pub async fn take_due(
     db: &Db,
     due_at: Timestamp,
-    unasked_since: Timestamp,
+    created_before: Timestamp,
     until: Timestamp,
     limit: i64,
 ) -> Result<Vec<(Checked, Option<Timestamp>)>, DbError> {
-    let rows = db.query_idempotent(&TAKE_DUE, &params! { due_at, unasked_since, until, limit }).await?;
+    let rows = db.query_idempotent(&TAKE_DUE, &params! { due_at, created_before, until, limit }).await?;
     Ok(rows.into_iter().map(|(checked, due)| (checked, due.due_at)).collect())
 }
 

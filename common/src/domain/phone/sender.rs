@@ -7,7 +7,7 @@ use super::{E164, last_four};
 /// The `From` of an inbound message, as received except for numbers in an outdated format.
 ///
 /// Parsing never fails, so that no message is lost because of an unusual sender.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InboundSender {
     /// A phone number. Only these can receive replies.
     Number(E164),
@@ -20,22 +20,31 @@ pub enum InboundSender {
 }
 
 impl InboundSender {
-    /// Parses the `From` of a webhook by its format.
+    /// Parses the `From` of a webhook by its format, and converts numbers to their current format.
+    #[must_use]
+    pub fn from_twilio(from: &str) -> Self {
+        match Self::from_canonical(from) {
+            Self::Number(number) => Self::Number(number.current()),
+            other => other,
+        }
+    }
+
+    /// Parses the key of a stored conversation, unchanged.
     ///
     /// Short codes have 5 or 6 digits in the US and 3 to 8 elsewhere; alphanumeric sender ids are described at
     /// <https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id>.
     #[must_use]
-    pub fn from_twilio(from: &str) -> Self {
-        if let Ok(number) = from.parse() {
-            return Self::Number(E164::current(number));
+    pub fn from_canonical(text: &str) -> Self {
+        if let Ok(number) = text.parse() {
+            return Self::Number(number);
         }
-        let from = from.to_owned();
-        if (3..=8).contains(&from.len()) && from.bytes().all(|byte| byte.is_ascii_digit()) {
-            Self::ShortCode(from)
-        } else if is_alphanumeric_id(&from) {
-            Self::Alphanumeric(from)
+        let text = text.to_owned();
+        if (3..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            Self::ShortCode(text)
+        } else if is_alphanumeric_id(&text) {
+            Self::Alphanumeric(text)
         } else {
-            Self::Other(from)
+            Self::Other(text)
         }
     }
 
@@ -109,6 +118,13 @@ mod tests {
         assert!(InboundSender::from_twilio("+12035550123").number().is_some());
         assert!(InboundSender::from_twilio("40404").number().is_none());
         assert!(InboundSender::from_twilio("TWILIO").number().is_none());
+    }
+
+    #[test]
+    fn a_stored_sender_is_not_converted_again() {
+        let stored = "+5215512345678";
+        assert_eq!(InboundSender::from_canonical(stored).canonical(), stored);
+        assert_eq!(InboundSender::from_twilio(stored).canonical(), "+525512345678");
     }
 
     proptest! {

@@ -47,7 +47,7 @@ impl Identifier {
         if tenant_ids.is_some_and(<[String]>::is_empty) {
             return Ok(0);
         }
-        let due = tenants::claim_pushes(&self.db, tenant_ids, clock::now(), self.retry, limit).await?;
+        let due = tenants::claim_pushes(&self.db, tenant_ids, clock::now(), self.config.retry, limit).await?;
         let calls = due.iter().map(|push| self.update_profile(profiles, push));
         let results: Vec<_> = futures::stream::iter(calls).buffer_unordered(CONCURRENCY).collect().await;
         let accepted = results.into_iter().collect::<Result<Vec<bool>, DbError>>()?;
@@ -60,7 +60,7 @@ impl Identifier {
             Ok(told) => {
                 let is_stored = told == LanguageUpdate::Stored;
                 tracing::info!(tenant_id, language, is_stored, "updated a tenant profile");
-                telemetry::count(Metric::ProfilesTold, 1);
+                telemetry::count(Metric::ProfilesUpdated, 1);
                 tenants::told(&self.db, push, clock::now(), is_stored).await?;
                 Ok(true)
             }

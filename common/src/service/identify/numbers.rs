@@ -5,7 +5,7 @@ use crate::clock;
 use crate::db::DbError;
 use crate::db::tenants::{self, Checked, CheckedNumber, Identification, Recorded};
 use crate::domain::ids::ConversationId;
-use crate::domain::phone::{E164, last_four};
+use crate::domain::phone::InboundSender;
 use crate::monitor::{LookupMode, Match, MonitorClient, RequestError, TenantLookup};
 use crate::telemetry::{self, Metric};
 use futures::StreamExt;
@@ -20,8 +20,8 @@ const CONCURRENCY: usize = 10;
 pub struct NumberToCheck {
     /// The id of the conversation.
     pub conversation_id: ConversationId,
-    /// The conversation's number in E.164 form, or a short code.
-    pub canonical: String,
+    /// The other party of the conversation.
+    pub canonical: InboundSender,
     /// The number as it was received.
     pub as_received: String,
     /// Whether a tenant is known already.
@@ -49,7 +49,7 @@ impl NumberToCheck {
 
 impl std::fmt::Debug for NumberToCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "NumberToCheck({}, …{})", self.conversation_id, last_four(&self.canonical))
+        write!(f, "NumberToCheck({}, …{})", self.conversation_id, self.canonical.last_four())
     }
 }
 
@@ -70,7 +70,7 @@ impl Identifier {
     /// Known numbers are looked up in every spelling, so that a number that now belongs to another tenant is noticed.
     /// For the others the first match is enough; the remaining spellings are looked up a few seconds later.
     pub async fn look_up(&self, monitor: &MonitorClient, numbers: Vec<NumberToCheck>) -> LookupResults {
-        let mut by_number: BTreeMap<String, Vec<NumberToCheck>> = BTreeMap::new();
+        let mut by_number: BTreeMap<InboundSender, Vec<NumberToCheck>> = BTreeMap::new();
         for number in numbers {
             by_number.entry(number.canonical.clone()).or_default().push(number);
         }
@@ -107,7 +107,7 @@ impl Identifier {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let recorded = tenants::record(&self.db, found, clock::now(), &self.intervals).await?;
+        let recorded = tenants::record(&self.db, found, clock::now(), &self.config.intervals).await?;
         for outcome in &recorded {
             report(outcome, found);
         }
@@ -120,11 +120,9 @@ async fn look_up_group(
     group: &[NumberToCheck],
 ) -> Result<Identification, RequestError> {
     let Some(number) = group.first() else { return Ok(Identification::NotFound) };
-    let spellings = match number.canonical.parse::<E164>() {
-        Ok(e164) => e164.lookup_variants(&number.as_received),
-        // A short code or a name: no tenant has one.
-        Err(_) => return Ok(Identification::NotFound),
-    };
+    // No tenant has a short code or a name.
+    let Some(e164) = number.canonical.number() else { return Ok(Identification::NotFound) };
+    let spellings = e164.lookup_variants(&number.as_received);
     if let Some((tenant_id, checked)) = partial_match(group, &spellings) {
         return Ok(finding(monitor.confirm(&spellings, checked, tenant_id).await?, None));
     }

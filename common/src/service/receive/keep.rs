@@ -1,6 +1,6 @@
 //! Storing a webhook: on its queue, else in the spool. If both fail, the webhook returns 503 and Twilio retries.
 
-use super::{Receiver, Spool, Webhook};
+use super::{Receiver, Webhook};
 use crate::clock;
 use crate::db::spool::{self, SpoolQueue};
 use crate::db::{Db, DbError};
@@ -37,7 +37,7 @@ impl Receiver {
         let put = Box::pin(self.publisher.send(queue_url, &message, &request_id));
         if let Err(error) = put.await {
             tracing::warn!(error = chain(&error), "could not enqueue webhook, writing it to the spool");
-            Box::pin(self.spool.add(queue, &message, &request_id)).await.map_err(|error| {
+            Box::pin(self.spool(queue, &message, &request_id)).await.map_err(|error| {
                 telemetry::count(Metric::WebhooksUnavailable, 1);
                 ApiError::unavailable(error)
             })?;
@@ -46,10 +46,9 @@ impl Receiver {
         telemetry::count(Metric::WebhooksAccepted, 1);
         Ok(())
     }
-}
 
-impl Spool {
-    async fn add(
+    /// Stores a webhook in the table for webhooks that SQS did not accept.
+    async fn spool(
         &self,
         queue: SpoolQueue,
         message: &WebhookMessage,
@@ -58,9 +57,9 @@ impl Spool {
         let message = serde_json::to_value(message).map_err(SpoolError::Encode)?;
         let db = self.db()?;
         let write = spool::add(db, clock::new_id(), queue, &message, request_id, clock::now());
-        match tokio::time::timeout(self.budget, write).await {
+        match tokio::time::timeout(self.config.spool_budget, write).await {
             Ok(outcome) => Ok(outcome?),
-            Err(_) => Err(SpoolError::TooSlow(self.budget)),
+            Err(_) => Err(SpoolError::TooSlow(self.config.spool_budget)),
         }
     }
 
@@ -68,7 +67,7 @@ impl Spool {
         if let Some(db) = self.db.get() {
             return Ok(db);
         }
-        let db = Db::new(&self.config)?;
+        let db = Db::new(&self.config.database)?;
         Ok(self.db.get_or_init(|| db))
     }
 }

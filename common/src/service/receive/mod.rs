@@ -9,12 +9,11 @@ mod keep;
 
 pub use config::ReceiverConfig;
 
+use crate::db::Db;
 use crate::db::spool::SpoolQueue;
-use crate::db::{DatabaseConfig, Db};
 use crate::queue::{Publisher, WebhookV1};
 use crate::twilio::{Verifier, WebhookKind};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// The largest accepted body. Twilio sends a few hundred bytes; 1600 percent-encoded emoji are 20 KiB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -24,21 +23,12 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 pub struct Receiver {
     /// The kind of webhook that the function's URL is for.
     kind: WebhookKind,
+    config: ReceiverConfig,
     verifier: Verifier,
     publisher: Publisher,
-    inbound_queue_url: String,
-    status_queue_url: String,
-    spool: Spool,
-}
-
-/// The table that stores webhooks while SQS is unavailable.
-#[derive(Debug)]
-struct Spool {
-    config: DatabaseConfig,
-    /// Created on first use, unlike all other state: with TLS it reads the system's certificate store, which would
-    /// double every cold start for the rare webhook that SQS does not accept.
+    /// The database of the spool. Created on first use, unlike all other state: with TLS it reads the system's
+    /// certificate store, which would double every cold start for the rare webhook that SQS does not accept.
     db: OnceLock<Db>,
-    budget: Duration,
 }
 
 /// A request that Twilio signed and that has a message SID.
@@ -54,19 +44,18 @@ impl Receiver {
     pub fn init(config: ReceiverConfig, kind: WebhookKind) -> Self {
         Self {
             kind,
-            verifier: Verifier::new(config.auth_tokens, &config.public_base_urls),
-            publisher: Publisher::new(config.publisher),
-            inbound_queue_url: config.inbound_queue_url,
-            status_queue_url: config.status_queue_url,
-            spool: Spool { config: config.database, db: OnceLock::new(), budget: config.spool_budget },
+            verifier: Verifier::new(config.auth_tokens.clone(), &config.public_base_urls),
+            publisher: Publisher::new(config.publisher.clone()),
+            config,
+            db: OnceLock::new(),
         }
     }
 
     /// Returns the queue for a kind, and that queue's name in the spool.
     fn queue(&self, kind: WebhookKind) -> (&str, SpoolQueue) {
         match kind {
-            WebhookKind::Incoming => (&self.inbound_queue_url, SpoolQueue::Inbound),
-            WebhookKind::Status => (&self.status_queue_url, SpoolQueue::Status),
+            WebhookKind::Incoming => (&self.config.inbound_queue_url, SpoolQueue::Inbound),
+            WebhookKind::Status => (&self.config.status_queue_url, SpoolQueue::Status),
         }
     }
 }

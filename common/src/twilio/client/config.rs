@@ -1,6 +1,7 @@
 //! The client's configuration.
 
 use crate::config::{Env, Secret};
+use crate::domain::sids::AccountSid;
 use crate::tls::TlsError;
 use std::time::Duration;
 use url::Url;
@@ -8,7 +9,7 @@ use url::Url;
 /// The account, credentials, base URL and timeout of a [`TwilioClient`](super::TwilioClient).
 #[derive(Debug, Clone)]
 pub struct TwilioConfig {
-    pub(super) account_sid: String,
+    pub(super) account_sid: AccountSid,
     /// The user name for Basic authentication: the SID of an API key, or the account SID.
     pub(super) user: String,
     /// The passwords for `user`: the secret of the API key, or the Auth Tokens.
@@ -24,13 +25,13 @@ impl TwilioConfig {
     /// The credentials are `TWILIO_API_KEY_SID` with `TWILIO_API_KEY_SECRET`, or else `TWILIO_AUTH_TOKEN` (a list
     /// during a rotation). An API key is safer: it cannot sign webhooks and can be revoked separately.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
-        let account_sid = env.text("TWILIO_ACCOUNT_SID");
+        let account_sid = env.parse::<AccountSid>("TWILIO_ACCOUNT_SID");
         let key = (env.optional_text("TWILIO_API_KEY_SID")?, env.optional_secret("TWILIO_API_KEY_SECRET")?);
         let credentials = match key {
             (Some(sid), Some(secret)) => Some((sid, vec![secret])),
             (None, None) => {
                 let tokens = env.secrets("TWILIO_AUTH_TOKEN");
-                account_sid.clone().zip(tokens)
+                account_sid.clone().map(String::from).zip(tokens)
             }
             _ => {
                 env.problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET must be set together");
@@ -43,16 +44,16 @@ impl TwilioConfig {
         Some(Self { account_sid: account_sid?, user, auth_tokens, base_url: base_url?, timeout: timeout? })
     }
 
+    /// Returns the account.
+    #[must_use]
+    pub fn account_sid(&self) -> &AccountSid {
+        &self.account_sid
+    }
+
     /// Creates a configuration that authenticates with Auth Tokens.
     #[must_use]
-    pub fn new(
-        account_sid: impl Into<String>,
-        auth_tokens: Vec<Secret>,
-        base_url: Url,
-        timeout: Duration,
-    ) -> Self {
-        let account_sid = account_sid.into();
-        Self { user: account_sid.clone(), account_sid, auth_tokens, base_url, timeout }
+    pub fn new(account_sid: AccountSid, auth_tokens: Vec<Secret>, base_url: Url, timeout: Duration) -> Self {
+        Self { user: account_sid.clone().into(), account_sid, auth_tokens, base_url, timeout }
     }
 }
 

@@ -16,12 +16,13 @@ fn client(base_url: &str) -> TwilioClient {
 
 fn client_with(base_url: &str, timeout: Duration) -> TwilioClient {
     let tokens = vec![Secret::new("token-1")];
-    TwilioClient::new(TwilioConfig::new(ACCOUNT, tokens, base_url.parse().unwrap(), timeout)).unwrap()
+    TwilioClient::new(TwilioConfig::new(ACCOUNT.parse().unwrap(), tokens, base_url.parse().unwrap(), timeout))
+        .unwrap()
 }
 
 fn hello() -> CreateMessage {
     CreateMessage {
-        to: "+12035550100".into(),
+        to: "+12035550100".parse().unwrap(),
         sender: Sender::Number("+18605550100".into()),
         body: "Olá + ¿sí? 🏠 100% a=b&c".into(),
         media_urls: Vec::new(),
@@ -160,7 +161,8 @@ async fn a_response_with_a_sid_is_a_message_even_if_other_properties_are_malform
 fn client_with_two_tokens(server: &MockServer) -> TwilioClient {
     let tokens = vec![Secret::new("revoked"), Secret::new("token-1")];
     let base_url = server.uri().parse().unwrap();
-    TwilioClient::new(TwilioConfig::new(ACCOUNT, tokens, base_url, Duration::from_secs(5))).unwrap()
+    TwilioClient::new(TwilioConfig::new(ACCOUNT.parse().unwrap(), tokens, base_url, Duration::from_secs(5)))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -201,7 +203,7 @@ async fn messages_are_listed_page_by_page() {
     let server = server([first, last].map(|page| ResponseTemplate::new(200).set_body_json(page))).await;
     let client = client(&server.uri());
     let filter = MessageFilter {
-        to: Some("+12035550100".into()),
+        to: Some("+12035550100".parse().unwrap()),
         from: Some("+18605550100".into()),
         sent_since: Some("2026-11-23T10:00:00.5Z".parse().unwrap()),
         sent_until: None,
@@ -234,8 +236,8 @@ async fn a_message_is_fetched_by_its_encoded_sid() {
     let responses = [ResponseTemplate::new(200).set_body_json(created()), twilio_error(404, 20404)];
     let server = server(responses).await;
     let client = client(&server.uri());
-    client.fetch_message("SM1").await.unwrap();
-    let error = client.fetch_message("../../../Calls").await.unwrap_err();
+    client.fetch_message(&"SM1".parse().unwrap()).await.unwrap();
+    let error = client.fetch_message(&"../../../Calls".parse().unwrap()).await.unwrap_err();
     assert_eq!((error.code(), error.retry()), (Some(20404), Retry::Never));
     let requests = server.received_requests().await.unwrap();
     let lines: Vec<String> = requests

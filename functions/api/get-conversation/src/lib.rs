@@ -12,6 +12,7 @@ use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::message::{Direction, Status};
+use common::domain::sids::MessageSid;
 use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
 use common::service::caller;
 use common::service::conversation::Conversation;
@@ -60,7 +61,8 @@ pub struct MessageSummary {
     #[schema(value_type = Vec<Object>)]
     pub media: Value,
     /// Twilio's SID of the latest attempt; null before the first.
-    pub twilio_sid: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub twilio_sid: Option<MessageSid>,
     /// Delivery status.
     pub delivery_status: Status,
     /// Reason for a failure or a delay: an error code of Twilio or of this service.

@@ -11,6 +11,7 @@ use common::domain::language::Language;
 use common::domain::message::{AttemptOutcome, Direction, Priority, Status};
 use common::domain::metadata::Metadata;
 use common::domain::segments::Encoding;
+use common::domain::sids::MessageSid;
 use common::http::{self, ApiError, Request, Response, Scope, StatusCode, responses};
 use common::service::{caller, message};
 use jiff::Timestamp;
@@ -42,7 +43,8 @@ pub struct MessageDetails {
     /// Files.
     pub media: Vec<Media>,
     /// Twilio's SID of the latest attempt; null before the first. `attempts` lists all of them.
-    pub twilio_sid: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub twilio_sid: Option<MessageSid>,
     /// Delivery status.
     pub delivery_status: Status,
     /// Reason for a failure or a delay: an error code of Twilio or of this service.
@@ -104,7 +106,8 @@ pub struct Attempt {
     #[schema(value_type = Option<String>)]
     pub outcome: Option<AttemptOutcome>,
     /// Twilio's SID, if it accepted the message.
-    pub twilio_sid: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub twilio_sid: Option<MessageSid>,
     /// Error code of Twilio or of this service.
     pub error_code: Option<String>,
     /// Description of the outcome.
@@ -123,7 +126,8 @@ pub struct StatusEvent {
     /// Twilio's error code.
     pub error_code: Option<String>,
     /// Twilio's SID of the message.
-    pub twilio_sid: String,
+    #[schema(value_type = String)]
+    pub twilio_sid: MessageSid,
     /// Whether it contradicts a final status that was recorded before.
     pub contradicts: bool,
     /// Time of arrival.

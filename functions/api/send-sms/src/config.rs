@@ -3,6 +3,7 @@
 use common::config::{Configuration, Env};
 use common::db::DatabaseConfig;
 use common::domain::phone::{E164, Region};
+use common::domain::sids::AccountSid;
 use common::domain::smart_encoding::SmartEncoding;
 use common::queue::PublisherConfig;
 use common::service::conversation;
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// out after 30 s. If Postgres refuses connections, the request fails within two seconds.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub(crate) account_sid: String,
+    pub(crate) account_sid: AccountSid,
     pub(crate) senders: Senders,
     pub(crate) region: Region,
     pub(crate) smart_encoding: SmartEncoding,
@@ -36,7 +37,7 @@ pub struct Senders {
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
-        let account_sid = env.text("TWILIO_ACCOUNT_SID");
+        let account_sid = env.parse("TWILIO_ACCOUNT_SID");
         let senders = senders(env);
         let region = conversation::region(env);
         let smart_encoding = env.parse_or("SMART_ENCODING", SmartEncoding::None);

@@ -23,6 +23,7 @@ use common::domain::message::Status;
 use common::domain::phone::{NumberingPlan, Recipient};
 use common::domain::segments::{self, Encoding};
 use common::domain::sender::Sender;
+use common::domain::sids::MessageSid;
 use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
 use common::http::{
@@ -77,7 +78,8 @@ pub struct SendAccepted {
     /// Always `pending`: the message was not sent to Twilio yet.
     pub status: Status,
     /// Always null, for the same reason.
-    pub twilio_sid: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub twilio_sid: Option<MessageSid>,
     /// Recipient in E.164.
     pub to: String,
     /// `GSM-7` or `UCS-2`.
@@ -193,7 +195,7 @@ impl ParsedRequest<'_> {
             Err(refusal) => refusal,
         };
         if let Some(unlisted) = app.plan.unlisted_recipient(&self.wanted.to, refusal)
-            && conversations::has_written(&app.db, &app.config.account_sid, unlisted.e164().as_str()).await?
+            && conversations::has_written(&app.db, &app.config.account_sid, unlisted.e164()).await?
         {
             return Ok(Some(unlisted));
         }
@@ -211,7 +213,7 @@ impl ParsedRequest<'_> {
         let Some(id) = self.wanted.conversation_id else { return Ok(()) };
         match conversations::number(&app.db, &app.config.account_sid, id).await? {
             None => problems.add("conversation_id", "is not a conversation"),
-            Some(number) if recipient.is_some_and(|recipient| recipient.e164().as_str() != number) => {
+            Some(number) if recipient.is_some_and(|recipient| Some(recipient.e164()) != number.number()) => {
                 problems.add("conversation_id", "is the conversation with another number");
             }
             Some(_) => {}
@@ -236,7 +238,7 @@ impl ParsedRequest<'_> {
             id: clock::new_id().into(),
             conversation_id: clock::new_id().into(),
             account_sid: app.config.account_sid.clone(),
-            to: to.into(),
+            to,
             to_original,
             sender,
             message_content: body,
@@ -267,7 +269,7 @@ fn accepted(send: &NewSend, conversation_id: ConversationId) -> SendAccepted {
         conversation_id,
         status: Status::Pending,
         twilio_sid: None,
-        to: send.to.clone(),
+        to: send.to.clone().into(),
         encoding: send.encoding,
         segments: send.segments,
     }

@@ -65,7 +65,10 @@ async fn a_failed_migration_is_a_function_error_with_its_name() {
     let Outcome::Error(error) = function.invoke(json!({})).await else { panic!("expected a function error") };
     assert_eq!(error["errorType"], "MigrationFailed");
     let message = error["errorMessage"].as_str().unwrap();
-    assert!(message.starts_with("migration 0003_senders failed and has no effect: fix its file"), "{message}");
+    assert!(
+        message.starts_with("migration 0003_senders failed and has no effect: fix its file"),
+        "{message}"
+    );
     assert_eq!(database.scalar("select max(name) from schema_migrations").await, "0002_opt_outs");
     database.client.batch_execute("drop table sms_senders").await.unwrap();
     assert_eq!(applied(&function.call(json!({})).await).first(), Some(&"0003_senders"));

@@ -87,13 +87,13 @@ pub struct PartsFailed(usize);
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reconciled {
     /// Numbers that were looked up.
-    asked: usize,
+    looked_up: usize,
     /// Numbers that have a tenant.
     identified: usize,
     /// Tenants whose languages were settled late.
     settled: usize,
     /// Profiles that were updated.
-    profiles_told: usize,
+    profiles_updated: usize,
 }
 
 /// Looks up due numbers, settles languages, and updates profiles. Each part runs even if another fails.
@@ -120,7 +120,7 @@ pub async fn handle(app: &App, request_id: &str) -> Result<Reconciled, PartsFail
         Err(error) => failed("languages", &error),
     }
     match app.identifier.update_profiles(None, MAX_PROFILES).await {
-        Ok(told) => done.profiles_told = told,
+        Ok(updated) => done.profiles_updated = updated,
         Err(error) => failed("profiles", &error),
     }
     if failures > 0 { Err(PartsFailed(failures)) } else { Ok(done) }
@@ -134,8 +134,8 @@ async fn check(
 ) -> Result<(), DbError> {
     // Numbers that become due during the run are left to the next one; short intervals would cause repeated lookups.
     let (begun, begun_at) = (Instant::now(), clock::now());
-    while done.asked < app.config.per_run && begun.elapsed() < START_WITHIN {
-        let limit = PAGE.min(i64::try_from(app.config.per_run - done.asked).unwrap_or(PAGE));
+    while done.looked_up < app.config.per_run && begun.elapsed() < START_WITHIN {
+        let limit = PAGE.min(i64::try_from(app.config.per_run - done.looked_up).unwrap_or(PAGE));
         let due = tenants::take_due(
             app.identifier.db(),
             begun_at,
@@ -145,7 +145,7 @@ async fn check(
         )
         .await?;
         let (taken, limit) = (due.len(), usize::try_from(limit).unwrap_or(usize::MAX));
-        done.asked += taken;
+        done.looked_up += taken;
         page(app, monitor, request_id, due, done).await?;
         // The numbers of an unavailable Monitor were released, so the next page would contain them again.
         if taken < limit || !monitor.is_available() {

@@ -1,9 +1,10 @@
 //! Stores inbound messages with media after listing their media at Twilio.
 
-use crate::{ReconcileError, Run, concerns_all, page};
+use crate::{App, ReconcileError, Run, concerns_all, page};
 use common::clock;
 use common::db::inbound::NewInbound;
 use common::db::reconciliation::{self, AwaitingMedia};
+use common::domain::sids::MessageSid;
 use common::twilio::{Media, Message, SendError};
 use futures::StreamExt;
 use std::time::Instant;
@@ -36,14 +37,14 @@ pub(crate) async fn store(run: &mut Run<'_>, until: Instant) -> Result<(), Recon
         for (awaiting, media) in results {
             match media {
                 Err(error) if concerns_all(&error) => failure = Some(error),
-                media => match message(&awaiting, media) {
+                media => match message(app, &awaiting, media) {
                     Some(message) => complete.push(message),
                     None => run.reconciled.set_aside += 1,
                 },
             }
         }
         run.reconciled.inbound_recovered += page::store(app, &complete).await?;
-        let settled: Vec<&str> = complete.iter().map(|message| message.twilio_sid.as_str()).collect();
+        let settled: Vec<&MessageSid> = complete.iter().map(|message| &message.twilio_sid).collect();
         reconciliation::media_settled(&app.db, &settled).await?;
         if let Some(error) = failure {
             return Err(error.into());
@@ -59,20 +60,20 @@ pub(crate) async fn store(run: &mut Run<'_>, until: Instant) -> Result<(), Recon
 }
 
 /// Builds the message to store, or returns `None` if its media are to be listed again. An opt-out is stored at once.
-fn message(awaiting: &AwaitingMedia, media: Result<Vec<Media>, SendError>) -> Option<NewInbound> {
-    let twilio_sid = awaiting.twilio_sid.as_str();
+fn message(app: &App, awaiting: &AwaitingMedia, media: Result<Vec<Media>, SendError>) -> Option<NewInbound> {
+    let twilio_sid = &awaiting.twilio_sid;
     let listed = Message::from_json(&awaiting.message)?;
     let error = match media {
-        Ok(media) => return Some(page::new(&listed, media)),
+        Ok(media) => return Some(page::new(app, &listed, media)),
         Err(error) => error,
     };
-    let message = page::new(&listed, Vec::new());
+    let message = page::new(app, &listed, Vec::new());
     let is_gone = matches!(error, SendError::Refused { status: 404, .. });
     let error = common::error::chain(&error);
     if is_gone || awaiting.tries >= MAX_ATTEMPTS || message.opt_out.is_some() {
-        tracing::error!(twilio_sid, error, "storing a message without its media");
+        tracing::error!(%twilio_sid, error, "storing a message without its media");
         return Some(message);
     }
-    tracing::warn!(twilio_sid, error, "could not list the media of a message");
+    tracing::warn!(%twilio_sid, error, "could not list the media of a message");
     None
 }

@@ -5,6 +5,7 @@ use common::clock;
 use common::db::inbound::{self, NewInbound};
 use common::db::{DbError, reconciliation, sends};
 use common::domain::message::Status;
+use common::domain::sids::MessageSid;
 use common::service::batches;
 use common::service::inbound::new_inbound;
 use common::service::lookup::{Lookup, marked};
@@ -35,16 +36,16 @@ pub(crate) async fn compare(
 }
 
 async fn recover_inbound(app: &App, listed: &[&Message]) -> Result<usize, DbError> {
-    let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
+    let sids: Vec<&MessageSid> = listed.iter().map(|message| &message.sid).collect();
     let known = sends::claimed_sids(&app.db, &sids).await?;
     let missing = listed.iter().filter(|message| !known.contains(&message.sid));
     let (texts, with_media): (Vec<&Message>, Vec<&Message>) =
         missing.partition(|message| message.num_media == 0);
-    let with_media: Vec<_> = with_media.iter().map(|message| (message.sid.as_str(), &message.json)).collect();
+    let with_media: Vec<_> = with_media.iter().map(|message| (&message.sid, &message.json)).collect();
     if !with_media.is_empty() {
         reconciliation::await_media(&app.db, &with_media).await?;
     }
-    let texts: Vec<NewInbound> = texts.into_iter().map(|message| new(message, Vec::new())).collect();
+    let texts: Vec<NewInbound> = texts.into_iter().map(|message| new(app, message, Vec::new())).collect();
     store(app, &texts).await
 }
 
@@ -60,7 +61,7 @@ pub(crate) async fn store(app: &App, messages: &[NewInbound]) -> Result<usize, D
         recovered += written.rows.len();
         for stored in &written.rows {
             let twilio_sid = &stored.twilio_sid;
-            tracing::warn!(twilio_sid, "stored a missing inbound message");
+            tracing::warn!(%twilio_sid, "stored a missing inbound message");
         }
         for (position, error) in written.into_rejected()? {
             log_rejected(&batch[position].twilio_sid, &error);
@@ -70,22 +71,23 @@ pub(crate) async fn store(app: &App, messages: &[NewInbound]) -> Result<usize, D
 }
 
 /// Logs a row that Postgres rejected because of its data.
-fn log_rejected(twilio_sid: &str, error: &DbError) {
-    tracing::error!(twilio_sid, error = common::error::chain(error), "could not store a listed message");
+fn log_rejected(twilio_sid: &MessageSid, error: &DbError) {
+    tracing::error!(%twilio_sid, error = common::error::chain(error), "could not store a listed message");
 }
 
 /// Builds the row of a listed message.
-pub(crate) fn new(message: &Message, media: Vec<Media>) -> NewInbound {
+pub(crate) fn new(app: &App, message: &Message, media: Vec<Media>) -> NewInbound {
     // An opt-out is dated by when it was sent, not by when it was found.
     let received_at = message.created_at.or(message.sent_at).unwrap_or_else(clock::now);
     let sms = InboundSms::from_list(message, media);
     let nul_removed = message.json.to_string().contains("\\u0000");
-    new_inbound(sms, marked(&message.json), nul_removed, REQUEST_ID, received_at)
+    let account_sid = app.config.twilio.account_sid();
+    new_inbound(sms, account_sid, marked(&message.json), nul_removed, REQUEST_ID, received_at)
 }
 
 /// Stores the statuses that move a message forward. The others have arrived as callbacks.
 async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbError> {
-    let sids: Vec<&str> = listed.iter().map(|message| message.sid.as_str()).collect();
+    let sids: Vec<&MessageSid> = listed.iter().map(|message| &message.sid).collect();
     let held = reconciliation::on_their_way(&app.db, &sids).await?;
     let moved: Vec<&Message> = listed
         .iter()
@@ -104,7 +106,7 @@ async fn recover_statuses(app: &App, listed: &[&Message]) -> Result<usize, DbErr
         recovered += written.rows.len();
         for status in &written.rows {
             let twilio_sid = &status.twilio_sid;
-            tracing::info!(twilio_sid, "stored a missing status");
+            tracing::info!(%twilio_sid, "stored a missing status");
         }
         for (position, error) in written.into_rejected()? {
             log_rejected(&batch[position].sid, &error);

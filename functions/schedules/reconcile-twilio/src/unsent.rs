@@ -46,7 +46,7 @@ pub(crate) async fn fetch(
                 Err(SendError::Refused { status: 404, .. }) => {}
                 Err(error) => {
                     let chain = common::error::chain(&error);
-                    tracing::warn!(twilio_sid, error = chain, "could not fetch a message from Twilio");
+                    tracing::warn!(%twilio_sid, error = chain, "could not fetch a message from Twilio");
                     failures.push(error);
                 }
             }

@@ -19,6 +19,7 @@ use common::config::{Configuration, Env};
 use common::db::sends::{self, Absence, Search, Unresolved};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::delivery_failure::FailurePolicy;
+use common::domain::phone::E164;
 use common::domain::sender::Sender;
 use common::service::lookup::{InitError, Lookup, LookupError, Missing, Presence};
 use common::telemetry::{self, Metric};
@@ -160,7 +161,7 @@ impl Resolved {
 }
 
 /// Messages by recipient and sender, in order of creation. Each group needs one list.
-type Groups = BTreeMap<(String, Sender), Vec<Unresolved>>;
+type Groups = BTreeMap<(E164, Sender), Vec<Unresolved>>;
 
 fn by_recipient(taken: Vec<Unresolved>) -> Groups {
     let mut groups = Groups::new();
@@ -232,7 +233,7 @@ async fn resolve_one(
     match presence {
         Presence::Adopted { twilio_sid } => {
             resolved.found += 1;
-            tracing::info!(%message_id, twilio_sid, "unknown message found at Twilio");
+            tracing::info!(%message_id, %twilio_sid, "unknown message found at Twilio");
         }
         Presence::Undecided => {
             resolved.waiting += 1;

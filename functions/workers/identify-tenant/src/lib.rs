@@ -92,7 +92,7 @@ async fn identify(app: &App, batch: &mut Batch<IdentifyMessage>, records: &Recor
 
 fn number(checked: &Checked, records: &Records) -> NumberToCheck {
     let first = records.get(&checked.conversation_id).and_then(|records| records.first());
-    let as_received = first.map_or(checked.phone_number_canonical.as_str(), |record| {
+    let as_received = first.map_or(checked.phone_number_canonical.canonical(), |record| {
         let IdentifyMessage::V1(identify) = &record.message;
         &identify.number
     });

@@ -6,7 +6,7 @@ use common::clock;
 use common::config::Env;
 use common::db::sends::{self, NewReply, StoredReply};
 use common::domain::language::Language;
-use common::domain::{auto_reply, phone::InboundSender, segments};
+use common::domain::{auto_reply, segments};
 use common::queue::{Batch, DispatchMessage, WebhookMessage};
 use common::telemetry::{self, Metric};
 use std::time::Duration;
@@ -68,12 +68,12 @@ pub(crate) async fn send(
     let due: Vec<&Inbound> = stored
         .iter()
         .filter(|Inbound { message, .. }| {
-            let sender = InboundSender::from_twilio(&message.from_number);
-            let is_ours = app.config.phone_numbers.contains(&message.phone_number_canonical)
+            let sender = &message.phone_number_canonical;
+            let is_ours = app.config.phone_numbers.iter().any(|number| number == sender.canonical())
                 || message.from_number == message.to_number;
             message.opt_out.is_none()
                 && !is_ours
-                && auto_reply::may_be_answered(&sender, &message.message_content)
+                && auto_reply::may_be_answered(sender, &message.message_content)
         })
         .collect();
     if due.is_empty() {

@@ -3,7 +3,6 @@
 use crate::{App, Inbound};
 use common::config::Env;
 use common::db::inbound::StoredInbound;
-use common::domain::phone::InboundSender;
 use common::queue::IdentifyMessage;
 use std::collections::HashSet;
 
@@ -39,7 +38,7 @@ pub(crate) async fn enqueue(app: &App, queue: &IdentifyQueue, stored: &[StoredIn
         .filter_map(|stored| {
             let mut messages = batch.iter().map(|inbound| &inbound.message);
             let message = messages.find(|message| message.twilio_sid == stored.twilio_sid)?;
-            InboundSender::from_twilio(&message.from_number).number()?;
+            message.phone_number_canonical.number()?;
             let identify = IdentifyMessage::new(stored.conversation_id, &message.from_number);
             seen.insert(stored.conversation_id).then(|| (identify, message.request_id.clone()))
         })

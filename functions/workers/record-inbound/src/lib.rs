@@ -15,6 +15,7 @@ use common::db::inbound::{self, NewInbound, StoredInbound};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
+use common::domain::sids::AccountSid;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::service::batches;
 use common::service::inbound::new_inbound;
@@ -31,7 +32,7 @@ use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 /// - `TWILIO_PHONE_NUMBER`: our numbers, which get no automatic replies.
 #[derive(Debug, Clone)]
 pub struct Config {
-    account_sid: String,
+    account_sid: AccountSid,
     /// Our numbers, which get no automatic replies.
     phone_numbers: Vec<String>,
     database: DatabaseConfig,
@@ -44,7 +45,7 @@ pub struct Config {
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
-        let account_sid = env.text("TWILIO_ACCOUNT_SID");
+        let account_sid = env.parse("TWILIO_ACCOUNT_SID");
         let phone_numbers = env.optional_list("TWILIO_PHONE_NUMBER");
         let database = DatabaseConfig::from_env(env);
         let publisher = PublisherConfig::from_env(env);
@@ -161,7 +162,7 @@ fn report(stored: &[StoredInbound], batch: &[Inbound]) {
         tracing::info!(
             message_id = %stored.message_id,
             conversation_id = %stored.conversation_id,
-            twilio_sid = stored.twilio_sid,
+            twilio_sid = %stored.twilio_sid,
             language_previous = stored.previous_language.as_str(),
             language_detected = message.map_or("", |message| message.language.as_str()),
             language_confidence = message.map_or(0.0, |message| message.language_confidence),
@@ -187,8 +188,8 @@ fn read(app: &App, record: &Record<WebhookMessage>) -> Result<NewInbound, ReadEr
     if WebhookKind::of(&form) == Some(WebhookKind::Status) {
         return Err(ReadError::StatusCallback);
     }
-    let mut sms = InboundSms::read(&form)?;
-    sms.account_sid.get_or_insert_with(|| app.config.account_sid.clone());
+    let sms = InboundSms::read(&form)?;
     let raw = form.to_jsonb();
-    Ok(new_inbound(sms, raw.value, raw.nul_removed, &record.request_id, webhook.received_at))
+    let account_sid = &app.config.account_sid;
+    Ok(new_inbound(sms, account_sid, raw.value, raw.nul_removed, &record.request_id, webhook.received_at))
 }

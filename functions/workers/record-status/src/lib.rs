@@ -9,6 +9,7 @@ use common::config::{Configuration, Env};
 use common::db::statuses::{self, NewStatus, RecordedStatus};
 use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::message::Status;
+use common::domain::sids::MessageSid;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::service::batches;
 use common::telemetry::{self, Metric};
@@ -103,20 +104,20 @@ fn report(recorded: &[RecordedStatus], received: &[&Received]) {
     telemetry::count(Metric::StatusesStored, recorded.len());
     telemetry::count(Metric::Duplicates, received.len().saturating_sub(recorded.len()));
     for status in recorded {
-        let twilio_sid = status.twilio_sid.as_str();
-        let record = received.iter().find(|(_, callback)| callback.twilio_sid == twilio_sid);
+        let twilio_sid = &status.twilio_sid;
+        let record = received.iter().find(|(_, callback)| callback.twilio_sid == *twilio_sid);
         let _request = telemetry::request(record.map_or("", |(record, _)| &record.request_id)).entered();
         if let Some(claimed) = status.disagreeing_id {
-            tracing::warn!(twilio_sid, %claimed, "callback message id does not match the SID");
+            tracing::warn!(%twilio_sid, %claimed, "callback message id does not match the SID");
         }
         if status.contradicts {
-            tracing::warn!(twilio_sid, "status callback contradicts the final status");
+            tracing::warn!(%twilio_sid, "status callback contradicts the final status");
         }
         match (status.message_id, status.renewed_at) {
-            (None, _) => tracing::info!(twilio_sid, "stored a status callback for an unknown SID"),
+            (None, _) => tracing::info!(%twilio_sid, "stored a status callback for an unknown SID"),
             (Some(message_id), Some(at)) => {
                 telemetry::count(Metric::SendsRenewed, 1);
-                tracing::info!(twilio_sid, %message_id, %at, "undelivered message scheduled for retry");
+                tracing::info!(%twilio_sid, %message_id, %at, "undelivered message scheduled for retry");
             }
             (Some(_), None) => {}
         }
@@ -126,11 +127,11 @@ fn report(recorded: &[RecordedStatus], received: &[&Received]) {
 /// Counts undelivered messages that point to a problem with our account, once per message and batch, for the alarm.
 fn report_our_faults(recorded: &[RecordedStatus], received: &[&Received]) {
     let faults = received.iter().map(|(_, callback)| callback).filter(|callback| is_our_fault(callback));
-    let sids: BTreeSet<&str> = faults.map(|callback| callback.twilio_sid.as_str()).collect();
+    let sids: BTreeSet<&MessageSid> = faults.map(|callback| &callback.twilio_sid).collect();
     for twilio_sid in sids {
-        if recorded.iter().any(|status| status.twilio_sid == twilio_sid) {
+        if recorded.iter().any(|status| status.twilio_sid == *twilio_sid) {
             telemetry::count(Metric::SendsMisconfigured, 1);
-            tracing::error!(twilio_sid, "message undelivered because of our configuration");
+            tracing::error!(%twilio_sid, "message undelivered because of our configuration");
         }
     }
 }

@@ -156,7 +156,7 @@ mod tests {
             attempt_id: id.into(),
             attempt_number,
             sender: "+15005550006".into(),
-            to: "+18605550123".to_owned(),
+            to: "+18605550123".parse().unwrap(),
             message_content: "rent".to_owned(),
             media_urls: Vec::new(),
             request_id: "r-1".to_owned(),

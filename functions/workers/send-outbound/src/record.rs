@@ -77,7 +77,7 @@ async fn retry(app: &App, ended: &[Ended<'_>]) -> Result<(), DbError> {
             statuses::join_orphans(&app.db, Some(&twilio_sid), &app.config.renewals, clock::now()).await;
         if let Err(error) = joined {
             let error = common::error::chain(&error);
-            tracing::warn!(twilio_sid, error, "could not join early status callbacks");
+            tracing::warn!(%twilio_sid, error, "could not join early status callbacks");
         }
     }
     Ok(())

@@ -92,7 +92,7 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
     match &outcome {
         SendResult::Accepted { twilio_sid, .. } => {
             telemetry::count(Metric::SendsAccepted, 1);
-            tracing::info!(message_id = %claim.message_id, twilio_sid, "message accepted by Twilio");
+            tracing::info!(message_id = %claim.message_id, %twilio_sid, "message accepted by Twilio");
         }
         SendResult::Deferred { next_attempt_at, detail, .. } => {
             telemetry::count(Metric::SendsDeferred, 1);

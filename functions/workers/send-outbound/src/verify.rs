@@ -62,7 +62,7 @@ fn outcome(
         Ok(Some(Presence::Absent)) => None,
         Ok(Some(Presence::Adopted { twilio_sid })) => {
             telemetry::count(Metric::SendsFound, 1);
-            tracing::warn!(message_id = %claim.message_id, twilio_sid, "late message found at Twilio");
+            tracing::warn!(message_id = %claim.message_id, %twilio_sid, "late message found at Twilio");
             // The status is recorded already; this outcome ends the claim.
             Some(SendResult::Accepted { twilio_sid: twilio_sid.clone(), status: Status::Queued })
         }

@@ -5,6 +5,7 @@
 use common::db::inbound::{self, NewInbound};
 use common::db::tenants::{self, CheckedNumber, Identification, LookupIntervals};
 use common::domain::keywords::OptOut;
+use common::domain::phone::InboundSender;
 use serde_json::{Value, json};
 use std::time::Duration;
 use testing::{Database, Function, Outcome, environment};
@@ -47,15 +48,15 @@ impl World {
         let message = NewInbound {
             id: common::clock::new_id().into(),
             conversation_id: common::clock::new_id().into(),
-            account_sid: "AC1".to_owned(),
-            phone_number_canonical: from.to_owned(),
+            account_sid: "AC1".parse().unwrap(),
+            phone_number_canonical: InboundSender::from_canonical(from),
             from_number: from.to_owned(),
             to_number: "+15005550006".to_owned(),
             messaging_service_sid: None,
             message_content: "the sink leaks".to_owned(),
             media: json!([]),
             raw_webhook_data: json!({"MessageSid": sid}),
-            twilio_sid: sid,
+            twilio_sid: sid.parse().unwrap(),
             nul_removed: false,
             language: language.parse().unwrap(),
             language_confidence: confidence,
@@ -107,8 +108,8 @@ async fn runs(function: &mut Function) -> Value {
     function.call(serde_json::from_str(include_str!("../../events/schedule.json")).unwrap()).await
 }
 
-fn done(asked: u64, identified: u64, profiles_told: u64) -> Value {
-    json!({"asked": asked, "identified": identified, "settled": 0, "profiles_told": profiles_told})
+fn done(looked_up: u64, identified: u64, profiles_updated: u64) -> Value {
+    json!({"looked_up": looked_up, "identified": identified, "settled": 0, "profiles_updated": profiles_updated})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +182,7 @@ async fn a_run_looks_a_number_up_once_however_short_the_intervals() {
     ];
     let mut function = world.function(&hasty).await;
     for _ in 0..2 {
-        assert_eq!(runs(&mut function).await["asked"], 2);
+        assert_eq!(runs(&mut function).await["looked_up"], 2);
     }
 }
 
@@ -323,7 +324,7 @@ async fn an_unsettled_language_is_settled_and_pushed_once() {
     let mut with_grace_period = world.function(&[("TENANT_GRACE_SECONDS", "3600")]).await;
     assert_eq!(runs(&mut with_grace_period).await, done(0, 0, 0), "the grace period has not passed");
     let mut function = world.function(&[]).await;
-    let settled = json!({"asked": 0, "identified": 0, "settled": 1, "profiles_told": 1});
+    let settled = json!({"looked_up": 0, "identified": 0, "settled": 1, "profiles_updated": 1});
     assert_eq!(runs(&mut function).await, settled);
     assert_eq!(runs(&mut function).await, done(0, 0, 0));
     // The tenant's next message was not processed.

@@ -145,7 +145,7 @@ fn event() -> Value {
 fn delivered(message_id: Option<MessageId>) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
-        twilio_sid: "SM1".to_owned(),
+        twilio_sid: "SM1".parse().unwrap(),
         message_id,
         event_status: "delivered".to_owned(),
         status: Some(Status::Delivered),
@@ -326,8 +326,8 @@ async fn while_the_list_is_unavailable_messages_wait_and_are_parked_after_a_day(
     assert_eq!(world.state(young).await, "pending - -");
     // A status callback still resolves it.
     let told = delivered(Some(old));
-    let renewals = common::twilio::RenewalPolicy::default();
-    common::db::statuses::record(&world.database.db(), &[told], &renewals, clock::now()).await.unwrap();
+    let renewals = RenewalPolicy::default();
+    statuses::record(&world.database.db(), &[told], &renewals, clock::now()).await.unwrap();
     assert_eq!(world.state(old).await, "delivered SM1 -");
 }
 

@@ -317,7 +317,7 @@ async fn one_run_abandons_all_old_claims() {
 fn callback(sid: &str, word: &str, error_code: Option<&str>) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
-        twilio_sid: sid.to_owned(),
+        twilio_sid: sid.parse().unwrap(),
         message_id: None,
         event_status: word.to_owned(),
         status: Status::from_twilio(word),

@@ -3,6 +3,7 @@
 use common::db::inbound::{self, NewInbound};
 use common::domain::ids::ConversationId;
 use common::domain::keywords::OptOut;
+use common::domain::phone::InboundSender;
 use serde_json::{Value, json};
 use testing::{Database, Function, batch, failed};
 use wiremock::matchers::{method, path, query_param};
@@ -135,15 +136,15 @@ pub fn text(from: &str, language: &str, confidence: f64) -> NewInbound {
     NewInbound {
         id: common::clock::new_id().into(),
         conversation_id: common::clock::new_id().into(),
-        account_sid: "AC1".to_owned(),
-        phone_number_canonical: from.to_owned(),
+        account_sid: "AC1".parse().unwrap(),
+        phone_number_canonical: InboundSender::from_canonical(from),
         from_number: from.to_owned(),
         to_number: "+15005550006".to_owned(),
         messaging_service_sid: None,
         message_content: "the sink leaks".to_owned(),
         media: json!([]),
         raw_webhook_data: json!({"MessageSid": sid}),
-        twilio_sid: sid,
+        twilio_sid: sid.parse().unwrap(),
         nul_removed: false,
         language: language.parse().unwrap(),
         language_confidence: confidence,

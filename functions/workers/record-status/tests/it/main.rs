@@ -75,7 +75,7 @@ async fn accepted(database: &Database, sid: &str) -> MessageId {
         let (asked, pace) = (sends::ClaimRequest::messages(&[id]), sends::SendPace::default());
         sends::claim(&database.db(), &asked, &pace, clock::now()).await.unwrap().claimed.remove(0)
     };
-    let outcome = SendResult::Accepted { twilio_sid: sid.to_owned(), status: Status::Queued };
+    let outcome = SendResult::Accepted { twilio_sid: sid.parse().unwrap(), status: Status::Queued };
     sends::finish(&database.db(), &[(&claim, &outcome)], clock::now()).await.unwrap();
     id
 }

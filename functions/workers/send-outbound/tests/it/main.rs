@@ -21,6 +21,7 @@ use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::opt_out::{OptOutAction, OptOutSource};
+use common::domain::phone::InboundSender;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -87,9 +88,9 @@ impl World {
         let message = NewInbound {
             id: clock::new_id().into(),
             conversation_id: clock::new_id().into(),
-            account_sid: ACCOUNT.to_owned(),
-            phone_number_canonical: TO.to_owned(),
-            twilio_sid: format!("SM{}", clock::new_id().simple()),
+            account_sid: ACCOUNT.parse().unwrap(),
+            phone_number_canonical: InboundSender::from_canonical(TO),
+            twilio_sid: format!("SM{}", clock::new_id().simple()).parse().unwrap(),
             from_number: TO.to_owned(),
             to_number: FROM.to_owned(),
             messaging_service_sid: None,
@@ -155,7 +156,7 @@ impl World {
 
 fn new_send() -> NewSend {
     NewSend {
-        account_sid: ACCOUNT.to_owned(),
+        account_sid: ACCOUNT.parse().unwrap(),
         sender: FROM.into(),
         message_content: BODY.to_owned(),
         ..testing::new_send(TO)
@@ -255,7 +256,7 @@ async fn the_log_follows_a_message_without_numbers_texts_or_secrets() {
     ];
     for reply in [Accept, Reset, Truncate, Hang].into_iter().chain(refusals) {
         let mut message = new_send();
-        message.to = format!("+120255501{:02}", world.twilio.requests().len());
+        message.to = format!("+120255501{:02}", world.twilio.requests().len()).parse().unwrap();
         let is_late = matches!(reply, Hang);
         world.twilio.replies([reply]);
         let id = world.stored(message).await;

@@ -79,7 +79,7 @@ async fn a_request_that_may_have_reached_twilio_is_unknown_and_not_retried() {
 fn callback(sid: &str, word: &str, id: Option<MessageId>) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
-        twilio_sid: sid.to_owned(),
+        twilio_sid: sid.parse().unwrap(),
         message_id: id,
         event_status: word.to_owned(),
         status: Status::from_twilio(word),

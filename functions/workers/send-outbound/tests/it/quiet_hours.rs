@@ -23,7 +23,7 @@ impl World {
     async fn to_toll_free_number(&self, priority: &str) -> MessageId {
         let to = "+18005550123".to_owned();
         self.stored(NewSend {
-            to: to.clone(),
+            to: to.parse().unwrap(),
             to_original: to,
             priority: priority.parse().unwrap(),
             ..new_send()

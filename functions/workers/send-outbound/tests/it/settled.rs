@@ -15,7 +15,7 @@ use testing::Function;
 async fn callback(world: &World, id: MessageId, sid: &str, word: &str, code: Option<&str>) {
     let told = NewStatus {
         id: clock::new_id(),
-        twilio_sid: sid.to_owned(),
+        twilio_sid: sid.parse().unwrap(),
         message_id: Some(id),
         event_status: word.to_owned(),
         status: Status::from_twilio(word),
