@@ -25,6 +25,10 @@ create table sms_conversations (
     -- Maintained by a trigger, because counting messages would cost more with each.
     message_count           bigint not null default 0,
     last_message_at         timestamptz,
+    -- The hour of the latest activity, by which conversations are listed. An index on last_message_at would have to be
+    -- updated with every message.
+    active_hour             timestamptz not null generated always as
+        (date_trunc('hour', coalesce(last_message_at, created_at) at time zone 'UTC') at time zone 'UTC') stored,
 
     -- The tenant that the Monitor returned for the number.
     tenant_id               text,
@@ -56,7 +60,19 @@ create table sms_conversations (
 
     created_at              timestamptz not null,
     unique (account_sid, phone_number_canonical)
-);
+)
+-- Room for the next version of a row on its page: updates that change no indexed column write no index (HOT).
+with (fillfactor = 80);
+
+-- The list by latest activity, and its filters that may match few conversations.
+create index sms_conversations_active on sms_conversations (account_sid, active_hour desc);
+create index sms_conversations_of_workflow on sms_conversations (account_sid, workflow_type, active_hour desc)
+    where workflow_type is not null;
+create index sms_conversations_in_language on sms_conversations (account_sid, language_detected, active_hour desc)
+    where language_detected in ('es', 'pt');
+create index sms_conversations_without_tenant on sms_conversations (account_sid, active_hour desc) where tenant_id is null;
+create index sms_conversations_opted_out on sms_conversations (account_sid, active_hour desc)
+    where opted_out_at is not null;
 
 -- Due tenant lookups. Only phone numbers have tenants.
 create index sms_conversations_tenant_due on sms_conversations (tenant_next_check_at)

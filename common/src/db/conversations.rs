@@ -1,7 +1,9 @@
 //! Reads conversations and updates the fields that routers set.
 
+mod list;
 mod update;
 
+pub use list::{Filter, Position, list};
 pub use update::{Changes, update};
 
 use super::{Db, DbError, Statement, params, row, statements};
@@ -12,6 +14,7 @@ use crate::domain::message::{Direction, Status};
 use crate::domain::phone::{E164, InboundSender};
 use crate::domain::sids::{AccountSid, MessageSid};
 use jiff::Timestamp;
+use list::LIST;
 use serde_json::Value;
 use update::UPDATE;
 
@@ -180,4 +183,4 @@ pub async fn has_written(db: &Db, account_sid: &AccountSid, number: &E164) -> Re
     Ok(rows.first().is_some_and(|row| row.has_written))
 }
 
-statements!(PAGE, NUMBER, HAS_WRITTEN, UPDATE);
+statements!(PAGE, NUMBER, HAS_WRITTEN, LIST, UPDATE);

@@ -4,6 +4,7 @@ mod auth;
 mod error;
 mod event;
 mod payload;
+mod query;
 mod response;
 pub mod responses;
 
@@ -13,6 +14,7 @@ pub use event::HttpRequestExt;
 pub use http::{HeaderValue, Method, StatusCode};
 pub use lambda_http::{Request, RequestExt};
 pub use payload::{Fields, MAX_BODY_BYTES};
+pub use query::Parameters;
 pub use response::{binary, empty, json, text};
 
 use crate::runtime;

@@ -1,6 +1,7 @@
 //! The statements against a real Postgres, one migrated database per test.
 #![expect(clippy::unwrap_used, reason = "a failed test setup should stop the test")]
 
+mod activity;
 mod batches;
 mod conversations;
 mod errors;

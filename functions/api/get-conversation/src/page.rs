@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::db::conversations::PageStart;
 use common::domain::ids::MessageId;
-use common::http::ValidationError;
+use common::http::{Parameters, ValidationError};
 use jiff::Timestamp;
 use std::fmt;
 use std::str::FromStr;
@@ -75,38 +75,27 @@ impl Page {
     ///
     /// [`ValidationError`] with all invalid parameters.
     pub fn from_query(query: impl Iterator<Item = (String, String)>) -> Result<Self, ValidationError> {
-        let mut problems = ValidationError::default();
-        let mut given = Given::default();
-        for (name, value) in query {
-            given.set(&name, value, &mut problems);
-        }
-        let limit = number(given.limit, "limit", 1, MAX_LIMIT, &mut problems).unwrap_or(DEFAULT_LIMIT);
-        let page = number(given.page, "page", 1, u32::MAX, &mut problems);
-        let offset = number(given.offset, "offset", 0, u32::MAX, &mut problems);
+        let mut given = Parameters::read(query, &["page", "limit", "offset", "cursor"]);
+        let limit = given.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
+        let page = given.number("page", 1, u32::MAX);
+        let offset = given.number("offset", 0, u32::MAX);
         let of_page = page.map(|page| i64::from(page - 1) * i64::from(limit));
-        let start = match given.cursor {
-            Some(_) if page.is_some() || offset.is_some() => {
-                problems.add_once("cursor", "cannot be combined with page or offset");
-                PageStart::Offset(0)
-            }
-            Some(text) => match text.parse::<Cursor>() {
-                Ok(cursor) => PageStart::After(cursor.created_at, cursor.id),
-                Err(error) => {
-                    problems.add_once("cursor", error.to_string());
-                    PageStart::Offset(0)
-                }
-            },
+        if given.has("cursor") && (page.is_some() || offset.is_some()) {
+            given.problem("cursor", "cannot be combined with page or offset");
+        }
+        let start = match given.parse::<Cursor>("cursor") {
+            Some(cursor) => PageStart::After(cursor.created_at, cursor.id),
             None => PageStart::Offset(offset.map(i64::from).or(of_page).unwrap_or(0)),
         };
         if let (Some(page), Some(offset), Some(of_page)) = (page, offset, of_page)
             && of_page != i64::from(offset)
         {
-            problems.add_once(
+            given.problem(
                 "offset",
                 format!("conflicts with page {page}, which begins at {of_page}; give only one of them"),
             );
         }
-        problems.check()?;
+        given.check()?;
         Ok(Self { start, limit })
     }
 
@@ -124,46 +113,6 @@ impl Page {
             PageStart::After(..) => None,
         }
     }
-}
-
-#[derive(Default)]
-struct Given {
-    page: Option<String>,
-    limit: Option<String>,
-    offset: Option<String>,
-    cursor: Option<String>,
-}
-
-impl Given {
-    fn set(&mut self, name: &str, value: String, problems: &mut ValidationError) {
-        let slot = match name {
-            "page" => &mut self.page,
-            "limit" => &mut self.limit,
-            "offset" => &mut self.offset,
-            "cursor" => &mut self.cursor,
-            _ => return,
-        };
-        if slot.replace(value).is_some() {
-            problems.add_once(name, "is given more than once");
-        }
-    }
-}
-
-fn number(
-    text: Option<String>,
-    name: &str,
-    min: u32,
-    max: u32,
-    problems: &mut ValidationError,
-) -> Option<u32> {
-    let text = text?;
-    // `parse` accepts a plus sign.
-    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| is_digits && (min..=max).contains(number));
-    if number.is_none() {
-        problems.add_once(name, format!("must be a whole number from {min} to {max}"));
-    }
-    number
 }
 
 #[cfg(test)]

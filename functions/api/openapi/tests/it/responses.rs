@@ -119,6 +119,13 @@ async fn responses_of_the_functions_match_the_document() {
         contract.check("~1messages~1{id}~1cancel/post", &reply);
     }
 
+    let mut list = start("list-conversations", &environment).await;
+    for (query, status) in [("", 200), ("unknown=true", 200), ("language=fr", 400)] {
+        let reply = list.call(ApiRequest::new("GET", "/conversations").query(query).event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1conversations/get", &reply);
+    }
+
     let mut conversation = start("get-conversation", &environment).await;
     for (number, query, status) in [(TENANT, "", 200), (TENANT, "page=0", 400), ("+12035550124", "", 404)] {
         let request = ApiRequest::new("GET", "/conversations/x").path_parameter("phone_number", number);

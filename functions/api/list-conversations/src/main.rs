@@ -1,0 +1,14 @@
+//! GET /conversations
+
+use common::config::Configuration;
+use common::{http, telemetry};
+use list_conversations::{App, Config};
+
+#[tokio::main(flavor = "local")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("list-conversations");
+    let config = telemetry::or_exit(Config::from_env());
+    let app = telemetry::or_exit(App::init(config));
+    app.warm_up().await;
+    http::run(async move |request| list_conversations::handle(&app, request).await).await
+}
