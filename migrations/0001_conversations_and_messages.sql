@@ -22,6 +22,9 @@ create table sms_conversations (
     -- The last automatic reply, which limits how often there is one.
     auto_replied_at         timestamptz,
 
+    -- Content that was received by then is erased. A webhook of that time that is stored later is stored without content.
+    erased_at               timestamptz,
+
     -- Maintained by a trigger, because counting messages would cost more with each.
     message_count           bigint not null default 0,
     last_message_at         timestamptz,
@@ -99,6 +102,8 @@ create table sms_messages (
     error_code              text,
     created_at              timestamptz not null,
     request_id              text,
+    -- Since when its content is erased. A message that may be at Twilio keeps it until that is known (sms_empty_erased).
+    erased_at               timestamptz,
 
     -- Inbound messages.
     language                text not null default 'unknown' check (language in ('en', 'es', 'pt', 'unknown')),

@@ -29,6 +29,7 @@
 pub mod api_keys;
 mod connect;
 pub mod conversations;
+pub mod erasure;
 mod error;
 pub mod health;
 mod held;
@@ -282,6 +283,7 @@ pub fn all_statements() -> Vec<Described> {
     let modules = [
         api_keys::STATEMENTS,
         conversations::STATEMENTS,
+        erasure::STATEMENTS,
         health::STATEMENTS,
         inbound::STATEMENTS,
         maintenance::STATEMENTS,

@@ -252,6 +252,24 @@ pub async fn take_awaiting_media(
     db.query_idempotent(&TAKE_AWAITING_MEDIA, &params! { before, now, limit }).await
 }
 
+/// The sender is compared in the text, because Postgres cannot read JSON with NUL characters.
+const AWAITING_MEDIA_FROM: Statement<AwaitingMedia> = Statement::new(
+    "find messages of a number whose media are missing",
+    "
+select a.twilio_sid, a.message, a.tries from twilio_awaiting_media a
+where exists (select from unnest($numbers::text[]) as n (number)
+              where strpos(a.message::text, '\"from\":' || to_json(n.number)::text) > 0)",
+);
+
+/// Returns the messages from a number, in any of these spellings, that wait for their media.
+///
+/// # Errors
+///
+/// [`DbError`] when the query fails.
+pub async fn awaiting_media_from(db: &Db, numbers: &[&str]) -> Result<Vec<AwaitingMedia>, DbError> {
+    db.query_idempotent(&AWAITING_MEDIA_FROM, &params! { numbers }).await
+}
+
 const MEDIA_SETTLED: Statement<()> = Statement::new(
     "delete messages whose media are missing",
     "delete from twilio_awaiting_media where twilio_sid = any($twilio_sids)",
@@ -274,5 +292,6 @@ statements!(
     NOT_SENT_YET,
     AWAIT_MEDIA,
     TAKE_AWAITING_MEDIA,
+    AWAITING_MEDIA_FROM,
     MEDIA_SETTLED
 );

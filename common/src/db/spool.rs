@@ -107,6 +107,42 @@ pub async fn backlog(db: &Db) -> Result<i64, DbError> {
     Ok(rows.first().map_or(0, |row| row.webhooks))
 }
 
+const MENTIONING: Statement<Spooled> = Statement::new(
+    "find spooled webhooks of a number",
+    "
+select id, message, request_id, created_at from webhook_spool
+where exists (select from unnest($texts::text[]) as t (text) where strpos(message ->> 'form', t.text) > 0)
+  and ($after::timestamptz is null or (created_at, id) > ($after, $after_id))
+order by created_at, id limit $limit",
+);
+
+/// Returns the oldest webhooks that follow `after` and contain one of the texts in their encoded form.
+///
+/// # Errors
+///
+/// [`DbError`] when the query fails.
+pub async fn mentioning(
+    db: &Db,
+    texts: &[String],
+    after: Option<&Spooled>,
+    limit: i64,
+) -> Result<Vec<Spooled>, DbError> {
+    let (after, after_id) = after.map(|last| (last.created_at, last.id)).unzip();
+    db.query_idempotent(&MENTIONING, &params! { texts, after, after_id, limit }).await
+}
+
+const REPLACE: Statement<()> =
+    Statement::new("change a spooled webhook", "update webhook_spool set message = $message where id = $id");
+
+/// Changes the message of a spooled webhook, unless it is queued already.
+///
+/// # Errors
+///
+/// [`DbError`] when the statement fails.
+pub async fn replace(db: &Db, id: Uuid, message: &Value) -> Result<(), DbError> {
+    db.query_idempotent(&REPLACE, &params! { id, message }).await.map(drop)
+}
+
 const REMOVE: Statement<()> =
     Statement::new("delete spooled webhooks", "delete from webhook_spool where id = any($ids)");
 
@@ -119,4 +155,4 @@ pub async fn remove(db: &Db, ids: &[Uuid]) -> Result<(), DbError> {
     db.query_idempotent(&REMOVE, &params! { ids }).await.map(drop)
 }
 
-statements!(ADD, OLDEST, BACKLOG, REMOVE);
+statements!(ADD, OLDEST, BACKLOG, MENTIONING, REPLACE, REMOVE);

@@ -152,7 +152,9 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
         components.add_security_scheme("twilio_signature", SecurityScheme::ApiKey(signature));
     }
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.patch].into_iter().flatten() {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+        {
             complete_operation(operation);
         }
     }
