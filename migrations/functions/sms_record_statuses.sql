@@ -5,8 +5,8 @@
 -- for the effect's; effect_renewals the seconds after which a failure with its code is created again, for the first time,
 -- the second and so on.
 --
--- All messages are locked first, in the order of their ids, so that concurrent batches do not deadlock and decisions hold
--- until the commit.
+-- Callbacks of erased messages are stored without content. All messages are locked first, in the order of their ids, so that
+-- concurrent batches do not deadlock and decisions hold until the commit.
 create or replace function sms_record_statuses(
     ids uuid[], sids text[], words text[], codes text[], raw_data jsonb[], nuls_removed bool[],
     received timestamptz[], contradicted text[], contradicts_batch bool[], recipient_effects text[],
@@ -24,6 +24,7 @@ declare
     found_ids uuid[] := '{}';
     found_statuses text[] := '{}';
     renewals timestamptz[] := '{}';
+    erased_ids uuid[] := '{}';
 begin
     perform from sms_messages m
     where m.id in (select s.message_id from unnest(effect_sids) as t (sid)
@@ -49,10 +50,16 @@ begin
         found_statuses := found_statuses ||
             case when target.is_latest or effect.status in ('delivered', 'read') then held.delivery_status end;
         renewals := renewals || renewal;
+        if held.erased_at is not null then
+            erased_ids := erased_ids || held.id;
+        end if;
     end loop;
 
     return query
     select * from sms_append_statuses(
         ids, sids, words, codes, raw_data, nuls_removed, received, contradicted, contradicts_batch, recipient_effects,
         effect_sids, effect_hints, found_ids, found_statuses, renewals);
+    if erased_ids <> '{}' then
+        perform sms_erase_payloads(erased_ids, at);
+    end if;
 end $$;

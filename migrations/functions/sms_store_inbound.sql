@@ -8,7 +8,8 @@
 -- - stored: the messages, except those that a concurrent batch has just stored: a trigger ignores them;
 -- - payload: their raw webhooks;
 -- - opted: their entries of the opt-out ledger.
--- Triggers update the conversations and apply the opt-outs.
+-- A message that was received before the conversation's content was erased is stored without content.
+-- Triggers update the conversations, apply the opt-outs and empty erased messages.
 create or replace function sms_store_inbound(
     ids uuid[], conversation_ids uuid[], account_sids text[], canonicals text[], twilio_sids text[],
     from_numbers text[], to_numbers text[], service_sids text[], contents text[], media_lists jsonb[],
@@ -43,19 +44,21 @@ begin
     ), stored as (
         insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
             messaging_service_sid, message_content, media, delivery_status, language, language_confidence,
-            language_strength, opt_out, nul_removed, request_id, created_at)
+            language_strength, opt_out, nul_removed, request_id, created_at, erased_at)
         select f.id, c.id, 'inbound', f.twilio_sid, f.from_number, f.to_number, f.service_sid, f.content, f.media,
-            'received', f.language, f.confidence, f.strength, f.opt_out, f.nul_removed, f.request_id, f.received_at
+            'received', f.language, f.confidence, f.strength, f.opt_out, f.nul_removed, f.request_id, f.received_at,
+            case when f.received_at <= c.erased_at then c.erased_at end
         from fresh f join conversation c on c.account_sid = f.account_sid and c.phone_number_canonical = f.canonical
         order by f.twilio_sid
-        returning id, conversation_id, twilio_sid
+        returning id, conversation_id, twilio_sid, erased_at
     ), payload as (
         insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
         select f.id, f.raw_webhook_data, f.received_at from fresh f join stored s on s.id = f.id
+        where s.erased_at is null
     ), opted as (
         insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
-        select sms_new_id(), s.conversation_id, f.opt_action, f.opt_source, f.opt_words, f.to_number, f.twilio_sid,
-            f.received_at
+        select sms_new_id(), s.conversation_id, f.opt_action, f.opt_source,
+            case when s.erased_at is null then f.opt_words end, f.to_number, f.twilio_sid, f.received_at
         from fresh f join stored s on s.id = f.id where f.opt_action is not null
     )
     select s.id, s.conversation_id, s.twilio_sid, c.language_detected,

@@ -4,6 +4,7 @@
 mod activity;
 mod batches;
 mod conversations;
+mod erasure;
 mod errors;
 mod inbound;
 mod languages;

@@ -121,6 +121,7 @@ row! {
         delivery_status: Status,
         opted_out: bool,
         has_arrived: bool,
+        is_erased: bool,
         is_retried: bool,
     }
 }
@@ -132,6 +133,7 @@ const RETRY: Statement<RetriedRow> = Statement::new(
     "
 with held as (
     select m.id, m.direction, m.delivery_status, c.opted_out_at is not null as opted_out,
+        m.erased_at is not null as is_erased,
         exists (select from sms_send_attempts a
                 join sms_callbacks b on b.packed_sid = sms_pack_sid(a.twilio_sid)
                 where a.message_id = m.id and b.event_status in ('delivered', 'read')) as has_arrived,
@@ -148,9 +150,10 @@ with held as (
     from held
     where m.id = held.id and held.direction = 'outbound' and held.delivery_status in ('failed', 'undelivered')
       and not held.opted_out and not held.has_arrived and not held.is_untraced
+      and not held.is_erased
     returning m.id
 )
-select h.id, h.direction, h.delivery_status, h.opted_out, h.has_arrived,
+select h.id, h.direction, h.delivery_status, h.opted_out, h.has_arrived, h.is_erased,
     exists (select from retried r where r.id = h.id) as is_retried
 from held h order by h.id",
 );
@@ -174,6 +177,7 @@ impl RetriedRow {
             (_, Status::Failed | Status::Undelivered) if self.opted_out => {
                 Some("its recipient has opted out")
             }
+            (_, Status::Failed | Status::Undelivered) if self.is_erased => Some("its content was erased"),
             (_, Status::Failed | Status::Undelivered) => Some("no attempt holds its twilio_sid"),
             _ => Some("it has not failed"),
         }
