@@ -136,7 +136,7 @@ with remaining as (
 )
 update sms_erasures e
 set counts = e.counts || jsonb_build_object('waiting_webhooks', $waiting_webhooks::bigint),
-    completed_at = case when remaining.messages = 0 then $now end
+    completed_at = case when remaining.messages = 0 then $now::timestamptz end
 from remaining where e.id = $id
 returning e.counts, remaining.messages as remaining",
 );

@@ -44,8 +44,6 @@ const NEITHER: &[(&str, &str)] = &[
     ("api_keys.scopes", "names"),
     ("idempotency_keys.idempotency_key", "chosen by the caller; deleted after a day"),
     ("idempotency_keys.payload_hash", "hash; deleted after a day"),
-    ("schema_functions.checksum", "hash"),
-    ("schema_functions.name", "file name"),
     ("schema_migrations.checksum", "hash"),
     ("schema_migrations.name", "file name"),
     ("sms_callbacks.error_code", "code"),

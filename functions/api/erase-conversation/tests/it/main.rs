@@ -236,7 +236,7 @@ async fn all_configuration_errors_are_reported_at_once() {
     assert_eq!(
         log.last().unwrap()["error"],
         "invalid configuration: TWILIO_ACCOUNT_SID is missing; DATABASE_URL is missing; \
-         ERASE_BUDGET_MS is not between 1 and 20000"
+         ERASE_BUDGET_MS must be between 1 and 20000"
     );
 }
 

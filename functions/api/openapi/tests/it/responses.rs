@@ -147,6 +147,15 @@ async fn responses_of_the_functions_match_the_document() {
         contract.check("~1conversations~1{phone_number}/patch", &reply);
     }
 
+    let mut erase = start("erase-conversation", &environment).await;
+    for (number, status) in [(TENANT, 200), ("\0", 400), ("+12035550124", 404)] {
+        let request =
+            ApiRequest::new("DELETE", "/conversations/x/content").path_parameter("phone_number", number);
+        let reply = erase.call(request.event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1conversations~1{phone_number}~1content/delete", &reply);
+    }
+
     let mut health = start("health", &environment).await;
     for (query, status) in [("", 200), ("deep=true", 503), ("deep=x", 400)] {
         let reply = health.call(ApiRequest::new("GET", "/health").query(query).unauthorized().event()).await;
