@@ -5,6 +5,8 @@
 
 use super::{Db, DbError, Json, Statement, params, row, statements};
 use crate::domain::ids::{ConversationId, MessageId};
+use crate::domain::phone::InboundSender;
+use crate::domain::sids::AccountSid;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +18,7 @@ pub struct NewErasure<'a> {
     /// Its id in the audit.
     pub id: Uuid,
     /// The Twilio account.
-    pub account_sid: &'a str,
+    pub account_sid: &'a AccountSid,
     /// The forms in which the number may be stored, in lookup order.
     pub variants: &'a [String],
     /// The API key.
@@ -34,7 +36,7 @@ row! {
         /// The conversation.
         pub conversation_id: ConversationId,
         /// The number.
-        pub phone_number_canonical: String,
+        pub phone_number_canonical: InboundSender,
         /// The first received spelling of the number.
         pub phone_number_original: String,
     }
@@ -44,7 +46,7 @@ impl Begun {
     /// Returns the spellings of the number.
     #[must_use]
     pub fn spellings(&self) -> Vec<&str> {
-        vec![&self.phone_number_canonical, &self.phone_number_original]
+        vec![self.phone_number_canonical.canonical(), &self.phone_number_original]
     }
 }
 

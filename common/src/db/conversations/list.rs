@@ -4,6 +4,7 @@ use super::Conversation;
 use crate::db::{Db, DbError, Statement, params, row};
 use crate::domain::ids::ConversationId;
 use crate::domain::language::Language;
+use crate::domain::sids::AccountSid;
 use jiff::Timestamp;
 
 /// A filter for conversations. Fields that are not set match all.
@@ -66,7 +67,7 @@ limit $limit",
 /// [`DbError`] when the query fails.
 pub async fn list(
     db: &Db,
-    account_sid: &str,
+    account_sid: &AccountSid,
     filter: &Filter,
     after: Option<Position>,
     limit: i64,

@@ -9,7 +9,6 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::erasure::{self, ErasedCounts, NewErasure};
 use common::domain::ids::ConversationId;
-use common::domain::phone::last_four;
 use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
 use common::service::caller;
 use common::service::conversation::{self, InitError};
@@ -131,7 +130,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
         erasure_id = %erasure.id,
         conversation_id = %begun.conversation_id,
         api_key_id = %erasure.api_key_id,
-        last_four = last_four(&begun.phone_number_canonical),
+        last_four = begun.phone_number_canonical.last_four(),
         messages = erased.messages,
         remaining,
         "content erased"

@@ -13,6 +13,7 @@ use common::queue::{WebhookMessage, WebhookV1};
 use common::service::inbound::new_inbound;
 use common::twilio::{Form, InboundSms, Message, StatusCallback, WebhookKind};
 use jiff::Timestamp;
+use serde_json::Value;
 
 /// How many spooled webhooks are read at a time.
 const PAGE: i64 = 100;
@@ -27,7 +28,7 @@ const OF_A_STATUS: &[&str] =
 ///
 /// [`DbError`]: repeat the request.
 pub(crate) async fn store(db: &Db, erasure: &NewErasure<'_>, begun: &Begun) -> Result<i64, DbError> {
-    let waiting = Waiting { db, erasure, number: &begun.phone_number_canonical };
+    let waiting = Waiting { db, erasure, number: begun.phone_number_canonical.canonical() };
     let mut count = 0;
     for message in reconciliation::awaiting_media_from(db, &begun.spellings()).await? {
         count += waiting.store_listed(&message).await?;
@@ -64,7 +65,7 @@ impl Waiting<'_> {
         if !self.concerns(&sms.from, received_at) {
             return Ok(0);
         }
-        let message = new_inbound(sms, listed.json, false, self.erasure.request_id, received_at);
+        let message = self.new_inbound(sms, self.erasure.request_id, received_at);
         if !self.store_inbound(message).await? {
             return Ok(0);
         }
@@ -81,13 +82,11 @@ impl Waiting<'_> {
         if WebhookKind::of(&form) == Some(WebhookKind::Status) {
             return self.strip_status(spooled, webhook, &form).await;
         }
-        let Ok(mut sms) = InboundSms::read(&form) else { return Ok(0) };
-        sms.account_sid.get_or_insert_with(|| self.erasure.account_sid.to_owned());
+        let Ok(sms) = InboundSms::read(&form) else { return Ok(0) };
         if !self.concerns(&sms.from, webhook.received_at) {
             return Ok(0);
         }
-        let raw = form.to_jsonb();
-        let message = new_inbound(sms, raw.value, raw.nul_removed, &spooled.request_id, webhook.received_at);
+        let message = self.new_inbound(sms, &spooled.request_id, webhook.received_at);
         if !self.store_inbound(message).await? {
             return Ok(0);
         }
@@ -111,6 +110,11 @@ impl Waiting<'_> {
     fn concerns(&self, address: &str, received_at: Timestamp) -> bool {
         InboundSender::from_twilio(address).canonical() == self.number
             && received_at <= self.erasure.requested_at
+    }
+
+    /// Builds a message without its raw data, which are not stored.
+    fn new_inbound(&self, sms: InboundSms, request_id: &str, received_at: Timestamp) -> NewInbound {
+        new_inbound(sms, self.erasure.account_sid, Value::Null, false, request_id, received_at)
     }
 
     /// Stores a message, unless Postgres rejects its data. Then it stays where it waits.

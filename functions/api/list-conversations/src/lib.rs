@@ -9,6 +9,7 @@ pub use page::{Cursor, Page};
 use common::config::{Configuration, Env};
 use common::db::conversations::{self, Position};
 use common::db::{DatabaseConfig, Db, DbError};
+use common::domain::sids::AccountSid;
 use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
 use common::service::caller;
 use common::service::conversation::Conversation;
@@ -18,13 +19,13 @@ use utoipa::ToSchema;
 /// Configuration, read from the environment: `TWILIO_ACCOUNT_SID` and the variables of [`DatabaseConfig`].
 #[derive(Debug, Clone)]
 pub struct Config {
-    account_sid: String,
+    account_sid: AccountSid,
     database: DatabaseConfig,
 }
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
-        let account_sid = env.text("TWILIO_ACCOUNT_SID");
+        let account_sid = env.parse("TWILIO_ACCOUNT_SID");
         let database = DatabaseConfig::for_answers(env);
         Some(Self { account_sid: account_sid?, database: database? })
     }

@@ -52,7 +52,7 @@ impl World {
 }
 
 fn accepted() -> SendResult {
-    SendResult::Accepted { twilio_sid: "SM1".to_owned(), status: Status::Queued }
+    SendResult::Accepted { twilio_sid: "SM1".parse().unwrap(), status: Status::Queued }
 }
 
 #[tokio::test]

@@ -78,15 +78,15 @@ pub fn inbound(sid: &str, from: &str, text: &str, more: &[(&str, &str)]) -> NewI
     let form =
         [("MessageSid", sid), ("AccountSid", "AC1"), ("From", from), ("To", "+15005550006"), ("Body", text)];
     let form: Form = form.iter().chain(more).copied().collect();
-    let raw = form.to_jsonb();
-    new_inbound(InboundSms::read(&form).unwrap(), raw.value, raw.nul_removed, "r-1", clock::now())
+    let (sms, raw) = (InboundSms::read(&form).unwrap(), form.to_jsonb());
+    new_inbound(sms, &"AC1".parse().unwrap(), raw.value, raw.nul_removed, "r-1", clock::now())
 }
 
 /// A status callback without our message id.
 pub fn callback(sid: &str, status: &str, to: &str) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
-        twilio_sid: sid.to_owned(),
+        twilio_sid: sid.parse().unwrap(),
         message_id: None,
         event_status: status.to_owned(),
         status: Status::from_twilio(status),
