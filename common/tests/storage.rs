@@ -93,7 +93,11 @@ async fn transient_errors_are_retried_and_others_are_not() {
     let slow_down = "<Error><Code>SlowDown</Code></Error>";
     let busy = ResponseTemplate::new(503).set_body_string(slow_down);
     Mock::given(method("PUT")).respond_with(busy).up_to_n_times(2).expect(2).mount(&server).await;
-    Mock::given(method("PUT")).and(path("/archive/k")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    Mock::given(method("PUT"))
+        .and(path("/archive/k"))
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&server)
+        .await;
     storage.put("k", Bytes::from_static(b"x"), "text/plain").await.unwrap();
     let requests = server.received_requests().await.unwrap();
     let last = &requests[2];

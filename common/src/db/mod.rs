@@ -27,6 +27,7 @@
 //! query.
 
 pub mod api_keys;
+pub mod archives;
 mod connect;
 pub mod conversations;
 mod error;
@@ -39,6 +40,7 @@ pub mod messages;
 pub mod migrations;
 pub mod partitions;
 pub mod reconciliation;
+pub mod retention;
 mod row;
 pub mod senders;
 pub mod sends;
@@ -281,6 +283,7 @@ impl Db {
 pub fn all_statements() -> Vec<Described> {
     let modules = [
         api_keys::STATEMENTS,
+        archives::STATEMENTS,
         conversations::STATEMENTS,
         health::STATEMENTS,
         inbound::STATEMENTS,
@@ -289,6 +292,7 @@ pub fn all_statements() -> Vec<Described> {
         migrations::STATEMENTS,
         partitions::STATEMENTS,
         reconciliation::STATEMENTS,
+        retention::STATEMENTS,
         senders::STATEMENTS,
         spool::STATEMENTS,
         statuses::STATEMENTS,

@@ -262,10 +262,8 @@ impl Storage {
                     xml(LIST, accepted(LIST, self.http.get(url).send().await).await?).await
                 })
                 .await?;
-            let page = ListObjectsV2::parse_response(&text).map_err(|error| StorageError::Unreadable {
-                operation: LIST,
-                reason: error.to_string(),
-            })?;
+            let page = ListObjectsV2::parse_response(&text)
+                .map_err(|error| StorageError::Unreadable { operation: LIST, reason: error.to_string() })?;
             let objects = page.contents.into_iter();
             listing.objects.extend(
                 objects.map(|object| StoredObject { key: object.key, size: object.size.unwrap_or(0) }),
@@ -297,7 +295,10 @@ impl Storage {
         for _ in 1..ATTEMPTS {
             match attempt().await {
                 Err(error) if error.is_transient() => {
-                    tracing::info!(error = crate::error::chain(&error), "retrying a request to object storage");
+                    tracing::info!(
+                        error = crate::error::chain(&error),
+                        "retrying a request to object storage"
+                    );
                 }
                 outcome => return outcome,
             }

@@ -1,5 +1,8 @@
 //! An S3 server with one bucket, for tests.
 
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use common::storage::{Endpoint, Storage, StorageConfig};
 use s3_server::S3Server;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -37,6 +40,22 @@ impl S3 {
     #[must_use]
     pub fn bucket(&self) -> &'static str {
         BUCKET
+    }
+
+    /// Returns a client of the bucket.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be created.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        let endpoint = Endpoint {
+            url: self.url().parse().unwrap(),
+            region: "us-east-1".to_owned(),
+            has_bucket_in_host: false,
+        };
+        let keys = SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test"));
+        Storage::at(&endpoint, &StorageConfig::for_bucket(BUCKET), keys).unwrap()
     }
 
     /// Returns the file of an object, which a test may read, change or delete.
