@@ -65,12 +65,7 @@ fn restore(fields: &mut Fields) -> Option<Command> {
     })
 }
 
-fn number(
-    fields: &mut Fields,
-    name: &'static str,
-    range: RangeInclusive<u64>,
-    default: u64,
-) -> Option<u64> {
+fn number(fields: &mut Fields, name: &'static str, range: RangeInclusive<u64>, default: u64) -> Option<u64> {
     let Some(value) = fields.take(name) else { return Some(default) };
     let number = value.as_u64().filter(|number| range.contains(number));
     if number.is_none() {

@@ -37,7 +37,7 @@ impl World {
     }
 
     async fn run(&self, sql: &str) {
-        self.database.client.batch_execute(sql).await.expect(sql);
+        self.database.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// Creates a month of each table with some rows, and archives and drops it in the same way as `remove-old-data`.
@@ -45,18 +45,18 @@ impl World {
         for table in partitions::TABLES {
             self.run(&format!("select sms_add_partition('{table}', '{month}-01')")).await;
         }
-        let at = format!("timestamptz '{month}-01 00:00:00.123456Z' + n * interval '1 hour'");
+        let at = format!("timestamptz '{month}-01 00:00:00.123456Z' + n * interval '1 minute'");
         let awkward = AWKWARD.replace('\'', "''");
         self.run(&format!(
             "insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
-             select sms_first_id({at}), jsonb '{awkward}' || jsonb_build_object('i', n), {at} from generate_series(1, 300) n;
+             select sms_first_id({at}), jsonb '{awkward}' || jsonb_build_object('i', n), {at} from generate_series(1, 3000) n;
              insert into sms_message_status_events
                  (id, message_id, twilio_sid, event_status, error_code, raw_webhook_data, created_at)
              select sms_first_id({at}), case when n % 2 = 0 then gen_random_uuid() end, 'SM' || md5(n::text), 'sent',
-                 case when n % 3 = 0 then '30003' end, jsonb '{awkward}', {at} from generate_series(1, 300) n;
+                 case when n % 3 = 0 then '30003' end, jsonb '{awkward}', {at} from generate_series(1, 3000) n;
              insert into sms_events (id, event_type, conversation_id, data, created_at)
              select sms_first_id({at}), 'message.status', gen_random_uuid(), jsonb '{awkward}', {at}
-             from generate_series(1, 300) n"
+             from generate_series(1, 3000) n"
         ))
         .await;
         let mut before = Vec::new();
@@ -67,7 +67,8 @@ impl World {
                 (Archiver { db: &db, storage: &storage, part_bytes: 1_024 }, month.replace('-', "_"));
             let (name, month) = (format!("{table}_{name}"), month.parse::<Month>().unwrap());
             let until = Instant::now() + Duration::from_secs(60);
-            let Progress::Written(archive) = archiver.archive(table, &name, month, until).await.unwrap() else {
+            let Progress::Written(archive) = archiver.archive(table, &name, month, until).await.unwrap()
+            else {
                 panic!("the archive is not complete");
             };
             archives::complete(&db, table, month, &archive, clock::now()).await.unwrap();
@@ -78,7 +79,9 @@ impl World {
 
     /// Returns all rows of a table as text, byte by byte as Postgres prints them.
     async fn rows(&self, table: &str) -> String {
-        self.database.scalar(&format!("select string_agg(t::text, E'\\n' order by t::text) from {table} t")).await
+        self.database
+            .scalar(&format!("select string_agg(t::text, E'\\n' order by t::text) from {table} t"))
+            .await
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -107,11 +110,11 @@ async fn a_restored_month_has_the_same_rows_and_a_repetition_changes_nothing() {
         let restored = function.call(restore(table)).await;
         assert_eq!(
             restored,
-            json!({"table": table, "month": "2024-01", "rows": 300, "inserted": 300, "next_part": null})
+            json!({"table": table, "month": "2024-01", "rows": 3000, "inserted": 3000, "next_part": null})
         );
         assert_eq!(world.rows(table).await, before);
         let in_month = format!("select count(*) from {table}_2024_01");
-        assert_eq!(world.database.scalar(&in_month).await, "300");
+        assert_eq!(world.database.scalar(&in_month).await, "3000");
         assert_eq!(function.call(restore(table)).await["inserted"], 0);
         assert_eq!(world.rows(table).await, before);
     }
@@ -154,7 +157,7 @@ async fn a_restore_without_time_is_continued_with_the_next_part() {
         payload["from_part"] = restored["next_part"].clone();
     }
     assert!(calls > 1);
-    assert_eq!((inserted, world.rows("sms_events").await), (300, before[2].clone()));
+    assert_eq!((inserted, world.rows("sms_events").await), (3000, before[2].clone()));
 }
 
 #[tokio::test]
@@ -168,7 +171,8 @@ async fn archives_are_listed_by_table_and_month() {
     std::fs::remove_file(world.path("manifest.json")).unwrap();
     let listed = function.call(json!({"action": "list"})).await;
     let archives = listed["archives"].as_array().unwrap();
-    let names: Vec<_> = archives.iter().map(|archive| format!("{} {}", archive["table"], archive["month"])).collect();
+    let names: Vec<_> =
+        archives.iter().map(|archive| format!("{} {}", archive["table"], archive["month"])).collect();
     assert_eq!(
         names,
         [
@@ -179,7 +183,7 @@ async fn archives_are_listed_by_table_and_month() {
             r#""sms_message_status_events" "2024-02""#,
         ]
     );
-    assert_eq!(archives[0]["rows"], 300);
+    assert_eq!(archives[0]["rows"], 3000);
     assert!(archives[0]["bytes"].as_u64().unwrap() > 1_000 && archives[0]["parts"].as_u64().unwrap() > 1);
 }
 
@@ -205,7 +209,7 @@ async fn an_archive_that_does_not_match_its_manifest_is_not_restored() {
 
     let file = world.path("manifest.json");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("\"rows\": 300", "\"rows\": 299")).unwrap();
+    std::fs::write(&file, text.replace("\"rows\": 3000", "\"rows\": 2999")).unwrap();
     refused(&mut function, "has another manifest than was stored").await;
     // In a database that does not know the archive, the manifest must at least be consistent.
     world.run("delete from sms_archives; delete from sms_archive_parts").await;
@@ -223,7 +227,7 @@ async fn an_archive_that_does_not_match_its_manifest_is_not_restored() {
     world.run("alter table sms_events rename column data to details").await;
     refused(&mut function, "has a column data of type jsonb, which the table does not have").await;
     world.run("alter table sms_events rename column details to data").await;
-    assert_eq!(function.call(restore("sms_events")).await["inserted"], 300);
+    assert_eq!(function.call(restore("sms_events")).await["inserted"], 3000);
 }
 
 #[tokio::test]
@@ -232,7 +236,10 @@ async fn a_table_with_a_new_column_can_be_restored() {
     world.archived("2024-01").await;
     world.run("alter table sms_events add column priority text not null default 'normal'").await;
     world.function(&[]).await.call(restore("sms_events")).await;
-    assert_eq!(world.database.scalar("select count(*) from sms_events where priority = 'normal'").await, "300");
+    assert_eq!(
+        world.database.scalar("select count(*) from sms_events where priority = 'normal'").await,
+        "3000"
+    );
 }
 
 #[tokio::test]

@@ -142,6 +142,19 @@ async fn failed_messages_are_retried_unless_delivered_or_opted_out() {
 }
 
 #[tokio::test]
+async fn a_message_whose_text_was_removed_is_not_retried() {
+    let database = Database::create().await;
+    let removed = "delivery_status = 'failed', message_content = ''";
+    let id = message(&database, "+12025550143", removed, "rejected").await;
+    let response =
+        start(&database).await.call(json!({"action": "retry", "message_ids": [id.to_string()]})).await;
+    assert_eq!(
+        response,
+        json!({"retried": [], "refused": [{"message_id": id, "reason": "its text was removed"}]})
+    );
+}
+
+#[tokio::test]
 async fn failed_messages_are_retried_by_error_code_and_time_up_to_a_limit() {
     let database = Database::create().await;
     let mut function = start(&database).await;

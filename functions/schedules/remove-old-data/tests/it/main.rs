@@ -36,7 +36,7 @@ impl World {
     }
 
     async fn run(&self, sql: &str) {
-        self.database.client.batch_execute(sql).await.expect(sql);
+        self.database.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// Creates a month of `sms_events` with events one minute apart, each with some hundred bytes.
