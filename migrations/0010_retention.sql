@@ -38,6 +38,8 @@ create table sms_archive_parts (
     archived_table  text not null,
     month           text not null check (month ~ '^[0-9]{4}-[0-9]{2}$'),
     number          integer not null check (number > 0),
+    -- The name of its object. A part without erased rows has another name.
+    name            text not null,
     first_id        uuid not null,
     last_id         uuid not null,
     row_count       bigint not null,

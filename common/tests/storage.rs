@@ -47,6 +47,9 @@ async fn an_object_is_stored_replaced_and_read_in_chunks() {
     storage.put(KEY, large.clone(), "application/gzip").await.unwrap();
     assert_eq!(storage.head(KEY).await.unwrap(), Some(3_000_000));
     assert_eq!(read(&storage, KEY).await.unwrap(), large);
+    storage.delete(KEY).await.unwrap();
+    storage.delete(KEY).await.unwrap();
+    assert_eq!(read(&storage, KEY).await, None);
     storage.put("empty", Bytes::new(), "text/plain").await.unwrap();
     assert_eq!(read(&storage, "empty").await.unwrap(), Vec::<u8>::new());
 }

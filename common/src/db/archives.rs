@@ -96,7 +96,8 @@ row! {
 
 const RESTORE: Statement<Restored> = Statement::new(
     "restore archived rows",
-    "select sms_restore_rows(relation => $relation, columns => $columns, lines => $lines) as restored",
+    "
+select sms_restore_rows(parent => $table, relation => $relation, columns => $columns, lines => $lines) as restored",
 );
 
 /// Inserts archived rows into a partition and returns how many were new.
@@ -104,8 +105,14 @@ const RESTORE: Statement<Restored> = Statement::new(
 /// # Errors
 ///
 /// [`DbError`]. None of the rows was inserted.
-pub async fn restore(db: &Db, relation: &str, columns: &[String], lines: &[String]) -> Result<i64, DbError> {
-    let rows = db.query_idempotent(&RESTORE, &params! { relation, columns, lines }).await?;
+pub async fn restore(
+    db: &Db,
+    table: &str,
+    relation: &str,
+    columns: &[String],
+    lines: &[String],
+) -> Result<i64, DbError> {
+    let rows = db.query_idempotent(&RESTORE, &params! { table, relation, columns, lines }).await?;
     Ok(rows.first().map_or(0, |row| row.restored))
 }
 
@@ -115,6 +122,8 @@ row! {
     pub struct Part {
         /// Its number, from 1.
         pub number: i32,
+        /// The name of its object.
+        pub name: String,
         /// The id of its first row.
         pub first_id: Uuid,
         /// The id of its last row.
@@ -133,7 +142,7 @@ row! {
 const PARTS: Statement<Part> = Statement::new(
     "read the parts of an archive",
     "
-select number, first_id, last_id, row_count, byte_count, sha256, verified_at from sms_archive_parts
+select number, name, first_id, last_id, row_count, byte_count, sha256, verified_at from sms_archive_parts
 where archived_table = $table and month = $month order by number",
 );
 
@@ -150,8 +159,8 @@ const ADD_PART: Statement<()> = Statement::new(
     "record a part of an archive",
     "
 insert into sms_archive_parts
-    (archived_table, month, number, first_id, last_id, row_count, byte_count, sha256, verified_at)
-values ($table, $month, $number, $first_id, $last_id, $row_count, $byte_count, $sha256, $verified_at)
+    (archived_table, month, number, name, first_id, last_id, row_count, byte_count, sha256, verified_at)
+values ($table, $month, $number, $name, $first_id, $last_id, $row_count, $byte_count, $sha256, $verified_at)
 on conflict (archived_table, month, number) do nothing",
 );
 
@@ -161,9 +170,9 @@ on conflict (archived_table, month, number) do nothing",
 ///
 /// [`DbError`]: the part is written again.
 pub async fn add_part(db: &Db, table: &str, month: Month, part: &Part) -> Result<(), DbError> {
-    let Part { number, first_id, last_id, row_count, byte_count, sha256, verified_at } = part;
+    let Part { number, name, first_id, last_id, row_count, byte_count, sha256, verified_at } = part;
     let params =
-        params! { table, month, number, first_id, last_id, row_count, byte_count, sha256, verified_at };
+        params! { table, month, number, name, first_id, last_id, row_count, byte_count, sha256, verified_at };
     db.query_idempotent(&ADD_PART, &params).await.map(drop)
 }
 
@@ -298,4 +307,117 @@ pub async fn keep(
     db.query_idempotent(&KEEP, &params).await.map(drop)
 }
 
-statements!(ADD_PART, COLUMNS, COMPLETE, COUNT, FIND, FORGET_PARTS, KEEP, PAGE, PARTS, RESTORE, VERIFIED);
+row! {
+    /// Rows of an archive that were erased.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Erased {
+        /// The table.
+        pub table: String = "archived_table",
+        /// The month.
+        pub month: Month,
+        /// The number of the part with the rows.
+        pub number: i32 = "part_number",
+        /// The ids of the rows. Some may not be in the part.
+        pub ids: Vec<Uuid>,
+    }
+}
+
+const ERASED: Statement<Erased> = Statement::new(
+    "find erased rows of archives",
+    "
+select p.archived_table, p.month, p.number as part_number, array_agg(e.row_id order by e.row_id) as ids
+from sms_erased_archive_rows e
+join sms_archive_parts p on p.archived_table = e.table_name and e.row_id between p.first_id and p.last_id
+join sms_archives a on a.archived_table = p.archived_table and a.month = p.month and a.dropped_at is not null
+group by p.archived_table, p.month, p.number
+order by p.archived_table, p.month, p.number
+limit 1",
+);
+
+/// Returns the next part of a complete archive with rows that were erased, if there is one.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn erased(db: &Db) -> Result<Option<Erased>, DbError> {
+    Ok(db.query_idempotent(&ERASED, &[]).await?.pop())
+}
+
+const REPLACE_PART: Statement<Count> = Statement::new(
+    "record that a part of an archive was written without erased data",
+    "
+with replaced as (
+    update sms_archive_parts
+    set name = $name, byte_count = $byte_count, sha256 = $sha256, verified_at = null
+    where archived_table = $table and month = $month and number = $number and name in ($old_name, $name)
+    returning number
+)
+select count(*) as row_count from replaced",
+);
+
+/// Replaces a part by one without the data of erased rows. Returns `false` if another run has replaced it.
+///
+/// # Errors
+///
+/// [`DbError`].
+pub async fn replace_part(
+    db: &Db,
+    table: &str,
+    month: Month,
+    old_name: &str,
+    part: &Part,
+) -> Result<bool, DbError> {
+    let Part { number, name, byte_count, sha256, .. } = part;
+    let params = params! { table, month, number, name, old_name, byte_count, sha256 };
+    let rows = db.query_idempotent(&REPLACE_PART, &params).await?;
+    Ok(rows.first().is_some_and(|row| row.row_count > 0))
+}
+
+const RENEW: Statement<()> = Statement::new(
+    "record a new manifest of an archive",
+    "
+update sms_archives set byte_count = $byte_count, sha256 = $sha256
+where archived_table = $table and month = $month",
+);
+
+/// Records the manifest of an archive after a part was replaced.
+///
+/// # Errors
+///
+/// [`DbError`]: the archive cannot be restored until this is repeated.
+pub async fn renew(db: &Db, table: &str, month: Month, archive: &Completed) -> Result<(), DbError> {
+    let Completed { byte_count, sha256, .. } = archive;
+    db.query_idempotent(&RENEW, &params! { table, month, byte_count, sha256 }).await.map(drop)
+}
+
+const FORGET_ERASED: Statement<()> = Statement::new(
+    "record that erased rows were removed from an archive",
+    "delete from sms_erased_archive_rows where table_name = $table and row_id = any($ids)",
+);
+
+/// Records that an archive no longer contains the data of erased rows.
+///
+/// # Errors
+///
+/// [`DbError`]: the removal is repeated.
+pub async fn forget_erased(db: &Db, table: &str, ids: &[Uuid]) -> Result<(), DbError> {
+    db.query_idempotent(&FORGET_ERASED, &params! { table, ids }).await.map(drop)
+}
+
+statements!(
+    ADD_PART,
+    COLUMNS,
+    COMPLETE,
+    COUNT,
+    ERASED,
+    FIND,
+    FORGET_ERASED,
+    FORGET_PARTS,
+    KEEP,
+    PAGE,
+    PARTS,
+    RENEW,
+    REPLACE_PART,
+    RESTORE,
+    VERIFIED,
+);

@@ -5,12 +5,15 @@
 //! | `archive/{table}/{month}/part-00001.ndjson.gz` | rows in the order of their ids, one JSON object per line |
 //! | `archive/{table}/{month}/manifest.json` | [`Manifest`]; it exists only if all parts do |
 //!
-//! Equal rows give equal objects, so a repeated or concurrent run replaces an object by the same bytes.
+//! Equal rows give equal objects, so a repeated or concurrent run replaces an object by the same bytes. A part from
+//! which erased data was removed has another name: `part-00001-{hash}.ndjson.gz`.
 
+mod erase;
 mod parts;
 mod restore;
 mod write;
 
+pub use erase::erase;
 pub use restore::{RestoreRequest, Restored, manifests, restore};
 pub use write::{Archiver, Progress};
 
@@ -24,6 +27,12 @@ use uuid::Uuid;
 
 /// The version of the format that this code reads and writes.
 const FORMAT: u32 = 1;
+
+/// The name of the description of an archive.
+const MANIFEST: &str = "manifest.json";
+
+/// The maximum size of a manifest or a part, which are read into memory.
+const MAX_OBJECT: usize = 128 * 1024 * 1024;
 
 /// The prefix of all archives.
 const PREFIX: &str = "archive/";

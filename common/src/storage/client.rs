@@ -239,7 +239,23 @@ impl Storage {
         }
     }
 
-    /// Lists objects and folders directly below a prefix, which ends with `/` or is empty.
+    /// Deletes an object, if it exists. A bucket with versions keeps it as an old version.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`].
+    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        check_key(key)?;
+        self.retrying(async || {
+            let credentials = self.credentials().await?;
+            let action = self.bucket.delete_object(Some(&credentials), key);
+            let url = action.sign_with_time(SIGNED_FOR, &clock::now());
+            accepted("delete an object", self.http.delete(url).send().await).await.map(drop)
+        })
+        .await
+    }
+
+    /// Lists objects whose keys start with a prefix and have no further `/`, and the folders of the others.
     ///
     /// # Errors
     ///

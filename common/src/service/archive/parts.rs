@@ -1,6 +1,6 @@
 //! Parts of archives: compressed lines in memory, and a check of stored objects.
 
-use super::ArchiveError;
+use super::{ArchiveError, part_name};
 use crate::db::archives::{Line, Part};
 use crate::storage::{Storage, StorageError};
 use bytes::Bytes;
@@ -44,6 +44,7 @@ impl PartWriter {
         let body = self.encoder.finish()?;
         let part = Part {
             number,
+            name: part_name(number),
             first_id,
             last_id,
             row_count: self.rows,
@@ -108,9 +109,9 @@ impl Measure {
 pub(super) async fn check(
     storage: &Storage,
     folder: &str,
-    name: &str,
     expected: &Part,
 ) -> Result<Option<String>, ArchiveError> {
+    let name = &expected.name;
     let Some(mut download) = storage.get(&format!("{folder}{name}")).await? else {
         return Ok(Some(format!("has no object {name}")));
     };

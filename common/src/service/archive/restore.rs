@@ -1,7 +1,10 @@
 //! Lists archives and restores them.
 
 use super::parts::{self, Measure};
-use super::{ArchiveError, FORMAT, Manifest, ManifestPart, PREFIX, fingerprint, folder, partition_name};
+use super::{
+    ArchiveError, FORMAT, MANIFEST, MAX_OBJECT, Manifest, ManifestPart, PREFIX, fingerprint, folder,
+    partition_name,
+};
 use crate::clock;
 use crate::db::archives::{self, Completed, Part};
 use crate::db::{Db, LockWaits, partitions};
@@ -13,8 +16,6 @@ use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader};
 use std::time::Instant;
 
-/// The maximum size of a manifest or a part, which are read into memory.
-const MAX_OBJECT: usize = 128 * 1024 * 1024;
 /// The maximum number of rows of one statement, and about their maximum size.
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -39,7 +40,7 @@ pub async fn manifests(storage: &Storage) -> Result<Vec<Manifest>, ArchiveError>
     let mut found = Vec::new();
     for table in storage.list(PREFIX).await?.folders {
         for folder in storage.list(&table).await?.folders {
-            let body = parts::read(storage, &format!("{folder}manifest.json"), MAX_OBJECT).await?;
+            let body = parts::read(storage, &format!("{folder}{MANIFEST}"), MAX_OBJECT).await?;
             // An archive in progress has no manifest.
             found.extend(body.and_then(|body| serde_json::from_slice::<Manifest>(&body).ok()));
         }
@@ -59,7 +60,7 @@ async fn manifest(
     table: &str,
     month: Month,
 ) -> Result<(Manifest, String), ArchiveError> {
-    let key = folder(table, month) + "manifest.json";
+    let key = folder(table, month) + MANIFEST;
     let not_found = || ArchiveError::NotFound { table: table.to_owned(), month: month.to_string() };
     let body = parts::read(storage, &key, MAX_OBJECT).await?.ok_or_else(not_found)?;
     let sha256 = hex::encode(Sha256::digest(&body));
@@ -121,8 +122,8 @@ pub struct RestoreRequest<'a> {
     pub until: Instant,
 }
 
-/// Inserts the rows of an archive into their partition. Rows that exist stay as they are, so a repetition is safe. Each part
-/// is compared with the manifest before its rows are inserted.
+/// Inserts the rows of an archive into their partition. Rows that exist stay as they are, so a repetition is safe. Each
+/// part is compared with the manifest before its rows are inserted. Erased rows are left out.
 ///
 /// # Errors
 ///
@@ -153,6 +154,7 @@ pub async fn restore(
 fn recorded(number: usize, part: &ManifestPart) -> Part {
     Part {
         number: i32::try_from(number).unwrap_or(i32::MAX),
+        name: part.name.clone(),
         first_id: part.first_id,
         last_id: part.last_id,
         row_count: part.rows,
@@ -188,13 +190,13 @@ async fn restore_part(
         bytes += line.len();
         batch.push(line);
         if batch.len() >= BATCH_ROWS || bytes >= BATCH_BYTES {
-            inserted += archives::restore(db, &partition, &columns, &batch).await?;
+            inserted += archives::restore(db, table, &partition, &columns, &batch).await?;
             batch.clear();
             bytes = 0;
         }
     }
     if !batch.is_empty() {
-        inserted += archives::restore(db, &partition, &columns, &batch).await?;
+        inserted += archives::restore(db, table, &partition, &columns, &batch).await?;
     }
     Ok(inserted)
 }

@@ -1,7 +1,9 @@
 //! Writes the archive of a month, in steps that survive a crash.
 
 use super::parts::{self, PartWriter};
-use super::{ArchiveError, FORMAT, Manifest, ManifestColumn, ManifestPart, fingerprint, folder, part_name};
+use super::{
+    ArchiveError, FORMAT, MANIFEST, MAX_OBJECT, Manifest, ManifestColumn, ManifestPart, fingerprint, folder,
+};
 use crate::clock;
 use crate::db::Db;
 use crate::db::archives::{self, Completed, Part};
@@ -15,8 +17,6 @@ use uuid::Uuid;
 const PAGE_ROWS: i32 = 1_000;
 /// About the maximum size of the rows that are read at a time.
 const PAGE_BYTES: i64 = 1024 * 1024;
-/// The maximum size of a manifest: far more than that of a thousand parts.
-const MAX_MANIFEST: usize = 16 * 1024 * 1024;
 
 /// How far an archive is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,11 +53,12 @@ impl Archiver<'_> {
     ///
     /// 1. Writes the next parts. `sms_archive_parts` has the position.
     /// 2. Reads each part back and compares size, hash and number of rows.
-    /// 3. Compares the number of rows in each part's range of ids with the partition, and looks for rows after the last part.
+    /// 3. Compares the number of rows in each part's range of ids with the partition, and looks for rows after the last
+    ///    part.
     /// 4. Writes the manifest and reads it back.
     ///
-    /// A month that was dropped before, restored, and is to be dropped again keeps its archive. It must contain at least
-    /// the rows of the partition.
+    /// A month that was dropped before, restored, and is to be dropped again keeps its archive. It must contain at
+    /// least the rows of the partition.
     ///
     /// # Errors
     ///
@@ -110,7 +111,7 @@ impl Archiver<'_> {
                 writer.add(&page)?;
             }
             let Some((body, part)) = writer.finish(number)? else { return Ok(true) };
-            let key = folder(source.table, source.month) + &part_name(number);
+            let key = folder(source.table, source.month) + &part.name;
             self.storage.put(&key, body, "application/gzip").await?;
             archives::add_part(self.db, source.table, source.month, &part).await?;
             number += 1;
@@ -130,8 +131,7 @@ impl Archiver<'_> {
             if Instant::now() >= until {
                 return Ok(false);
             }
-            let name = part_name(part.number);
-            if let Some(problem) = parts::check(self.storage, &folder(table, month), &name, part).await? {
+            if let Some(problem) = parts::check(self.storage, &folder(table, month), part).await? {
                 if !is_final {
                     archives::forget_parts(self.db, table, month, part.number).await?;
                 }
@@ -142,8 +142,8 @@ impl Archiver<'_> {
         Ok(true)
     }
 
-    /// Returns the first part whose rows in the partition are others than when it was written, by their number. An archive
-    /// that is final may have more rows than the partition.
+    /// Returns the first part whose rows in the partition are others than when it was written, by their number. An
+    /// archive that is final may have more rows than the partition.
     async fn first_difference(
         &self,
         source: Source<'_>,
@@ -166,7 +166,6 @@ impl Archiver<'_> {
     /// Writes the manifest and reads it back.
     async fn write_manifest(&self, source: Source<'_>, parts: &[Part]) -> Result<Completed, ArchiveError> {
         let Source { table, month, .. } = source;
-        let key = folder(table, month) + "manifest.json";
         let columns = ManifestColumn::of(archives::columns(self.db, table).await?);
         let manifest = Manifest {
             format: FORMAT,
@@ -178,20 +177,30 @@ impl Archiver<'_> {
             columns,
             parts: parts.iter().map(ManifestPart::of).collect(),
         };
-        let body = serde_json::to_vec_pretty(&manifest).map_err(std::io::Error::from)?;
-        self.storage.put(&key, body.clone().into(), "application/json").await?;
-        if parts::read(self.storage, &key, MAX_MANIFEST).await?.as_ref() != Some(&body) {
-            return Err(ArchiveError::differs(table, month, "has another manifest than was stored"));
-        }
-        let (row_count, byte_count) = (manifest.rows, manifest.bytes);
-        Ok(Completed { row_count, byte_count, sha256: hex::encode(Sha256::digest(&body)) })
+        store_manifest(self.storage, month, &manifest).await
     }
 }
 
+/// Writes a manifest and reads it back.
+pub(super) async fn store_manifest(
+    storage: &Storage,
+    month: Month,
+    manifest: &Manifest,
+) -> Result<Completed, ArchiveError> {
+    let key = folder(&manifest.table, month) + MANIFEST;
+    let body = serde_json::to_vec_pretty(manifest).map_err(std::io::Error::from)?;
+    storage.put(&key, body.clone().into(), "application/json").await?;
+    if parts::read(storage, &key, MAX_OBJECT).await?.as_ref() != Some(&body) {
+        return Err(ArchiveError::differs(&manifest.table, month, "has another manifest than was stored"));
+    }
+    let (row_count, byte_count) = (manifest.rows, manifest.bytes);
+    Ok(Completed { row_count, byte_count, sha256: hex::encode(Sha256::digest(&body)) })
+}
+
 impl ManifestPart {
-    fn of(part: &Part) -> Self {
+    pub(super) fn of(part: &Part) -> Self {
         Self {
-            name: part_name(part.number),
+            name: part.name.clone(),
             rows: part.row_count,
             bytes: part.byte_count,
             sha256: part.sha256.clone(),

@@ -89,10 +89,10 @@ impl FromStr for Age {
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`StorageConfig`], and
 ///
-/// - `RETENTION_RAW_WEBHOOKS_DAYS`, `RETENTION_BODIES_DAYS`, `RETENTION_MEDIA_DAYS` (`forever`), `RETENTION_EVENTS_DAYS`
-///   (90): how old each kind of data may become, in days.
-/// - `RECONCILE_WINDOW_SECONDS` (172 800), and `SEND_MAX_AGE_SECONDS` (86 400) with `UNKNOWN_PARK_AFTER_SECONDS` (86 400):
-///   how long other functions need the data. A shorter retention is an error.
+/// - `RETENTION_RAW_WEBHOOKS_DAYS`, `RETENTION_BODIES_DAYS`, `RETENTION_MEDIA_DAYS` (`forever`),
+///   `RETENTION_EVENTS_DAYS` (90): how old each kind of data may become, in days.
+/// - `RECONCILE_WINDOW_SECONDS` (172 800), and `SEND_MAX_AGE_SECONDS` (86 400) with `UNKNOWN_PARK_AFTER_SECONDS`
+///   (86 400): how long other functions need the data. A shorter retention is an error.
 /// - `ARCHIVE_BUCKET`: where months are archived before they are dropped. Without it, they are not archived.
 /// - `ARCHIVE_PART_BYTES` (8 388 608): the compressed size of a part. It is held in memory.
 /// - `RETENTION_BUDGET_SECONDS` (240): how long a run may start new steps.

@@ -1,13 +1,14 @@
 //! Every hour: removes data that is older than its retention (`KINDS` in `config.rs`).
 //!
-//! - Months: a month whose last row is too old is archived, if a bucket is configured, and then dropped. Old rows of the
-//!   default partition, whose ids come from a wrong clock, are deleted.
+//! - Months: a month whose last row is too old is archived, if a bucket is configured, and then dropped. Old rows of
+//!   the default partition, whose ids come from a wrong clock, are deleted.
 //! - Columns of messages are emptied in batches.
+//! - The data of rows that were erased after they had been archived is removed from the archive.
 //!
 //! Everything is done in small steps with saved positions, so that the next run continues where one ended, crashed or
 //! timed out. Statements that need locks give up after 500 ms and are retried, so that they do not block others. Each
-//! kind runs even if another fails; then the invocation fails, which raises the alarm on errors. Repeated and concurrent
-//! runs are safe.
+//! kind runs even if another fails; then the invocation fails, which raises the alarm on errors. Repeated and
+//! concurrent runs are safe.
 
 mod config;
 
@@ -18,7 +19,7 @@ use common::db::partitions::{self, Partition};
 use common::db::retention::{self, Column};
 use common::db::{Db, DbError, LockWaits, archives};
 use common::domain::month::Month;
-use common::service::archive::{ArchiveError, Archiver, Progress};
+use common::service::archive::{self, ArchiveError, Archiver, Progress};
 use common::storage::{Storage, StorageError};
 use common::telemetry::{self, Metric};
 use config::{Data, KINDS};
@@ -82,6 +83,8 @@ pub struct Removed {
     months: Vec<String>,
     /// Messages that were emptied, and deleted rows of default partitions.
     rows: i64,
+    /// Rows whose data was removed from archives, because a conversation's content was erased.
+    erased: usize,
     /// The size of what was removed: of dropped partitions on disk, with indexes.
     bytes: i64,
     /// Whether work is left for the next run.
@@ -114,6 +117,11 @@ pub async fn handle(app: &App) -> Result<Removed, RemoveError> {
             }
         }
     }
+    if let Err(error) = run.erase(end).await {
+        failures += 1;
+        let error = common::error::chain(&error);
+        tracing::error!(kind = "erased rows", error, "could not remove old data");
+    }
     let removed = run.removed;
     telemetry::count(Metric::OldRowsRemoved, usize::try_from(removed.rows).unwrap_or(0));
     telemetry::record(Metric::OldBytesRemoved, removed.bytes as f64);
@@ -129,6 +137,20 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Removes the data of erased rows from archives.
+    async fn erase(&mut self, until: Instant) -> Result<(), RemoveError> {
+        let Some(storage) = &self.app.archive else { return Ok(()) };
+        while let Some(rows) = archive::erase(&self.app.db, storage).await? {
+            tracing::info!(rows, "removed erased rows from an archive");
+            self.removed.erased += rows;
+            if Instant::now() >= until {
+                self.removed.unfinished = true;
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Empties columns of old messages.
     async fn columns(&mut self, column: Column, age: Duration, until: Instant) -> Result<(), RemoveError> {
         let db = &self.app.db;

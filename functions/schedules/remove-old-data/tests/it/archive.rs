@@ -32,7 +32,7 @@ async fn a_month_is_archived_verified_and_dropped_and_the_disk_space_is_free() {
     let expected: Vec<Value> = serde_json::from_str(&expected).unwrap();
     assert_eq!(world.archived("sms_events", "2024-01"), expected);
     // Nothing is left to do.
-    let idle = json!({"months": [], "rows": 0, "bytes": 0, "unfinished": false});
+    let idle = json!({"months": [], "rows": 0, "erased": 0, "bytes": 0, "unfinished": false});
     assert_eq!(function.call(event()).await, idle);
 }
 
@@ -100,8 +100,8 @@ async fn a_part_that_s3_returns_differently_stops_the_drop_and_is_written_again(
     world
         .run(
             "insert into sms_archive_parts
-                 (archived_table, month, number, first_id, last_id, row_count, byte_count, sha256)
-             select 'sms_events', '2024-01', 1, sms_first_id('2024-01-01Z'),
+                 (archived_table, month, number, name, first_id, last_id, row_count, byte_count, sha256)
+             select 'sms_events', '2024-01', 1, 'part-00001.ndjson.gz', sms_first_id('2024-01-01Z'),
                  (select id from sms_events order by id offset 49 limit 1), 50, 1234, 'x'",
         )
         .await;
@@ -189,4 +189,53 @@ async fn a_restored_month_is_kept_as_asked_and_then_dropped_without_changing_its
         "the archive of sms_events 2024-01 lacks rows of the restored partition"
     );
     assert!(world.exists("sms_events_2024_01").await);
+}
+
+#[tokio::test]
+async fn rows_that_are_erased_later_are_emptied_in_their_archive() {
+    let world = World::start().await;
+    world
+        .run(
+            "select sms_add_partition('sms_message_payloads', '2024-01-01');
+             insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
+             select sms_first_id(at), jsonb_build_object('Body', 'text ' || n), at
+             from (select n, timestamptz '2024-01-01Z' + n * interval '1 minute' as at
+                   from generate_series(1, 2500) n) n",
+        )
+        .await;
+    let changes = [("RETENTION_RAW_WEBHOOKS_DAYS", "90"), SMALL_PARTS];
+    let mut function = world.function(&changes).await;
+    function.call(event()).await;
+    let before = world.archived("sms_message_payloads", "2024-01");
+    let parts = |world: &World| {
+        world.manifest("sms_message_payloads", "2024-01")["parts"].as_array().unwrap().clone()
+    };
+    let old = parts(&world);
+    assert_eq!(old.len(), 3);
+    // Two rows of the first part, one of the last, and one that was erased before it was archived.
+    world
+        .run(
+            "insert into sms_erased_archive_rows (table_name, row_id, erased_at)
+             select 'sms_message_payloads', sms_first_id(timestamptz '2024-01-01Z' + n * interval '1 minute'), now()
+             from unnest(array[3, 7, 2400, 2400.5]) n",
+        )
+        .await;
+    assert_eq!(function.call(event()).await["erased"], 4);
+    let after = world.archived("sms_message_payloads", "2024-01");
+    for (row, (before, after)) in (1..).zip(before.iter().zip(&after)) {
+        let mut expected = before.clone();
+        if [3, 7, 2400].contains(&row) {
+            expected["raw_webhook_data"] = json!({});
+        }
+        assert_eq!(after, &expected);
+    }
+    let new = parts(&world);
+    assert_eq!((&new[1], new.len()), (&old[1], 3));
+    for (old, new) in [(&old[0], &new[0]), (&old[2], &new[2])] {
+        assert_ne!(old["name"], new["name"]);
+        let old_object = format!("archive/sms_message_payloads/2024-01/{}", old["name"].as_str().unwrap());
+        assert!(!world.s3.file(&old_object).exists());
+    }
+    assert_eq!(world.database.scalar("select count(*) from sms_erased_archive_rows").await, "0");
+    assert_eq!(function.call(event()).await["erased"], 0);
 }

@@ -11,7 +11,8 @@ async fn messages(world: &World, rows: u32) {
              insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, media,
                  metadata, delivery_status, created_at)
              select sms_first_id(at), (select id from sms_conversations), 'outbound', '+15005550006', '+12025550143',
-                 'The heating is off ' || n, '[{{\"url\": \"https://example.com/1\"}}]', '{{\"case\": 7}}', 'delivered', at
+                 'The heating is off ' || n, '[{{\"url\": \"https://example.com/1\"}}]', '{{\"case\": 7}}',
+                 'delivered', at
              from (select n, now() - interval '40 days' + n * interval '1 second' as at
                    from generate_series(1, {rows}) n) n"
         ))
