@@ -198,7 +198,7 @@ async fn rows_that_are_erased_later_are_emptied_in_their_archive() {
         .run(
             "select sms_add_partition('sms_message_payloads', '2024-01-01');
              insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
-             select sms_first_id(at), jsonb_build_object('Body', 'text ' || repeat(md5(n::text), 2)), at
+             select sms_first_id(at), jsonb_build_object('Body', 'text ' || repeat(md5(n::text), 10)), at
              from (select n, timestamptz '2024-01-01Z' + n * interval '1 minute' as at
                    from generate_series(1, 2500) n) n",
         )
