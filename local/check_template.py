@@ -1,6 +1,6 @@
 """Checks the template after SAM has expanded it, including the resources that SAM generates.
 
-- Roles have access only to queues that the template names.
+- Roles have access only to queues and buckets that the template names.
 - No resource has a fixed name, so that two stacks fit into one account.
 """
 
@@ -52,18 +52,33 @@ def as_list(value):
     return value if isinstance(value, list) else [value]
 
 
+def policies(role):
+    """Yields the policies of a role, including those that depend on a condition."""
+    for policy in role["Properties"].get("Policies", []):
+        for branch in policy["Fn::If"][1:] if "Fn::If" in policy else [policy]:
+            if "PolicyDocument" in branch:
+                yield branch
+
+
+def names_all(action, text):
+    """Returns whether a resource of a statement is not one that the template names."""
+    if action.lower().startswith("s3:"):
+        # Objects of a bucket are "${Bucket.Arn}/*".
+        return text == "*" or text.startswith("arn:")
+    return "*" in text
+
+
 def role_problems(name, role):
     properties = role["Properties"]
     for arn in properties.get("ManagedPolicyArns", []):
         if any("SQS" in text or "Administrator" in text for text in strings(arn)):
             yield f"{name}: the managed policy {arn} grants access to every queue of the account"
-    for policy in properties.get("Policies", []):
+    for policy in policies(role):
         for statement in as_list(policy["PolicyDocument"]["Statement"]):
             actions = [action for action in as_list(statement.get("Action", [])) if isinstance(action, str)]
-            if not any(action == "*" or action.lower().startswith("sqs:") for action in actions):
-                continue
+            actions = [action for action in actions if action == "*" or action.lower().startswith(("sqs:", "s3:"))]
             for resource in as_list(statement.get("Resource", "*")):
-                if any("*" in text for text in strings(resource)):
+                if any(names_all(action, text) for action in actions for text in strings(resource)):
                     yield f"{name}: {policy['PolicyName']} allows {actions} on {resource}"
 
 

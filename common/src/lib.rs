@@ -1,5 +1,5 @@
-//! Code that the functions of the SMS service share: the [`service`] layer, the adapters to Twilio, SQS, Postgres, HTTP
-//! and the Monitor, and the [`domain`], which does no I/O.
+//! Code that the functions of the SMS service share: the [`service`] layer, the adapters to Twilio, SQS, S3, Postgres,
+//! HTTP and the Monitor, and the [`domain`], which does no I/O.
 //!
 //! Imports only go down: functions, services, adapters, domain. `common/tests/layers.rs` checks this.
 
@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod queue;
 pub mod runtime;
 pub mod service;
+pub mod storage;
 pub mod telemetry;
 pub mod tls;
 pub mod twilio;

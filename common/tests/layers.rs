@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Modules that every other module may use. They use only each other.
 const BASE: &[&str] = &["clock", "config", "error", "runtime", "telemetry", "tls"];
 /// Modules that talk to one other system. They use the base and the domain, but no other adapter.
-const ADAPTERS: &[&str] = &["db", "http", "invoke", "monitor", "queue", "twilio"];
+const ADAPTERS: &[&str] = &["db", "http", "invoke", "monitor", "queue", "storage", "twilio"];
 
 /// Imports that the layers do not allow, each with its reason: (module, imported module, reason).
 const EXCEPTIONS: &[(&str, &str, &str)] =

@@ -27,6 +27,7 @@
 //! query.
 
 pub mod api_keys;
+pub mod archives;
 mod connect;
 pub mod conversations;
 pub mod erasure;
@@ -40,6 +41,7 @@ pub mod messages;
 pub mod migrations;
 pub mod partitions;
 pub mod reconciliation;
+pub mod retention;
 mod row;
 pub mod senders;
 pub mod sends;
@@ -282,6 +284,7 @@ impl Db {
 pub fn all_statements() -> Vec<Described> {
     let modules = [
         api_keys::STATEMENTS,
+        archives::STATEMENTS,
         conversations::STATEMENTS,
         erasure::STATEMENTS,
         health::STATEMENTS,
@@ -291,6 +294,7 @@ pub fn all_statements() -> Vec<Described> {
         migrations::STATEMENTS,
         partitions::STATEMENTS,
         reconciliation::STATEMENTS,
+        retention::STATEMENTS,
         senders::STATEMENTS,
         spool::STATEMENTS,
         statuses::STATEMENTS,

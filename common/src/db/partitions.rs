@@ -77,13 +77,22 @@ pub async fn ensure(
         for table in TABLES {
             let name = format!("{table}_{:04}_{:02}", month.year(), month.month());
             if existing.iter().all(|partition| partition.name != name) {
-                let add = format!("select sms_add_partition('{table}', '{month}')");
-                waits.transaction(db, "create a partition", &add).await?;
+                add(db, table, month, waits).await?;
                 created.push(name);
             }
         }
     }
     Ok(created)
+}
+
+/// Creates the partition of a month of one of the [`TABLES`], unless it exists.
+///
+/// # Errors
+///
+/// [`DbError`]: nothing is created.
+pub async fn add(db: &Db, table: &str, month: Date, waits: LockWaits) -> Result<(), DbError> {
+    let add = format!("select sms_add_partition('{table}', '{month}')");
+    waits.transaction(db, "create a partition", &add).await
 }
 
 /// Drops a partition with its rows.

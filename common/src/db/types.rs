@@ -7,6 +7,7 @@ use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{AttemptOutcome, Direction, Priority, Status};
 use crate::domain::metadata::Metadata;
+use crate::domain::month::Month;
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use crate::domain::pace::HoldReason;
 use crate::domain::phone::{E164, InboundSender};
@@ -67,6 +68,7 @@ sql_types! {
     InboundSender: TEXT, TEXT_ARRAY;
     AccountSid: TEXT, TEXT_ARRAY;
     MessageSid: TEXT, TEXT_ARRAY;
+    Month: TEXT, TEXT_ARRAY;
     [u8]: BYTEA, BYTEA_ARRAY;
     Uuid: UUID, UUID_ARRAY;
     Timestamp: TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
@@ -186,3 +188,4 @@ stored_as!(InboundSender, &str, |value| value.canonical(), |text| InboundSender:
 stored_as!(AccountSid, &str, |value| value.as_str(), |text| text.parse::<AccountSid>()?);
 stored_as!(MessageSid, &str, |value| value.as_str(), |text| text.parse::<MessageSid>()?);
 stored_as!(Metadata, Json<Metadata>, |value| Json(value), |stored| stored.0);
+stored_as!(Month, &str, |value| value.to_string(), |text| text.parse::<Month>()?);

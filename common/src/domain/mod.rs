@@ -8,6 +8,7 @@ pub mod keywords;
 pub mod language;
 pub mod message;
 pub mod metadata;
+pub mod month;
 pub mod named;
 pub mod opt_out;
 pub mod pace;

@@ -2,6 +2,7 @@
 //!
 //! Functions use services, services use adapters, adapters use the domain. `common/tests/layers.rs` checks this order.
 
+pub mod archive;
 pub mod batches;
 pub mod caller;
 pub mod conversation;

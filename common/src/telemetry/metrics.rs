@@ -122,6 +122,12 @@ metrics! {
     PartitionsReady = "partitions_ready", None;
     /// Rows in default partitions: their ids come from a wrong clock, or a partition was missing.
     RowsInDefaultPartitions = "rows_in_default_partitions", None;
+    /// Months of a table dropped because of their age.
+    OldMonthsDropped = "old_months_dropped", Count;
+    /// Messages emptied and rows deleted because of their age, without those of dropped months.
+    OldRowsRemoved = "old_rows_removed", Count;
+    /// Size of data removed because of its age. Dropped months count with their indexes.
+    OldBytesRemoved = "old_bytes_removed", Bytes;
     /// Latency of create requests to Twilio.
     CreateLatency = "twilio_create_latency", Milliseconds;
 }

@@ -1,5 +1,5 @@
 //! Shared test support: a database per test, a Lambda Runtime API that runs the built binaries, an SQS server that
-//! records messages and fails on demand, and [`eventually`], which waits for a condition.
+//! records messages and fails on demand, an S3 server, and [`eventually`], which waits for a condition.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failed test setup should stop the test")]
 
@@ -11,6 +11,7 @@ mod lambda;
 mod machine;
 mod sends;
 mod sqs;
+mod storage;
 mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
@@ -20,6 +21,7 @@ pub use lambda::{Function, Outcome};
 pub use machine::{processes_of, python, skipped};
 pub use sends::new_send;
 pub use sqs::{Behaviour, Sent, Sqs};
+pub use storage::S3;
 pub use webhook::{AUTH_TOKEN, BASE_URL, Webhook};
 
 use std::ops::RangeInclusive;

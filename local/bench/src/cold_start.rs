@@ -91,7 +91,7 @@ fn first_event(template: &Template, name: &str, round: u64) -> Vec<u8> {
         "inbound-sms" => traffic::webhook("/webhook/twilio/sms", "", &inbound()),
         "delivery-status" => traffic::webhook("/webhook/twilio/status", "", &status()),
         "authorize" => traffic::api("GET", "/health", &json!({}), "", None),
-        "manage-keys" => json!({"action": "list"}).to_string().into_bytes(),
+        "manage-archives" | "manage-keys" => json!({"action": "list"}).to_string().into_bytes(),
         "manage-sends" => json!({"action": "list", "status": "failed"}).to_string().into_bytes(),
         _ => b"{}".to_vec(),
     }

@@ -305,7 +305,6 @@ fn lambda_environment(
             environment.entry(name.to_owned()).or_insert(value);
         }
     }
-    let credential = |name: &str| std::env::var(name).unwrap_or_else(|_| "local".to_owned());
     let lambda = [
         ("AWS_LAMBDA_FUNCTION_NAME", spec.name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
@@ -325,6 +324,11 @@ fn lambda_environment(
     ];
     environment.extend(lambda.map(|(name, value)| (name.to_owned(), value)));
     environment
+}
+
+/// Returns a credential of the environment, or the one of the local stack.
+pub(crate) fn credential(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| "local".to_owned())
 }
 
 fn shutting_down() -> InvokeError {

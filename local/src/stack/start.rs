@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{StackError, StackInfo, file, first_run, queues};
 use crate::gateway::Gateway;
-use crate::lambda::{self, FunctionSettings, Functions};
+use crate::lambda::{self, FunctionSettings, Functions, credential};
 use crate::metrics::Metrics;
 use crate::monitor::StandIn;
 use crate::pollers::Poller;
@@ -21,6 +21,7 @@ use crate::schedules::Schedule;
 use crate::settings::Settings;
 use crate::sqs::Sqs;
 use crate::template::{FunctionSpec, Template};
+use s3_server::S3Server;
 use twilio_simulator::{Simulator, SimulatorConfig};
 
 /// Account SID of the simulated account; `TWILIO_ACCOUNT_SID` overrides it.
@@ -42,6 +43,7 @@ pub(super) struct Parts {
     pub functions: Option<Arc<Functions>>,
     simulator: Option<Simulator>,
     postgres: Option<Postgres>,
+    s3: Option<S3Server>,
 }
 
 impl Parts {
@@ -56,6 +58,7 @@ impl Parts {
         if let Some(postgres) = self.postgres {
             postgres.stop().await;
         }
+        drop(self.s3);
     }
 }
 
@@ -92,8 +95,10 @@ pub(super) async fn start(
         (settings.overrides)("AWS_ENDPOINT_URL_SQS").unwrap_or_else(|| info.aws_endpoint_url.clone());
     let client = queues::client(&sqs_url, settings);
     info.queues = queues::create(&client, &template.queues).await?;
+    let s3_url = start_s3(settings, template, parts).await?;
+    let endpoints = Endpoints { profiles: &profiles_url, sqs: &sqs_url, s3: &s3_url };
     let metrics = Arc::new(Metrics::default());
-    let functions = Arc::new(functions(settings, template, &info, &profiles_url, &sqs_url, &metrics)?);
+    let functions = Arc::new(functions(settings, template, &info, &endpoints, &metrics)?);
     parts.functions = Some(functions.clone());
     // Set only here, so it cannot be set already.
     let _ = late.set(functions.clone());
@@ -127,6 +132,27 @@ async fn start_monitor(
         info.monitor_api_url.clone_from(&url);
     }
     Ok(profiles.unwrap_or(url))
+}
+
+/// Starts the S3 server with the template's buckets, unless the URL of another one is configured. Returns its URL.
+async fn start_s3(settings: &Settings, template: &Template, parts: &mut Parts) -> Result<String, StackError> {
+    if let Some(url) = (settings.overrides)("AWS_ENDPOINT_URL_S3") {
+        return Ok(url);
+    }
+    let folder = settings.data.join("s3");
+    let (key, secret) = (credential("AWS_ACCESS_KEY_ID"), credential("AWS_SECRET_ACCESS_KEY"));
+    let server = S3Server::start(&folder, &key, &secret).await.map_err(file(&folder))?;
+    for id in &template.buckets {
+        server.create_bucket(&bucket_name(id)).map_err(file(&folder))?;
+    }
+    let url = server.url().to_owned();
+    parts.s3 = Some(server);
+    Ok(url)
+}
+
+/// Returns the name of a bucket: the logical ID in lower case, as S3 requires.
+fn bucket_name(logical_id: &str) -> String {
+    logical_id.to_ascii_lowercase()
 }
 
 fn start_triggers(
@@ -240,20 +266,26 @@ fn info(settings: &Settings, own_base: &str) -> StackInfo {
     }
 }
 
+/// Base URLs of services that are not in [`StackInfo`].
+struct Endpoints<'a> {
+    profiles: &'a str,
+    sqs: &'a str,
+    s3: &'a str,
+}
+
 /// Registers the functions with their variables: from the environment, the built-in defaults, or the template.
 fn functions(
     settings: &Settings,
     template: &Template,
     info: &StackInfo,
-    profiles_url: &str,
-    sqs_url: &str,
+    endpoints: &Endpoints<'_>,
     metrics: &Arc<Metrics>,
 ) -> Result<Functions, StackError> {
     let defaults = [
         ("DATABASE_URL", info.database_url.as_str()),
         ("MONITOR_API_URL", &info.monitor_api_url),
         ("PUBLIC_WEBHOOK_BASE_URL", &info.webhook_base_url),
-        ("TENANT_PROFILE_API_URL", profiles_url),
+        ("TENANT_PROFILE_API_URL", endpoints.profiles),
         ("TWILIO_ACCOUNT_SID", &info.account_sid),
         ("TWILIO_API_BASE_URL", &info.twilio_api_url),
         ("TWILIO_AUTH_TOKEN", &info.auth_token),
@@ -272,10 +304,12 @@ fn functions(
         runtime
             .insert(format!("{}Url.FunctionUrl", function.logical_id), format!("{}/", info.webhook_base_url));
     }
+    runtime.extend(template.buckets.iter().map(|id| (id.clone(), bucket_name(id))));
     let mut specs = Vec::new();
     for function in &template.functions {
         let mut environment = template.environment(function, settings.overrides, &defaults, &runtime)?;
-        environment.insert("AWS_ENDPOINT_URL_SQS".to_owned(), sqs_url.to_owned());
+        environment.insert("AWS_ENDPOINT_URL_SQS".to_owned(), endpoints.sqs.to_owned());
+        environment.insert("AWS_ENDPOINT_URL_S3".to_owned(), endpoints.s3.to_owned());
         specs.push((function.clone(), environment));
     }
     let function_settings = FunctionSettings {

@@ -42,6 +42,8 @@ pub struct Template {
     pub functions: Vec<FunctionSpec>,
     /// The SQS queues, including dead-letter queues.
     pub queues: Vec<QueueSpec>,
+    /// The logical IDs of the S3 buckets.
+    pub buckets: Vec<String>,
     /// The HTTP API's routes.
     pub routes: Vec<RouteSpec>,
     /// The HTTP API's authorizers, by name.

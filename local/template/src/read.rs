@@ -49,11 +49,12 @@ pub(super) struct Declared {
 pub(super) fn template(document: Value, region: &str) -> Result<Template, TemplateError> {
     let empty = BTreeMap::new();
     let plain = Resolver::new(&document, region, &empty);
-    let mut names = Vec::new();
+    let (mut names, mut buckets) = (Vec::new(), Vec::new());
     for (id, resource) in resources(&document, &plain)? {
         match resource_type(id, resource)? {
             "AWS::Serverless::Function" => names.push((id, function_name(id, resource, &document)?, true)),
             "AWS::SQS::Queue" => names.push((id, queue_name(id, resource, &plain)?, false)),
+            "AWS::S3::Bucket" => buckets.push(id.clone()),
             unsupported if UNSUPPORTED.contains(&unsupported) => {
                 let reason = format!("{unsupported} is not supported by the local stack: use SAM's form");
                 return Err(TemplateError::new(format!("{id}.Type"), reason));
@@ -74,6 +75,7 @@ pub(super) fn template(document: Value, region: &str) -> Result<Template, Templa
         region: region.to_owned(),
         functions: Vec::new(),
         queues: Vec::new(),
+        buckets,
         routes: Vec::new(),
         authorizers: BTreeMap::new(),
         function_urls: Vec::new(),

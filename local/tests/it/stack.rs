@@ -5,6 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use common::storage::{Endpoint, Storage, StorageConfig};
 use http::Method;
 use local::stack::StackInfo;
 use rustix::process::{Pid, Signal, kill_process};
@@ -108,6 +111,9 @@ async fn a_stack_can_be_killed_restarted_and_stopped() {
     assert_eq!(environment["DATABASE_URL"], info.database_url.as_str());
     assert_eq!(environment["QUEUE_URL"], info.queues["work"].as_str());
     assert_eq!(environment["AWS_ENDPOINT_URL_SQS"], info.aws_endpoint_url.as_str());
+    assert_eq!(environment["BUCKET"], "filesbucket");
+    let s3 = environment["AWS_ENDPOINT_URL_S3"].as_str().unwrap().to_owned();
+    files(&s3).put("a/b", "content".into(), "text/plain").await.unwrap();
 
     run.signal(Signal::KILL);
     all_processes_end(run.folder.path()).await;
@@ -120,9 +126,21 @@ async fn a_stack_can_be_killed_restarted_and_stopped() {
     })
     .await;
     assert_eq!(get(&format!("{}/open", info.api_url), &[]).await.status, 200);
+    let response = request(Method::POST, &invoke_url(&info, "echo"), &[], r#"{"do":"sleep"}"#).await.json();
+    let s3 = response["environment"]["AWS_ENDPOINT_URL_S3"].as_str().unwrap().to_owned();
+    assert_eq!(files(&s3).head("a/b").await.unwrap(), Some(7), "objects survive a restart");
     run.signal(Signal::INT);
     assert_eq!(processes_of(run.folder.path()), Vec::<String>::new());
     assert!(!stale.exists());
+}
+
+/// Returns a client of the template's bucket, with the credentials of the functions.
+fn files(url: &str) -> Storage {
+    let endpoint =
+        Endpoint { url: url.parse().unwrap(), region: "us-east-1".to_owned(), has_bucket_in_host: false };
+    let token = Some("local".to_owned());
+    let keys = SharedCredentialsProvider::new(Credentials::new("local", "local", token, None, "test"));
+    Storage::at(&endpoint, &StorageConfig::for_bucket("filesbucket"), keys).unwrap()
 }
 
 fn invoke_url(info: &StackInfo, function: &str) -> String {

@@ -122,6 +122,7 @@ row! {
         opted_out: bool,
         has_arrived: bool,
         is_erased: bool,
+        is_emptied: bool,
         is_retried: bool,
     }
 }
@@ -137,6 +138,7 @@ with held as (
         exists (select from sms_send_attempts a
                 join sms_callbacks b on b.packed_sid = sms_pack_sid(a.twilio_sid)
                 where a.message_id = m.id and b.event_status in ('delivered', 'read')) as has_arrived,
+        exists (select from sms_retention_cursors r where m.id <= r.position) as is_emptied,
         m.twilio_sid is not null and not exists (
             select from sms_send_attempts a where a.message_id = m.id and a.twilio_sid = m.twilio_sid) as is_untraced
     from sms_messages m join sms_conversations c on c.id = m.conversation_id
@@ -150,10 +152,10 @@ with held as (
     from held
     where m.id = held.id and held.direction = 'outbound' and held.delivery_status in ('failed', 'undelivered')
       and not held.opted_out and not held.has_arrived and not held.is_untraced
-      and not held.is_erased
+      and not held.is_erased and not held.is_emptied
     returning m.id
 )
-select h.id, h.direction, h.delivery_status, h.opted_out, h.has_arrived, h.is_erased,
+select h.id, h.direction, h.delivery_status, h.opted_out, h.has_arrived, h.is_erased, h.is_emptied,
     exists (select from retried r where r.id = h.id) as is_retried
 from held h order by h.id",
 );
@@ -178,6 +180,9 @@ impl RetriedRow {
                 Some("its recipient has opted out")
             }
             (_, Status::Failed | Status::Undelivered) if self.is_erased => Some("its content was erased"),
+            (_, Status::Failed | Status::Undelivered) if self.is_emptied => {
+                Some("it is older than the retention of messages")
+            }
             (_, Status::Failed | Status::Undelivered) => Some("no attempt holds its twilio_sid"),
             _ => Some("it has not failed"),
         }

@@ -223,6 +223,44 @@ fn queues_are_retained_and_require_tls() {
 }
 
 #[test]
+fn buckets_are_retained_encrypted_and_private_and_require_tls() {
+    let document = document();
+    let buckets = resources(&document, "AWS::S3::Bucket");
+    assert!(!buckets.is_empty());
+    let policies = resources(&document, "AWS::S3::BucketPolicy");
+    for (id, properties) in &buckets {
+        let bucket = &document["Resources"][id];
+        assert_eq!(
+            (&bucket["DeletionPolicy"], &bucket["UpdateReplacePolicy"]),
+            (&"Retain".into(), &"Retain".into()),
+            "{id}"
+        );
+        assert!(properties["BucketEncryption"].is_object(), "{id}");
+        let access = properties["PublicAccessBlockConfiguration"].as_object().unwrap();
+        assert!(access.len() == 4 && access.values().all(|is_blocked| *is_blocked == true), "{id}");
+        let policy = policies.iter().find(|(_, policy)| policy["Bucket"] == reference(id));
+        let statement = &policy.unwrap().1["PolicyDocument"]["Statement"][0];
+        assert_eq!(statement["Effect"], "Deny", "{id}");
+        assert_eq!(statement["Condition"]["Bool"]["aws:SecureTransport"], "false", "{id}");
+    }
+}
+
+#[test]
+fn retention_is_compared_with_the_values_that_the_other_functions_have() {
+    let document = document();
+    let functions = resources(&document, "AWS::Serverless::Function");
+    for variable in ["RECONCILE_WINDOW_SECONDS", "SEND_MAX_AGE_SECONDS", "UNKNOWN_PARK_AFTER_SECONDS"] {
+        let values =
+            functions.iter().map(|(_, properties)| &properties["Environment"]["Variables"][variable]);
+        let values: Vec<&Value> = values.filter(|value| !value.is_null()).collect();
+        assert!(
+            values.len() >= 2 && values.windows(2).all(|pair| pair[0] == pair[1]),
+            "{variable}: {values:?}"
+        );
+    }
+}
+
+#[test]
 fn scheduled_functions_limit_retries_and_have_a_failure_destination() {
     let document = document();
     let template = Template::parse(TEXT, "us-east-1").unwrap();

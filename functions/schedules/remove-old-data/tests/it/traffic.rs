@@ -1,0 +1,42 @@
+//! Retention while others write.
+
+use super::*;
+use std::time::Instant;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_and_readers_continue_while_months_are_archived_and_dropped() {
+    let world = World::start().await;
+    for month in ["2024-01", "2024-02", "2024-03"] {
+        world.events(month, 3_000).await;
+    }
+    let writer = testing::connect(&world.database.url()).await;
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let writing = tokio::spawn(async move {
+        let (mut written, mut longest) = (0_u32, Duration::ZERO);
+        let insert = "insert into sms_events (id, event_type, created_at)
+                      values (sms_new_id(), 'message.status', now())";
+        while stopped.try_recv().is_err() {
+            let begun = Instant::now();
+            writer.batch_execute(insert).await.unwrap();
+            longest = longest.max(begun.elapsed());
+            written += 1;
+        }
+        (written, longest)
+    });
+    // A reader with an old month open: the drop must wait for it, and must not make others wait.
+    let reader = testing::connect(&world.database.url()).await;
+    reader.batch_execute("begin; select count(*) from sms_events_2024_01").await.unwrap();
+    let reading = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        reader.batch_execute("commit").await.unwrap();
+    });
+    let removed = world.function(&[]).await.call(event()).await;
+    stop.send(()).unwrap();
+    let (written, longest) = writing.await.unwrap();
+    reading.await.unwrap();
+    println!("{written} rows written, the longest insert took {longest:?}");
+    assert_eq!(removed["months"].as_array().unwrap().len(), 3);
+    assert_eq!(world.database.scalar("select count(*) from sms_events").await, written.to_string());
+    // lock_timeout is 500 ms; the rest is for busy machines.
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
