@@ -76,6 +76,7 @@ fn environment_overrides_take_precedence_over_defaults_and_template_values() {
     let expected = map(&[
         ("LOG_LEVEL", "debug"),
         ("DATABASE_URL", "default"),
+        ("BUCKET", "FilesBucket"),
         ("QUEUE_URL", "http://queue"),
         ("QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:work"),
         ("CALLBACK", "http://gateway/hook"),

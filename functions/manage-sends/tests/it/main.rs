@@ -156,3 +156,92 @@ async fn a_message_that_retention_has_passed_is_not_retried_and_a_newer_picture_
     let reason = "it is older than the retention of messages";
     assert_eq!(response, json!({"retried": [picture], "refused": [{"message_id": id, "reason": reason}]}));
 }
+async fn failed_messages_are_retried_by_error_code_and_time_up_to_a_limit() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let blocked = "delivery_status = 'failed', error_code = '30007'";
+    let first = message(&database, "+12025550143", blocked, "rejected").await;
+    let second = message(&database, "+12025550144", blocked, "rejected").await;
+    message(&database, "+12025550145", "delivery_status = 'failed', error_code = '30006'", "rejected").await;
+    let since = (clock::now() - SignedDuration::from_hours(2)).to_string();
+    let early = (clock::now() - SignedDuration::from_mins(90)).to_string();
+    let retry = |limit: u32, until: Option<&str>| {
+        json!({"action": "retry", "error_code": "30007", "since": since,
+        "until": until, "limit": limit})
+    };
+    let nothing = function.call(retry(10, Some(&early))).await;
+    assert_eq!(nothing, json!({"retried": [], "refused": []}));
+    assert_eq!(function.call(retry(1, None)).await["retried"], json!([first]));
+    assert_eq!(function.call(retry(10, None)).await["retried"], json!([second]));
+}
+
+#[tokio::test]
+async fn unknown_and_failed_messages_are_listed_without_texts_and_phone_numbers() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let id = message(&database, "+12025550143", UNKNOWN, "unknown").await;
+    message(&database, "+12025550143", "delivery_status = 'failed'", "rejected").await;
+    let listed = function.call(json!({"action": "list", "status": "unknown"})).await;
+    let messages = listed["messages"].as_array().unwrap();
+    assert_eq!((messages.len(), &messages[0]["id"]), (1, &json!(id)));
+    assert_eq!((&messages[0]["attempts"], &messages[0]["detail"]), (&json!(1), &json!("as it was")));
+    assert!(messages[0]["parked_at"].is_string());
+    assert!(!listed.to_string().contains("5550143") && !listed.to_string().contains("rent"), "{listed}");
+}
+
+#[tokio::test]
+async fn an_invalid_payload_is_rejected_with_all_fields_and_reasons() {
+    let database = Database::create().await;
+    let mut function = start(&database).await;
+    let unknown = Uuid::nil().to_string();
+    let cases = [
+        (json!("list"), "request body is not a JSON object"),
+        (json!({}), "action must be decide, retry or list"),
+        (json!({"action": "decide"}), "message_id is missing; was must be sent or not_sent"),
+        (
+            json!({"action": "decide", "message_id": "7", "was": "lost", "twilio_sid": "SM1", "x": 1}),
+            "message_id is not a UUID; twilio_sid must be SM or MM followed by 32 hexadecimal digits; \
+             was must be sent or not_sent; x is not a field of this request",
+        ),
+        (
+            json!({"action": "decide", "message_id": unknown, "was": "not_sent", "twilio_sid": SID}),
+            "twilio_sid is only allowed if was is sent",
+        ),
+        (json!({"action": "retry"}), "message_ids is missing"),
+        (json!({"action": "retry", "message_ids": []}), "message_ids must contain between 1 and 1000 ids"),
+        (json!({"action": "retry", "message_ids": ["7"]}), "message_ids[0] is not a UUID"),
+        (
+            json!({"action": "retry", "message_ids": [unknown], "error_code": "30007"}),
+            "error_code cannot be combined with message_ids",
+        ),
+        (json!({"action": "retry", "error_code": "30007"}), "since is missing"),
+        (
+            json!({"action": "retry", "error_code": "30007", "since": "2026-11-02T00:00:00Z",
+                "until": "2026-11-01T00:00:00Z", "limit": 0}),
+            "until must be after since; limit must be an integer between 1 and 1000",
+        ),
+        (json!({"action": "list"}), "status is missing"),
+        (json!({"action": "list", "status": "sent"}), "status must be unknown, failed or undelivered"),
+    ];
+    for (payload, problems) in cases {
+        let message = format!("invalid payload: {problems}");
+        assert_eq!(rejected(&mut function, payload.clone()).await, message, "{payload}");
+    }
+    let payload = json!({"action": "decide", "message_id": unknown, "was": "sent"});
+    assert_eq!(rejected(&mut function, payload).await, format!("unknown outbound message {unknown}"));
+}
+
+#[tokio::test]
+async fn a_missing_variable_stops_the_function_at_startup() {
+    let log = Function::start(BINARY, &[]).await.ended().await;
+    assert_eq!(log.last().unwrap()["error"], "invalid configuration: DATABASE_URL is missing");
+}
+
+#[test]
+fn the_environment_and_the_timeout_match_the_template() {
+    environment::check::<manage_sends::Config>(
+        "manage-sends",
+        Duration::ZERO,
+        &[environment::CONNECT, environment::STATEMENT],
+    );
+}
