@@ -7,15 +7,19 @@ mod meter;
 mod operations;
 mod rows;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use crate::statistics::{median, milliseconds};
 use common::clock;
 use generator::Plan;
 use jiff::{SignedDuration, ToSpan, tz::TimeZone};
 use meter::{Cost, Meter};
-use operations::{Operation, Population, Worker};
+use operations::{Operation, Worker};
 use server::Server;
 use std::path::Path;
+use std::time::Duration;
+use tokio_postgres::Client;
 
 /// The disk space of a loaded message with all its rows and indexes, including what the load needs temporarily.
 /// Measured with three million messages.
@@ -25,8 +29,8 @@ const OTHER_BYTES: u64 = 6_000_000_000;
 /// The databases.
 const SMALL: &str = "small";
 const YEARS: &str = "years";
-/// The conversations of the small database.
-const CONVERSATIONS: u64 = 200;
+/// The messages of the small database.
+const SMALL_MESSAGES: u64 = 40_000;
 /// The messages that are scheduled for tomorrow, in both databases.
 const SCHEDULED: usize = 100;
 /// An operation may become this much more expensive.
@@ -59,66 +63,103 @@ pub fn measure(folder: &Path, messages: u64, rounds: u64) -> Result<(), String> 
 async fn compare(server: Server, messages: u64, rounds: u64) -> Server {
     let until = clock::now() - SignedDuration::from_mins(1);
     let since = until.to_zoned(TimeZone::UTC).saturating_sub(load::MONTHS.months()).timestamp();
-    let plan = Plan { messages, since, until };
-    for database in [SMALL, YEARS] {
+    let plans = [(SMALL, SMALL_MESSAGES), (YEARS, messages)]
+        .map(|(database, messages)| (database, Plan { messages, since, until }));
+    for (database, plan) in plans {
         server.create(database).await;
+        load::load(&server, database, plan).await;
     }
-    load::load(&server, YEARS, plan).await;
     let server = server.restart().await;
     print_sizes(&server, messages).await;
-
-    let small = Population::Small(CONVERSATIONS);
-    let mut worker = Worker::new(server.db(SMALL), small, 1);
-    worker.prepare(CONVERSATIONS).await;
-    let costs_of_small = costs(&server, SMALL, small, rounds).await;
-    let years = Population::Years(plan);
-    let costs_of_years = costs(&server, YEARS, years, rounds).await;
-    println!(
-        "years | operation | CPU, ms | × | buffers | × | of these read | WAL, bytes | × | full-page images |"
-    );
-    for ((operation, small), years) in Operation::ALL.iter().zip(&costs_of_small).zip(&costs_of_years) {
-        print_costs(*operation, small, years);
-    }
-    contention::measure(&server, YEARS, years).await;
+    compare_operations(&server, plans, rounds).await;
+    contention::measure(&server, YEARS, plans[1].1).await;
     server
 }
 
-/// Returns the costs of all operations, per message.
-async fn costs(
-    server: &Server,
-    database: &'static str,
-    population: Population,
-    rounds: u64,
-) -> Vec<PerMessage> {
-    let db = server.db(database);
+/// Measures all operations in both databases, in turns, so that a slow minute affects both.
+async fn compare_operations(server: &Server, plans: [(&'static str, Plan); 2], rounds: u64) {
     let observer = server.connect(None).await;
-    let client = server.connect(Some(database)).await;
-    client.batch_execute("vacuum analyze").await.expect("a vacuum");
-    let meter = Meter::new(&db, database, &observer);
-    let mut worker = Worker::new(db.clone(), population, 2);
-    let mut costs = Vec::new();
-    for operation in Operation::ALL {
-        if operation == Operation::Page {
-            // Later operations must find only scheduled messages.
-            worker.schedule(SCHEDULED).await;
-        }
-        // The images of pages after a checkpoint are counted too, as in the first minutes after it.
-        client.batch_execute("checkpoint").await.expect("a checkpoint");
-        let mut measured = Vec::new();
-        for round in 0..=rounds {
-            let before = meter.read().await;
-            for _ in 0..operation.calls() {
-                worker.call(operation).await;
-            }
-            let cost = meter.read().await.since(before);
-            // The first round is the warm-up.
-            if round > 0 {
-                measured.push(cost);
-            }
-        }
-        costs.push(PerMessage::of(&measured, operation.calls() * operation.units()));
+    let mut sides = Vec::new();
+    for (database, plan) in plans {
+        let client = server.connect(Some(database)).await;
+        let db = server.db(database);
+        let worker = Worker::new(db.clone(), plan, 2);
+        sides.push(Side { client, worker, meter: Meter::new(db, database, &observer), measured: Vec::new() });
     }
-    costs
+    println!(
+        "years | operation | CPU, ms | × | buffers | × | of these read | WAL, bytes | × | WAL after a checkpoint |"
+    );
+    for operation in Operation::ALL {
+        for side in &mut sides {
+            side.prepare(operation).await;
+        }
+        full_page_writes(&observer, false).await;
+        // The first round is the warm-up.
+        for round in 0..=rounds {
+            for side in &mut sides {
+                side.run(operation, round > 0).await;
+            }
+        }
+        full_page_writes(&observer, true).await;
+        observer.batch_execute("checkpoint").await.expect("a checkpoint");
+        let mut with_images = Vec::new();
+        for side in &mut sides {
+            with_images.push(side.run(operation, false).await.wal_bytes as f64 / messages_of(operation));
+        }
+        let costs: Vec<_> = sides
+            .iter_mut()
+            .map(|side| PerMessage::of(&std::mem::take(&mut side.measured), operation))
+            .collect();
+        print_costs(operation, &costs[0], &costs[1], with_images[1]);
+    }
+}
+
+/// One of the two databases.
+struct Side<'a> {
+    client: Client,
+    worker: Worker,
+    meter: Meter<'a>,
+    measured: Vec<Cost>,
+}
+
+impl Side<'_> {
+    /// Removes what earlier operations left behind, as autovacuum would.
+    async fn prepare(&mut self, operation: Operation) {
+        if operation == Operation::Page {
+            // Later operations find only messages that are not due.
+            self.worker.schedule(SCHEDULED).await;
+        }
+        self.client.batch_execute("vacuum analyze").await.expect("a vacuum");
+    }
+
+    async fn run(&mut self, operation: Operation, is_measured: bool) -> Cost {
+        let before = self.meter.read().await;
+        for _ in 0..operation.calls() {
+            self.worker.call(operation).await;
+        }
+        let cost = self.meter.read().await.since(before);
+        if is_measured {
+            self.measured.push(cost);
+        }
+        cost
+    }
+}
+
+/// Full-page images depend on the time since the last checkpoint. The main measurement excludes them.
+async fn full_page_writes(client: &Client, on: bool) {
+    client.batch_execute(&format!("alter system set full_page_writes = {on}")).await.expect("a setting");
+    client.batch_execute("select pg_reload_conf()").await.expect("a reload");
+    loop {
+        let row = client.query_one("select current_setting('full_page_writes') = 'on'", &[]).await;
+        if row.expect("a setting").get::<_, bool>(0) == on {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn messages_of(operation: Operation) -> f64 {
+    (operation.calls() * operation.units()) as f64
 }
 
 /// The costs of an operation, per message.
@@ -128,30 +169,29 @@ struct PerMessage {
     buffers: f64,
     reads: f64,
     wal_bytes: f64,
-    full_page_images: f64,
 }
 
 impl PerMessage {
     /// Returns the medians of the rounds.
-    fn of(rounds: &[Cost], messages: usize) -> Self {
+    fn of(rounds: &[Cost], operation: Operation) -> Self {
+        let messages = messages_of(operation);
         let of = |value: fn(&Cost) -> f64| {
-            median(&rounds.iter().map(|cost| value(cost) / messages as f64).collect::<Vec<_>>())
+            median(&rounds.iter().map(|cost| value(cost) / messages).collect::<Vec<_>>())
         };
         Self {
             cpu_ms: of(|cost| milliseconds(cost.cpu)),
             buffers: of(|cost| (cost.hits + cost.reads) as f64),
             reads: of(|cost| cost.reads as f64),
             wal_bytes: of(|cost| cost.wal_bytes as f64),
-            full_page_images: of(|cost| cost.full_page_images as f64),
         }
     }
 }
 
-fn print_costs(operation: Operation, small: &PerMessage, years: &PerMessage) {
+fn print_costs(operation: Operation, small: &PerMessage, years: &PerMessage, wal_with_images: f64) {
     let growth = years.cpu_ms / small.cpu_ms;
     println!(
         "years | {} | {:.3} → {:.3} | {growth:.2} | {:.1} → {:.1} | {:.2} | {:.2} → {:.2} | {:.0} → {:.0} | {} | \
-         {:.2} → {:.2} |{}",
+         {wal_with_images:.0} |{}",
         operation.name(),
         small.cpu_ms,
         years.cpu_ms,
@@ -167,8 +207,6 @@ fn print_costs(operation: Operation, small: &PerMessage, years: &PerMessage) {
         } else {
             "–".to_owned()
         },
-        small.full_page_images,
-        years.full_page_images,
         if growth > MAX_GROWTH { " grows" } else { "" },
     );
 }

@@ -1,10 +1,11 @@
 //! Latency of operations while a table is vacuumed and while months are dropped.
 
+use super::generator::Plan;
 use super::load::MONTHS;
-use super::operations::{Operation, Population, Worker};
+use super::operations::{Operation, Worker};
 use super::server::Server;
 use crate::statistics::{milliseconds, percentile};
-use common::db::partitions;
+use common::db::{LockWaits, partitions};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ const OPERATIONS: [Operation; 4] =
     [Operation::Page, Operation::Create, Operation::Message, Operation::InboundBatch];
 /// The number of clients.
 const CLIENTS: u64 = 2;
+/// The first operations of a client, which connect and plan, are not measured.
+const WARM_UP: usize = 40;
 /// The pause of a client between two operations, so that the machine is not saturated.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The length of a phase without other work, and the maximum of the others.
@@ -25,13 +28,13 @@ const MAX_PHASE: Duration = Duration::from_secs(90);
 const DROPPED_MONTHS: i32 = 6;
 
 /// Prints the latencies of each phase.
-pub async fn measure(server: &Server, database: &str, population: Population) {
+pub async fn measure(server: &Server, database: &str, plan: Plan) {
     let client = server.connect(Some(database)).await;
-    let before = phase(server, database, population, 1, tokio::time::sleep(PHASE)).await;
+    let before = phase(server, database, plan, 1, tokio::time::sleep(PHASE)).await;
     before.print("without other work", &before);
-    let vacuum = phase(server, database, population, 2, vacuum(&client)).await;
+    let vacuum = phase(server, database, plan, 2, vacuum(&client)).await;
     vacuum.print("vacuum of sms_messages", &before);
-    let dropping = phase(server, database, population, 3, drop_months(server, database)).await;
+    let dropping = phase(server, database, plan, 3, drop_months(server, database)).await;
     dropping.print("months are dropped", &before);
 }
 
@@ -39,8 +42,11 @@ pub async fn measure(server: &Server, database: &str, population: Population) {
 async fn vacuum(client: &Client) {
     client.batch_execute("set vacuum_cost_delay = '2ms'").await.expect("a setting");
     let statement = "vacuum (freeze, disable_page_skipping) sms_messages";
-    if let Ok(result) = tokio::time::timeout(MAX_PHASE, client.batch_execute(statement)).await {
-        result.expect(statement);
+    let begun = Instant::now();
+    while begun.elapsed() < PHASE {
+        if let Ok(result) = tokio::time::timeout(MAX_PHASE, client.batch_execute(statement)).await {
+            result.expect(statement);
+        }
     }
 }
 
@@ -48,14 +54,14 @@ async fn vacuum(client: &Client) {
 async fn drop_months(server: &Server, database: &str) {
     let db = server.db(database);
     let mut months = partitions::list(&db).await.expect("partitions");
-    months.retain(|partition| partition.month.is_some());
-    months.sort_by_key(|partition| partition.month);
+    months.retain(|partition| partition.month().is_some());
+    months.sort_by_key(partitions::Partition::month);
     let oldest = months.len().saturating_sub((MONTHS - DROPPED_MONTHS) as usize * partitions::TABLES.len());
     months.truncate(oldest.min(DROPPED_MONTHS as usize * partitions::TABLES.len()));
     let (mut took, bytes) = (Vec::new(), months.iter().map(|month| month.bytes).sum::<i64>());
     for month in &months {
         let begun = Instant::now();
-        partitions::drop(&db, month).await.expect("a dropped month");
+        partitions::drop(&db, month, LockWaits::default()).await.expect("a dropped month");
         took.push(milliseconds(begun.elapsed()));
         tokio::time::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed())).await;
     }
@@ -72,14 +78,14 @@ async fn drop_months(server: &Server, database: &str) {
 async fn phase(
     server: &Server,
     database: &str,
-    population: Population,
+    plan: Plan,
     seed: u64,
     work: impl Future<Output = ()>,
 ) -> Latencies {
     let is_over = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
-        let worker = Worker::new(server.db(database), population, 1_000 * seed + number);
+        let worker = Worker::new(server.db(database), plan, 1_000 * seed + number);
         clients.spawn(run(worker, number as usize, Arc::clone(&is_over)));
     }
     let begun = Instant::now();
@@ -101,7 +107,7 @@ async fn run(mut worker: Worker, first: usize, is_over: Arc<AtomicBool>) -> Vec<
         took.push(milliseconds(begun.elapsed()));
         tokio::time::sleep(PAUSE).await;
     }
-    took
+    took.split_off(WARM_UP.min(took.len()))
 }
 
 /// How long the operations of a phase took, in milliseconds.

@@ -196,7 +196,7 @@ impl Generator {
             self.tables.events.push(Event { id: event, event_type, conversation_id, data, created_at: at });
         }
         self.tables.payloads.push(Payload { message_id, raw_webhook_data: form, created_at: at });
-        self.tables.sids.push(Sid { sid: packed, message_id, attempt_id: None });
+        self.tables.sids.push(Sid { packed_sid: packed, message_id, attempt_id: None });
         self.tables.messages.push(Message {
             id: message_id,
             conversation_id,
@@ -204,7 +204,7 @@ impl Generator {
             twilio_sid: sid,
             from_number: from,
             to_number: to,
-            messaging_service_sid: Some("MG1c9cab1762463b1c5801ab7dff16cf50"),
+            messaging_service_sid: None,
             message_content: text,
             delivery_status: "received",
             error_code: None,
@@ -244,7 +244,7 @@ impl Generator {
             let event_id = id(created_at, &mut self.random);
             let raw_webhook_data = object(traffic::status_form(&sid, &to, event_status));
             self.tables.callbacks.push(Callback {
-                sid: packed.clone(),
+                packed_sid: packed.clone(),
                 event_status,
                 error_code,
                 message_id,
@@ -264,7 +264,7 @@ impl Generator {
                 created_at,
             });
         }
-        self.tables.sids.push(Sid { sid: packed, message_id, attempt_id: Some(attempt_id) });
+        self.tables.sids.push(Sid { packed_sid: packed, message_id, attempt_id: Some(attempt_id) });
         self.tables.attempts.push(Attempt {
             id: attempt_id,
             message_id,

@@ -3,7 +3,7 @@
 use super::generator::{Generator, Plan, Tables};
 use super::rows::{Copied, Sink, copy};
 use super::server::Server;
-use common::db::partitions;
+use common::db::{LockWaits, partitions};
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -13,15 +13,15 @@ use tokio_postgres::Client;
 const RANDOM_KEYS: &str = "array['sms_message_sids', 'sms_callbacks']::regclass[]";
 /// How many batches of rows wait for a connection.
 const WAITING: usize = 8;
-/// Months of partitions after the current one.
-const MONTHS_AHEAD: i32 = 3;
 /// The months of the traffic.
 pub const MONTHS: i32 = 24;
 
 /// Loads the traffic into a migrated database.
 pub async fn load(server: &Server, database: &str, plan: Plan) {
     let begun = Instant::now();
-    partitions::ensure(&server.db(database), plan.since, MONTHS + MONTHS_AHEAD).await.expect("partitions");
+    let months = MONTHS.unsigned_abs() + partitions::MONTHS_AHEAD;
+    let created = partitions::ensure(&server.db(database), plan.since, months, LockWaits::default()).await;
+    created.expect("partitions");
     let client = server.connect(Some(database)).await;
     let statements = drop_indexes(&client).await;
     let rows = copy_all(server, database, plan, sid_prefix(&client).await).await;

@@ -17,34 +17,33 @@ pub struct Cost {
     /// Buffers that were not.
     pub reads: i64,
     pub wal_bytes: i64,
-    pub full_page_images: i64,
 }
 
 /// Measures the only pool of a database.
 #[derive(Debug)]
 pub struct Meter<'a> {
-    db: &'a Db,
+    db: Db,
     database: &'static str,
     /// A connection to another database, whose buffers are not counted.
     observer: &'a Client,
 }
 
 impl<'a> Meter<'a> {
-    pub fn new(db: &'a Db, database: &'static str, observer: &'a Client) -> Self {
+    pub fn new(db: Db, database: &'static str, observer: &'a Client) -> Self {
         Self { db, database, observer }
     }
 
     /// Returns the totals so far.
     pub async fn read(&self) -> Cost {
-        db_flush(self.db).await;
+        db_flush(&self.db).await;
         let pids =
             "select pid from pg_stat_activity where datname = $1 and application_name = 'sms-foundation'";
         let pids = self.observer.query(pids, &[&self.database]).await.expect("backends");
         let cpu = pids.iter().map(|row| processes::cpu_of(row.get::<_, i32>(0) as u32)).sum();
-        let counters = "select blks_hit, blks_read, wal_bytes::int8, wal_fpi \
+        let counters = "select blks_hit, blks_read, wal_bytes::int8 \
                         from pg_stat_database, pg_stat_wal where datname = $1";
         let row = self.observer.query_one(counters, &[&self.database]).await.expect("statistics");
-        Cost { cpu, hits: row.get(0), reads: row.get(1), wal_bytes: row.get(2), full_page_images: row.get(3) }
+        Cost { cpu, hits: row.get(0), reads: row.get(1), wal_bytes: row.get(2) }
     }
 }
 
@@ -60,7 +59,6 @@ impl Cost {
             hits: self.hits - before.hits,
             reads: self.reads - before.reads,
             wal_bytes: self.wal_bytes - before.wal_bytes,
-            full_page_images: self.full_page_images - before.full_page_images,
         }
     }
 }

@@ -26,33 +26,6 @@ const PAGE: i64 = 20;
 /// The sender of all measured sends.
 const SENDER: &str = "+18605550100";
 
-/// Whose conversations an operation uses.
-#[derive(Debug, Clone, Copy)]
-pub enum Population {
-    /// A few conversations, all active.
-    Small(u64),
-    /// Those of the generated traffic.
-    Years(Plan),
-}
-
-impl Population {
-    /// Returns a conversation that has traffic now.
-    fn active(self, random: &mut fastrand::Rng) -> u64 {
-        match self {
-            Self::Small(conversations) => random.u64(..conversations),
-            Self::Years(plan) => plan.conversation(plan.messages - 1, random),
-        }
-    }
-
-    /// Returns any conversation.
-    fn any(self, random: &mut fastrand::Rng) -> u64 {
-        match self {
-            Self::Small(conversations) => random.u64(..conversations),
-            Self::Years(plan) => random.u64(..plan.conversations()),
-        }
-    }
-}
-
 /// A measured operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -144,22 +117,24 @@ impl Operation {
 #[derive(Debug)]
 pub struct Worker {
     db: Db,
-    population: Population,
+    plan: Plan,
     random: fastrand::Rng,
     sent: Vec<(MessageId, String)>,
     sent_before: usize,
+    read: Vec<MessageId>,
     pace: SendPace,
     renewals: RenewalPolicy,
 }
 
 impl Worker {
-    pub fn new(db: Db, population: Population, seed: u64) -> Self {
+    pub fn new(db: Db, plan: Plan, seed: u64) -> Self {
         Self {
             db,
-            population,
+            plan,
             random: fastrand::Rng::with_seed(seed),
             sent: Vec::new(),
             sent_before: 0,
+            read: Vec::new(),
             // No limit.
             pace: SendPace { burst: 1_000_000, ..SendPace::default() },
             renewals: RenewalPolicy::default(),
@@ -172,17 +147,20 @@ impl Worker {
         match operation {
             Operation::InboundBatch => self.receive(BATCH).await,
             Operation::Inbound => self.receive(1).await,
-            Operation::InboundRepeated => self.receive_again().await,
+            Operation::InboundRepeated => {
+                self.receive_sid(&sid(0, &mut fastrand::Rng::with_seed(7)).0).await;
+            }
             Operation::Create => self.create(None).await,
             Operation::ClaimAndFinish => self.claim_and_finish().await,
             Operation::Status => self.callbacks("sent", 1).await,
             Operation::StatusBatch => self.callbacks("delivered", BATCH).await,
             Operation::Page => {
-                let conversation = self.population.active(&mut self.random);
-                self.page(conversation).await;
+                let conversation = self.active();
+                let newest = self.page(conversation).await;
+                self.read.extend(newest);
             }
             Operation::OldPage => {
-                let conversation = self.population.any(&mut self.random);
+                let conversation = self.random.u64(..self.plan.conversations());
                 self.page(conversation).await;
             }
             Operation::Message => self.message().await,
@@ -208,23 +186,9 @@ impl Worker {
         }
     }
 
-    /// Prepares a small database: conversations with more messages than a page has, failures, and scheduled messages.
-    pub async fn prepare(&mut self, conversations: u64) {
-        for _ in 0..PAGE * 2 {
-            for first in (0..conversations).step_by(BATCH) {
-                let batch: Vec<_> =
-                    (first..first + BATCH as u64).map(|number| self.new_inbound(number)).collect();
-                inbound::store(&self.db, &batch).await.expect("stored messages");
-            }
-        }
-        for _ in 0..10 {
-            for _ in 0..20 {
-                self.create(None).await;
-            }
-            self.claim_and_finish().await;
-            self.callbacks("sent", 20).await;
-            self.callbacks("undelivered", 20).await;
-        }
+    /// Returns a conversation that has traffic now.
+    fn active(&mut self) -> u64 {
+        self.plan.conversation(self.plan.messages - 1, &mut self.random)
     }
 
     /// Schedules messages for tomorrow.
@@ -237,7 +201,7 @@ impl Worker {
     async fn receive(&mut self, messages: usize) {
         let batch: Vec<_> = (0..messages)
             .map(|_| {
-                let conversation = self.population.active(&mut self.random);
+                let conversation = self.active();
                 self.new_inbound(conversation)
             })
             .collect();
@@ -245,13 +209,11 @@ impl Worker {
         assert_eq!(stored.len(), messages, "all messages are new");
     }
 
-    /// Stores a message that was just stored.
-    async fn receive_again(&mut self) {
-        let conversation = self.population.active(&mut self.random);
-        let mut random = fastrand::Rng::with_seed(7);
-        let (twilio_sid, _) = sid(0, &mut random);
-        let message = NewInbound { twilio_sid, ..self.new_inbound(conversation) };
-        inbound::store(&self.db, &[message]).await.expect("a stored message");
+    /// Stores a message, if this SID is not stored yet. Returns the number of new messages.
+    pub async fn receive_sid(&mut self, sid: &str) -> usize {
+        let conversation = self.active();
+        let message = NewInbound { twilio_sid: sid.to_owned(), ..self.new_inbound(conversation) };
+        inbound::store(&self.db, &[message]).await.expect("a stored message").len()
     }
 
     fn new_inbound(&mut self, conversation: u64) -> NewInbound {
@@ -280,8 +242,19 @@ impl Worker {
         }
     }
 
+    /// Sends messages that are delivered.
+    #[cfg(test)]
+    pub async fn send(&mut self, messages: usize) {
+        for _ in 0..messages {
+            self.create(None).await;
+        }
+        self.claim_and_finish().await;
+        self.callbacks("sent", messages).await;
+        self.callbacks("delivered", messages).await;
+    }
+
     async fn create(&mut self, after: Option<SignedDuration>) {
-        let to = phone(self.population.active(&mut self.random));
+        let to = phone(self.active());
         let now = clock::now();
         let send = NewSend {
             id: clock::new_id().into(),
@@ -337,44 +310,51 @@ impl Worker {
             self.sent_before += number;
             self.sent[self.sent_before - number..self.sent_before].to_vec()
         };
-        let error_code = (event_status == "undelivered").then(|| "30006".to_owned());
-        let callbacks: Vec<_> = next
-            .into_iter()
-            .map(|(message_id, twilio_sid)| NewStatus {
-                id: clock::new_id(),
-                raw_webhook_data: form(traffic::status_form(&twilio_sid, "+12032000001", event_status)),
-                twilio_sid,
-                message_id: Some(message_id),
-                event_status: event_status.to_owned(),
-                status: Status::from_twilio(event_status),
-                error_code: error_code.clone(),
-                nul_removed: false,
-                received_at: clock::now(),
-            })
-            .collect();
+        let callbacks: Vec<_> =
+            next.iter().map(|(id, sid)| new_status(sid, Some(*id), event_status)).collect();
         let recorded = statuses::record(&self.db, &callbacks, &self.renewals, clock::now()).await;
         assert_eq!(recorded.expect("recorded callbacks").len(), number, "all callbacks are new");
     }
 
-    async fn page(&mut self, conversation: u64) {
-        let number = [phone(conversation)];
-        let page = conversations::page(&self.db, ACCOUNT, &number, PageStart::Offset(0), PAGE).await;
-        page.expect("a page");
+    /// Records a callback of a SID. Returns the number of new callbacks.
+    #[cfg(test)]
+    pub async fn callback_of(&self, sid: &str, event_status: &str) -> usize {
+        let callback = new_status(sid, None, event_status);
+        let recorded = statuses::record(&self.db, &[callback], &self.renewals, clock::now()).await;
+        recorded.expect("a recorded callback").len()
     }
 
+    /// Reads a page. Returns the newest message, unless the conversation has not begun.
+    async fn page(&self, conversation: u64) -> Option<MessageId> {
+        let number = [phone(conversation)];
+        let page = conversations::page(&self.db, ACCOUNT, &number, PageStart::Offset(0), PAGE).await;
+        page.expect("a page").and_then(|(_, messages)| Some(messages.first()?.id))
+    }
+
+    /// Reads a message of a page that was read before.
     async fn message(&mut self) {
-        let number = [phone(self.population.active(&mut self.random))];
-        let page = conversations::page(&self.db, ACCOUNT, &number, PageStart::Offset(0), 1).await;
-        let page = page.expect("a page").and_then(|(_, mut messages)| messages.pop());
-        if let Some(message) = page {
-            messages::find(&self.db, message.id).await.expect("a message").expect("a stored message");
-        }
+        let id = self.read[self.random.usize(..self.read.len())];
+        messages::find(&self.db, id).await.expect("a message").expect("a stored message");
     }
 
     async fn failures(&mut self, age: Option<SignedDuration>) {
         let since = age.map(|age| clock::now() - age);
         let filter = MessageFilter { status: None, error_code: None, since, until: None, limit: PAGE };
         sends::unsettled(&self.db, &filter).await.expect("a list");
+    }
+}
+
+fn new_status(sid: &str, message_id: Option<MessageId>, event_status: &str) -> NewStatus {
+    NewStatus {
+        id: clock::new_id(),
+        twilio_sid: sid.to_owned(),
+        message_id,
+        event_status: event_status.to_owned(),
+        status: Status::from_twilio(event_status),
+        error_code: (event_status == "undelivered").then(|| "30006".to_owned()),
+        raw_webhook_data: form(traffic::status_form(sid, "+12032000001", event_status)),
+        nul_removed: false,
+        received_at: clock::now(),
     }
 }
 

@@ -107,7 +107,7 @@ copied! {
     }
 
     "sms_message_sids", partitioned: false, struct Sid {
-        sid: Vec<u8> = BYTEA,
+        packed_sid: Vec<u8> = BYTEA,
         message_id: Uuid = UUID,
         attempt_id: Option<Uuid> = UUID,
     }
@@ -135,7 +135,7 @@ copied! {
     }
 
     "sms_callbacks", partitioned: false, struct Callback {
-        sid: Vec<u8> = BYTEA,
+        packed_sid: Vec<u8> = BYTEA,
         event_status: &'static str = TEXT,
         error_code: Option<&'static str> = TEXT,
         message_id: Uuid = UUID,
