@@ -7,13 +7,13 @@ use common::db::{Db, Statement};
 use common::domain::message::Status;
 use testing::Database;
 
-const FLUSH: Statement<()> =
-    Statement::new("report statistics", "select from pg_stat_force_next_flush()");
+const FLUSH: Statement<()> = Statement::new("report statistics", "select from pg_stat_force_next_flush()");
 
 /// Returns how many rows of a table were read so far.
 async fn reads(database: &Database, db: &Db, table: &str) -> i64 {
     db.query(&FLUSH, &[]).await.unwrap();
-    let reads = "select (seq_tup_read + coalesce(idx_tup_fetch, 0))::int8 from pg_stat_user_tables where relname = $1";
+    let reads = "select (seq_tup_read + coalesce(idx_tup_fetch, 0))::int8 \
+                 from pg_stat_user_tables where relname = $1";
     database.client.query_one(reads, &[&table]).await.unwrap().get(0)
 }
 

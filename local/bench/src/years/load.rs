@@ -48,8 +48,8 @@ async fn sid_prefix(client: &Client) -> u8 {
     *prefix
 }
 
-/// Drops foreign keys, the keys of [`RANDOM_KEYS`], and indexes without a constraint. Returns the statements that create
-/// them again, foreign keys last.
+/// Drops foreign keys, the keys of [`RANDOM_KEYS`], and indexes without a constraint. Returns the statements that
+/// create them again, foreign keys last.
 async fn drop_indexes(client: &Client) -> Vec<String> {
     let constraints = client
         .query(

@@ -23,7 +23,10 @@ pub trait Copied: Send + Sync + 'static {
 }
 
 macro_rules! copied {
-    ($($table:literal, partitioned: $partitioned:literal, struct $name:ident { $($field:ident: $type:ty = $sql:ident,)+ })+) => {
+    ($(
+        $table:literal, partitioned: $partitioned:literal,
+        struct $name:ident { $($field:ident: $type:ty = $sql:ident,)+ }
+    )+) => {
         $(
             #[derive(Debug)]
             pub struct $name { $(pub $field: $type,)+ }

@@ -7,7 +7,7 @@ use common::clock;
 use jiff::{SignedDuration, ToSpan, tz::TimeZone};
 use tokio_postgres::Client;
 
-/// Returns what a message consists of: for each column whether it is null, and the values of the few that have few values.
+/// A row of each kind.
 const SHAPES: [(&str, &str); 6] = [
     ("inbound", "select m from sms_messages m where direction = 'inbound' and language = 'en' limit 1"),
     (
@@ -16,8 +16,8 @@ const SHAPES: [(&str, &str); 6] = [
     ),
     (
         "attempt",
-        "select a from sms_send_attempts a join sms_messages m on m.id = a.message_id \
-      where m.delivery_status = 'delivered' limit 1",
+        "select a from sms_send_attempts a join sms_messages m on m.id = a.message_id
+         where m.delivery_status = 'delivered' limit 1",
     ),
     ("callback", "select c from sms_callbacks c where event_status = 'sent' limit 1"),
     ("status event", "select e from sms_message_status_events e where event_status = 'sent' limit 1"),
@@ -28,54 +28,59 @@ const SHAPES: [(&str, &str); 6] = [
 const CONTRADICTIONS: [(&str, &str); 9] = [
     (
         "message counts",
-        "select c.id from sms_conversations c join (select conversation_id, count(*), max(created_at) \
-      from sms_messages group by 1) m on m.conversation_id = c.id \
-      where (m.count, m.max) is distinct from (c.message_count, c.last_message_at)",
+        "select c.id from sms_conversations c join (
+             select conversation_id, count(*), max(created_at) from sms_messages group by 1
+         ) m on m.conversation_id = c.id
+         where (m.count, m.max) is distinct from (c.message_count, c.last_message_at)",
     ),
     (
         "language evidence",
-        "select c.id from sms_conversations c left join (select distinct on (conversation_id) * \
-      from sms_messages where language_strength > 0 \
-      order by conversation_id, language_strength desc, created_at desc, twilio_sid desc) m on m.conversation_id = c.id \
-      where coalesce(m.twilio_sid, '') <> c.language_evidence or coalesce(m.language, 'unknown') <> c.language_detected",
+        "select c.id from sms_conversations c left join (
+             select distinct on (conversation_id) * from sms_messages where language_strength > 0
+             order by conversation_id, language_strength desc, created_at desc, twilio_sid desc
+         ) m on m.conversation_id = c.id
+         where coalesce(m.twilio_sid, '') <> c.language_evidence
+            or coalesce(m.language, 'unknown') <> c.language_detected",
     ),
     (
         "SIDs of messages",
-        "select m.id from sms_messages m left join sms_message_sids s \
-      on s.packed_sid = sms_pack_sid(m.twilio_sid) where s.message_id is distinct from m.id",
+        "select m.id from sms_messages m
+         left join sms_message_sids s on s.packed_sid = sms_pack_sid(m.twilio_sid)
+         where s.message_id is distinct from m.id",
     ),
     (
         "SIDs of attempts",
-        "select a.id from sms_send_attempts a left join sms_message_sids s \
-      on s.packed_sid = sms_pack_sid(a.twilio_sid) \
-      where (s.message_id, s.attempt_id) is distinct from (a.message_id, a.id)",
+        "select a.id from sms_send_attempts a
+         left join sms_message_sids s on s.packed_sid = sms_pack_sid(a.twilio_sid)
+         where (s.message_id, s.attempt_id) is distinct from (a.message_id, a.id)",
     ),
     (
         "callbacks",
-        "select e.id from sms_message_status_events e left join sms_callbacks c on c.event_id = e.id \
-      where (sms_unpack_sid(c.packed_sid), c.event_status, c.error_code, c.message_id, c.created_at) \
-          is distinct from (e.twilio_sid, e.event_status, e.error_code, e.message_id, e.created_at)",
+        "select e.id from sms_message_status_events e left join sms_callbacks c on c.event_id = e.id
+         where (sms_unpack_sid(c.packed_sid), c.event_status, c.error_code, c.message_id, c.created_at)
+             is distinct from (e.twilio_sid, e.event_status, e.error_code, e.message_id, e.created_at)",
     ),
     (
         "last statuses",
-        "select m.id from sms_messages m where direction = 'outbound' and not exists \
-      (select from sms_callbacks c where (c.message_id, c.event_status) = (m.id, m.delivery_status))",
+        "select m.id from sms_messages m where direction = 'outbound' and not exists (
+             select from sms_callbacks c where (c.message_id, c.event_status) = (m.id, m.delivery_status))",
     ),
     (
         "payloads",
-        "select m.id from sms_messages m left join sms_message_payloads p on p.message_id = m.id \
-      where (m.direction = 'inbound') <> (p.message_id is not null) \
-         or p.raw_webhook_data ->> 'MessageSid' <> m.twilio_sid",
+        "select m.id from sms_messages m left join sms_message_payloads p on p.message_id = m.id
+         where (m.direction = 'inbound') <> (p.message_id is not null)
+            or p.raw_webhook_data ->> 'MessageSid' <> m.twilio_sid",
     ),
     (
         "numbers of tenants",
-        "select c.id from sms_conversations c left join sms_tenant_numbers n on n.conversation_id = c.id \
-      where n.tenant_id is distinct from c.tenant_id",
+        "select c.id from sms_conversations c left join sms_tenant_numbers n on n.conversation_id = c.id
+         where n.tenant_id is distinct from c.tenant_id",
     ),
     (
         "rows without a month",
-        "select message_id from sms_message_payloads_default union all \
-      select id from sms_message_status_events_default union all select id from sms_events_default",
+        "select message_id from sms_message_payloads_default
+         union all select id from sms_message_status_events_default
+         union all select id from sms_events_default",
     ),
 ];
 
@@ -85,7 +90,8 @@ const DEFINITIONS: &str = "
     from pg_constraint
     where connamespace = 'public'::regnamespace and conparentid = 0
       and not exists (select from pg_class c where c.oid = conrelid and c.relispartition)
-    union all select pg_get_indexdef(indexrelid) || ' ' || indisvalid from pg_index join pg_class c on c.oid = indexrelid
+    union all select pg_get_indexdef(indexrelid) || ' ' || indisvalid
+    from pg_index join pg_class c on c.oid = indexrelid
     where c.relnamespace = 'public'::regnamespace and not c.relispartition
     order by 1";
 
@@ -136,8 +142,9 @@ async fn loaded_rows_are_those_that_the_functions_store() {
 }
 
 /// Columns with the same value in every row of a kind.
-const FEW_VALUES: &str = "'direction', 'delivery_status', 'error_code', 'language', 'language_strength', 'opt_out', \
-    'encoding', 'priority', 'media', 'nul_removed', 'number', 'outcome', 'event_status', 'contradicts', 'event_type'";
+const FEW_VALUES: &str = "'direction', 'delivery_status', 'error_code', 'language', 'language_strength',
+    'opt_out', 'encoding', 'priority', 'media', 'nul_removed', 'number', 'outcome', 'event_status', 'contradicts',
+    'event_type'";
 
 async fn texts(client: &Client, query: &str) -> Vec<String> {
     let rows = client.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error:?}"));
