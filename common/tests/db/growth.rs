@@ -44,7 +44,10 @@ async fn recording_an_outcome_reads_only_its_own_attempts() {
     failed_messages(&database, 5_000).await;
     let db = database.db();
     let claim = claimed(&db, new_send("+1860")).await;
-    let accepted = SendResult::Accepted { twilio_sid: format!("SM{:032x}", 17), status: Status::Queued };
+    let accepted = SendResult::Accepted {
+        twilio_sid: "SM0000000000000000000000000000f017".parse().unwrap(),
+        status: Status::Queued,
+    };
     let before = reads(&database, &db, "sms_send_attempts").await;
     sends::finish(&db, &[(&claim, &accepted)], now()).await.unwrap();
     let read = reads(&database, &db, "sms_send_attempts").await - before;

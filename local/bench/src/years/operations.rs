@@ -12,7 +12,9 @@ use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::message::{Priority, Status};
+use common::domain::phone::InboundSender;
 use common::domain::segments::Encoding;
+use common::domain::sids::{AccountSid, MessageSid};
 use common::twilio::RenewalPolicy;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -119,7 +121,7 @@ pub struct Worker {
     db: Db,
     plan: Plan,
     random: fastrand::Rng,
-    sent: Vec<(MessageId, String)>,
+    sent: Vec<(MessageId, MessageSid)>,
     sent_before: usize,
     read: Vec<MessageId>,
     pace: SendPace,
@@ -212,7 +214,7 @@ impl Worker {
     /// Stores a message, if this SID is not stored yet. Returns the number of new messages.
     pub async fn receive_sid(&mut self, sid: &str) -> usize {
         let conversation = self.active();
-        let message = NewInbound { twilio_sid: sid.to_owned(), ..self.new_inbound(conversation) };
+        let message = NewInbound { twilio_sid: message_sid(sid), ..self.new_inbound(conversation) };
         inbound::store(&self.db, &[message]).await.expect("a stored message").len()
     }
 
@@ -223,10 +225,10 @@ impl Worker {
         NewInbound {
             id: clock::new_id().into(),
             conversation_id: clock::new_id().into(),
-            account_sid: ACCOUNT.to_owned(),
-            phone_number_canonical: from.clone(),
+            account_sid: account(),
+            phone_number_canonical: InboundSender::from_canonical(&from),
             raw_webhook_data: form(traffic::inbound_form(&twilio_sid, &from, text)),
-            twilio_sid,
+            twilio_sid: message_sid(&twilio_sid),
             from_number: from,
             to_number: SENDER.to_owned(),
             messaging_service_sid: None,
@@ -259,9 +261,9 @@ impl Worker {
         let send = NewSend {
             id: clock::new_id().into(),
             conversation_id: clock::new_id().into(),
-            account_sid: ACCOUNT.to_owned(),
-            to_original: to.clone(),
-            to,
+            account_sid: account(),
+            to: to.parse().expect("a number"),
+            to_original: to,
             sender: SENDER.into(),
             message_content: "Your rent is due on Friday. Reply HELP for help, STOP to opt out.".to_owned(),
             media: json!([]),
@@ -289,7 +291,10 @@ impl Worker {
         let results: Vec<_> = claims
             .claimed
             .iter()
-            .map(|_| SendResult::Accepted { twilio_sid: sid(0, &mut self.random).0, status: Status::Queued })
+            .map(|_| SendResult::Accepted {
+                twilio_sid: message_sid(&sid(0, &mut self.random).0),
+                status: Status::Queued,
+            })
             .collect();
         for (claim, result) in claims.claimed.iter().zip(&results) {
             if let SendResult::Accepted { twilio_sid, .. } = result {
@@ -311,7 +316,7 @@ impl Worker {
             self.sent[self.sent_before - number..self.sent_before].to_vec()
         };
         let callbacks: Vec<_> =
-            next.iter().map(|(id, sid)| new_status(sid, Some(*id), event_status)).collect();
+            next.iter().map(|(id, sid)| new_status(sid.as_str(), Some(*id), event_status)).collect();
         let recorded = statuses::record(&self.db, &callbacks, &self.renewals, clock::now()).await;
         assert_eq!(recorded.expect("recorded callbacks").len(), number, "all callbacks are new");
     }
@@ -327,7 +332,7 @@ impl Worker {
     /// Reads a page. Returns the newest message, unless the conversation has not begun.
     async fn page(&self, conversation: u64) -> Option<MessageId> {
         let number = [phone(conversation)];
-        let page = conversations::page(&self.db, ACCOUNT, &number, PageStart::Offset(0), PAGE).await;
+        let page = conversations::page(&self.db, &account(), &number, PageStart::Offset(0), PAGE).await;
         page.expect("a page").and_then(|(_, messages)| Some(messages.first()?.id))
     }
 
@@ -347,7 +352,7 @@ impl Worker {
 fn new_status(sid: &str, message_id: Option<MessageId>, event_status: &str) -> NewStatus {
     NewStatus {
         id: clock::new_id(),
-        twilio_sid: sid.to_owned(),
+        twilio_sid: message_sid(sid),
         message_id,
         event_status: event_status.to_owned(),
         status: Status::from_twilio(event_status),
@@ -356,6 +361,14 @@ fn new_status(sid: &str, message_id: Option<MessageId>, event_status: &str) -> N
         nul_removed: false,
         received_at: clock::now(),
     }
+}
+
+fn account() -> AccountSid {
+    ACCOUNT.parse().expect("an account SID")
+}
+
+fn message_sid(sid: &str) -> MessageSid {
+    sid.parse().expect("a message SID")
 }
 
 fn form(pairs: Vec<(String, String)>) -> Value {
