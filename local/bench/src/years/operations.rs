@@ -338,6 +338,11 @@ impl Worker {
 
     /// Reads a message of a page that was read before.
     async fn message(&mut self) {
+        while self.read.is_empty() {
+            let conversation = self.active();
+            let newest = self.page(conversation).await;
+            self.read.extend(newest);
+        }
         let id = self.read[self.random.usize(..self.read.len())];
         messages::find(&self.db, id).await.expect("a message").expect("a stored message");
     }
