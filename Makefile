@@ -72,9 +72,11 @@ $(PYTHON)/.installed $(CHECKOV)/.installed:
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
 
-bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain]
+bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain|years] [YEARS_MESSAGES=20000000]
 	@local/get-programs.sh $(PROGRAMS) initdb
-	cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS))
-	cargo build --package bench --package local
-	@$(TARGET)/debug/bench --binaries $(TARGET)/release $(BENCH)
-	$(if $(filter-out domain,$(BENCH)),,@cargo bench --quiet --package common --bench domain)
+	$(if $(filter years,$(BENCH)),cargo build --release --package bench,\
+		cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS)))
+	$(if $(filter years,$(BENCH)),,cargo build --package bench --package local)
+	@$(TARGET)/$(if $(filter years,$(BENCH)),release,debug)/bench --binaries $(TARGET)/release \
+		$(if $(YEARS_MESSAGES),--messages $(YEARS_MESSAGES)) $(BENCH)
+	$(if $(filter domain years,$(BENCH)),,@cargo bench --quiet --package common --bench domain)

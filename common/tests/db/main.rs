@@ -6,6 +6,7 @@ mod batches;
 mod conversations;
 mod erasure;
 mod errors;
+mod growth;
 mod inbound;
 mod languages;
 mod lost_responses;

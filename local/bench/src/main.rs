@@ -28,9 +28,10 @@ mod twilio;
 mod webhooks;
 mod workers;
 mod world;
+mod years;
 
 use cluster::Cluster;
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 use local::template::Template;
 use pgbench::Pgbench;
 use sqs::Sqs;
@@ -39,13 +40,17 @@ use twilio::Twilio;
 use world::World;
 
 const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations] \
-    [sends] [bulk]";
+    [sends] [bulk] | bench [--messages 20000000] years";
+
+/// The messages of two years that `years` loads.
+const YEARS_MESSAGES: u64 = 20_000_000;
 
 struct Arguments {
     binaries: PathBuf,
     parts: Vec<String>,
     quick: bool,
     on_one_core: bool,
+    messages: u64,
 }
 
 impl Arguments {
@@ -55,6 +60,7 @@ impl Arguments {
             parts: Vec::new(),
             quick: false,
             on_one_core: false,
+            messages: YEARS_MESSAGES,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -62,6 +68,7 @@ impl Arguments {
                 Arg::Long("binaries") => arguments.binaries = parser.value()?.into(),
                 Arg::Long("quick") => arguments.quick = true,
                 Arg::Long("on-one-core") => arguments.on_one_core = true,
+                Arg::Long("messages") => arguments.messages = parser.value()?.parse()?,
                 Arg::Value(part) => arguments.parts.push(part.to_string_lossy().into_owned()),
                 _ => return Err(argument.unexpected()),
             }
@@ -84,6 +91,15 @@ fn main() {
     };
     let (starts, rounds) = if arguments.quick { (5, 2) } else { (40, 5) };
     let folder = tempfile::tempdir().expect("a temporary folder");
+    // Takes much longer than the other parts, and only on request.
+    if arguments.parts == ["years"] {
+        machine::print();
+        if let Err(error) = years::measure(folder.path(), arguments.messages, rounds) {
+            eprintln!("{error}");
+            std::process::exit(1);
+        }
+        return;
+    }
     let root = std::env::current_dir().expect("the current folder");
     let template_file = root.join("template.yaml");
     let text = std::fs::read_to_string(&template_file).expect("template.yaml in the current folder");

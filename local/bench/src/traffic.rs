@@ -34,17 +34,20 @@ pub fn handset(number: u64) -> String {
 
 /// Returns the parameters of an inbound message webhook.
 pub fn inbound(series: u64, number: u64) -> Vec<(String, String)> {
-    let sid = sid(series, number);
-    let from = handset(number);
     let text = TEXTS[(number % TEXTS.len() as u64) as usize];
+    inbound_form(&sid(series, number), &handset(number), text)
+}
+
+/// Returns the parameters of the webhook of this message.
+pub fn inbound_form(sid: &str, from: &str, text: &str) -> Vec<(String, String)> {
     let pairs = [
         ("ToCountry", "US"),
         ("ToState", "CT"),
-        ("SmsMessageSid", &sid),
+        ("SmsMessageSid", sid),
         ("NumMedia", "0"),
         ("ToCity", "O'FALLON"),
         ("FromZip", "06102"),
-        ("SmsSid", &sid),
+        ("SmsSid", sid),
         ("FromState", "CT"),
         ("SmsStatus", "received"),
         ("FromCity", "WATERBURY"),
@@ -54,9 +57,9 @@ pub fn inbound(series: u64, number: u64) -> Vec<(String, String)> {
         ("MessagingServiceSid", "MG1c9cab1762463b1c5801ab7dff16cf50"),
         ("ToZip", ""),
         ("NumSegments", "1"),
-        ("MessageSid", &sid),
+        ("MessageSid", sid),
         ("AccountSid", "AC277f7ecc24aaab2316acb9fd8f634625"),
-        ("From", &from),
+        ("From", from),
         ("ApiVersion", "2010-04-01"),
     ];
     owned(&pairs)
@@ -64,16 +67,19 @@ pub fn inbound(series: u64, number: u64) -> Vec<(String, String)> {
 
 /// Returns the parameters of a status callback.
 pub fn status(series: u64, number: u64, status: &str) -> Vec<(String, String)> {
-    let sid = sid(series, number);
-    let to = handset(number);
+    status_form(&sid(series, number), &handset(number), status)
+}
+
+/// Returns the parameters of a status callback of this message.
+pub fn status_form(sid: &str, to: &str, status: &str) -> Vec<(String, String)> {
     let pairs = [
         ("ApiVersion", "2010-04-01"),
         ("MessageStatus", status),
-        ("SmsSid", &sid),
+        ("SmsSid", sid),
         ("SmsStatus", status),
-        ("To", &to),
+        ("To", to),
         ("From", "+18605550100"),
-        ("MessageSid", &sid),
+        ("MessageSid", sid),
         ("AccountSid", "AC277f7ecc24aaab2316acb9fd8f634625"),
         ("RawDlrDoneDate", "2611231000"),
     ];

@@ -107,7 +107,12 @@ impl Postgres {
         Self::start_with(folder, log, &["fsync=off", "synchronous_commit=off", "full_page_writes=off"]).await
     }
 
-    async fn start_with(
+    /// Starts a server with other settings: `name=value`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Postgres::start`].
+    pub async fn start_with(
         folder: &Path,
         log: &Path,
         options: &'static [&'static str],

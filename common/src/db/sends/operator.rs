@@ -229,6 +229,7 @@ row! {
     }
 }
 
+/// The index has the messages of one status by time: a page of each status is read, instead of all failures.
 const LIST: Statement<Unsettled> = Statement::new(
     "list unsettled messages",
     "
@@ -240,10 +241,14 @@ select m.id, m.conversation_id, m.delivery_status, m.error_code,
     (select count(*) from sms_send_attempts a where a.message_id = m.id) as attempts,
     (select a.detail from sms_send_attempts a where a.message_id = m.id order by a.number desc limit 1) as detail,
     m.created_at
-from sms_messages m
-where m.direction = 'outbound' and m.delivery_status in ('unknown', 'failed', 'undelivered')
-  and m.delivery_status = any($statuses) and ($error_code::text is null or m.error_code = $error_code)
-  and ($since::timestamptz is null or m.created_at >= $since) and ($until::timestamptz is null or m.created_at < $until)
+from unnest($statuses::text[]) as of_status (name) cross join lateral (
+    select * from sms_messages m
+    where m.direction = 'outbound' and m.delivery_status in ('unknown', 'failed', 'undelivered')
+      and m.delivery_status = of_status.name and ($error_code::text is null or m.error_code = $error_code)
+      and ($since::timestamptz is null or m.created_at >= $since)
+      and ($until::timestamptz is null or m.created_at < $until)
+    order by m.created_at, m.id limit $limit
+) m
 order by m.created_at, m.id limit $limit",
 );
 
