@@ -6,9 +6,9 @@
 //! | `{"action": "restore", "table", "month", "from_part"?, "keep_days"?}` | `{"table", "month", "rows", "inserted", "next_part"}` |
 //!
 //! A restore inserts the rows of a month into its partition, except those that were erased. Rows that exist stay as
-//! they are, so it can be repeated. If it does not finish in time, `next_part` has the value of `from_part` for the next
-//! invocation. `remove-old-data` keeps the month for `keep_days` (30). An archive that does not match its manifest is
-//! not restored.
+//! they are, so it can be repeated. If it does not finish in time, `next_part` has the value of `from_part` for the
+//! next invocation. `remove-old-data` keeps the month for `keep_days` (30). An archive that does not match its manifest
+//! is not restored.
 
 mod command;
 
