@@ -1,7 +1,7 @@
 //! Erases the content of a conversation: texts, media references, raw webhooks and metadata.
 //!
-//! [`begin`] marks the conversation, [`erase`] goes through its messages in batches, and [`finish`] completes the audit. A
-//! request that ends in between leaves no harm: the next one erases the rest.
+//! [`begin`] marks the conversation, [`erase`] goes through its messages in batches, and [`finish`] completes the
+//! audit. A request that ends in between leaves no harm: the next one erases the rest.
 
 use super::{Db, DbError, Json, Statement, params, row, statements};
 use crate::domain::ids::{ConversationId, MessageId};

@@ -92,8 +92,8 @@ pub enum MigrateError {
     },
     /// A statement of a migration without a transaction failed.
     #[error(
-        "migration {name} failed after some of its statements: fix its file or the data, and run `migrate` again, which \
-         starts with its first statement"
+        "migration {name} failed after some of its statements: fix its file or the data, and run `migrate` \
+         again, which starts with its first statement"
     )]
     Unfinished {
         /// The migration.

@@ -1,7 +1,7 @@
 //! Plans which waiting messages of a sender are sent now, within its pace, and when the next ones can be.
 //!
-//! The pace is the generic cell rate algorithm. `ready_at` is when everything sent so far will have left at the sender's
-//! rate. The segments until then are the backlog, which may grow to the burst.
+//! The pace is the generic cell rate algorithm. `ready_at` is when everything sent so far will have left at the
+//! sender's rate. The segments until then are the backlog, which may grow to the burst.
 
 use super::ids::MessageId;
 use super::message::Priority;

@@ -31,8 +31,8 @@ async fn messages_of_one_hour_update_their_conversations_without_writing_an_inde
         let db = database.db();
         for batch in numbers.collect::<Vec<_>>().chunks(10) {
             store(&db, &batch.iter().map(|n| message(*n)).collect::<Vec<_>>()).await.unwrap();
-            // Updates remove old versions from a full page themselves, unless a transaction is open in any database of the
-            // server. Other tests have some, and only `vacuum` does not care.
+            // Updates remove old versions from a full page themselves, unless a transaction is open in any database of
+            // the server. Other tests have some, and only `vacuum` does not care.
             database.client.batch_execute("vacuum sms_conversations").await.unwrap();
         }
     };

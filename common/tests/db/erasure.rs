@@ -119,7 +119,8 @@ async fn every_column_that_can_hold_text_is_known_to_the_erasure() {
         from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_type t on t.oid = a.atttypid
         where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'm') and not c.relispartition
           and a.attnum > 0 and not a.attisdropped
-          and (t.typcategory in ('S', 'A', 'C', 'E') or t.typname in ('json', 'jsonb', 'bytea', 'xml', 'inet', 'name'))";
+          and (t.typcategory in ('S', 'A', 'C', 'E')
+              or t.typname in ('json', 'jsonb', 'bytea', 'xml', 'inet', 'name'))";
     let live: Vec<String> =
         database.client.query(columns, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     let mut listed = BTreeMap::new();

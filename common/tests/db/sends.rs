@@ -334,7 +334,8 @@ async fn a_message_whose_time_zone_changed_in_the_meantime_is_not_postponed() {
     }
     let candidates = sends::candidates(&db, &ClaimRequest::messages(&[moved.id]), now(), 10).await.unwrap();
     assert_eq!(candidates.len(), 2);
-    let moves = "update sms_conversations set time_zone = 'Europe/Lisbon' where phone_number_canonical = '+18605550100'";
+    let moves = "update sms_conversations set time_zone = 'Europe/Lisbon' where phone_number_canonical = \
+        '+18605550100'";
     database.client.batch_execute(moves).await.unwrap();
     let morning = now() + 5.hours();
     let disturbing: Vec<_> = candidates.into_iter().map(|candidate| (candidate, morning)).collect();

@@ -35,9 +35,9 @@ row! {
     }
 }
 
-/// Planned for the filters that are given, because each run is planned anew: a partial index serves those that may match
-/// few conversations. Each index has the order of hours; the conversations of an hour are sorted. Both conditions on the
-/// hour follow from the exact ones on the activity, and find the place in the index.
+/// Planned for the filters that are given, because each run is planned anew: a partial index serves those that may
+/// match few conversations. Each index has the order of hours; the conversations of an hour are sorted. Both conditions
+/// on the hour follow from the exact ones on the activity, and find the place in the index.
 pub(super) const LIST: Statement<(Conversation, Position)> = Statement::new(
     "list conversations",
     "
@@ -55,7 +55,8 @@ where c.account_sid = $account_sid
   and ($since::timestamptz is null
        or (c.active_hour > $since - interval '1 hour' and coalesce(c.last_message_at, c.created_at) >= $since))
   and ($before::timestamptz is null
-       or (c.active_hour <= $before and (coalesce(c.last_message_at, c.created_at), c.id) < ($before, $before_id::uuid)))
+       or (c.active_hour <= $before
+           and (coalesce(c.last_message_at, c.created_at), c.id) < ($before, $before_id::uuid)))
 order by c.active_hour desc, coalesce(c.last_message_at, c.created_at) desc, c.id desc
 limit $limit",
 );

@@ -105,8 +105,8 @@ order by taken.due_at nulls first",
 );
 
 /// Claims at most `limit` lookups due at `due_at` until `until`. Numbers that were never looked up are included if
-/// their conversation existed at `created_before`; they come first, then the longest due ones. Returns each with its due
-/// time.
+/// their conversation existed at `created_before`; they come first, then the longest due ones. Returns each with its
+/// due time.
 ///
 /// # Errors
 ///

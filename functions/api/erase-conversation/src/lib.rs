@@ -1,7 +1,7 @@
 //! DELETE /conversations/{phone_number}/content: erases the content of a conversation.
 //!
-//! Reads and writes Postgres, in batches until a time limit. A request that reaches the limit is answered 202, and the next
-//! one erases the rest. What must stay and why is explained in `common/docs/decisions/0021-erasure.md`.
+//! Reads and writes Postgres, in batches until a time limit. A request that reaches the limit is answered 202, and the
+//! next one erases the rest. What must stay and why is explained in `common/docs/decisions/0021-erasure.md`.
 
 mod waiting;
 
@@ -20,8 +20,8 @@ use uuid::Uuid;
 /// How many messages a statement erases: about 0.1 s, during which their statuses wait.
 const BATCH: i32 = 1000;
 
-/// Configuration, read from the environment: [`conversation::Config`], and `ERASE_BUDGET_MS` (10000), how long a request
-/// begins to erase further messages.
+/// Configuration, read from the environment: [`conversation::Config`], and `ERASE_BUDGET_MS` (10000), how long a
+/// request begins to erase further messages.
 #[derive(Debug, Clone)]
 pub struct Config {
     conversation: conversation::Config,
@@ -77,15 +77,19 @@ pub struct Erasure {
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 for an invalid number, 403, 404, or 503 when Postgres is unavailable. Repeating the request is safe.
+/// [`ApiError`]: 400 for an invalid number, 403, 404, or 503 when Postgres is unavailable. Repeating the request is
+/// safe.
 #[utoipa::path(
     delete, path = "/conversations/{phone_number}/content", tag = "conversations",
     operation_id = "erase_conversation",
     summary = "Erase a conversation's content",
-    description = "Erases the texts, media references, metadata, workflows, raw webhooks and raw callbacks of all messages \
-                   up to now, and the texts of opt-outs. Messages that were not passed to Twilio yet are canceled; one that \
+    description = "Erases the texts, media references, metadata, workflows, raw webhooks and raw callbacks of \
+    all messages \
+                   up to now, and the texts of opt-outs. Messages that were not passed to Twilio yet are \
+                   canceled; one that \
                    is being sent is erased when it is finished. Counts, statuses, SIDs, opt-outs and the phone number \
-                   itself stay: opt-outs must still be enforced. Later messages are stored as usual. Copies at Twilio and \
+                   itself stay: opt-outs must still be enforced. Later messages are stored as usual. Copies at \
+                   Twilio and \
                    in backups are not erased. Repeating the request is safe; each one is recorded. Scope: `admin`.",
     params(("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
         alphanumeric sender; percent-encoded.", example = "+12035550123")),
@@ -99,7 +103,8 @@ pub struct Erasure {
             },
             "remaining": 0
         })),
-        (status = 202, description = "The conversation is long: part of its content is erased. Send the request again until \
+        (status = 202, description = "The conversation is long: part of its content is erased. Send the request \
+        again until \
             `remaining` is 0.", body = Erasure),
         responses::InvalidRequest,
         responses::MissingScope,

@@ -1,8 +1,8 @@
 //! Webhooks of the number that are not stored as messages yet: in the spool, and messages that wait for their media.
 //!
-//! They are not just deleted, because one of them may be a STOP. Inbound messages are stored now. The conversation is marked
-//! as erased, so they are stored without content, and their opt-outs take effect. Status callbacks stay in the spool with
-//! the parameters that a status needs.
+//! They are not just deleted, because one of them may be a STOP. Inbound messages are stored now. The conversation is
+//! marked as erased, so they are stored without content, and their opt-outs take effect. Status callbacks stay in the
+//! spool with the parameters that a status needs.
 
 use common::db::erasure::{Begun, NewErasure};
 use common::db::inbound::{self, NewInbound};

@@ -106,8 +106,10 @@ impl ConversationList {
     operation_id = "list_conversations",
     summary = "List conversations",
     description = "Returns conversations without their messages, latest activity first. All given filters must match. \
-                   While pages are read with a cursor, no conversation appears twice; one that gets a new message moves \
-                   to the front, so read the first page again to see it, or pass the time of the last reading as `since`. \
+                   While pages are read with a cursor, no conversation appears twice; one that gets a new \
+                   message moves \
+                   to the front, so read the first page again to see it, or pass the time of the last reading \
+                   as `since`. \
                    Scope: `conversations:read`.",
     params(
         ("tenant_id" = Option<String>, Query, description = "Conversations of this tenant.", example = "t-42"),

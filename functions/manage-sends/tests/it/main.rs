@@ -156,6 +156,8 @@ async fn a_message_that_retention_has_passed_is_not_retried_and_a_newer_picture_
     let reason = "it is older than the retention of messages";
     assert_eq!(response, json!({"retried": [picture], "refused": [{"message_id": id, "reason": reason}]}));
 }
+
+#[tokio::test]
 async fn failed_messages_are_retried_by_error_code_and_time_up_to_a_limit() {
     let database = Database::create().await;
     let mut function = start(&database).await;

@@ -1,6 +1,8 @@
-//! Every hour: creates the monthly partitions of large tables ahead of time, so that no row goes to a default partition.
+//! Every hour: creates the monthly partitions of large tables ahead of time, so that no row goes to a default
+//! partition.
 //!
-//! Rows that are in a default partition move when their month gets its partition. Concurrent and repeated runs are safe.
+//! Rows that are in a default partition move when their month gets its partition. Concurrent and repeated runs are
+//! safe.
 
 use common::clock;
 use common::config::{Configuration, Env};

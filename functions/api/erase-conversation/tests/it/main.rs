@@ -48,7 +48,9 @@ async fn erased_content_is_in_no_table_and_everything_else_stays() {
     send.metadata = serde_json::from_value(json!({"note": SECRET})).unwrap();
     world.run("update sms_conversations set opted_out_at = null").await;
     sends::create(&db, &send, None).await.unwrap();
-    world.run("update sms_messages set delivery_status = 'sent', twilio_sid = 'SM3' where direction = 'outbound'").await;
+    let sent =
+        "update sms_messages set delivery_status = 'sent', twilio_sid = 'SM3' where direction = 'outbound'";
+    world.run(sent).await;
     let mut delivered = callback("SM3", "delivered", TENANT);
     delivered.raw_webhook_data = json!({"To": TENANT, "Extra": SECRET});
     let mut early = callback("SM99", "sent", TENANT);
@@ -184,11 +186,13 @@ async fn rows_that_an_archive_may_have_are_listed_for_deletion() {
     // One of an earlier month that is still stored, and one whose month was dropped.
     let old = "insert into sms_messages (id, conversation_id, direction, from_number, to_number, twilio_sid, \
             message_content, delivery_status, created_at) \
-        select sms_first_id('2020-01-02'), conversation_id, 'inbound', from_number, to_number, 'SM2', 'kept', 'received', \
+        select sms_first_id('2020-01-02'), conversation_id, 'inbound', from_number, to_number, 'SM2', 'kept', \
+            'received', \
             '2020-01-02' from sms_messages where twilio_sid = 'SM1'; \
         insert into sms_messages (id, conversation_id, direction, from_number, to_number, twilio_sid, \
             message_content, delivery_status, created_at) \
-        select sms_first_id('2020-02-02'), conversation_id, 'inbound', from_number, to_number, 'SM3', 'dropped', 'received', \
+        select sms_first_id('2020-02-02'), conversation_id, 'inbound', from_number, to_number, 'SM3', \
+            'dropped', 'received', \
             '2020-02-02' from sms_messages where twilio_sid = 'SM1'; \
         insert into sms_message_payloads select id, '{}', created_at from sms_messages where twilio_sid = 'SM2'; \
         insert into sms_callbacks (packed_sid, event_status, message_id, event_id, created_at) \

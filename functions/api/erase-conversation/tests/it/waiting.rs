@@ -26,7 +26,8 @@ async fn a_message_that_was_queued_before_the_erasure_is_stored_without_content(
     world.erase(TENANT).await;
     world.store(&[queued, inbound("SM3", TENANT, "new", &[])]).await;
     assert_eq!(world.database.scalar(SHOWN).await, "SM1:,SM2:,SM3:new");
-    let payloads = "select string_agg(m.twilio_sid, ',') from sms_message_payloads p join sms_messages m on m.id = message_id";
+    let payloads = "select string_agg(m.twilio_sid, ',') from sms_message_payloads p join sms_messages m on \
+        m.id = message_id";
     assert_eq!(world.database.scalar(payloads).await, "SM3");
     let ledger = "select concat_ws(' ', action, coalesce(words, '-'), evidence) from sms_opt_out_events";
     assert_eq!(world.database.scalar(ledger).await, "opt_out - SM2");

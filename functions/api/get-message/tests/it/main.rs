@@ -29,7 +29,8 @@ async fn world() -> (Function, Database) {
             (gen_random_uuid(), '{ID}', 2, 'accepted', 'SM1', null, null, '2026-11-01T12:01:01Z', \
             '2026-11-01T12:01:02Z'), \
             (gen_random_uuid(), '{ID}', 1, 'not_processed', null, '20429', 'HTTP 429', '2026-11-01T12:00:01Z', null); \
-         insert into sms_callbacks (packed_sid, event_status, error_code, message_id, contradicts, event_id, created_at) \
+         insert into sms_callbacks (packed_sid, event_status, error_code, message_id, contradicts, event_id, \
+         created_at) \
          select sms_pack_sid('SM1'), status, code, '{ID}', contradicts, sms_new_id(), at::timestamptz from (values \
             ('delivered', null, false, '2026-11-01T12:01:04Z'), \
             ('sent', null, false, '2026-11-01T12:01:03Z'), \
