@@ -43,7 +43,7 @@ async fn recording_an_outcome_reads_only_its_own_attempts() {
     let database = Database::create().await;
     failed_messages(&database, 5_000).await;
     let db = database.db();
-    let claim = claimed(&db, new_send("+1860")).await;
+    let claim = claimed(&db, new_send("+18605550101")).await;
     let accepted = SendResult::Accepted {
         twilio_sid: "SM0000000000000000000000000000f017".parse().unwrap(),
         status: Status::Queued,
