@@ -95,7 +95,7 @@ impl Cursor {
     ///
     /// # Errors
     ///
-    /// [`NotACursor`] when it was changed, or belongs to a request with other filters.
+    /// An error when it was changed, or belongs to a request with other filters.
     pub fn read(text: &str, filter: &Filter) -> Result<Position, NotACursor> {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| NotACursor)?;
         let (version, rest) = bytes.split_first().ok_or(NotACursor)?;
