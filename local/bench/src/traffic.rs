@@ -166,7 +166,12 @@ pub fn api(method: &str, path: &str, parameters: &Value, query: &str, body: Opti
         "identitySource": [format!("Bearer smsk_{}", "a".repeat(43))],
         "requestContext": {
             "accountId": "000000000000", "apiId": "a1b2c3", "stage": "$default", "requestId": clock::new_id(),
-            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "10.0.0.1"},
+            "domainName": "api.example.com", "domainPrefix": "api", "routeKey": format!("{method} {path}"),
+            "time": "23/Nov/2026:10:00:00 +0000", "timeEpoch": 1_795_428_000_000_i64,
+            "http": {
+                "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "10.0.0.1",
+                "userAgent": "workflow/1.0",
+            },
             "authorizer": {"lambda": {"key_id": clock::new_id(), "name": "bench", "scopes": SCOPES}},
         },
         "body": body.map(ToString::to_string),
