@@ -90,7 +90,7 @@ fn first_event(template: &Template, name: &str, round: u64) -> Vec<u8> {
     match name {
         "inbound-sms" => traffic::webhook("/webhook/twilio/sms", "", &inbound()),
         "delivery-status" => traffic::webhook("/webhook/twilio/status", "", &status()),
-        "authorize" => traffic::api("GET", "/health", &json!({}), "", None),
+        "authorize" => include_bytes!("../../../functions/api/authorize/events/request.json").to_vec(),
         "manage-archives" | "manage-keys" => json!({"action": "list"}).to_string().into_bytes(),
         "manage-sends" => json!({"action": "list", "status": "failed"}).to_string().into_bytes(),
         _ => b"{}".to_vec(),

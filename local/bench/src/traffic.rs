@@ -156,14 +156,13 @@ fn record(queue: &str, body: &str) -> Value {
 /// Returns the event of an authorized API request.
 pub fn api(method: &str, path: &str, parameters: &Value, query: &str, body: Option<&Value>) -> Vec<u8> {
     json!({
-        "version": "2.0", "type": "REQUEST", "routeKey": format!("{method} {path}"), "rawPath": path,
+        "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path,
         "rawQueryString": query, "isBase64Encoded": false, "pathParameters": parameters,
         "headers": {
             "accept": "application/json", "content-type": "application/json", "host": "api.example.com",
             "authorization": format!("Bearer smsk_{}", "a".repeat(43)), "user-agent": "workflow/1.0",
             "x-amzn-trace-id": "Root=1-6922f1a0-3c9a4b5d6e7f8091a2b3c4d5", "x-forwarded-for": "10.0.0.1",
         },
-        "identitySource": [format!("Bearer smsk_{}", "a".repeat(43))],
         "requestContext": {
             "accountId": "000000000000", "apiId": "a1b2c3", "stage": "$default", "requestId": clock::new_id(),
             "domainName": "api.example.com", "domainPrefix": "api", "routeKey": format!("{method} {path}"),
