@@ -44,7 +44,7 @@ async fn messages_of_one_hour_update_their_conversations_without_writing_an_inde
     assert!(hot * 100 >= all * 95, "{hot} of {all}");
 }
 
-/// Stores conversations one minute apart, of which every hundredth speaks Portuguese, has opted out and a workflow.
+/// Stores conversations one minute apart. Every hundredth is in Portuguese, has opted out and has a workflow.
 async fn with_conversations(count: usize) -> Database {
     let database = Database::create().await;
     let rows = format!(

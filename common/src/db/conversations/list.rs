@@ -35,9 +35,9 @@ row! {
     }
 }
 
-/// Planned for the filters that are given, because each run is planned anew: a partial index serves those that may
-/// match few conversations. Each index has the order of hours; the conversations of an hour are sorted. Both conditions
-/// on the hour follow from the exact ones on the activity, and find the place in the index.
+/// Postgres plans each run for its filters: a partial index serves those that may match few conversations. Each index
+/// has the order of hours; the conversations of an hour are sorted. Both conditions on the hour follow from the exact
+/// ones on the activity, and find the place in the index.
 pub(super) const LIST: Statement<(Conversation, Position)> = Statement::new(
     "list conversations",
     "

@@ -102,7 +102,7 @@ impl From<PageMessage> for MessageSummary {
 }
 
 impl ConversationPage {
-    /// Creates the page from its messages, of which one more was read than it shows.
+    /// Creates the page from its messages and one more, which shows whether there is a next page.
     fn new(conversation: conversations::Conversation, mut messages: Vec<PageMessage>, page: Page) -> Self {
         let shown = page.limit as usize;
         let is_last = messages.len() <= shown;

@@ -82,7 +82,7 @@ impl From<conversations::Conversation> for ListedConversation {
 }
 
 impl ConversationList {
-    /// Creates the page from its conversations, of which one more was read than it shows.
+    /// Creates the page from its conversations and one more, which shows whether there is a next page.
     fn new(mut found: Vec<(conversations::Conversation, Position)>, page: &Page) -> Self {
         let shown = page.limit as usize;
         let is_last = found.len() <= shown;

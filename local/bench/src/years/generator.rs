@@ -76,7 +76,7 @@ pub fn our_number(conversation: u64) -> String {
     format!("+1860555{:04}", 100 + conversation % NUMBERS)
 }
 
-/// Returns a random message SID as text and in 17 bytes, of which `prefix` is the first.
+/// Returns a random message SID as text and in 17 bytes. `prefix` is the first of them.
 pub fn sid(prefix: u8, random: &mut fastrand::Rng) -> (String, Vec<u8>) {
     let number = random.u128(..);
     let mut bytes = vec![prefix];

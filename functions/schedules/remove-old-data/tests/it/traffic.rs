@@ -3,6 +3,10 @@
 use super::*;
 use std::time::Instant;
 
+/// Whether a statement waits for a lock. `pg_stat_activity` would not change within a transaction.
+const DROP_WAITS: &str = "select exists (select from pg_locks l join pg_database d on d.oid = l.database
+    where d.datname = current_database() and not l.granted)";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_and_readers_continue_while_months_are_archived_and_dropped() {
     let world = World::start().await;
@@ -26,14 +30,21 @@ async fn writers_and_readers_continue_while_months_are_archived_and_dropped() {
     // A reader with an old month open: the drop must wait for it, and must not make others wait.
     let reader = testing::connect(&world.database.url()).await;
     reader.batch_execute("begin; select count(*) from sms_events_2024_01").await.unwrap();
-    let reading = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+    let reading = async {
+        // Until the drop has given up on its lock once, and waits again.
+        for is_waiting in [true, false, true] {
+            eventually("the drop waits for the reader", async || {
+                let waits = reader.query_one(DROP_WAITS, &[]).await.unwrap().get::<_, bool>(0);
+                (waits == is_waiting).then_some(())
+            })
+            .await;
+        }
         reader.batch_execute("commit").await.unwrap();
-    });
-    let removed = world.function(&[]).await.call(event()).await;
+    };
+    let mut function = world.function(&[]).await;
+    let (removed, ()) = tokio::join!(function.call(event()), reading);
     stop.send(()).unwrap();
     let (written, longest) = writing.await.unwrap();
-    reading.await.unwrap();
     println!("{written} rows written, the longest insert took {longest:?}");
     assert_eq!(removed["months"].as_array().unwrap().len(), 3);
     assert_eq!(world.database.scalar("select count(*) from sms_events").await, written.to_string());
