@@ -4,7 +4,7 @@ declare
     senders text[];
 begin
     senders := array(
-        select m.sender from sms_messages m where m.id = any(message_ids) and m.direction = 'outbound'
+        select m.sender from unnest(message_ids) as t (id) join sms_messages m on m.id = t.id where m.direction = 'outbound'
         union select unnest(woken)
         order by 1);
     insert into sms_senders (sender) select unnest(senders) order by 1 on conflict do nothing;

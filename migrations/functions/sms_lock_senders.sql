@@ -5,6 +5,8 @@
 -- - sender: a locked sender, followed by its messages: those that are due and are not being changed by another
 --   function, locked, at most its share of max_number. If "allowed" is given, only these are locked;
 -- - waiting: a message. The first one of each priority that is not locked follows the locked ones.
+-- A batch of wake-ups names no messages. With "id = any('{}')" Postgres may scan a whole partial index, hence the joins with
+-- unnest here and in the functions below.
 create or replace function sms_lock_senders(
     named uuid[], woken text[], attempt_ids uuid[], allowed uuid[], max_number int, now_at timestamptz)
 returns table (kind text, sender text, ready_at timestamptz, held_until timestamptz, held_reason text, wake_at timestamptz,
@@ -29,8 +31,8 @@ begin
     end if;
     kind := 'done';
     for message_id in
-        select m.id from sms_messages m where m.id = any(named)
-          and (m.claimed_at is not null or m.delivery_status <> 'pending' or m.twilio_sid is not null)
+        select m.id from unnest(named) as n (id) join sms_messages m on m.id = n.id
+        where (m.claimed_at is not null or m.delivery_status <> 'pending' or m.twilio_sid is not null)
     loop return next; end loop;
 
     senders := sms_create_senders(named, woken);

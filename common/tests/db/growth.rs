@@ -2,7 +2,8 @@
 
 use crate::now;
 use crate::sends::{claimed, new_send};
-use common::db::sends::{self, MessageFilter, SendResult};
+use common::db::sends::{self, ClaimRequest, Created, MessageFilter, SendPace, SendResult};
+use common::db::senders::WakeUp;
 use common::db::{Db, Statement};
 use common::domain::message::Status;
 use testing::Database;
@@ -52,6 +53,25 @@ async fn recording_an_outcome_reads_only_its_own_attempts() {
     sends::finish(&db, &[(&claim, &accepted)], now()).await.unwrap();
     let read = reads(&database, &db, "sms_send_attempts").await - before;
     assert!(read < 50, "{read} attempts were read");
+}
+
+/// For `id = any('{}')`, Postgres 15 may scan every entry of a partial index that it believes to be small.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_by_a_wake_up_does_not_read_messages_on_their_way() {
+    let database = Database::create().await;
+    failed_messages(&database, 5_000).await;
+    let on_their_way = "update sms_messages set delivery_status = 'queued' where delivery_status = 'failed'";
+    database.client.batch_execute(on_their_way).await.unwrap();
+    let db = database.db();
+    assert!(matches!(sends::create(&db, &new_send("+18605550101"), None).await.unwrap(), Created::Stored { .. }));
+    let wake_up = WakeUp { sender: "+15550100".into(), due_at: now() };
+    let woken = ClaimRequest { wake_ups: vec![wake_up], ..ClaimRequest::default() };
+    let before = reads(&database, &db, "sms_messages").await;
+    sends::candidates(&db, &woken, now(), 10).await.unwrap();
+    let claims = sends::claim(&db, &woken, &SendPace::default(), now()).await.unwrap();
+    let read = reads(&database, &db, "sms_messages").await - before;
+    assert_eq!(claims.claimed.len(), 1);
+    assert!(read < 50, "{read} messages were read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

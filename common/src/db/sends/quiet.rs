@@ -27,8 +27,8 @@ const CANDIDATES: Statement<Candidate> = Statement::new(
     "find due messages",
     "
 with sender as (
-    select m.sender as name from sms_messages m
-    where m.id = any($messages) and m.direction = 'outbound'
+    select m.sender as name from unnest($messages::uuid[]) as t (id) join sms_messages m on m.id = t.id
+    where m.direction = 'outbound'
     union select unnest($woken::text[])
 )
 select m.id as message_id, m.to_number, c.time_zone, p.priority = 'urgent' as is_urgent
