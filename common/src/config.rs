@@ -212,6 +212,21 @@ impl<'a> Env<'a> {
     /// Returns strings, because signatures are computed over the exact text, which a URL parser would normalize.
     pub fn base_urls(&mut self, name: &'static str, paths: &[&str]) -> Option<Vec<String>> {
         let entries = self.list(name)?;
+        self.check_base_urls(name, entries, paths)
+    }
+
+    /// Reads an optional list of base URLs, as [`Env::base_urls`] does. It is empty if the variable is.
+    pub fn optional_base_urls(&mut self, name: &'static str, paths: &[&str]) -> Option<Vec<String>> {
+        let entries = self.optional_list(name)?;
+        self.check_base_urls(name, entries, paths)
+    }
+
+    fn check_base_urls(
+        &mut self,
+        name: &'static str,
+        entries: Vec<String>,
+        paths: &[&str],
+    ) -> Option<Vec<String>> {
         let mut is_valid = true;
         for entry in &entries {
             let Some(url) = self.parse_url(name, entry) else {
@@ -394,6 +409,21 @@ mod tests {
         let mut env = Env::new(&lookup);
         let bases = env.base_urls("X", &["/y"]);
         assert_eq!(bases.unwrap(), ["HTTPS://A.example:443/x", "http://127.0.0.1:9000"]);
+    }
+
+    #[test]
+    fn an_optional_list_of_base_urls_may_be_empty_but_not_invalid() {
+        for (value, expected) in [
+            (None, Some(vec![])),
+            (Some(""), Some(vec![])),
+            (Some("https://a.example/"), Some(vec!["https://a.example".to_owned()])),
+            (Some("a.example"), None),
+            (Some("https://a.example/y"), None),
+        ] {
+            let lookup = |_: &str| value.map(str::to_owned);
+            let mut env = Env::new(&lookup);
+            assert_eq!(env.optional_base_urls("X", &["/y"]), expected, "{value:?}");
+        }
     }
 
     #[test]

@@ -22,6 +22,10 @@ use std::mem;
 #[derive(Clone)]
 struct RawQuery(String);
 
+/// The domain name of the endpoint that received the request.
+#[derive(Clone)]
+struct DomainName(String);
+
 /// The id that follows the request through logs and queues.
 #[derive(Clone)]
 struct RequestId(String);
@@ -101,13 +105,16 @@ pub(super) fn into_request(
     let raw_path = event.raw_path.take().unwrap_or_default();
     let raw_query = event.raw_query_string.take().unwrap_or_default();
     let headers = mem::take(&mut event.headers);
-    event.request_context.domain_name = None;
+    let domain_name = event.request_context.domain_name.take();
     event.request_context.stage = None;
     let mut request = Request::from(LambdaRequest::ApiGatewayV2(event)).with_raw_http_path(raw_path);
     *request.headers_mut() = headers;
     *request.body_mut() = body;
     request.extensions_mut().insert(RawQuery(raw_query));
     request.extensions_mut().insert(RequestId(request_id));
+    if let Some(domain_name) = domain_name {
+        request.extensions_mut().insert(DomainName(domain_name));
+    }
     Ok(request)
 }
 
@@ -123,6 +130,10 @@ pub trait HttpRequestExt {
 
     /// Returns the value of a header if it is UTF-8.
     fn header(&self, name: &str) -> Option<&str>;
+
+    /// Returns the domain name of the endpoint that received the request, from the event's context. For a function URL
+    /// it is the URL's own name, which AWS sets; the client's `Host` header does not change it.
+    fn domain_name(&self) -> Option<&str>;
 
     /// Returns a parameter of the route's path, decoded.
     ///
@@ -182,6 +193,11 @@ impl HttpRequestExt for Request {
 
     fn header(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.headers().get(name)?.as_bytes()).ok()
+    }
+
+    fn domain_name(&self) -> Option<&str> {
+        let DomainName(name) = self.extensions().get()?;
+        Some(name).filter(|name| !name.is_empty()).map(String::as_str)
     }
 
     fn path_parameter(&self, name: &'static str) -> Result<&str, ApiError> {

@@ -30,6 +30,9 @@ pub enum Payload<'a> {
 /// The signed parts of a received request.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedRequest<'a> {
+    /// The domain name of the endpoint that received the request. Used only if no base URL is configured. It must not
+    /// come from the sender.
+    pub domain_name: Option<&'a str>,
     /// The path exactly as received, with its percent-encoding.
     pub raw_path: &'a str,
     /// The query exactly as received, without `?`; empty if there is none.
@@ -58,7 +61,8 @@ pub enum SignatureError {
 
 /// Verifies signatures with a list of Auth Tokens, for rotation, and a list of public base URLs.
 ///
-/// The base URLs are configured because the `Host` header, which the sender controls, cannot be trusted.
+/// The base URLs are configured, or built from the domain name of the endpoint, because the `Host` header, which the
+/// sender controls, cannot be trusted.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     tokens: Vec<Secret>,
@@ -66,7 +70,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Creates a verifier for Auth Tokens (or shared keys) and the base URLs of our webhooks.
+    /// Creates a verifier for Auth Tokens (or shared keys) and the base URLs of our webhooks. Without base URLs,
+    /// requests must be signed for `https://` and [`SignedRequest::domain_name`].
     ///
     /// Removes a fragment such as `#rc=5&rp=all`, which Twilio's console allows for connection overrides and does not
     /// send. Accepts signatures with and without user information: Twilio removes it before signing, its validators do
@@ -96,7 +101,9 @@ impl Verifier {
             Algorithm::named(algorithm_of(request.settings)).ok_or(SignatureError::UnknownAlgorithm)?;
         let signed_parameters = signed_parameters(request.payload);
         let query_mark = if request.raw_query.is_empty() { "" } else { "?" };
-        let is_signed = self.base_urls.iter().any(|base| {
+        let own =
+            request.domain_name.filter(|_| self.base_urls.is_empty()).map(|name| format!("https://{name}"));
+        let is_signed = self.base_urls.iter().chain(&own).any(|base| {
             let url = [base, request.raw_path, query_mark, request.raw_query].concat();
             let Some(texts) = signed_texts(&url, request.payload, &signed_parameters) else { return false };
             self.tokens.iter().any(|token| algorithm.matches(token.expose(), &texts, signature))
@@ -237,7 +244,17 @@ mod tests {
     }
 
     fn check(verifier: &Verifier, form: &Form, signature: Option<&str>) -> Result<(), SignatureError> {
+        check_at(verifier, None, form, signature)
+    }
+
+    fn check_at(
+        verifier: &Verifier,
+        domain_name: Option<&str>,
+        form: &Form,
+        signature: Option<&str>,
+    ) -> Result<(), SignatureError> {
         verifier.verify(&SignedRequest {
+            domain_name,
             raw_path: "/myapp.php",
             raw_query: "foo=1&bar=2",
             payload: Payload::Form(form),
@@ -277,6 +294,18 @@ mod tests {
         let wrong_url = verifier(&["12345"], &["https://mycompany.com/other", "http://mycompany.com"]);
         assert_eq!(check(&wrong_url, &form, Some(SIGNATURE)), Err(SignatureError::Wrong));
         assert_eq!(check(&verifier(&[], &[]), &form, Some(SIGNATURE)), Err(SignatureError::Wrong));
+    }
+
+    #[test]
+    fn the_domain_name_is_used_only_without_base_urls() {
+        let form = twilios_example();
+        let signed =
+            |bases: &[&str], name| check_at(&verifier(&["12345"], bases), name, &form, Some(SIGNATURE));
+        assert_eq!(signed(&[], Some("mycompany.com")), Ok(()));
+        assert_eq!(signed(&[], Some("other.com")), Err(SignatureError::Wrong));
+        assert_eq!(signed(&[], Some("")), Err(SignatureError::Wrong));
+        assert_eq!(signed(&["https://mycompany.com"], Some("other.com")), Ok(()));
+        assert_eq!(signed(&["https://other.com"], Some("mycompany.com")), Err(SignatureError::Wrong));
     }
 
     #[test]
@@ -344,6 +373,7 @@ mod tests {
         }
         let (form, verifier) = (twilios_example(), verifier(&["12345"], &["https://mycompany.com"]));
         let refused = verifier.verify(&SignedRequest {
+            domain_name: None,
             raw_path: "/myapp.php",
             raw_query: "foo=1&bar=2",
             payload: Payload::Form(&form),

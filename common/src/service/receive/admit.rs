@@ -138,6 +138,7 @@ fn verify_signature(
     let lenient = Form::from_urlencoded_lossy;
     let verify = |payload: Payload<'_>| {
         verifier.verify(&SignedRequest {
+            domain_name: request.domain_name(),
             raw_path: request.raw_http_path(),
             raw_query: request.raw_query(),
             payload,

@@ -19,12 +19,13 @@ pub struct ReceiverConfig {
 }
 
 impl ReceiverConfig {
-    /// Reads `TWILIO_AUTH_TOKEN` and `PUBLIC_WEBHOOK_BASE_URL` (lists), `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, the
-    /// variables of [`PublisherConfig`] and [`DatabaseConfig`], and `SPOOL_WRITE_BUDGET_MS` (5000), the time limit for
-    /// writing to the spool. Together with the limit for SQS it must stay below the 15 s after which Twilio times out.
+    /// Reads `TWILIO_AUTH_TOKEN` (a list), `PUBLIC_WEBHOOK_BASE_URL` (a list; empty for the function URL that
+    /// received the request), `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, the variables of [`PublisherConfig`] and
+    /// [`DatabaseConfig`], and `SPOOL_WRITE_BUDGET_MS` (5000), the time limit for writing to the spool. Together with
+    /// the limit for SQS it must stay below the 15 s after which Twilio times out.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let auth_tokens = env.secrets("TWILIO_AUTH_TOKEN");
-        let public_base_urls = env.base_urls("PUBLIC_WEBHOOK_BASE_URL", &WEBHOOK_PATHS);
+        let public_base_urls = env.optional_base_urls("PUBLIC_WEBHOOK_BASE_URL", &WEBHOOK_PATHS);
         let inbound_queue_url = env.url("INBOUND_QUEUE_URL");
         let status_queue_url = env.url("STATUS_QUEUE_URL");
         let publisher = PublisherConfig::from_env(env);

@@ -36,7 +36,8 @@ use std::time::Duration;
 /// Configuration, read from the environment: [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`],
 /// [`PublisherConfig`], and
 ///
-/// - `PUBLIC_WEBHOOK_BASE_URL`: Twilio sends status callbacks to its first entry.
+/// - `PUBLIC_WEBHOOK_BASE_URL`: Twilio sends status callbacks to its first entry. The template's default is the
+///   function URL of `delivery-status`.
 /// - `OUTBOUND_QUEUE_URL`: the queue for wake-ups.
 /// - `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it is created.
 /// - `SENDER_SEGMENTS_PER_SECOND` (10, with defaults for other kinds of senders; example: `10,+12035550100=1,MG…=100`).

@@ -172,6 +172,31 @@ async fn any_configured_token_and_public_url_is_accepted() {
     }
 }
 
+/// The domain name of the function URL in the tests' events.
+const FUNCTION_URL: &str = "https://r3pmxmplak.lambda-url.us-east-1.on.aws";
+
+#[tokio::test]
+async fn without_a_configured_base_url_a_webhook_must_be_signed_for_the_function_url() {
+    let mut world = World::with(&[("PUBLIC_WEBHOOK_BASE_URL", String::new())]).await;
+    let parameters = [("MessageSid", "SM1")];
+    let signed_for = |base: &str| {
+        Webhook::form(PATH, "MessageSid=SM1").query("x=1").signed_with(AUTH_TOKEN, base, &parameters)
+    };
+    assert_accepted(&world.post(&signed_for(FUNCTION_URL)).await);
+    for base in ["https://evil.example", "http://r3pmxmplak.lambda-url.us-east-1.on.aws", ""] {
+        // Neither header is trusted, although a client can set both to the host that it has a signature for.
+        let webhook =
+            signed_for(base).header("host", "evil.example").header("x-forwarded-host", "evil.example");
+        assert_eq!(world.post(&webhook).await["statusCode"], 403, "{base}");
+    }
+    let mut nameless = signed_for("https://").event();
+    for name in [json!(""), Value::Null] {
+        nameless["requestContext"]["domainName"] = name;
+        assert_eq!(world.function.call(nameless.clone()).await["statusCode"], 403);
+    }
+    assert_eq!(world.sqs.sent().len(), 1);
+}
+
 #[tokio::test]
 async fn a_status_callback_at_this_url_goes_to_its_own_queue_and_is_logged() {
     let mut world = World::start().await;
