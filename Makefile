@@ -56,6 +56,7 @@ lint: tools ## Checks formatting, code, documentation, template, migrations and 
 	PATH="$(PYTHON)/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam validate --lint
 	$(PYTHON)/bin/cfn-lint template.yaml
 	$(PYTHON)/bin/python local/check_template.py template.yaml
+	$(PYTHON)/bin/python local/check_deployment.py template.yaml
 	$(PYTHON)/bin/squawk migrations/*.sql migrations/functions/*.sql
 	$(PYTHON)/bin/zizmor --offline --quiet .github
 	@# checkov logs a warning if its vendor's site is unreachable; the checks do not need it.

@@ -4,10 +4,13 @@
 - No resource has a fixed name, so that two stacks fit into one account.
 """
 
+import logging
 import os
 import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+# SAM warns that it has no feature toggles, once for each function.
+logging.disable(logging.WARNING)
 
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
@@ -15,8 +18,8 @@ from samtranslator.translator.transform import transform
 NAMES = ("Name", "QueueName", "FunctionName", "AlarmName", "RoleName", "LogGroupName", "TopicName", "PolicyName")
 """Properties that name a resource."""
 
-REFERRING = ("AWS::Lambda::", "AWS::ApiGatewayV2::Stage")
-"""Types whose FunctionName refers to another resource."""
+REFERRING = ("AWS::Lambda::", "AWS::ApiGatewayV2::Stage", "AWS::IAM::Policy")
+"""Types whose names need not be unique: of another resource, or within one."""
 
 
 class NoManagedPolicies:
@@ -26,9 +29,13 @@ class NoManagedPolicies:
         return {}
 
 
-def expanded(path):
+def read(path):
     with open(path, encoding="utf-8") as file:
-        template = yaml_parse(file.read())
+        return yaml_parse(file.read())
+
+
+def expanded(template):
+    """Returns the resources of a template, with those that SAM generates."""
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             # SAM needs the location of a built package.
@@ -92,7 +99,7 @@ def name_problems(name, resource):
 
 def main():
     problems = []
-    for name, resource in expanded(sys.argv[1]).items():
+    for name, resource in expanded(read(sys.argv[1])).items():
         problems += name_problems(name, resource)
         if resource["Type"] == "AWS::IAM::Role":
             problems += role_problems(name, resource)
@@ -101,4 +108,5 @@ def main():
     sys.exit(bool(problems))
 
 
-main()
+if __name__ == "__main__":
+    main()

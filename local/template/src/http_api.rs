@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::properties::{HTTP_API_KEYS, HttpApiProperties, LambdaAuthorizer};
-use super::read::{Declared, FUNCTION_URL_MARK, properties, resource_type, resources};
+use super::read::{Declared, FUNCTION_URL_MARK, function_of, properties, resource_type, resources};
 use super::{AuthorizerSpec, FunctionUrlSpec, Resolver, Template, TemplateError};
 
 /// Reads the API's settings, and adds its authorizers to `template`.
@@ -46,7 +46,7 @@ fn authorizer_spec(
         let reason = "the local stack supports only payload format 2.0 with EnableSimpleResponses";
         return Err(TemplateError::new(at, reason));
     }
-    let function = authorizer.function_arn.rsplit(':').next().unwrap_or_default();
+    let function = function_of(&authorizer.function_arn);
     if template.function(function).is_none() {
         let reason = format!("no such function: {}", authorizer.function_arn);
         return Err(TemplateError::new(format!("{at}.FunctionArn"), reason));

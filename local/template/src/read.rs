@@ -117,6 +117,9 @@ pub(super) fn static_names<'a>(
     for (id, name) in functions {
         names.insert(id.clone(), name.clone());
         names.insert(format!("{id}.Arn"), format!("arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}"));
+        // SAM's reference to the alias of `AutoPublishAlias`. All aliases are the same function here.
+        let alias = format!("arn:aws:lambda:{region}:{ACCOUNT_ID}:function:{name}:live");
+        names.insert(format!("{id}.Alias"), alias);
         names.insert(format!("{id}Url.FunctionUrl"), format!("{FUNCTION_URL_MARK}{name}/"));
     }
     for (id, name) in queues {
@@ -248,6 +251,14 @@ fn queue(
         attributes: attributes.collect(),
         redrive,
     })
+}
+
+/// Returns the function's name in the ARN of a function or an alias; other text is a name.
+pub(super) fn function_of(text: &str) -> &str {
+    match text.strip_prefix("arn:aws:lambda:") {
+        Some(rest) => rest.split(':').nth(3).unwrap_or_default(),
+        None => text,
+    }
 }
 
 /// Returns the queue name in an ARN.

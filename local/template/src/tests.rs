@@ -106,7 +106,9 @@ fn a_secret_without_a_local_value_is_an_error() {
 
 /// Valid text of the template, its invalid replacement, and the location and reason of the error.
 /// Without a location there is no error.
-const INVALID: [(&str, &str, &str, &str); 26] = [
+const INVALID: [(&str, &str, &str, &str); 28] = [
+    ("FunctionName: !Ref WorkFunction", "FunctionName: !Ref WorkFunction.Alias", "", ""),
+    ("FunctionArn: !GetAtt EchoFunction.Arn", "FunctionArn: !Ref EchoFunction.Alias", "", ""),
     ("BatchSize: 5", "BatchSize: five", "WorkMapping.Properties.BatchSize", "expected usize"),
     ("BatchSize: 5", "BatchSise: 5", "WorkMapping.Properties", "unknown field `BatchSise`"),
     ("BatchSize: 5", "BatchSize: 50", "WorkMapping.Properties.BatchSize", "Window"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::properties::{
     Event, HttpApiEvent, HttpApiProperties, MappingProperties, RouteSettings, ScheduleEvent,
 };
-use super::read::queue_of;
+use super::read::{function_of, queue_of};
 use super::{FunctionSpec, MappingSpec, RouteSpec, ScheduleSpec, Template, TemplateError, Throttle};
 
 /// The maximum and default integration timeout of an HTTP API.
@@ -95,9 +95,7 @@ pub(super) fn mapping(
     if !template.queues.iter().any(|declared| declared.name == queue) {
         return Err(TemplateError::new(format!("{at}.EventSourceArn"), format!("no such queue: {queue}")));
     }
-    // The value is a function's name or ARN.
-    let function = event.function_name.rsplit(':').next().unwrap_or_default();
-    let Some(function) = template.function(function) else {
+    let Some(function) = template.function(function_of(&event.function_name)) else {
         let reason = format!("no such function: {}", event.function_name);
         return Err(TemplateError::new(format!("{at}.FunctionName"), reason));
     };
