@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench chaos help run clean-data key test cases lint tools toolchain
+.PHONY: bench chaos compatibility deploy help run clean-data key test cases lint tools toolchain
 
 # RELEASE=1 uses release builds.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -43,6 +43,15 @@ chaos: toolchain ## Checks the promises while all parts fail: make chaos [MESSAG
 	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
 		cargo test --package local --test flow -- chaos:: --nocapture
 
+deploy: toolchain ## Builds, migrates and deploys to a stage of samconfig.toml: make deploy STAGE=dev
+	@[ -n "$(STAGE)" ] || { echo "usage: make deploy STAGE=dev" >&2; exit 1; }
+	sam build --config-env $(STAGE)
+	local/deploy/deploy.sh $(STAGE)
+
+compatibility: toolchain ## Runs the binaries of the last tag with this schema: make compatibility [PREVIOUS=<git ref>]
+	@local/get-programs.sh $(PROGRAMS) initdb
+	@local/compatibility.sh $(PREVIOUS)
+
 cases: toolchain ## Runs the conformance cases, or those in SMS_CASES_DIR
 	@local/get-programs.sh $(PROGRAMS) initdb
 	@cargo build --quiet --package cases --package local --bins
@@ -59,6 +68,8 @@ lint: tools ## Checks formatting, code, documentation, template, migrations and 
 	$(PYTHON)/bin/python local/check_deployment.py template.yaml
 	$(PYTHON)/bin/squawk migrations/*.sql migrations/functions/*.sql
 	$(PYTHON)/bin/zizmor --offline --quiet .github
+	@# Not on PyPI as a binary. CI installs it.
+	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint is not installed: skipped"; fi
 	@# checkov logs a warning if its vendor's site is unreachable; the checks do not need it.
 	LOG_LEVEL=ERROR $(CHECKOV)/bin/checkov --file template.yaml --framework cloudformation --compact --quiet
 
