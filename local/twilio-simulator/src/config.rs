@@ -112,8 +112,31 @@ impl SimulatorConfig {
     }
 }
 
+/// The credentials that the REST API accepts. They can be replaced while the simulator runs, as in a rotation.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Credentials {
+    /// As [`SimulatorConfig::auth_tokens`].
+    pub(crate) auth_tokens: Vec<String>,
+    /// As [`SimulatorConfig::api_keys`].
+    #[serde(default)]
+    pub(crate) api_keys: Vec<ApiKey>,
+}
+
+impl Credentials {
+    pub(crate) fn of(config: &SimulatorConfig) -> Self {
+        Self { auth_tokens: config.auth_tokens.clone(), api_keys: config.api_keys.clone() }
+    }
+
+    /// Returns the Auth Token that signs webhooks.
+    pub(crate) fn signing_token(&self) -> &str {
+        self.auth_tokens.first().map_or("", String::as_str)
+    }
+}
+
 /// An API key: user name and password for the REST API.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ApiKey {
     /// The SID of the key, `SK…`: the user name.
     pub sid: String,

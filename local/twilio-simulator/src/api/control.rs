@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::delivery::engine::{CallRecord, CreateRecord, Engine};
+use crate::config::Credentials;
+use crate::delivery::engine::{CallRecord, CreateRecord, Engine, Refusal as RefusedRequest};
 use crate::delivery::inbound::{self, Text};
 use crate::faults::armed::{Armed, FaultRequest};
 use crate::state::change::Change;
@@ -46,7 +47,9 @@ pub(crate) fn routes() -> Router<Arc<Engine>> {
         .route("/simulator/faults/{id}", delete(disarm))
         .route("/simulator/outage", post(outage))
         .route("/simulator/smart-encoding", put(set_smart_encoding))
+        .route("/simulator/credentials", put(set_credentials))
         .route("/simulator/creates", get(creates))
+        .route("/simulator/refusals", get(refusals))
         .route("/simulator/webhooks", get(webhooks))
         .route("/simulator/events", get(events))
 }
@@ -181,6 +184,23 @@ async fn set_smart_encoding(
     let Json(is_on) = is_on.map_err(unreadable)?;
     engine.set_smart_encoding(is_on);
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Replaces Auth Tokens and API keys. From now on, only these are accepted, and the first token signs.
+async fn set_credentials(
+    State(engine): Shared,
+    credentials: Result<Json<Credentials>, JsonRejection>,
+) -> Result<StatusCode, Refusal> {
+    let Json(credentials) = credentials.map_err(unreadable)?;
+    if credentials.auth_tokens.is_empty() || credentials.auth_tokens.iter().any(String::is_empty) {
+        return Err(refusal(StatusCode::BAD_REQUEST, "auth_tokens: at least one token, and no empty one"));
+    }
+    engine.set_credentials(credentials);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn refusals(State(engine): Shared) -> Json<Vec<RefusedRequest>> {
+    Json(engine.refusals())
 }
 
 async fn creates(State(engine): Shared) -> Json<Vec<CreateRecord>> {

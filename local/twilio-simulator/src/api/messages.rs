@@ -67,7 +67,7 @@ async fn create_message(
     request: Request,
 ) -> Result<Response, ApiError> {
     let at = now();
-    let caller = caller(&engine.config, request.headers(), &account)?;
+    let caller = caller(&engine, request.headers(), &account)?;
     let resets = engine.faults().resets_unread(Operation::Create);
     if resets {
         return Ok(connection.reset().await);
@@ -133,7 +133,7 @@ async fn respond(
     (operation, facts): (Operation, Facts<'_>),
     run: impl AsyncFnOnce() -> Result<Response, ApiError>,
 ) -> Result<Response, ApiError> {
-    caller(&engine.config, headers, account)?;
+    caller(engine, headers, account)?;
     let fault = engine.faults().meet(operation, &facts);
     Ok(with_fault(fault, connection, async || run().await.into_response()).await)
 }
@@ -241,7 +241,7 @@ async fn list_media(
     Path((account, message_sid)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller(&engine.config, &headers, &account)?;
+    caller(&engine, &headers, &account)?;
     let message = find(&engine, &message_sid)?;
     let uri = format!("/{API_VERSION}/Accounts/{account}/Messages/{message_sid}/Media");
     let media_list: Vec<Value> = message.media.iter().map(|media| {
@@ -268,7 +268,7 @@ async fn fetch_account(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let account = sid(&file);
-    caller(&engine.config, &headers, account)?;
+    caller(&engine, &headers, account)?;
     let uri = format!("/{API_VERSION}/Accounts/{account}");
     Ok(json_response(
         StatusCode::OK,

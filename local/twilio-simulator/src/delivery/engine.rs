@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::{Random, now};
-use crate::config::SimulatorConfig;
+use crate::config::{Credentials, SimulatorConfig};
 use crate::delivery::webhook::{self, Call, Poster};
 use crate::faults::armed::{Faults, Met};
 use crate::state::message::Message;
@@ -25,6 +25,8 @@ use crate::state::store::Store;
 const CALLS_KEPT: usize = 50_000;
 /// The number of create requests in the log.
 const CREATES_KEPT: usize = 200_000;
+/// The number of refused requests in the log.
+const REFUSALS_KEPT: usize = 50_000;
 /// The number of events buffered for a slow subscriber.
 const EVENTS_KEPT: usize = 4_096;
 
@@ -32,11 +34,13 @@ const EVENTS_KEPT: usize = 4_096;
 pub(crate) struct Engine {
     pub(crate) config: SimulatorConfig,
     pub(crate) poster: Poster,
+    credentials: Arc<RwLock<Credentials>>,
     store: Mutex<Store>,
     faults: Mutex<Faults>,
     random: Mutex<Random>,
     calls: Mutex<VecDeque<CallRecord>>,
     creates: Mutex<VecDeque<CreateRecord>>,
+    refusals: Mutex<VecDeque<Refusal>>,
     queues: Mutex<Queues>,
     smart_encoding: AtomicBool,
     events: broadcast::Sender<Arc<str>>,
@@ -65,16 +69,26 @@ pub(crate) struct CreateRecord {
     pub(crate) fault: Option<Met>,
 }
 
+/// A request that was refused because of its credentials.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Refusal {
+    at: jiff::Timestamp,
+    /// The user name: an account SID or the SID of an API key.
+    user: String,
+}
+
 impl Engine {
     pub(crate) fn new(config: SimulatorConfig, store: Store) -> Arc<Self> {
-        let token = config.auth_tokens.first().cloned().unwrap_or_default();
+        let credentials = Arc::new(RwLock::new(Credentials::of(&config)));
         Arc::new(Self {
-            poster: Poster::new(token),
+            poster: Poster::new(Arc::clone(&credentials)),
+            credentials,
             store: Mutex::new(store),
             faults: Mutex::default(),
             random: Mutex::new(Random::new(config.seed)),
             calls: Mutex::default(),
             creates: Mutex::default(),
+            refusals: Mutex::default(),
             queues: Mutex::new(Queues::new(config.sender_queue)),
             smart_encoding: AtomicBool::new(config.smart_encoding),
             events: broadcast::Sender::new(EVENTS_KEPT),
@@ -90,6 +104,29 @@ impl Engine {
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the accepted credentials.
+    pub(crate) fn credentials(&self) -> RwLockReadGuard<'_, Credentials> {
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the accepted credentials.
+    pub(crate) fn set_credentials(&self, credentials: Credentials) {
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+    }
+
+    pub(crate) fn log_refusal(&self, user: String) {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if refusals.len() == REFUSALS_KEPT {
+            refusals.pop_front();
+        }
+        refusals.push_back(Refusal { at: now(), user });
+    }
+
+    /// Returns the latest refused requests, oldest first.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Returns whether Smart Encoding is enabled.

@@ -3,7 +3,7 @@
 //! <https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::config::Credentials;
 use crate::delivery::signature::sign;
 
 /// The largest response body: Twilio's limit for TwiML, 64 KiB.
@@ -144,16 +145,21 @@ pub(crate) struct WebhookResponse {
 
 /// Sends webhook requests with one HTTP client per connect timeout.
 pub(crate) struct Poster {
-    auth_token: String,
+    credentials: Arc<RwLock<Credentials>>,
     clients: Mutex<HashMap<Duration, reqwest::Client>>,
 }
 
 impl Poster {
-    /// Creates a poster that signs with `auth_token`.
-    pub(crate) fn new(auth_token: String) -> Self {
+    /// Creates a poster that signs each attempt with the token that signs at that time.
+    pub(crate) fn new(credentials: Arc<RwLock<Credentials>>) -> Self {
         // Fails if the process already has a crypto provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { auth_token, clients: Mutex::default() }
+        Self { credentials, clients: Mutex::default() }
+    }
+
+    fn signature(&self, url: &str, form: &[(String, String)]) -> String {
+        let credentials = self.credentials.read().unwrap_or_else(PoisonError::into_inner);
+        sign(credentials.signing_token(), url, form)
     }
 
     fn client(&self, connect: Duration) -> reqwest::Result<reqwest::Client> {
@@ -248,7 +254,7 @@ impl Poster {
         let mut request = client
             .post(target.url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=UTF-8")
-            .header("X-Twilio-Signature", sign(&self.auth_token, &target.signed, form))
+            .header("X-Twilio-Signature", self.signature(&target.signed, form))
             .header("I-Twilio-Idempotency-Token", token)
             .header("X-Home-Region", "us1")
             .body(body);

@@ -1,9 +1,14 @@
 //! Status callbacks, retries and the fallback URL.
 
 use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use http::StatusCode;
 use serde_json::{Value, json};
+use sha1::Sha1;
 
-use crate::support::{ACCOUNT, HANDSET, NUMBER, SERVICE, WebhookServer, World, config};
+use crate::support::{ACCOUNT, HANDSET, Hit, NUMBER, SERVICE, TOKEN, WebhookServer, World, config};
 
 #[tokio::test]
 async fn status_callbacks_have_twilios_order_and_parameters() {
@@ -34,6 +39,36 @@ async fn status_callbacks_have_twilios_order_and_parameters() {
     assert_eq!(last.headers["content-type"], "application/x-www-form-urlencoded; charset=UTF-8");
     assert!(last.headers.contains_key("x-twilio-signature"));
     assert_ne!(hits[0].headers["i-twilio-idempotency-token"], last.headers["i-twilio-idempotency-token"]);
+}
+
+/// Returns the signature of a request: HMAC-SHA1 over the URL and the sorted parameters.
+fn signature(token: &str, url: &str, hit: &Hit) -> String {
+    let mut form = hit.form.clone();
+    form.sort();
+    let text = form.into_iter().fold(url.to_owned(), |text, (key, value)| text + &key + &value);
+    let mut mac = Hmac::<Sha1>::new_from_slice(token.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
+}
+
+#[tokio::test]
+async fn webhooks_are_signed_with_the_first_of_the_current_tokens() {
+    let server = WebhookServer::start().await;
+    let world = World::start(config(&server.url)).await;
+    world.text(HANDSET, "hello").await;
+    let url = format!("{}/simulator/credentials", world.simulator.url());
+    let replaced = json!({ "auth_tokens": ["the next token", TOKEN] });
+    assert_eq!(world.client.put(url).json(&replaced).send().await.unwrap().status(), 204);
+    world.text(HANDSET, "hello again").await;
+    let hits = server.hits();
+    assert_eq!(hits.len(), 2);
+    for (hit, token) in hits.iter().zip([TOKEN, "the next token"]) {
+        assert_eq!(
+            hit.headers["x-twilio-signature"],
+            signature(token, &format!("{}/", server.url), hit),
+            "{token}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -97,8 +132,8 @@ async fn early_callbacks_arrive_before_the_create_response() {
 #[tokio::test]
 async fn a_webhook_is_retried_with_the_same_idempotency_token() {
     let server = WebhookServer::responding(|_, before| match before {
-        0 => http::StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        1 => http::StatusCode::NOT_FOUND.into_response(),
+        0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        1 => StatusCode::NOT_FOUND.into_response(),
         _ => ().into_response(),
     })
     .await;
@@ -114,7 +149,7 @@ async fn a_webhook_is_retried_with_the_same_idempotency_token() {
 #[tokio::test]
 async fn without_overrides_a_failed_webhook_uses_the_fallback_url() {
     let server = WebhookServer::responding(|hit, _| match hit.path.as_str() {
-        "/in" => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        "/in" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         _ => ().into_response(),
     })
     .await;

@@ -115,6 +115,37 @@ async fn other_credentials_are_rejected() {
 }
 
 #[tokio::test]
+async fn replaced_credentials_are_accepted_and_the_former_ones_refused_and_logged() {
+    let world = World::start(config(CLOSED_PORT)).await;
+    let status = async |user: &str, password: &str| {
+        let request = world.client.get(world.messages()).basic_auth(user, Some(password));
+        request.send().await.unwrap().status().as_u16()
+    };
+    let replace = async |credentials: Value| {
+        let url = format!("{}/simulator/credentials", world.simulator.url());
+        world.client.put(url).json(&credentials).send().await.unwrap().status().as_u16()
+    };
+    let key = json!({ "sid": "SK1", "secret": "s:cret" });
+    assert_eq!(replace(json!({ "auth_tokens": [TOKEN, "the next token"], "api_keys": [key] })).await, 204);
+    assert_eq!((status(ACCOUNT, TOKEN).await, status(ACCOUNT, "the next token").await), (200, 200));
+    assert_eq!(status("SK1", "s:cret").await, 200);
+    assert_eq!(world.get("/simulator/refusals").await, json!([]));
+
+    assert_eq!(replace(json!({ "auth_tokens": ["the next token"] })).await, 204);
+    assert_eq!((status(ACCOUNT, TOKEN).await, status("SK1", "s:cret").await), (401, 401));
+    assert_eq!(status(ACCOUNT, "the next token").await, 200);
+    let refusals = world.get("/simulator/refusals").await;
+    let users: Vec<_> = refusals.as_array().unwrap().iter().map(|refusal| &refusal["user"]).collect();
+    assert_eq!(users, [ACCOUNT, "SK1"]);
+
+    for invalid in [json!({ "auth_tokens": [] }), json!({ "auth_tokens": [""] })] {
+        assert_eq!(replace(invalid).await, 400);
+    }
+    assert_eq!(replace(json!({ "auth_token": "a" })).await, 422);
+    assert_eq!(status(ACCOUNT, "the next token").await, 200);
+}
+
+#[tokio::test]
 async fn test_credentials_know_the_magic_senders_and_store_nothing() {
     let mut settings = config(CLOSED_PORT);
     settings.test_credentials = Some(ApiKey { sid: "ACtest".to_owned(), secret: "t".to_owned() });
