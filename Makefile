@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench chaos compatibility deploy help run clean-data key test cases lint tools toolchain
+.PHONY: bench chaos compatibility deploy deploy-test help run clean-data key test cases lint tools toolchain
 
 # RELEASE=1 uses release builds.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -83,6 +83,16 @@ $(PYTHON)/.installed $(CHECKOV)/.installed:
 	@local/get-python.sh $(@D) $<
 
 FUNCTIONS := $(notdir $(patsubst %/src/main.rs,%,$(wildcard functions/*/src/main.rs functions/*/*/src/main.rs)))
+
+# BINARIES=target/debug skips the release build. PROVE=1 breaks the template in one place at a time and requires a failure.
+DEPLOY_TEST := $(abspath $(TARGET))/deploy-test-python
+deploy-test: toolchain ## Deploys the template to an AWS emulator and uses the service: make deploy-test [BINARIES=target/debug] [PROVE=1]
+	@local/get-programs.sh $(PROGRAMS) initdb
+	@local/get-python.sh $(DEPLOY_TEST) local/requirements-deploy-test.txt
+	$(if $(BINARIES),,cargo build --release $(addprefix --package ,$(FUNCTIONS)))
+	cargo build --package local --package twilio-simulator
+	@$(TARGET)/debug/local with-postgres $(DEPLOY_TEST)/bin/python local/deploy-test$(if $(PROVE),/prove.py) \
+		--binaries $(or $(BINARIES),$(TARGET)/release) --tools $(TARGET)/debug
 
 bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain|years] [YEARS_MESSAGES=20000000]
 	@local/get-programs.sh $(PROGRAMS) initdb

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 mod deployment;
+mod permissions;
 
 const TEMPLATE: &str = include_str!("../../tests/it/template.yaml");
 

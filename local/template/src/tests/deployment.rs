@@ -11,11 +11,11 @@ use crate::{Template, yaml};
 
 const TEXT: &str = include_str!("../../../../template.yaml");
 
-fn document() -> Value {
+pub(super) fn document() -> Value {
     yaml::load(TEXT).unwrap()
 }
 
-fn resources(document: &Value, kind: &str) -> Vec<(String, Value)> {
+pub(super) fn resources(document: &Value, kind: &str) -> Vec<(String, Value)> {
     let all = document["Resources"].as_object().unwrap().iter();
     let of_kind = all.filter(|(_, resource)| resource["Type"] == kind);
     let mut found: Vec<_> =
@@ -87,7 +87,7 @@ fn watched(document: &Value) -> Vec<Watched> {
     all
 }
 
-fn reference(id: &str) -> Value {
+pub(super) fn reference(id: &str) -> Value {
     serde_json::json!({ "Ref": id })
 }
 
