@@ -20,6 +20,7 @@
 //! assert_eq!(error.to_string(), "invalid configuration: INBOUND_QUEUE_URL is missing");
 //! ```
 
+use crate::secrets::{SecretError, Secrets};
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -65,18 +66,32 @@ impl ConfigError {
     }
 }
 
+/// Why a configuration could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A secret could not be fetched.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A variable or a key of a secret is missing or invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
 /// A configuration that is read from environment variables.
 pub trait Configuration: Sized {
     /// Reads the configuration. Returns `None` if `env` recorded a problem.
     fn read(env: &mut Env<'_>) -> Option<Self>;
 
-    /// Reads the configuration from the environment of the process.
+    /// Fetches the secrets, and reads the configuration from the environment of the process.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] with all missing and invalid variables. The function should not start.
-    fn from_env() -> Result<Self, ConfigError> {
-        Self::from_lookup(&process)
+    /// [`LoadError`]. The function should not start.
+    fn load() -> impl Future<Output = Result<Self, LoadError>> {
+        async {
+            let secrets = Secrets::fetch(&process).await?;
+            Ok(Self::from_sources(&process, secrets)?)
+        }
     }
 
     /// Reads the configuration from `lookup`.
@@ -85,7 +100,16 @@ pub trait Configuration: Sized {
     ///
     /// [`ConfigError`] with all missing and invalid variables.
     fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut env = Env::new(lookup);
+        Self::from_sources(lookup, Secrets::default())
+    }
+
+    /// Reads the configuration from `lookup`, and what it does not have from `secrets`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Configuration::from_lookup`].
+    fn from_sources(lookup: &dyn Fn(&str) -> Option<String>, secrets: Secrets) -> Result<Self, ConfigError> {
+        let mut env = Env::with_secrets(lookup, secrets);
         let config = Self::read(&mut env);
         env.finish(|| config)
     }
@@ -98,6 +122,7 @@ pub trait Configuration: Sized {
 /// parameter.
 pub struct Env<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    secrets: Secrets,
     names: Vec<&'static str>,
     problems: Vec<String>,
 }
@@ -106,7 +131,13 @@ impl<'a> Env<'a> {
     /// Creates a reader of `lookup`: the process environment in `main`, a table in tests.
     #[must_use]
     pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { lookup, names: Vec::new(), problems: Vec::new() }
+        Self::with_secrets(lookup, Secrets::default())
+    }
+
+    /// Creates a reader of `lookup`, and of `secrets` for what it does not have.
+    #[must_use]
+    pub fn with_secrets(lookup: &'a dyn Fn(&str) -> Option<String>, secrets: Secrets) -> Self {
+        Self { lookup, secrets, names: Vec::new(), problems: Vec::new() }
     }
 
     /// Returns the names of all variables that were read. A test compares them with `template.yaml`.
@@ -122,13 +153,27 @@ impl<'a> Env<'a> {
 
     fn get(&mut self, name: &'static str) -> Option<String> {
         self.names.push(name);
+        self.plain(name).or_else(|| self.secrets.get(name)).filter(|value| !value.is_empty())
+    }
+
+    fn plain(&self, name: &str) -> Option<String> {
         (self.lookup)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the secrets if none of these variables is set itself, so that their values can be renewed.
+    #[must_use]
+    pub fn source(&self, names: &[&str]) -> Secrets {
+        let is_set = names.iter().any(|name| self.plain(name).is_some());
+        if is_set { Secrets::default() } else { self.secrets.clone() }
     }
 
     fn require(&mut self, name: &'static str) -> Option<String> {
         let value = self.get(name);
         if value.is_none() {
-            self.problems.push(format!("{name} is missing"));
+            self.problems.push(match self.secrets.place(name) {
+                Some((arn, key)) => format!("{name} is missing: the secret of {arn} has no \"{key}\""),
+                None => format!("{name} is missing"),
+            });
         }
         value
     }

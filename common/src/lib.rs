@@ -3,6 +3,7 @@
 //!
 //! Imports only go down: functions, services, adapters, domain. `common/tests/layers.rs` checks this.
 
+pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -13,6 +14,7 @@ pub mod invoke;
 pub mod monitor;
 pub mod queue;
 pub mod runtime;
+pub mod secrets;
 pub mod service;
 pub mod storage;
 pub mod telemetry;

@@ -25,7 +25,7 @@ fn receiver() -> Receiver {
 /// Returns the status of the response to a webhook's event.
 fn status(receiver: &Receiver, webhook: &Webhook) -> u16 {
     let handler = async |request: &Request| -> Result<Response, ApiError> {
-        receiver.admit(request).map(|_| http::empty(StatusCode::OK))
+        receiver.admit(request).await.map(|_| http::empty(StatusCode::OK))
     };
     let event = webhook.event().to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

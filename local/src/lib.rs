@@ -12,6 +12,7 @@ pub mod monitor;
 mod pollers;
 pub mod postgres;
 mod schedules;
+mod secrets;
 pub mod settings;
 pub mod sqs;
 pub mod stack;

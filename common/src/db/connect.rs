@@ -3,16 +3,22 @@
 use super::DbError;
 use super::tls::{Tls, TlsParameters};
 use crate::config::{Env, Secret};
+use crate::secrets::Secrets;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use std::time::Duration;
 use tokio_postgres::NoTls;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+/// The variable with the URL of the database.
+pub(super) const URL: &str = "DATABASE_URL";
+
 /// Configuration of the connection to Postgres.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     url: Secret,
+    /// Where a new URL comes from, if Postgres rejects the password.
+    pub(super) secrets: Secrets,
     ca_pem: Option<String>,
     /// The timeout of the TCP connection.
     connect_timeout: Duration,
@@ -43,13 +49,14 @@ impl DatabaseConfig {
     }
 
     fn read(env: &mut Env<'_>, statement_timeout_ms: u64) -> Option<Self> {
-        let url = env.secret("DATABASE_URL");
+        let url = env.secret(URL);
         let ca_pem = env.optional_text("DATABASE_CA_PEM");
         let connect_timeout = env.millis("DATABASE_CONNECT_TIMEOUT_MS", 50..=60_000, 1_000);
         let statement_timeout =
             env.millis("DATABASE_STATEMENT_TIMEOUT_MS", 50..=600_000, statement_timeout_ms);
         let config = Self {
             url: url?,
+            secrets: env.source(&[URL]),
             ca_pem: ca_pem?,
             connect_timeout: connect_timeout?,
             open_timeout: connect_timeout?,
@@ -69,12 +76,18 @@ impl DatabaseConfig {
     pub fn for_url(url: &str) -> Self {
         Self {
             url: Secret::new(url),
+            secrets: Secrets::default(),
             ca_pem: None,
             connect_timeout: Duration::from_secs(1),
             open_timeout: Duration::from_secs(1),
             statement_timeout: Duration::from_secs(10),
             pool_size: 2,
         }
+    }
+
+    /// Returns the configuration with the URL that the secrets have now.
+    pub(super) fn renewed(&self) -> Option<Self> {
+        Some(Self { url: Secret::new(self.secrets.get(URL)?), ..self.clone() })
     }
 
     fn postgres(&self) -> Result<(tokio_postgres::Config, TlsParameters), tokio_postgres::Error> {

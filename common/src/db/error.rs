@@ -49,6 +49,14 @@ impl PostgresError {
     }
 }
 
+impl PostgresError {
+    /// Returns whether Postgres rejected the user or the password.
+    pub(super) fn is_refused(&self) -> bool {
+        let refused = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
+        self.code().is_some_and(|code| refused.contains(code))
+    }
+}
+
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self(Inner::Driver(error))

@@ -107,7 +107,7 @@ impl Db {
     async fn run_held(&self, bound: &Bound<'_>) -> Result<(Vec<Row>, Held), DbError> {
         match self.begin(bound).await {
             Err(error) if error.is_connection_lost() || error.is_deadlock() => {
-                let _ = self.pool.retain(|_, _| false);
+                let _ = self.target().pool.retain(|_, _| false);
                 self.begin(bound).await
             }
             outcome => outcome,
@@ -143,6 +143,6 @@ impl Db {
     }
 
     fn held(&self, busy: Busy) -> Held {
-        Held { busy, tls: self.tls.clone() }
+        Held { busy, tls: self.target().tls }
     }
 }

@@ -66,6 +66,7 @@ use deadpool_postgres::{Object, Pool};
 use held::Busy;
 use row::row;
 use statement::{Bound, params, statements};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tls::Tls;
 
@@ -86,11 +87,27 @@ const CANCEL_BUDGET: Duration = Duration::from_millis(250);
 /// The database: a small pool that connects on first use.
 #[derive(Debug, Clone)]
 pub struct Db {
-    pool: Pool,
-    tls: Tls,
+    config: DatabaseConfig,
+    /// Replaced when the password has changed. Clones share it.
+    target: Arc<RwLock<Target>>,
     /// The timeout of a connection attempt.
     open_timeout: Duration,
     statement_timeout: Duration,
+}
+
+/// The connections with the URL of one version of the secrets.
+#[derive(Debug, Clone)]
+struct Target {
+    pool: Pool,
+    tls: Tls,
+    version: u64,
+}
+
+impl Target {
+    fn new(config: &DatabaseConfig, version: u64) -> Result<Self, DbError> {
+        let tls = config.tls()?;
+        Ok(Self { pool: config.pool(&tls)?, tls, version })
+    }
 }
 
 impl Db {
@@ -100,9 +117,33 @@ impl Db {
     ///
     /// [`DbError::Setup`] when the TLS configuration is invalid. The function must not start.
     pub fn new(config: &DatabaseConfig) -> Result<Self, DbError> {
-        let tls = config.tls()?;
+        let target = Target::new(config, config.secrets.version(connect::URL))?;
         let (open_timeout, statement_timeout) = (config.open_timeout, config.statement_timeout);
-        Ok(Self { pool: config.pool(&tls)?, tls, open_timeout, statement_timeout })
+        Ok(Self {
+            config: config.clone(),
+            target: Arc::new(RwLock::new(target)),
+            open_timeout,
+            statement_timeout,
+        })
+    }
+
+    fn target(&self) -> Target {
+        self.target.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the connections if the secret has a newer URL than version `seen`. Returns whether it did.
+    async fn renew(&self, seen: u64) -> bool {
+        let Some(version) = self.config.secrets.renew(connect::URL, seen).await else { return false };
+        if self.target().version >= version {
+            return true;
+        }
+        let renewed = self.config.renewed().map(|config| Target::new(&config, version));
+        let Some(Ok(target)) = renewed else {
+            tracing::error!("the new DATABASE_URL of the secret is invalid");
+            return false;
+        };
+        *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
+        true
     }
 
     /// Connects during the cold start, so that the first event does not wait.
@@ -119,13 +160,16 @@ impl Db {
         }
     }
 
-    /// Returns a connection. Retries if Postgres has no free connection: it is slow, not down.
+    /// Returns a connection. Retries if Postgres has no free connection (it is slow, not down), and if it rejects a
+    /// password that has changed in the secret.
     async fn object(&self, operation: &'static str) -> Result<Object, DbError> {
-        let _ = self.pool.retain(|_, metrics| metrics.last_used() < MAX_IDLE);
+        let _ = self.target().pool.retain(|_, metrics| metrics.last_used() < MAX_IDLE);
         let opened = async {
             loop {
-                match self.pool.get().await.map_err(PostgresError::from) {
+                let target = self.target();
+                match target.pool.get().await.map_err(PostgresError::from) {
                     Err(error) if error.is_out_of_connections() => tokio::time::sleep(FULL_PAUSE).await,
+                    Err(error) if error.is_refused() && self.renew(target.version).await => {}
                     outcome => return outcome.map_err(|source| DbError::Connect { operation, source }),
                 }
             }
@@ -206,7 +250,7 @@ impl Db {
                 );
                 if error.is_connection_lost() {
                     // After a thaw, the other connections are dead too.
-                    let _ = self.pool.retain(|_, _| false);
+                    let _ = self.target().pool.retain(|_, _| false);
                 }
                 self.run(bound).await
             }
@@ -241,7 +285,7 @@ impl Db {
         match tokio::time::timeout(self.statement_timeout, answer).await {
             Ok(answer) => answer.map_err(|source| DbError::query(operation, source)),
             Err(_) => {
-                self.tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
+                self.target().tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
                 Err(DbError::TimedOut { operation, after: self.statement_timeout })
             }
         }

@@ -1,32 +1,18 @@
 //! Sends messages to SQS within a time budget.
 
+use crate::aws;
 use crate::config::{Env, process};
-use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
-use aws_config::meta::region::ProvideRegion;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::config::{BehaviorVersion, IdentityCache, SharedHttpClient, StalledStreamProtectionConfig};
+use aws_sdk_sqs::config::{BehaviorVersion, IdentityCache, StalledStreamProtectionConfig};
 use aws_sdk_sqs::error::{BoxError, BuildError, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
 };
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
-use futures::FutureExt;
 use serde::Serialize;
 use std::time::Duration;
-
-/// The root certificates of AWS endpoints, from <https://www.amazontrust.com/repository/>, 2026-11.
-///
-/// The system's store has about 140 roots. Parsing them would be most of a cold start
-/// (`common/docs/decisions/0003-tls-roots.md`).
-const AMAZON_ROOTS: [&[u8]; 5] = [
-    include_bytes!("amazon-roots/amazon-root-ca-1.pem"),
-    include_bytes!("amazon-roots/amazon-root-ca-2.pem"),
-    include_bytes!("amazon-roots/amazon-root-ca-3.pem"),
-    include_bytes!("amazon-roots/amazon-root-ca-4.pem"),
-    include_bytes!("amazon-roots/starfield-services-root-g2.pem"),
-];
 
 /// SQS's maximum number of batch entries in one request.
 const MAX_BATCH: usize = 10;
@@ -84,14 +70,11 @@ pub struct Publisher {
 
 impl Publisher {
     /// Creates a publisher. It connects with the first message.
-    ///
-    /// Region and credentials come from the environment providers of `aws-config`. Its default chain would also read
-    /// profiles and call IMDS, ECS and STS (`common/docs/decisions/0016-aws-config-environment-providers.md`).
     #[must_use]
     pub fn new(config: PublisherConfig) -> Self {
         let mut sdk = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(http_client())
+            .http_client(aws::http_client())
             // The budget limits each call; the timers of the SDK would only cost system calls.
             .timeout_config(TimeoutConfig::disabled())
             .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(BACKOFF))
@@ -99,8 +82,7 @@ impl Publisher {
             // Reading the credentials is cheap, and nothing is streamed.
             .identity_cache(IdentityCache::no_cache())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        // The provider's future is always ready: it only reads the environment.
-        sdk.set_region(EnvironmentVariableRegionProvider::new().region().now_or_never().flatten());
+        sdk.set_region(aws::region());
         // Set by the local stack. `aws-config` only reads it in its loader, which also reads profiles.
         sdk.set_endpoint_url(process("AWS_ENDPOINT_URL_SQS"));
         Self { client: Client::from_conf(sdk.build()), budget: config.budget }
@@ -244,18 +226,6 @@ impl Publisher {
             Ok(Err(error)) => Err(PublishError::refused(error)),
             Err(_) => Err(PublishError::TooSlow(self.budget)),
         }
-    }
-}
-
-fn http_client() -> SharedHttpClient {
-    let roots = AMAZON_ROOTS.iter().fold(TrustStore::empty(), |store, pem| store.with_pem_certificate(*pem));
-    match TlsContext::builder().with_trust_store(roots).build() {
-        Ok(context) => aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .tls_context(context)
-            .build_https(),
-        // Unreachable: only a context with client certificates can fail. Plain HTTP cannot connect to AWS.
-        Err(_) => aws_smithy_http_client::Builder::new().build_http(),
     }
 }
 

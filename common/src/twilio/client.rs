@@ -7,6 +7,7 @@
 mod config;
 mod response;
 
+use config::Credentials;
 pub use config::{ClientError, TwilioConfig};
 
 use super::connect_limit::ConnectLimitLayer;
@@ -24,8 +25,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method, StatusCode};
 use response::{JsonResponse, unreadable};
 use serde_json::Value;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use url::Url;
 
@@ -107,8 +108,16 @@ pub struct MessagePage {
 pub struct TwilioClient {
     http: Client,
     config: TwilioConfig,
-    /// The index in `config.auth_tokens` of the token that Twilio accepted last.
-    token: Arc<AtomicUsize>,
+    /// Replaced when Twilio refuses the credentials and the secret has newer ones. Clones share it.
+    current: Arc<RwLock<Arc<Current>>>,
+}
+
+/// Credentials, the version of the secret that they are from, and the index of the password that Twilio accepted last.
+#[derive(Debug)]
+struct Current {
+    credentials: Credentials,
+    version: u64,
+    accepted: AtomicUsize,
 }
 
 impl TwilioClient {
@@ -132,30 +141,30 @@ impl TwilioClient {
             .user_agent(concat!("sms-foundation/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(ClientError::Http)?;
-        Ok(Self { http, config, token: Arc::default() })
+        let (credentials, version) = (config.credentials.clone(), config.version());
+        let current = Current { credentials, version, accepted: AtomicUsize::new(0) };
+        Ok(Self { http, config, current: Arc::new(RwLock::new(Arc::new(current))) })
     }
 
     /// Creates a message with exactly one request.
     ///
-    /// If Twilio refuses the current Auth Token but accepts another configured one, this call still fails and the next
-    /// call uses the other token: the caller's permission to send may have expired by then.
+    /// If Twilio refuses the credentials but there are others, in the configuration or by now in the secret, this call
+    /// still fails and the next call uses those: the caller's permission to send may have expired by then.
     ///
     /// # Errors
     ///
     /// [`SendError`]. Use [`SendError::retry`] to decide what to do with the message.
     pub async fn create_message(&self, message: &CreateMessage) -> Result<Message, SendError> {
         let form = message.form();
-        let token = self.token.load(Ordering::Relaxed);
-        let response = match self.call_with(token, Method::POST, self.messages_url(), Some(&form)).await {
-            Err(SendError::Refused { status: 401, .. })
-                if self.config.auth_tokens.len() > 1
-                    && self.check().await.is_ok()
-                    && self.token.load(Ordering::Relaxed) != token =>
-            {
-                return Err(SendError::TokenRefused);
-            }
-            outcome => outcome?,
-        };
+        let current = self.current();
+        let used = current.accepted.load(Ordering::Relaxed);
+        let response =
+            match self.call_with(&current, used, Method::POST, self.messages_url(), Some(&form)).await {
+                Err(SendError::Refused { status: 401, .. }) if self.has_others(&current, used).await => {
+                    return Err(SendError::TokenRefused);
+                }
+                outcome => outcome?,
+            };
         let status = response.status;
         let message = response::message(response)?;
         // Another SID means that the response came from something between us and Twilio, such as a proxy.
@@ -249,33 +258,66 @@ impl TwilioClient {
         url
     }
 
-    /// Sends a GET request, with each Auth Token in turn until Twilio accepts one. Later calls start with that token.
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the credentials if the secret has newer ones than version `seen`. Returns whether it has.
+    async fn renew(&self, seen: u64) -> bool {
+        let Some((credentials, version)) = self.config.renew(seen).await else { return false };
+        let renewed = Arc::new(Current { credentials, version, accepted: AtomicUsize::new(0) });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        true
+    }
+
+    /// Returns whether there are other credentials than the refused ones. Later calls use them.
+    async fn has_others(&self, refused: &Current, used: usize) -> bool {
+        if refused.credentials.passwords.len() > 1 && self.check().await.is_ok() {
+            let current = self.current();
+            return current.version != refused.version || current.accepted.load(Ordering::Relaxed) != used;
+        }
+        self.renew(refused.version).await
+    }
+
+    /// Sends a GET request, with each password in turn until Twilio accepts one. Later calls start with that one. If
+    /// Twilio refuses all, repeats it with the credentials that the secret has by now.
     async fn get(&self, url: Url) -> Result<JsonResponse, SendError> {
-        let tokens = self.config.auth_tokens.len();
-        let first = self.token.load(Ordering::Relaxed);
-        let mut outcome = self.call_with(first, Method::GET, url.clone(), None).await;
-        for token in (first + 1..first + tokens).map(|position| position % tokens) {
-            if !matches!(outcome, Err(SendError::Refused { status: 401, .. })) {
+        let current = self.current();
+        let outcome = self.get_with(&current, &url).await;
+        if is_unauthorized(&outcome) && self.renew(current.version).await {
+            return self.get_with(&self.current(), &url).await;
+        }
+        outcome
+    }
+
+    async fn get_with(&self, current: &Current, url: &Url) -> Result<JsonResponse, SendError> {
+        let passwords = current.credentials.passwords.len();
+        let first = current.accepted.load(Ordering::Relaxed);
+        let mut outcome = self.call_with(current, first, Method::GET, url.clone(), None).await;
+        for index in (first + 1..first + passwords).map(|position| position % passwords) {
+            if !is_unauthorized(&outcome) {
                 break;
             }
-            outcome = self.call_with(token, Method::GET, url.clone(), None).await;
+            outcome = self.call_with(current, index, Method::GET, url.clone(), None).await;
             if outcome.is_ok() {
-                self.token.store(token, Ordering::Relaxed);
+                current.accepted.store(index, Ordering::Relaxed);
             }
         }
         outcome
     }
 
-    /// Sends one request with the Auth Token at index `token`.
+    /// Sends one request with the password at `index`.
     async fn call_with(
         &self,
-        token: usize,
+        current: &Current,
+        index: usize,
         method: Method,
         url: Url,
         form: Option<&Form>,
     ) -> Result<JsonResponse, SendError> {
-        let token = self.config.auth_tokens.get(token).map_or("", Secret::expose);
-        let mut request = self.http.request(method, url).basic_auth(&self.config.user, Some(token));
+        let Credentials { user, passwords } = &current.credentials;
+        let password = passwords.get(index).map_or("", Secret::expose);
+        let mut request = self.http.request(method, url).basic_auth(user, Some(password));
         if let Some(form) = form {
             request = request
                 .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -283,6 +325,10 @@ impl TwilioClient {
         }
         response::send(request).await
     }
+}
+
+fn is_unauthorized(outcome: &Result<JsonResponse, SendError>) -> bool {
+    matches!(outcome, Err(SendError::Refused { status: 401, .. }))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Compares a function's environment variables and timeout in `template.yaml` with its configuration.
 
 use common::config::Configuration;
+use common::secrets::variables_of;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,14 +21,15 @@ pub const API: &[Wait] = &[CONNECT, ("DATABASE_STATEMENT_TIMEOUT_MS", 2)];
 /// A webhook: the queue, or else the spool.
 pub const WEBHOOK: &[Wait] = &[("SQS_SEND_BUDGET_MS", 1), ("SPOOL_WRITE_BUDGET_MS", 1)];
 
-/// Variables of all functions that no configuration reads: telemetry reads the stack's name, and a new version of the
-/// secrets only forces a deployment.
-const COMMON_VARIABLES: [&str; 2] = ["SECRETS_VERSION", "STACK_NAME"];
+/// Variables of all functions that no configuration reads: telemetry reads the stack's name, and the client of Secrets
+/// Manager how often it may fetch a secret again.
+const COMMON_VARIABLES: [&str; 2] = ["SECRETS_REFETCH_SECONDS", "STACK_NAME"];
 
 const TEMPLATE: &str = include_str!("../../../template.yaml");
 
-/// Checks that the template declares exactly the variables that the configuration reads, and that the function's
-/// timeout exceeds `starts_work_for`, during which it starts new work, plus the longest waits that follow.
+/// Checks that the template declares exactly the variables that the configuration reads, directly or as the ARN of a
+/// secret, and that the function's timeout exceeds `starts_work_for`, during which it starts new work, plus the longest
+/// waits that follow.
 ///
 /// # Panics
 ///
@@ -38,10 +40,11 @@ pub fn check<C: Configuration>(function: &str, starts_work_for: Duration, waits:
     let none = BTreeMap::new();
     // Variables may refer to values that only a deployment knows.
     let declared = template.environment(function, |_| Some("x".to_owned()), &none, &none);
-    let declared: BTreeSet<String> = declared.expect("an environment").into_keys().collect();
+    let declared = declared.expect("an environment").into_keys();
+    let read = variables::<C>();
     assert_eq!(
-        declared,
-        variables::<C>(),
+        declared.flat_map(|name| stands_for(name, &read)).collect::<BTreeSet<String>>(),
+        read,
         "left: declared in the template; right: read by the configuration"
     );
 
@@ -53,6 +56,14 @@ pub fn check<C: Configuration>(function: &str, starts_work_for: Duration, waits:
     let waits: u64 = waits.iter().map(|(variable, times)| value(variable) * times).sum();
     let longest = starts_work_for + Duration::from_millis(waits);
     assert!(longest < function.timeout, "may run for {longest:?}, but the timeout is {:?}", function.timeout);
+}
+
+/// Returns the variables that a configuration reads from a secret, or else the variable itself.
+fn stands_for(declared: String, read: &BTreeSet<String>) -> Vec<String> {
+    let Some(variables) = variables_of(&declared) else { return vec![declared] };
+    let used: Vec<_> = variables.into_iter().filter(|name| read.contains(*name)).map(str::to_owned).collect();
+    assert!(!used.is_empty(), "the configuration reads nothing from the secret of {declared}");
+    used
 }
 
 /// Returns the names of the variables that a configuration reads.

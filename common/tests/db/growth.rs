@@ -2,8 +2,8 @@
 
 use crate::now;
 use crate::sends::{claimed, new_send};
-use common::db::sends::{self, ClaimRequest, Created, MessageFilter, SendPace, SendResult};
 use common::db::senders::WakeUp;
+use common::db::sends::{self, ClaimRequest, Created, MessageFilter, SendPace, SendResult};
 use common::db::{Db, Statement};
 use common::domain::message::Status;
 use testing::Database;
@@ -63,7 +63,10 @@ async fn a_claim_by_a_wake_up_does_not_read_messages_on_their_way() {
     let on_their_way = "update sms_messages set delivery_status = 'queued' where delivery_status = 'failed'";
     database.client.batch_execute(on_their_way).await.unwrap();
     let db = database.db();
-    assert!(matches!(sends::create(&db, &new_send("+18605550101"), None).await.unwrap(), Created::Stored { .. }));
+    assert!(matches!(
+        sends::create(&db, &new_send("+18605550101"), None).await.unwrap(),
+        Created::Stored { .. }
+    ));
     let wake_up = WakeUp { sender: "+15550100".into(), due_at: now() };
     let woken = ClaimRequest { wake_ups: vec![wake_up], ..ClaimRequest::default() };
     let before = reads(&database, &db, "sms_messages").await;

@@ -9,7 +9,7 @@ use manage_sends::{App, Config};
 #[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("manage-sends");
-    let config = telemetry::or_exit(Config::from_env());
+    let config = telemetry::or_exit(Config::load().await);
     let app = telemetry::or_exit(App::init(config));
     invoke::run("SendNotManaged", async move |payload| manage_sends::handle(&app, payload).await).await
 }

@@ -9,7 +9,7 @@ use migrate::{App, Config};
 #[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("migrate");
-    let config = telemetry::or_exit(Config::from_env());
+    let config = telemetry::or_exit(Config::load().await);
     let app = telemetry::or_exit(App::init(config));
     invoke::run("MigrationFailed", async move |payload| migrate::handle(&app, payload).await).await
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use aws_sdk_sqs::Client;
-use axum::Router;
+use axum::{Router, middleware};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -18,6 +19,7 @@ use crate::monitor::StandIn;
 use crate::pollers::Poller;
 use crate::postgres::Postgres;
 use crate::schedules::Schedule;
+use crate::secrets::{self, SecretsManager};
 use crate::settings::Settings;
 use crate::sqs::Sqs;
 use crate::template::{FunctionSpec, Template};
@@ -90,13 +92,16 @@ pub(super) async fn start(
     }
     let late = Arc::new(OnceLock::new());
     let sqs = Sqs::open(&settings.data.join("queues.sqlite"), &info.aws_endpoint_url, &settings.region)?;
-    serve(parts, aws, Arc::new(sqs).router().merge(lambda::router(late.clone())));
+    let secrets = Arc::new(SecretsManager::new(&settings.region));
+    let services = Arc::new(sqs).router().merge(lambda::router(late.clone()));
+    serve(parts, aws, services.layer(middleware::from_fn_with_state(secrets.clone(), secrets::intercept)));
+    let secrets = Secrets::store(&secrets, settings, &info);
     let sqs_url =
         (settings.overrides)("AWS_ENDPOINT_URL_SQS").unwrap_or_else(|| info.aws_endpoint_url.clone());
     let client = queues::client(&sqs_url, settings);
     info.queues = queues::create(&client, &template.queues).await?;
     let s3_url = start_s3(settings, template, parts).await?;
-    let endpoints = Endpoints { profiles: &profiles_url, sqs: &sqs_url, s3: &s3_url };
+    let endpoints = Endpoints { profiles: &profiles_url, sqs: &sqs_url, s3: &s3_url, secrets };
     let metrics = Arc::new(Metrics::default());
     let functions = Arc::new(functions(settings, template, &info, &endpoints, &metrics)?);
     parts.functions = Some(functions.clone());
@@ -271,6 +276,32 @@ struct Endpoints<'a> {
     profiles: &'a str,
     sqs: &'a str,
     s3: &'a str,
+    secrets: Secrets,
+}
+
+/// The ARNs of the secrets.
+struct Secrets {
+    database: String,
+    twilio: String,
+}
+
+impl Secrets {
+    /// Stores the secrets of the stack. No function has them in its environment.
+    fn store(manager: &SecretsManager, settings: &Settings, info: &StackInfo) -> Self {
+        let mut twilio = json!({});
+        let key = ["TWILIO_API_KEY_SID", "TWILIO_API_KEY_SECRET"];
+        for (variable, name) in key.into_iter().zip(["api_key_sid", "api_key_secret"]) {
+            if let Some(value) = (settings.overrides)(variable) {
+                twilio[name] = value.into();
+            }
+        }
+        twilio["auth_token"] =
+            (settings.overrides)("TWILIO_AUTH_TOKEN").unwrap_or(AUTH_TOKEN.to_owned()).into();
+        Self {
+            database: manager.put("sms/local/database", &json!({ "url": info.database_url })),
+            twilio: manager.put("sms/local/twilio", &twilio),
+        }
+    }
 }
 
 /// Registers the functions with their variables: from the environment, the built-in defaults, or the template.
@@ -282,13 +313,13 @@ fn functions(
     metrics: &Arc<Metrics>,
 ) -> Result<Functions, StackError> {
     let defaults = [
-        ("DATABASE_URL", info.database_url.as_str()),
+        ("DATABASE_SECRET_ARN", endpoints.secrets.database.as_str()),
         ("MONITOR_API_URL", &info.monitor_api_url),
         ("PUBLIC_WEBHOOK_BASE_URL", &info.webhook_base_url),
         ("TENANT_PROFILE_API_URL", endpoints.profiles),
         ("TWILIO_ACCOUNT_SID", &info.account_sid),
         ("TWILIO_API_BASE_URL", &info.twilio_api_url),
-        ("TWILIO_AUTH_TOKEN", &info.auth_token),
+        ("TWILIO_SECRET_ARN", &endpoints.secrets.twilio),
         ("TWILIO_PHONE_NUMBER", &info.phone_number),
     ];
     let defaults = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -310,6 +341,7 @@ fn functions(
         let mut environment = template.environment(function, settings.overrides, &defaults, &runtime)?;
         environment.insert("AWS_ENDPOINT_URL_SQS".to_owned(), endpoints.sqs.to_owned());
         environment.insert("AWS_ENDPOINT_URL_S3".to_owned(), endpoints.s3.to_owned());
+        environment.insert("AWS_ENDPOINT_URL_SECRETS_MANAGER".to_owned(), info.aws_endpoint_url.clone());
         specs.push((function.clone(), environment));
     }
     let function_settings = FunctionSettings {

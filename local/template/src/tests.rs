@@ -71,12 +71,12 @@ fn triggers_are_read_with_their_limits() {
 fn environment_overrides_take_precedence_over_defaults_and_template_values() {
     let template = parsed();
     let echo = template.function("echo").unwrap();
-    let defaults = map(&[("DATABASE_URL", "default"), ("NOT_DECLARED", "x")]);
+    let defaults = map(&[("DATABASE_SECRET_ARN", "default"), ("NOT_DECLARED", "x")]);
     let runtime = map(&[("Queue", "http://queue"), ("EchoFunctionUrl.FunctionUrl", "http://gateway/")]);
     let set = |name: &str| (name == "LOG_LEVEL").then(|| "debug".to_owned());
     let expected = map(&[
         ("LOG_LEVEL", "debug"),
-        ("DATABASE_URL", "default"),
+        ("DATABASE_SECRET_ARN", "default"),
         ("BUCKET", "FilesBucket"),
         ("QUEUE_URL", "http://queue"),
         ("QUEUE_ARN", "arn:aws:sqs:us-east-1:000000000000:work"),
@@ -93,7 +93,9 @@ fn environment_overrides_take_precedence_over_defaults_and_template_values() {
 
 #[test]
 fn a_secret_without_a_local_value_is_an_error() {
-    let template = parsed();
+    let reference = "DATABASE_URL: \"{{resolve:secretsmanager:local/database:SecretString:url}}\"";
+    let text = TEMPLATE.replace("DATABASE_SECRET_ARN: !Ref Secret", reference);
+    let template = Template::parse(&text, "us-east-1").unwrap();
     let echo = template.function("echo").unwrap();
     let error =
         template.environment(echo, |_| None, &BTreeMap::new(), &BTreeMap::new()).unwrap_err().to_string();
@@ -163,16 +165,11 @@ const INVALID: [(&str, &str, &str, &str); 28] = [
         "Globals.Function.Environment.Variables.LOG_LEVEL",
         "!Ref LogLevl: no such parameter or resource",
     ),
+    ("!Ref Secret", "${Secrett}", "", "text outside !Sub is not a reference"),
     (
-        "{{resolve:secretsmanager:local/database:SecretString:url}}",
-        "${Secrett}",
-        "",
-        "text outside !Sub is not a reference",
-    ),
-    (
-        "DATABASE_URL: \"{{resolve:secretsmanager:local/database:SecretString:url}}\"",
-        "DATABASE_URL: !Sub \"{{resolve:secretsmanager:${Secrett}:SecretString:url}}\"",
-        "EchoFunction.Properties.Environment.Variables.DATABASE_URL",
+        "DATABASE_SECRET_ARN: !Ref Secret",
+        "DATABASE_SECRET_ARN: !Sub \"${Secrett}/database\"",
+        "EchoFunction.Properties.Environment.Variables.DATABASE_SECRET_ARN",
         "!Sub Secrett: no such parameter or resource",
     ),
     ("!If [HasPeer,", "!If [HasPeers,", "PEER_API_URL", "no such condition HasPeers"),
@@ -231,7 +228,7 @@ fn intrinsic_functions_return_the_same_values_as_cloudformation() {
     for (expression, expected) in cases {
         let template = TEMPLATE.replace("QUEUE_ARN: !GetAtt Queue.Arn", &format!("QUEUE_ARN: {expression}"));
         let template = Template::parse(&template, "us-east-1").unwrap();
-        let defaults = map(&[("DATABASE_URL", "x")]);
+        let defaults = map(&[("DATABASE_SECRET_ARN", "x")]);
         let environment = template.environment(&template.functions[0], |_| None, &defaults, &BTreeMap::new());
         assert_eq!(environment.unwrap()["QUEUE_ARN"], expected, "{expression}");
     }
@@ -252,7 +249,8 @@ fn public_paths_exclude_base_urls_and_fragments() {
 #[test]
 fn the_local_stack_can_run_the_project_template() {
     let template = Template::parse(include_str!("../../../template.yaml"), "us-east-1").unwrap();
-    let defaults = ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "PUBLIC_WEBHOOK_BASE_URL"];
+    let defaults =
+        ["DATABASE_SECRET_ARN", "TWILIO_ACCOUNT_SID", "TWILIO_SECRET_ARN", "PUBLIC_WEBHOOK_BASE_URL"];
     let defaults = map(&defaults.map(|name| (name, "default")));
     for function in &template.functions {
         template.environment(function, |_| None, &defaults, &BTreeMap::new()).unwrap();

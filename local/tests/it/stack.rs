@@ -11,6 +11,7 @@ use common::storage::{Endpoint, Storage, StorageConfig};
 use http::Method;
 use local::stack::StackInfo;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use testing::processes_of;
 use tokio_postgres::NoTls;
@@ -108,7 +109,29 @@ async fn a_stack_can_be_killed_restarted_and_stopped() {
     assert!(processes_of(run.folder.path()).iter().any(|line| line.trim().starts_with(&echo[0].to_string())));
     let response = request(Method::POST, &invoke_url(&info, "echo"), &[], r#"{"do":"sleep"}"#).await.json();
     let environment = &response["environment"];
-    assert_eq!(environment["DATABASE_URL"], info.database_url.as_str());
+    assert_eq!(
+        environment["DATABASE_SECRET_ARN"],
+        "arn:aws:secretsmanager:us-east-1:000000000000:secret:sms/local/database"
+    );
+    let in_environment =
+        environment.as_object().unwrap().values().any(|value| value.to_string().contains("postgres://"));
+    assert!(!in_environment, "{environment}");
+    let action = async |name: &str, input: Value| {
+        let target = format!("secretsmanager.{name}");
+        let headers = [("x-amz-target", target.as_str()), ("content-type", "application/x-amz-json-1.1")];
+        request(Method::POST, &info.aws_endpoint_url, &headers, input.to_string()).await
+    };
+    let id = &environment["DATABASE_SECRET_ARN"];
+    let secret = action("GetSecretValue", json!({ "SecretId": id })).await.json();
+    assert_eq!(secret["SecretString"], json!({ "url": info.database_url }).to_string());
+    action("PutSecretValue", json!({ "SecretId": "sms/local/twilio", "SecretString": "{}" })).await;
+    let changed = action("GetSecretValue", json!({ "SecretId": "sms/local/twilio" })).await.json();
+    assert_eq!(changed["SecretString"], "{}");
+    let unknown = action("GetSecretValue", json!({ "SecretId": "other" })).await;
+    assert_eq!(
+        (unknown.status.as_u16(), &unknown.json()["__type"]),
+        (400, &json!("ResourceNotFoundException"))
+    );
     assert_eq!(environment["QUEUE_URL"], info.queues["work"].as_str());
     assert_eq!(environment["AWS_ENDPOINT_URL_SQS"], info.aws_endpoint_url.as_str());
     assert_eq!(environment["BUCKET"], "filesbucket");
@@ -148,7 +171,7 @@ fn invoke_url(info: &StackInfo, function: &str) -> String {
 }
 
 /// Calls an SQS action without an SDK.
-async fn sqs(info: &StackInfo, action: &str, input: serde_json::Value) -> serde_json::Value {
+async fn sqs(info: &StackInfo, action: &str, input: Value) -> Value {
     let target = format!("AmazonSQS.{action}");
     let headers = [("x-amz-target", target.as_str()), ("content-type", "application/x-amz-json-1.0")];
     request(Method::POST, &info.aws_endpoint_url, &headers, input.to_string()).await.json()

@@ -5,14 +5,17 @@
 //! Each webhook function has its own path and its own kind of request. A valid request of the other kind means that a
 //! URL at Twilio is wrong. It goes to the queue of its kind, because it may be a STOP, and is logged and counted.
 
-use super::{MAX_BODY_BYTES, Receiver, Webhook};
+use super::config::AUTH_TOKENS;
+use super::{Current, MAX_BODY_BYTES, Receiver, Webhook};
 use crate::clock;
+use crate::config::Secret;
 use crate::http::{ApiError, HttpRequestExt, Method, Request, RequestExt, ValidationError};
 use crate::queue::WebhookV1;
 use crate::telemetry::{self, Metric};
 use crate::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER};
 use crate::twilio::webhook::{MAX_MESSAGE_SID, message_sid};
 use crate::twilio::{Form, FormError, Payload, SignedRequest, Verifier, WebhookKind};
+use std::sync::{Arc, PoisonError};
 
 /// The header whose value is the same on all attempts of one request.
 /// <https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>
@@ -66,20 +69,43 @@ impl From<NoForm> for ApiError {
 }
 
 impl Receiver {
-    /// Accepts a request that is small enough, signed by Twilio, and has a message SID.
+    /// Accepts a request that is small enough, signed by Twilio, and has a message SID. If the signature is wrong, the
+    /// Auth Tokens may have changed: they are fetched again, at most once per interval.
     ///
     /// # Errors
     ///
     /// The first that applies of [`ApiError::PayloadTooLarge`], [`ApiError::BadSignature`], [`ApiError::NotFound`],
     /// [`ApiError::MethodNotAllowed`] and [`ApiError::Validation`].
-    pub fn admit(&self, request: &Request) -> Result<Webhook, ApiError> {
-        let webhook =
-            admit(&self.verifier, request).inspect_err(|_| telemetry::count(Metric::WebhooksRefused, 1))?;
+    pub async fn admit(&self, request: &Request) -> Result<Webhook, ApiError> {
+        let current = self.current();
+        let mut admitted = admit(&current.verifier, request);
+        if matches!(admitted, Err(ApiError::BadSignature(_)))
+            && let Some(renewed) = self.renew(current.version).await
+        {
+            admitted = admit(&renewed.verifier, request);
+        }
+        let webhook = admitted.inspect_err(|_| telemetry::count(Metric::WebhooksRefused, 1))?;
         if webhook.kind != self.kind {
             telemetry::count(Metric::WebhooksMisrouted, 1);
             tracing::warn!(kind = ?webhook.kind, "webhook at the wrong URL");
         }
         Ok(webhook)
+    }
+
+    fn current(&self) -> Current {
+        self.verifier.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns a verifier with the Auth Tokens of the secret if they are newer than version `seen`.
+    async fn renew(&self, seen: u64) -> Option<Current> {
+        let version = self.config.secrets.renew(AUTH_TOKENS, seen).await?;
+        let tokens = self.config.secrets.get(AUTH_TOKENS)?;
+        let tokens =
+            tokens.split(',').map(str::trim).filter(|token| !token.is_empty()).map(Secret::new).collect();
+        let verifier = Arc::new(Verifier::new(tokens, &self.config.public_base_urls));
+        let renewed = Current { verifier, version };
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = renewed.clone();
+        Some(renewed)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::db::Db;
 use crate::db::spool::SpoolQueue;
 use crate::queue::{Publisher, WebhookV1};
 use crate::twilio::{Verifier, WebhookKind};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock, RwLock};
 
 /// The largest accepted body. Twilio sends a few hundred bytes; 1600 percent-encoded emoji are 20 KiB.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -24,11 +24,19 @@ pub struct Receiver {
     /// The kind of webhook that the function's URL is for.
     kind: WebhookKind,
     config: ReceiverConfig,
-    verifier: Verifier,
+    /// Replaced when the Auth Tokens have changed.
+    verifier: RwLock<Current>,
     publisher: Publisher,
     /// The database of the spool. Created on first use, unlike all other state: with TLS it reads the system's
     /// certificate store, which would double every cold start for the rare webhook that SQS does not accept.
     db: OnceLock<Db>,
+}
+
+/// A verifier, and the version of the secrets that it was made from.
+#[derive(Debug, Clone)]
+struct Current {
+    verifier: Arc<Verifier>,
+    version: u64,
 }
 
 /// A request that Twilio signed and that has a message SID.
@@ -44,7 +52,10 @@ impl Receiver {
     pub fn init(config: ReceiverConfig, kind: WebhookKind) -> Self {
         Self {
             kind,
-            verifier: Verifier::new(config.auth_tokens.clone(), &config.public_base_urls),
+            verifier: RwLock::new(Current {
+                verifier: Arc::new(Verifier::new(config.auth_tokens.clone(), &config.public_base_urls)),
+                version: config.secrets.version(config::AUTH_TOKENS),
+            }),
             publisher: Publisher::new(config.publisher.clone()),
             config,
             db: OnceLock::new(),

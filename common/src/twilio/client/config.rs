@@ -2,18 +2,48 @@
 
 use crate::config::{Env, Secret};
 use crate::domain::sids::AccountSid;
+use crate::secrets::Secrets;
 use crate::tls::TlsError;
 use std::time::Duration;
 use url::Url;
+
+const KEY_SID: &str = "TWILIO_API_KEY_SID";
+const KEY_SECRET: &str = "TWILIO_API_KEY_SECRET";
+const AUTH_TOKENS: &str = "TWILIO_AUTH_TOKEN";
+
+/// A user and the passwords that Twilio may accept.
+#[derive(Debug, Clone)]
+pub(super) struct Credentials {
+    /// The user name for Basic authentication: the SID of an API key, or the account SID.
+    pub(super) user: String,
+    /// The passwords for `user`: the secret of the API key, or the Auth Tokens.
+    pub(super) passwords: Vec<Secret>,
+}
+
+impl Credentials {
+    fn from_env(env: &mut Env<'_>, account_sid: Option<&AccountSid>) -> Option<Self> {
+        let key = (env.optional_text(KEY_SID)?, env.optional_secret(KEY_SECRET)?);
+        match key {
+            (Some(user), Some(secret)) => Some(Self { user, passwords: vec![secret] }),
+            (None, None) => {
+                let passwords = env.secrets(AUTH_TOKENS)?;
+                Some(Self { user: account_sid?.clone().into(), passwords })
+            }
+            _ => {
+                env.problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET must be set together");
+                None
+            }
+        }
+    }
+}
 
 /// The account, credentials, base URL and timeout of a [`TwilioClient`](super::TwilioClient).
 #[derive(Debug, Clone)]
 pub struct TwilioConfig {
     pub(super) account_sid: AccountSid,
-    /// The user name for Basic authentication: the SID of an API key, or the account SID.
-    pub(super) user: String,
-    /// The passwords for `user`: the secret of the API key, or the Auth Tokens.
-    pub(super) auth_tokens: Vec<Secret>,
+    pub(super) credentials: Credentials,
+    /// Where new credentials come from, if Twilio refuses these.
+    pub(super) secrets: Secrets,
     pub(super) base_url: Url,
     pub(super) timeout: Duration,
 }
@@ -26,22 +56,32 @@ impl TwilioConfig {
     /// during a rotation). An API key is safer: it cannot sign webhooks and can be revoked separately.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.parse::<AccountSid>("TWILIO_ACCOUNT_SID");
-        let key = (env.optional_text("TWILIO_API_KEY_SID")?, env.optional_secret("TWILIO_API_KEY_SECRET")?);
-        let credentials = match key {
-            (Some(sid), Some(secret)) => Some((sid, vec![secret])),
-            (None, None) => {
-                let tokens = env.secrets("TWILIO_AUTH_TOKEN");
-                account_sid.clone().map(String::from).zip(tokens)
-            }
-            _ => {
-                env.problem("TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET must be set together");
-                None
-            }
-        };
+        let credentials = Credentials::from_env(env, account_sid.as_ref());
         let base_url = env.url_or("TWILIO_API_BASE_URL", "https://api.twilio.com");
         let timeout = env.millis("TWILIO_TIMEOUT_MS", 1..=120_000, 10_000);
-        let (user, auth_tokens) = credentials?;
-        Some(Self { account_sid: account_sid?, user, auth_tokens, base_url: base_url?, timeout: timeout? })
+        Some(Self {
+            account_sid: account_sid?,
+            credentials: credentials?,
+            secrets: env.source(&[KEY_SID, KEY_SECRET, AUTH_TOKENS]),
+            base_url: base_url?,
+            timeout: timeout?,
+        })
+    }
+
+    /// The version of the secret with the credentials.
+    pub(super) fn version(&self) -> u64 {
+        self.secrets.version(AUTH_TOKENS)
+    }
+
+    /// Returns the credentials of the secret, with their version, if it has changed since version `seen`.
+    pub(super) async fn renew(&self, seen: u64) -> Option<(Credentials, u64)> {
+        let version = self.secrets.renew(AUTH_TOKENS, seen).await?;
+        let mut env = Env::with_secrets(&|_| None, self.secrets.clone());
+        let credentials = Credentials::from_env(&mut env, Some(&self.account_sid));
+        if credentials.is_none() {
+            tracing::error!("the new secret has no credentials for Twilio");
+        }
+        Some((credentials?, version))
     }
 
     /// Returns the account.
@@ -53,7 +93,8 @@ impl TwilioConfig {
     /// Creates a configuration that authenticates with Auth Tokens.
     #[must_use]
     pub fn new(account_sid: AccountSid, auth_tokens: Vec<Secret>, base_url: Url, timeout: Duration) -> Self {
-        Self { user: account_sid.clone().into(), account_sid, auth_tokens, base_url, timeout }
+        let credentials = Credentials { user: account_sid.clone().into(), passwords: auth_tokens };
+        Self { account_sid, credentials, secrets: Secrets::default(), base_url, timeout }
     }
 }
 

@@ -7,7 +7,7 @@ use erase_conversation::{App, Config};
 #[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("erase-conversation");
-    let config = telemetry::or_exit(Config::from_env());
+    let config = telemetry::or_exit(Config::load().await);
     let app = telemetry::or_exit(App::init(config));
     app.warm_up().await;
     http::run(async move |request| erase_conversation::handle(&app, request).await).await

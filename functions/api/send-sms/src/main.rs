@@ -7,7 +7,7 @@ use send_sms::{App, Config};
 #[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("send-sms");
-    let config = telemetry::or_exit(Config::from_env());
+    let config = telemetry::or_exit(Config::load().await);
     let app = telemetry::or_exit(App::init(config).await);
     app.warm_up().await;
     http::run(async move |request| send_sms::handle(&app, request).await).await

@@ -7,7 +7,7 @@ use reconcile_twilio::{App, Config};
 #[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("reconcile-twilio");
-    let config = telemetry::or_exit(Config::from_env());
+    let config = telemetry::or_exit(Config::load().await);
     let app = telemetry::or_exit(App::init(config));
     invoke::run("NotReconciled", async move |payload| reconcile_twilio::handle(&app, payload).await).await
 }

@@ -44,7 +44,7 @@ impl App {
 ///
 /// [`ApiError`], as listed above.
 pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let webhook = app.receiver.admit(request)?;
+    let webhook = app.receiver.admit(request).await?;
     app.receiver.keep(webhook).await?;
     // An empty TwiML document: a `<Message>` would send a reply.
     Ok(http::text(StatusCode::OK, "text/xml", "<Response/>"))

@@ -7,7 +7,7 @@ use inbound_sms::{App, Config};
 #[tokio::main(flavor = "local")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("inbound-sms");
-    let config = telemetry::or_exit(Config::from_env());
+    let config = telemetry::or_exit(Config::load().await);
     let app = App::init(config);
     http::run(async move |request| inbound_sms::handle(&app, request).await).await
 }

@@ -51,14 +51,16 @@ fn named(resource: &Value) -> String {
     id.map(str::to_owned).or(objects).unwrap_or_else(|| resource.to_string())
 }
 
-/// Reads what the policies of a function allow.
-fn allowed(properties: &Value) -> BTreeSet<Permission> {
+/// Reads what the policies of a function allow, with those that it refers to.
+fn allowed(document: &Value, properties: &Value) -> BTreeSet<Permission> {
     let mut found = BTreeSet::new();
     for policy in list(&properties["Policies"]).into_iter().flat_map(branches) {
         if policy.is_null() || policy["Ref"] == "AWS::NoValue" {
             continue;
         }
-        if let Some(statements) = policy.get("Statement") {
+        let referred =
+            policy["Ref"].as_str().map(|id| &document["Resources"][id]["Properties"]["PolicyDocument"]);
+        if let Some(statements) = referred.unwrap_or(policy).get("Statement") {
             for statement in list(statements).into_iter().flat_map(branches) {
                 if statement["Ref"] == "AWS::NoValue" {
                     continue;
@@ -103,8 +105,10 @@ fn needed(id: &str, properties: &Value, consumed: &BTreeSet<&str>) -> BTreeSet<P
                     needs.insert(permission("s3:DeleteObject", &format!("{bucket}/archive/*")));
                 }
             }
-            (name, Some(secret)) if name.ends_with("_SECRET_ARN") => {
-                needs.insert(permission("secretsmanager:GetSecretValue", secret));
+            (name, Some(_)) if name.ends_with("_SECRET_ARN") => {
+                let secrets = branches(value).into_iter().filter_map(|value| value["Ref"].as_str());
+                needs.extend(secrets.map(|secret| permission("secretsmanager:GetSecretValue", secret)));
+                needs.insert(permission("kms:Decrypt", "SecretsKmsKeyArn"));
             }
             (name, None) if name.ends_with("_QUEUE_URL") => panic!("{id}: {name} is {refers}"),
             _ => {}
@@ -125,7 +129,7 @@ fn every_function_may_do_what_its_variables_and_triggers_need_and_nothing_else()
             .filter(|(_, mapping)| mapping["FunctionName"].to_string().contains(&format!("\"{id}")))
             .map(|(_, mapping)| mapping["EventSourceArn"]["Fn::GetAtt"][0].as_str().unwrap())
             .collect();
-        let allowed = allowed(properties);
+        let allowed = allowed(&document, properties);
         assert_eq!(allowed, needed(id, properties, &consumed), "{id}");
         with_permissions += usize::from(!allowed.is_empty());
     }
