@@ -2,6 +2,7 @@
 
 use crate::error::chain;
 use crate::runtime;
+use crate::telemetry::traces::{Kind, Span};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,9 @@ where
     E: Error + 'static,
 {
     runtime::run(async move |event| {
-        handler(event.payload).await.map_err(|error| {
+        let span = Span::of_invocation(Kind::Server, "other", name, None, &[]);
+        span.wrap(handler(event.payload)).await.map_err(|error| {
+            span.fail("function_error");
             let error_message = chain(&error);
             tracing::error!(error = error_message, "invocation failed");
             Diagnostic { error_type: name.to_owned(), error_message }

@@ -1,11 +1,14 @@
 //! Runs a function: handles one event after the other, each in the span of its invocation.
 
-use crate::telemetry;
+use crate::telemetry::{self, traces};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tracing::Instrument;
+
+#[cfg(feature = "traces")]
+mod flushing;
 
 /// Handles events until the process ends.
 ///
@@ -26,12 +29,16 @@ where
 {
     let serving = async move {
         let handler = &handler;
-        lambda_runtime::run(lambda_runtime::service_fn(|event: LambdaEvent<I>| async move {
+        let service = lambda_runtime::service_fn(|event: LambdaEvent<I>| async move {
             let span = telemetry::invocation(&event.context);
+            traces::begin_invocation(&event.context);
             // Boxed: the state of a whole handler by value is too deeply nested for the compiler.
             Box::pin(handler(event)).instrument(span).await
-        }))
-        .await
+        });
+        #[cfg(feature = "traces")]
+        return flushing::run(service).await;
+        #[cfg(not(feature = "traces"))]
+        lambda_runtime::run(service).await
     };
     // A spawned task saves a system call whenever a response arrives (decision 13).
     tokio::task::spawn_local(serving).await?

@@ -1,3 +1,5 @@
+-- Called by the previous release only; the next one removes it. See sms_create_send_2.
+--
 -- Stores a message to send, once per Idempotency-Key. Returns whether the recipient has opted out, or else the message's
 -- conversation; neither if the key was used before.
 --

@@ -62,6 +62,7 @@ pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, Type};
 pub use types::{SqlParam, SqlType};
 
+use crate::telemetry::traces::{Kind, Span};
 use deadpool_postgres::{Object, Pool};
 use held::Busy;
 use row::row;
@@ -69,6 +70,7 @@ use statement::{Bound, params, statements};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tls::Tls;
+use tokio_postgres::error::SqlState;
 
 /// The maximum idle time of a connection. After a thaw, a function may have a socket that the other side closed long
 /// ago, and detecting that costs a whole timeout. Poolers close idle clients after minutes; a new connection costs
@@ -282,9 +284,16 @@ impl Db {
         busy: &Busy,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, DbError> {
-        match tokio::time::timeout(self.statement_timeout, answer).await {
-            Ok(answer) => answer.map_err(|source| DbError::query(operation, source)),
+        let span = Span::child(Kind::Client, || operation.into());
+        span.set("db.system.name", "postgresql");
+        span.set("db.operation.name", operation);
+        match span.wrap(tokio::time::timeout(self.statement_timeout, answer)).await {
+            Ok(answer) => answer.map_err(|source| {
+                span.fail(source.code().map_or("connection", SqlState::code));
+                DbError::query(operation, source)
+            }),
             Err(_) => {
+                span.fail("timeout");
                 self.target().tls.cancel(&busy.cancel_token(), CANCEL_BUDGET).await;
                 Err(DbError::TimedOut { operation, after: self.statement_timeout })
             }

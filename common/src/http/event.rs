@@ -8,6 +8,7 @@
 use super::payload::WHOLE;
 use super::{ApiError, Caller, MAX_BODY_BYTES, Principal, Scope, ValidationError};
 use crate::clock;
+use crate::telemetry::traces::{ServerSpan, TRACEPARENT, TRACESTATE, TraceContext};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, Method};
@@ -84,6 +85,24 @@ pub(super) fn is_head(event: &ApiGatewayV2httpRequest) -> bool {
     event.request_context.http.method == Method::HEAD
 }
 
+/// The route of all requests to a function URL.
+const NO_ROUTE: &str = "$default";
+
+/// Returns the span of a request. That of a route of the gateway is started, and continues the caller's trace if the
+/// authorizer has accepted the caller's key. That of a function URL is started later or at the end.
+pub(super) fn server_span(event: &ApiGatewayV2httpRequest) -> ServerSpan {
+    let route_key = event.route_key.as_deref().filter(|key| *key != NO_ROUTE);
+    let route = route_key.and_then(|key| key.split_once(' ')).map(|(_, route)| route);
+    let span = ServerSpan::new(event.request_context.http.method.as_str(), route);
+    if route.is_some() {
+        let header = |name| event.headers.get(name).and_then(|value| value.to_str().ok());
+        let is_authorized = event.request_context.authorizer.is_some();
+        let parent = header(TRACEPARENT).filter(|_| is_authorized);
+        span.start(parent.and_then(|parent| TraceContext::parse(parent, header(TRACESTATE))).as_ref());
+    }
+    span
+}
+
 /// Converts an event.
 ///
 /// # Errors
@@ -92,6 +111,7 @@ pub(super) fn is_head(event: &ApiGatewayV2httpRequest) -> bool {
 pub(super) fn into_request(
     mut event: ApiGatewayV2httpRequest,
     request_id: String,
+    trace: ServerSpan,
 ) -> Result<Request, ApiError> {
     let body = match event.body.take() {
         Some(text) if event.is_base64_encoded => Body::Binary(
@@ -115,6 +135,7 @@ pub(super) fn into_request(
     if let Some(domain_name) = domain_name {
         request.extensions_mut().insert(DomainName(domain_name));
     }
+    request.extensions_mut().insert(trace);
     Ok(request)
 }
 
@@ -159,6 +180,9 @@ pub trait HttpRequestExt {
 
     /// Returns the id that follows this request through logs and queues.
     fn request_id(&self) -> &str;
+
+    /// Returns the span of this request.
+    fn trace(&self) -> ServerSpan;
 
     /// Returns what the authorizer passed on about the caller; `None` on a route without an authorizer.
     fn caller(&self) -> Option<Caller>;
@@ -234,6 +258,10 @@ impl HttpRequestExt for Request {
         self.extensions().get::<RequestId>().map_or("", |RequestId(id)| id)
     }
 
+    fn trace(&self) -> ServerSpan {
+        self.extensions().get().cloned().unwrap_or_else(|| ServerSpan::new("", None))
+    }
+
     fn caller(&self) -> Option<Caller> {
         let fields = &self.request_context_ref()?.authorizer()?.fields;
         let fields = fields.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -256,7 +284,9 @@ mod tests {
                 "http": {"method": "POST", "path": raw_path},
             },
         });
-        into_request(read(&event.to_string()).unwrap(), "r-1".to_owned()).unwrap()
+        let event = read(&event.to_string()).unwrap();
+        let trace = server_span(&event);
+        into_request(event, "r-1".to_owned(), trace).unwrap()
     }
 
     #[test]

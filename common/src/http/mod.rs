@@ -18,6 +18,7 @@ pub use query::Parameters;
 pub use response::{binary, empty, json, text};
 
 use crate::runtime;
+use crate::telemetry::traces::ServerSpan;
 use crate::telemetry::{self, Metric};
 use lambda_http::{Body, LambdaEvent};
 use serde_json::value::RawValue;
@@ -52,11 +53,12 @@ pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Respon
     let request_id = event.as_ref().map_or_else(|_| crate::clock::new_id().to_string(), event::request_id);
     let is_head = event.as_ref().is_ok_and(event::is_head);
     let span = telemetry::request(&request_id);
+    let trace = event.as_ref().map_or_else(|_| ServerSpan::new("", None), event::server_span);
     async {
-        let request = event.and_then(|event| event::into_request(event, request_id.clone()));
+        let request = event.and_then(|event| event::into_request(event, request_id.clone(), trace.clone()));
         let outcome = match request {
             // Boxed: the state of a whole handler by value is too deeply nested for a release build.
-            Ok(request) => Box::pin(handler(&request)).await,
+            Ok(request) => Box::pin(trace.wrap(handler(&request))).await,
             Err(error) => Err(error),
         };
         let mut response = match outcome {
@@ -75,6 +77,7 @@ pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Respon
         if let Ok(request_id) = HeaderValue::try_from(&request_id) {
             response.headers_mut().insert("x-request-id", request_id);
         }
+        trace.end(response.status().as_u16());
         // A response to HEAD has no body (RFC 9110 §9.3.2), and the gateway does not remove it.
         if is_head {
             *response.body_mut() = Body::Text(String::new());

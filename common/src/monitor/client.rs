@@ -171,7 +171,7 @@ impl MonitorClient {
     async fn request(&self, format: &str, timeout: Duration) -> Result<Vec<Match>, RequestError> {
         let url = http::resource(&self.config.base_url, ["tenants", "lookup"]);
         let request = self.http.get(http::with_parameter(url, "phone", format)).timeout(timeout);
-        match http::send(request, timeout).await? {
+        match http::send(("GET", "/tenants/lookup"), request, timeout).await? {
             (StatusCode::OK, body) => response::read(&body),
             (StatusCode::NO_CONTENT | StatusCode::NOT_FOUND, _) => Ok(Vec::new()),
             (status, _) => Err(RequestError::of(status)),

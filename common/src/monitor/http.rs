@@ -1,6 +1,7 @@
 //! HTTP requests to both services.
 
 use super::error::{RequestError, SetupError};
+use crate::telemetry::traces::{Kind, Span};
 use crate::tls;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -51,11 +52,30 @@ pub(super) fn with_parameter(mut url: Url, name: &str, value: &str) -> Url {
     url
 }
 
-/// Sends a request and returns the status and the body of the response.
+/// Sends a request and returns the status and the body of the response. `method` and `template`, the path without its
+/// values, describe it in traces.
 pub(super) async fn send(
+    (method, template): (&'static str, &'static str),
     request: RequestBuilder,
     timeout: Duration,
 ) -> Result<(StatusCode, Vec<u8>), RequestError> {
+    let span = Span::child(Kind::Client, || format!("{method} {template}").into());
+    span.set("http.request.method", method);
+    span.set("url.template", template);
+    let outcome = span.wrap(exchange(request, timeout)).await;
+    match &outcome {
+        Ok((status, _)) => {
+            span.set_number("http.response.status_code", status.as_u16().into());
+            if status.is_client_error() || status.is_server_error() {
+                span.fail(status.as_str());
+            }
+        }
+        Err(_) => span.fail("no_response"),
+    }
+    outcome
+}
+
+async fn exchange(request: RequestBuilder, timeout: Duration) -> Result<(StatusCode, Vec<u8>), RequestError> {
     let failed = |error: reqwest::Error| {
         if error.is_timeout() {
             RequestError::TimedOut(timeout)

@@ -67,7 +67,7 @@ impl ProfileClient {
         let url = http::resource(&self.config.base_url, ["tenants", tenant_id, "language"]);
         let body = json!({ "language": language }).to_string();
         let request = self.http.put(url).header(CONTENT_TYPE, "application/json").body(body);
-        match http::send(request, self.config.timeout).await? {
+        match http::send(("PUT", "/tenants/{tenant_id}/language"), request, self.config.timeout).await? {
             (status, _) if status.is_success() => Ok(LanguageUpdate::Stored),
             (StatusCode::NOT_FOUND, _) => Ok(LanguageUpdate::NoProfile),
             (status, _) => Err(RequestError::of(status)),

@@ -1,8 +1,9 @@
 //! A batch of SQS records. Each record is decoded separately, so that an unreadable one does not fail the others.
 
 use super::message::{ReadError, Versioned, read};
+use super::spans::BatchSpans;
 use crate::runtime;
-use crate::telemetry::{self, Metric};
+use crate::telemetry::{self, Metric, traces};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -123,8 +124,17 @@ pub async fn run<M: Versioned + 'static>(
     handler: impl AsyncFn(Batch<M>) -> Batch<M> + 'static,
 ) -> Result<(), lambda_runtime::Error> {
     runtime::run(async move |event| {
-        let batch = handler(Batch::decode(event.payload)).await;
-        Ok::<_, Infallible>(batch.into_response())
+        let spans = traces::is_on().then(|| BatchSpans::start(&event.payload));
+        let work = async { handler(Batch::decode(event.payload)).await.into_response() };
+        let response = match spans {
+            None => work.await,
+            Some(mut spans) => {
+                let response = spans.wrap(work).await;
+                spans.end(&response);
+                response
+            }
+        };
+        Ok::<_, Infallible>(response)
     })
     .await
 }

@@ -17,6 +17,7 @@
 mod batch;
 mod message;
 mod publisher;
+mod spans;
 
 pub use batch::{Batch, Record, run};
 pub use message::{
@@ -25,5 +26,5 @@ pub use message::{
 };
 pub use publisher::{MAX_DELAY, PublishError, Publisher, PublisherConfig};
 
-/// The message attribute with the request id.
+/// The message attribute with the request id. Those of [traces](crate::telemetry::traces) have the names of headers.
 pub const REQUEST_ID: &str = "request_id";

@@ -1,7 +1,9 @@
 //! Sends messages to SQS within a time budget.
 
+use super::spans;
 use crate::aws;
 use crate::config::{Env, process};
+use crate::telemetry::traces::Span;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
@@ -12,6 +14,7 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
 };
 use serde::Serialize;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// SQS's maximum number of batch entries in one request.
@@ -53,6 +56,15 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Returns the kind of error for a span.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Encode(_) => "encode",
+            Self::Refused(_) => "refused",
+            Self::TooSlow(_) => "timeout",
+        }
+    }
+
     fn refused<E, R>(error: SdkError<E, R>) -> Self
     where
         SdkError<E, R>: Into<BoxError>,
@@ -116,19 +128,21 @@ impl Publisher {
         delay: Duration,
     ) -> Result<(), PublishError> {
         let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
+        let span = spans::send(queue_url, 1);
         let call = self
             .client
             .send_message()
             .queue_url(queue_url)
             .message_body(body)
             .set_delay_seconds(delay_seconds(delay))
-            .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
+            .set_message_attributes(Some(attributes(request_id, &span)))
             .send();
-        match tokio::time::timeout(self.budget, call).await {
+        let sent = match tokio::time::timeout(self.budget, call).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(PublishError::refused(error)),
             Err(_) => Err(PublishError::TooSlow(self.budget)),
-        }
+        };
+        sent.inspect_err(|error| span.fail(error.kind()))
     }
 
     /// Sends messages in as few batch requests as possible and returns the positions of those that SQS rejected.
@@ -143,7 +157,7 @@ impl Publisher {
     ) -> Result<Vec<usize>, PublishError> {
         let at_once =
             messages.iter().map(|(message, request_id)| (message, request_id.as_str(), Duration::ZERO));
-        self.send_entries(queue_url, entries(at_once)?).await
+        self.send_entries(queue_url, at_once).await
     }
 
     /// Sends messages like [`Publisher::send_all`], with a delay for each message as in [`Publisher::send_later`].
@@ -158,22 +172,24 @@ impl Publisher {
     ) -> Result<Vec<usize>, PublishError> {
         let later =
             messages.iter().map(|(message, request_id, delay)| (message, request_id.as_str(), *delay));
-        self.send_entries(queue_url, entries(later)?).await
+        self.send_entries(queue_url, later).await
     }
 
-    async fn send_entries(
+    async fn send_entries<'a, M: Serialize + 'a>(
         &self,
         queue_url: &str,
-        entries: Vec<SendMessageBatchRequestEntry>,
+        messages: impl ExactSizeIterator<Item = (&'a M, &'a str, Duration)>,
     ) -> Result<Vec<usize>, PublishError> {
         let mut rejected = Vec::new();
-        for entries in batches(entries) {
+        let span = spans::send(queue_url, messages.len());
+        for entries in batches(entries(messages, &span)?) {
             let call =
                 self.client.send_message_batch().queue_url(queue_url).set_entries(Some(entries)).send();
             let response = tokio::time::timeout(self.budget, call)
                 .await
-                .map_err(|_| PublishError::TooSlow(self.budget))?
-                .map_err(PublishError::refused)?;
+                .map_err(|_| PublishError::TooSlow(self.budget))
+                .and_then(|response| response.map_err(PublishError::refused))
+                .inspect_err(|error| span.fail(error.kind()))?;
             rejected.extend(response.failed.iter().filter_map(|entry| entry.id.parse::<usize>().ok()));
         }
         Ok(rejected)
@@ -234,10 +250,11 @@ const BACKOFF: Duration = Duration::from_millis(50);
 
 fn entries<'a, M: Serialize + 'a>(
     messages: impl Iterator<Item = (&'a M, &'a str, Duration)>,
+    span: &Span,
 ) -> Result<Vec<SendMessageBatchRequestEntry>, PublishError> {
     messages
         .enumerate()
-        .map(|(position, (message, request_id, delay))| entry(position, message, request_id, delay))
+        .map(|(position, (message, request_id, delay))| entry(position, message, request_id, delay, span))
         .collect()
 }
 
@@ -246,13 +263,14 @@ fn entry(
     message: &impl Serialize,
     request_id: &str,
     delay: Duration,
+    span: &Span,
 ) -> Result<SendMessageBatchRequestEntry, PublishError> {
     let body = serde_json::to_string(message).map_err(PublishError::Encode)?;
     SendMessageBatchRequestEntry::builder()
         .id(position.to_string())
         .message_body(body)
         .set_delay_seconds(delay_seconds(delay))
-        .set_message_attributes(request_id_attribute(request_id).map(|attribute| [attribute].into()))
+        .set_message_attributes(Some(attributes(request_id, span)))
         .build()
         .map_err(|error| PublishError::Refused(error.into()))
 }
@@ -290,9 +308,14 @@ fn size(entry: &SendMessageBatchRequestEntry) -> usize {
     entry.message_body().len() + attributes.map(attribute_bytes).sum::<usize>()
 }
 
-fn request_id_attribute(request_id: &str) -> Option<(String, MessageAttributeValue)> {
-    let value = MessageAttributeValue::builder().data_type("String").string_value(request_id).build().ok()?;
-    Some((super::REQUEST_ID.to_owned(), value))
+/// Returns the attributes of a message: its request id, and its trace context if traces are on.
+fn attributes(request_id: &str, span: &Span) -> HashMap<String, MessageAttributeValue> {
+    let text = |(name, value): (&str, String)| {
+        let value = MessageAttributeValue::builder().data_type("String").string_value(value).build().ok()?;
+        Some((name.to_owned(), value))
+    };
+    let request = (super::REQUEST_ID, request_id.to_owned());
+    std::iter::once(request).chain(spans::context(request_id, span)).filter_map(text).collect()
 }
 
 #[cfg(test)]
@@ -300,9 +323,10 @@ mod tests {
     use super::*;
 
     fn sizes(bodies: &[usize]) -> Vec<usize> {
+        let span = spans::send("", 0);
         let entries = bodies
             .iter()
-            .map(|&length| entry(0, &"x".repeat(length), "r-1", Duration::ZERO).unwrap())
+            .map(|&length| entry(0, &"x".repeat(length), "r-1", Duration::ZERO, &span).unwrap())
             .collect();
         batches(entries).iter().map(Vec::len).collect()
     }

@@ -62,6 +62,9 @@ where
         line.put("cold_start", &(self.invocations.load(Ordering::Relaxed) <= 1));
         line.put("target", event.metadata().target());
         line.put_all(&fields);
+        if let Some(trace_id) = super::traces::current_trace_id() {
+            line.put("trace_id", &trace_id);
+        }
         let mut is_within_invocation = false;
         for span in context.event_scope(event).into_iter().flatten() {
             is_within_invocation |= span.name() == super::INVOCATION;

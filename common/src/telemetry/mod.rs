@@ -10,10 +10,11 @@
 //!   id,
 //!   which message attributes ([`crate::queue`]) pass from function to function.
 //!
-//! An OpenTelemetry exporter could be added as another layer in [`init`].
+//! - **Traces** are optional: [`traces`].
 
 mod log;
 mod metrics;
+pub mod traces;
 
 pub use metrics::{Metric, count, record};
 
@@ -77,7 +78,7 @@ impl Output {
 ///
 /// `service` is the function's name, which is part of each line. The log level comes from `AWS_LAMBDA_LOG_LEVEL`, which
 /// is set by Lambda's logging configuration (default `INFO`); libraries log at `WARN` and above. `STACK_NAME` is a
-/// dimension of the metrics.
+/// dimension of the metrics. The variables of traces are listed in `common/docs/configuration.md`.
 pub fn init(service: &'static str) {
     let stack = std::env::var("STACK_NAME").ok().filter(|name| !name.is_empty());
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
@@ -85,6 +86,7 @@ pub fn init(service: &'static str) {
     let subscriber = subscriber(service, stack, level.unwrap_or(LevelFilter::INFO), output);
     // In tests, a second call keeps the first subscriber.
     let _ = tracing::subscriber::set_global_default(subscriber);
+    traces::init(service);
 }
 
 fn subscriber(

@@ -19,6 +19,7 @@ use crate::config::Secret;
 use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
 use crate::domain::sids::MessageSid;
+use crate::telemetry::traces::{Kind, Span};
 use crate::tls;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -315,6 +316,13 @@ impl TwilioClient {
         url: Url,
         form: Option<&Form>,
     ) -> Result<JsonResponse, SendError> {
+        let span = Span::child(Kind::Client, || format!("{method} {}", template(&url)).into());
+        if span.is_recorded() {
+            span.set("http.request.method", method.as_str());
+            span.set("url.template", template(&url));
+            span.set("server.address", url.host_str().unwrap_or_default());
+            span.set_number("server.port", url.port_or_known_default().unwrap_or_default().into());
+        }
         let Credentials { user, passwords } = &current.credentials;
         let password = passwords.get(index).map_or("", Secret::expose);
         let mut request = self.http.request(method, url).basic_auth(user, Some(password));
@@ -323,7 +331,30 @@ impl TwilioClient {
                 .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.to_urlencoded());
         }
-        response::send(request).await
+        let outcome = span.wrap(response::send(request)).await;
+        match &outcome {
+            Ok(response) => span.set_number("http.response.status_code", response.status.as_u16().into()),
+            Err(error) => match error.status() {
+                Some(status) => {
+                    span.set_number("http.response.status_code", status.into());
+                    span.fail(&status.to_string());
+                }
+                None => span.fail("no_response"),
+            },
+        }
+        outcome
+    }
+}
+
+/// Returns a URL's path without its SIDs. Its query can contain phone numbers.
+fn template(url: &Url) -> &'static str {
+    let path = url.path();
+    if path.ends_with("/Messages.json") {
+        "/2010-04-01/Accounts/{AccountSid}/Messages.json"
+    } else if path.ends_with("/Media.json") {
+        "/2010-04-01/Accounts/{AccountSid}/Messages/{MessageSid}/Media.json"
+    } else {
+        "/2010-04-01/Accounts/{AccountSid}/Messages/{MessageSid}.json"
     }
 }
 

@@ -96,6 +96,18 @@ pub enum Retry {
 }
 
 impl SendError {
+    /// Returns the HTTP status, if there was a response.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Connect(_) | Self::NoResponse(_) => None,
+            Self::TokenRefused => Some(401),
+            Self::Limited { .. } => Some(429),
+            Self::Refused { status, .. } | Self::Failed { status, .. } | Self::Unreadable { status, .. } => {
+                Some(*status)
+            }
+        }
+    }
+
     /// Returns what the error proves about the message.
     #[must_use]
     pub fn outcome(&self) -> Outcome {

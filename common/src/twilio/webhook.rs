@@ -7,6 +7,7 @@ use super::form::Form;
 use super::message::Message;
 use crate::domain::ids::MessageId;
 use crate::domain::sids::{AccountSid, MessageSid};
+use crate::telemetry::traces::{TRACEPARENT, TraceContext};
 use uuid::Uuid;
 
 /// The query parameter of our status callback URL that contains our message id.
@@ -261,10 +262,27 @@ impl std::fmt::Debug for StatusCallback {
 }
 
 /// Returns the status callback URL of a message, with our message id.
+///
+/// If the send is traced, the URL also has its `traceparent`, so that the callback continues the trace. Twilio signs
+/// the whole URL. The `tracestate` is left out, because its content is not ours.
 #[must_use]
-pub fn status_callback_url(public_base_url: &str, message_id: MessageId) -> String {
+pub fn status_callback_url(
+    public_base_url: &str,
+    message_id: MessageId,
+    trace: Option<&TraceContext>,
+) -> String {
     let base = public_base_url.trim_end_matches('/');
-    format!("{base}{STATUS_CALLBACK_PATH}?{MESSAGE_ID_PARAMETER}={message_id}")
+    let url = format!("{base}{STATUS_CALLBACK_PATH}?{MESSAGE_ID_PARAMETER}={message_id}");
+    match trace.filter(|trace| trace.is_sampled()) {
+        Some(trace) => format!("{url}&{TRACEPARENT}={}", trace.traceparent()),
+        None => url,
+    }
+}
+
+/// Returns the trace of the send from the query of a [`status_callback_url`].
+#[must_use]
+pub fn callback_trace(query: &Form) -> Option<TraceContext> {
+    TraceContext::parse(query.get(TRACEPARENT)?, None)
 }
 
 fn read_message_sid(form: &Form) -> Result<MessageSid, MessageSidMissing> {
@@ -359,7 +377,7 @@ mod tests {
     #[test]
     fn a_status_callback_has_our_message_id_in_its_url() {
         let id = MessageId::from(Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001));
-        let url = status_callback_url("https://sms.example.com/", id);
+        let url = status_callback_url("https://sms.example.com/", id, None);
         assert_eq!(
             url,
             "https://sms.example.com/webhook/twilio/status?message_id=01990000-0000-7000-8000-000000000001"
@@ -369,6 +387,21 @@ mod tests {
         let read = StatusCallback::read(&body, &query).unwrap();
         assert_eq!((read.message_id, read.error_code), (Some(id), Some(30003)));
         assert_eq!(read.message_status, "undelivered");
+    }
+
+    #[test]
+    fn a_status_callback_of_a_recorded_trace_has_its_traceparent_in_its_url() {
+        let base = "https://sms.example.com";
+        let recorded = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let trace = TraceContext::parse(recorded, Some("vendor=value")).unwrap();
+        let url = status_callback_url(base, Uuid::nil().into(), Some(&trace));
+        let query = url.split_once('?').unwrap().1;
+        assert_eq!(query, format!("message_id={}&traceparent={recorded}", Uuid::nil()));
+        assert_eq!(callback_trace(&form(query)).unwrap().traceparent(), recorded);
+        assert_eq!(callback_trace(&form("message_id=1&traceparent=x")), None);
+        let not_recorded = TraceContext::parse(&recorded.replace("-01", "-00"), None).unwrap();
+        let url = status_callback_url(base, Uuid::nil().into(), Some(&not_recorded));
+        assert!(!url.contains("traceparent"), "{url}");
     }
 
     #[test]

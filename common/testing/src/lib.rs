@@ -5,6 +5,7 @@
 
 mod api;
 mod batch;
+mod collector;
 mod database;
 pub mod environment;
 mod lambda;
@@ -16,9 +17,11 @@ mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
 pub use batch::{batch, failed};
+pub use collector::{Collector, Exported};
 pub use database::{Database, connect};
 pub use lambda::{Function, Outcome};
 pub use machine::{processes_of, python, skipped};
+pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 pub use sends::new_send;
 pub use sqs::{Behaviour, Sent, Sqs};
 pub use storage::S3;

@@ -29,6 +29,7 @@ pub fn new_send(to: &str) -> NewSend {
         send_before: None,
         api_key_id: Uuid::nil(),
         request_id: "r-1".to_owned(),
+        trace_context: None,
         created_at: clock::now(),
     }
 }

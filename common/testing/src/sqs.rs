@@ -32,6 +32,8 @@ pub struct Sent {
     pub body: Value,
     /// Its `request_id` attribute.
     pub request_id: Option<String>,
+    /// Its `traceparent` attribute.
+    pub traceparent: Option<String>,
     /// Its `DelaySeconds`.
     pub delay_seconds: u64,
 }
@@ -193,10 +195,13 @@ async fn respond(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
 }
 
 fn sent(queue_url: &str, message: &Value) -> Sent {
+    let attribute =
+        |name: &str| message["MessageAttributes"][name]["StringValue"].as_str().map(str::to_owned);
     Sent {
         queue_url: queue_url.to_owned(),
         body: serde_json::from_str(message["MessageBody"].as_str().unwrap()).unwrap(),
-        request_id: message["MessageAttributes"]["request_id"]["StringValue"].as_str().map(str::to_owned),
+        request_id: attribute("request_id"),
+        traceparent: attribute("traceparent"),
         delay_seconds: message["DelaySeconds"].as_u64().unwrap_or_default(),
     }
 }

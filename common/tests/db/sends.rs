@@ -33,6 +33,17 @@ pub async fn claims_of(db: &Db, ids: &[MessageId], at: Timestamp) -> Claims {
     sends::claim(db, &ClaimRequest::messages(ids), &SendPace::default(), at).await.unwrap()
 }
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_returns_the_trace_that_the_request_belongs_to() {
+    let database = Database::create().await;
+    let trace_context = Some(format!("{TRACEPARENT} vendor=value"));
+    let traced = NewSend { trace_context: trace_context.clone(), ..new_send("+18605550100") };
+    assert_eq!(claimed(&database.db(), traced).await.trace_context, trace_context);
+    assert_eq!(claimed(&database.db(), new_send("+18615550100")).await.trace_context, None);
+}
+
 fn key(payload: u8) -> Idempotency {
     Idempotency { key: "k-1".to_owned(), payload_hash: vec![payload] }
 }
@@ -313,12 +324,16 @@ async fn an_automatic_reply_is_created_once_per_message_and_period() {
             text: "The office is closed.".to_owned(),
             encoding: Encoding::Gsm7,
             segments: 1,
+            trace_context: Some(format!("{TRACEPARENT} reply={sid}")),
         };
         sids.iter().map(reply).collect()
     };
     let period = Duration::from_secs(3600);
     let all = ["SM1", "SM2", "SM3"];
     assert_eq!(sends::create_replies(&db, &replies(&all), now(), period).await.unwrap().len(), 2);
+    let continue_it = "select count(*) from sms_messages r join sms_messages m on m.id = r.in_reply_to
+                       where r.trace_context like '% reply=' || m.twilio_sid";
+    assert_eq!(database.scalar(continue_it).await, "2");
     assert_eq!(sends::create_replies(&db, &replies(&all), now(), period).await.unwrap().len(), 0);
     let later = now() + 2.hours();
     assert_eq!(sends::create_replies(&db, &replies(&["SM1", "SM2"]), later, period).await.unwrap().len(), 1);

@@ -39,6 +39,7 @@ mod stack;
 mod stop_during_send;
 mod swapped_webhook_urls;
 mod tenants;
+mod traces;
 mod transaction_pooler;
 mod unknown_outcomes;
 mod worker_killed;

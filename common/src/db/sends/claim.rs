@@ -41,6 +41,8 @@ row! {
         pub media_urls: Vec<String>,
         /// The id of the request.
         pub request_id: String,
+        /// The trace that the send continues.
+        pub trace_context: Option<String>,
         /// The latest time to send.
         pub send_before: Option<Timestamp>,
         /// Its first due time: `send_at`, or the time of the request.
@@ -162,7 +164,9 @@ const STORE: Statement<Claimed> = Statement::new(
     "
 select message_id, attempt_id, attempt_number, sender, to_number, message_content,
     array(select item ->> 'url' from jsonb_array_elements(media) item where item ->> 'url' is not null) as media_urls,
-    coalesce(request_id, message_id::text) as request_id, send_before, wanted_at, due_at, is_probe
+    coalesce(request_id, message_id::text) as request_id,
+    (select m.trace_context from sms_messages m where m.id = message_id) as trace_context, send_before, wanted_at,
+    due_at, is_probe
 from sms_store_claims(refused => $refused, refusals => $refusals, taken => $taken, attempt_ids => $attempt_ids,
     senders => $senders, ready_ats => $ready_ats, held_untils => $held_untils, wake_ats => $wake_ats, now_at => $now)",
 );

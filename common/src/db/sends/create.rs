@@ -55,6 +55,8 @@ pub struct NewSend {
     pub api_key_id: Uuid,
     /// The id of the request.
     pub request_id: String,
+    /// The trace that its sends continue.
+    pub trace_context: Option<String>,
     /// The current time.
     pub created_at: Timestamp,
 }
@@ -98,19 +100,19 @@ row! {
     }
 }
 
-/// Its steps are described in `migrations/functions/sms_create_send.sql`.
+/// Its steps are described in `migrations/functions/sms_create_send_2.sql`.
 const CREATE: Statement<Stored> = Statement::new(
     "store a message to send",
     "
 select opted_out, conversation_id
-from sms_create_send(
+from sms_create_send_2(
     new_id => $id, new_conversation => $conversation_id, account => $account_sid, recipient => $to,
     recipient_original => $to_original, sender_number => $from, service_sid => $messaging_service_sid,
     content => $message_content, media_list => $media, text_encoding => $encoding, segment_count => $segments,
     urgency => $priority, for_workflow_type => $workflow_type, for_workflow_id => $workflow_id,
     kept_metadata => $metadata, not_before => $send_at, not_after => $send_before, by_key => $api_key_id,
-    by_request => $request_id, now_at => $created_at, once_key => $idempotency_key, once_hash => $payload_hash,
-    forgotten_before => $forgotten_before)",
+    by_request => $request_id, trace => $trace_context, now_at => $created_at, once_key => $idempotency_key,
+    once_hash => $payload_hash, forgotten_before => $forgotten_before)",
 );
 
 row! {
@@ -161,7 +163,8 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
     let NewSend { id, conversation_id, account_sid, to, to_original, sender, .. } = send;
     let NewSend { message_content, media, encoding, segments, priority, workflow_type, workflow_id, .. } =
         send;
-    let NewSend { metadata, send_at, send_before, api_key_id, request_id, created_at, .. } = send;
+    let NewSend { metadata, send_at, send_before, api_key_id, request_id, trace_context, created_at, .. } =
+        send;
     let params = params! {
         id,
         conversation_id,
@@ -182,6 +185,7 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
         send_before,
         api_key_id,
         request_id,
+        trace_context,
         created_at,
         idempotency_key: idempotency.map(|i| i.key.as_str()),
         payload_hash: idempotency.map(|i| i.payload_hash.as_slice()),

@@ -20,6 +20,8 @@ pub struct NewReply {
     pub encoding: Encoding,
     /// The number of segments.
     pub segments: i32,
+    /// The trace that its sends continue.
+    pub trace_context: Option<String>,
 }
 
 row! {
@@ -43,8 +45,9 @@ const REPLY: Statement<StoredReply> = Statement::new(
 with input as (
     select distinct on (m.conversation_id) t.*, m.id as inbound_id, m.conversation_id, m.to_number,
         m.messaging_service_sid, m.request_id
-    from unnest($ids::uuid[], $in_reply_to::text[], $texts::text[], $encodings::text[], $segments::int4[])
-        as t (id, twilio_sid, message_content, encoding, segments)
+    from unnest($ids::uuid[], $in_reply_to::text[], $texts::text[], $encodings::text[], $segments::int4[],
+            $trace_contexts::text[])
+        as t (id, twilio_sid, message_content, encoding, segments, trace_context)
     join sms_message_sids s on s.packed_sid = sms_pack_sid(t.twilio_sid)
     join sms_messages m on m.id = s.message_id
     where not exists (select from sms_messages r where r.in_reply_to = m.id)
@@ -60,9 +63,10 @@ with input as (
     returning c.id, c.phone_number_canonical
 )
 insert into sms_messages (id, conversation_id, direction, from_number, to_number, messaging_service_sid,
-    message_content, delivery_status, encoding, segments, request_id, in_reply_to, next_attempt_at, created_at)
+    message_content, delivery_status, encoding, segments, request_id, trace_context, in_reply_to, next_attempt_at,
+    created_at)
 select i.id, i.conversation_id, 'outbound', i.to_number, c.phone_number_canonical, i.messaging_service_sid,
-    i.message_content, 'pending', i.encoding, i.segments, i.request_id, i.inbound_id, $now, $now
+    i.message_content, 'pending', i.encoding, i.segments, i.request_id, i.trace_context, i.inbound_id, $now, $now
 from input i join claimed c on c.id = i.conversation_id
 on conflict (in_reply_to) do nothing
 returning id, coalesce(request_id, id::text) as request_id",
@@ -85,6 +89,7 @@ pub async fn create_replies(
         texts: replies.iter().map(|r| r.text.as_str()).collect::<Vec<_>>(),
         encodings: replies.iter().map(|r| r.encoding).collect::<Vec<_>>(),
         segments: replies.iter().map(|r| r.segments).collect::<Vec<_>>(),
+        trace_contexts: replies.iter().map(|r| r.trace_context.as_deref()).collect::<Vec<_>>(),
         now,
         before: now - period,
     };

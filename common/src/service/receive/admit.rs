@@ -11,9 +11,9 @@ use crate::clock;
 use crate::config::Secret;
 use crate::http::{ApiError, HttpRequestExt, Method, Request, RequestExt, ValidationError};
 use crate::queue::WebhookV1;
-use crate::telemetry::{self, Metric};
+use crate::telemetry::{self, Metric, traces};
 use crate::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER};
-use crate::twilio::webhook::{MAX_MESSAGE_SID, message_sid};
+use crate::twilio::webhook::{MAX_MESSAGE_SID, callback_trace, message_sid};
 use crate::twilio::{Form, FormError, Payload, SignedRequest, Verifier, WebhookKind};
 use std::sync::{Arc, PoisonError};
 
@@ -142,13 +142,19 @@ fn admit(verifier: &Verifier, request: &Request) -> Result<Webhook, ApiError> {
         Form::from_urlencoded_lossy(request.raw_query().as_bytes()).to_urlencoded()
     };
     let kind = WebhookKind::of(&form).unwrap_or(at);
+    let trace = request.trace();
+    if traces::is_on() {
+        // Twilio has signed the URL, so the context in it is ours.
+        trace.set_route(at.path());
+        trace.start(callback_trace(&Form::from_urlencoded_lossy(request.raw_query().as_bytes())).as_ref());
+    }
     let message = WebhookV1 {
         received_at: clock::now(),
         form: form.to_urlencoded(),
         query,
         idempotency_token: idempotency_token(request),
     };
-    Ok(Webhook { kind, message, request_id: request.request_id().to_owned() })
+    Ok(Webhook { kind, message, request_id: request.request_id().to_owned(), trace })
 }
 
 /// Refuses a request that Twilio did not sign.

@@ -6,8 +6,9 @@ use crate::db::spool::{self, SpoolQueue};
 use crate::db::{Db, DbError};
 use crate::error::chain;
 use crate::http::ApiError;
-use crate::queue::WebhookMessage;
+use crate::queue::{WebhookMessage, WebhookV1};
 use crate::telemetry::{self, Metric};
+use crate::twilio::WebhookKind;
 use std::time::Duration;
 
 /// Why the spool did not store a webhook.
@@ -30,7 +31,11 @@ impl Receiver {
     ///
     /// [`ApiError::Unavailable`] when neither accepted it, so that Twilio retries or calls its fallback URL.
     pub async fn keep(&self, webhook: Webhook) -> Result<(), ApiError> {
-        let Webhook { kind, message, request_id } = webhook;
+        let Webhook { kind, message, request_id, trace } = webhook;
+        trace.wrap(self.store(kind, message, request_id)).await
+    }
+
+    async fn store(&self, kind: WebhookKind, message: WebhookV1, request_id: String) -> Result<(), ApiError> {
         let (queue_url, queue) = self.queue(kind);
         let message = WebhookMessage::V1(message);
         // Boxed: the SDK's futures are too deeply nested for the compiler.

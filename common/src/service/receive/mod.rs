@@ -12,6 +12,7 @@ pub use config::ReceiverConfig;
 use crate::db::Db;
 use crate::db::spool::SpoolQueue;
 use crate::queue::{Publisher, WebhookV1};
+use crate::telemetry::traces::ServerSpan;
 use crate::twilio::{Verifier, WebhookKind};
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -40,11 +41,12 @@ struct Current {
 }
 
 /// A request that Twilio signed and that has a message SID.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Webhook {
     kind: WebhookKind,
     message: WebhookV1,
     request_id: String,
+    trace: ServerSpan,
 }
 
 impl Receiver {

@@ -32,7 +32,7 @@ use common::http::{
 };
 use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
 use common::service::caller;
-use common::telemetry::{self, Metric};
+use common::telemetry::{self, Metric, traces};
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -254,6 +254,7 @@ impl ParsedRequest<'_> {
             send_before: wanted.send_before,
             api_key_id: self.principal.key_id,
             request_id: self.request.request_id().to_owned(),
+            trace_context: traces::to_store(self.request.request_id()),
             created_at: now,
         }
     }

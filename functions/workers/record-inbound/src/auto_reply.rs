@@ -8,7 +8,7 @@ use common::db::sends::{self, NewReply, StoredReply};
 use common::domain::language::Language;
 use common::domain::{auto_reply, segments};
 use common::queue::{Batch, DispatchMessage, WebhookMessage};
-use common::telemetry::{self, Metric};
+use common::telemetry::{self, Metric, traces};
 use std::time::Duration;
 
 /// The maximum length of a message body at Twilio.
@@ -103,6 +103,7 @@ fn reply(replies: &AutoReplies, inbound: &Inbound) -> NewReply {
         encoding: cost.encoding,
         // 1600 characters are at most about 50 segments.
         segments: i32::try_from(cost.segments).unwrap_or(i32::MAX),
+        trace_context: traces::to_store(&inbound.message.request_id),
     }
 }
 

@@ -160,6 +160,7 @@ mod tests {
             message_content: "rent".to_owned(),
             media_urls: Vec::new(),
             request_id: "r-1".to_owned(),
+            trace_context: None,
             send_before: None,
             wanted_at: Timestamp::UNIX_EPOCH,
             due_at: Timestamp::UNIX_EPOCH,

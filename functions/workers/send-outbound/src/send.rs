@@ -6,6 +6,7 @@ use crate::{App, pace, verify};
 use common::clock;
 use common::db::sends::{self, Claimed, OPTED_OUT, Passage, RETRIES_EXHAUSTED, SendResult};
 use common::domain::message::Status;
+use common::telemetry::traces::{self, Kind, Span, TraceContext};
 use common::telemetry::{self, Metric};
 use common::twilio::{
     CreateMessage, ErrorClass, Message, Retry, SendError, SendOutcome, status_callback_url,
@@ -43,8 +44,9 @@ async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcome
                 |claim: &Claimed| passages.get(&claim.message_id).copied().unwrap_or(Passage::Settled);
             let calls = claims.iter().filter(|claim| passage(claim) == Passage::Go).count();
             let sends = claims.iter().map(|claim| {
-                send(app, claim, &gate, passage(claim), outcomes)
-                    .instrument(telemetry::request(&claim.request_id))
+                let span = span(claim);
+                let send = send(app, claim, &gate, passage(claim), outcomes);
+                async move { span.wrap(send).await }.instrument(telemetry::request(&claim.request_id))
             });
             tokio::join!(gate.hold(held, calls), futures::future::join_all(sends));
         }
@@ -56,6 +58,17 @@ async fn send_together<'a>(app: &App, claims: &[&'a Claimed], outcomes: &Outcome
             }
         }
     }
+}
+
+/// Returns the span of an attempt. It continues the trace of the request or the inbound message that caused the send.
+fn span(claim: &Claimed) -> Span {
+    let from = claim.trace_context.as_deref().and_then(TraceContext::from_text);
+    let span = Span::continuing(Kind::Internal, "send message", from.as_ref());
+    if span.is_recorded() {
+        span.set("sms.message_id", &claim.message_id.to_string());
+        span.set_number("sms.attempt", claim.attempt_number.into());
+    }
+    span
 }
 
 /// Sends a message, and updates the message and the hold of its sender.
@@ -208,12 +221,14 @@ async fn request_in_time(app: &App, claim: &Claimed) -> Result<CreateResult, Sen
     if left.is_some_and(|left| !left.is_positive()) {
         return Ok(CreateResult::Expired);
     }
+    let base_url = &app.config.callback_base_url;
+    let callback = status_callback_url(base_url, claim.message_id, traces::current().as_ref());
     let message = CreateMessage {
         to: claim.to.clone(),
         sender: claim.sender.clone(),
         body: claim.message_content.clone(),
         media_urls: claim.media_urls.clone(),
-        status_callback: Some(status_callback_url(&app.config.callback_base_url, claim.message_id)),
+        status_callback: Some(callback),
         validity_period: left.and_then(|left| Duration::try_from(left).ok()),
     };
     let begun = std::time::Instant::now();

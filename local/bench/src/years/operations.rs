@@ -277,6 +277,7 @@ impl Worker {
             send_before: after.map(|after| now + after * 2),
             api_key_id: Uuid::nil(),
             request_id: clock::new_id().to_string(),
+            trace_context: None,
             created_at: now,
         };
         let created = sends::create(&self.db, &send, None).await.expect("a stored send");

@@ -106,6 +106,7 @@ async fn spooled_webhooks_are_moved_unchanged_to_their_queues() {
         queue_url: world.sqs.queue(queue),
         body,
         request_id: Some(request.to_owned()),
+        traceparent: None,
         delay_seconds: 0,
     };
     assert_eq!(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use testing::{AUTH_TOKEN, BASE_URL, Behaviour, Database, Function, Sqs, Webhook, environment, eventually};
 
 mod refusals;
+mod traces;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_inbound-sms");
 const PATH: &str = "/webhook/twilio/sms";

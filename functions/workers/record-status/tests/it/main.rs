@@ -1,6 +1,8 @@
 //! Runs the binary through the Runtime API with a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod traces;
+
 use common::clock;
 use common::db::sends::{self, Created, NewSend, SendResult};
 use common::domain::ids::MessageId;

@@ -12,6 +12,7 @@ mod refusals;
 mod settled;
 mod stop_gate;
 mod tokens;
+mod traces;
 mod twilio;
 
 use common::clock;
