@@ -35,6 +35,7 @@ mod restart;
 mod sender_killed;
 mod sender_rate;
 mod services;
+mod smoke_test;
 mod stack;
 mod stop_during_send;
 mod swapped_webhook_urls;

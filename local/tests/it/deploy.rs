@@ -30,7 +30,7 @@ esac
 "#;
 const SAM: &str = "#!/bin/sh\necho \"sam $*\" >> \"$CALLS\"\n";
 
-/// Deploys a release and returns whether that succeeded, the recorded calls in short, and the template that was deployed.
+/// Deploys a release and returns whether that succeeded, the recorded calls in short, and the deployed template.
 fn deploy(stack: &str, migration: &str) -> (bool, Vec<String>, String) {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
