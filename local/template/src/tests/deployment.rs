@@ -392,3 +392,35 @@ fn a_send_claim_lasts_longer_than_the_timeout_of_send_outbound() {
     let claim_timeout: u64 = environment["SEND_CLAIM_TIMEOUT_SECONDS"].parse().unwrap();
     assert!(claim_timeout > template.function("send-outbound").unwrap().timeout.as_secs());
 }
+
+const OPERATIONS: &str = include_str!("../../../../common/docs/operations.md");
+
+/// Returns GitHub's anchor of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn every_alarm_links_to_its_section_of_the_operations_page_and_every_section_says_what_to_do() {
+    let alarms = OPERATIONS.split("\n# Alarms\n").nth(1).unwrap().split("\n# ").next().unwrap();
+    let mut sections = BTreeMap::new();
+    for section in alarms.split("\n## ").skip(1) {
+        let (heading, text) = section.split_once('\n').unwrap();
+        let parts = ["**Meaning.**", "**Check.**", "**Do.**", "**Over.**"].map(|part| text.find(part));
+        assert!(parts.iter().all(Option::is_some) && parts.is_sorted(), "{heading}: {parts:?}");
+        sections.insert(anchor(heading), 0);
+    }
+    for (id, alarm) in resources(&document(), "AWS::CloudWatch::Alarm") {
+        let description =
+            alarm["AlarmDescription"]["Fn::Sub"].as_str().unwrap_or_else(|| panic!("{id} has no link"));
+        let (_, linked) =
+            description.trim().rsplit_once("${OperationsUrl}#").unwrap_or_else(|| panic!("{id} has no link"));
+        *sections.get_mut(linked).unwrap_or_else(|| panic!("{id}: no section {linked}")) += 1;
+    }
+    let unused: Vec<_> = sections.iter().filter(|(_, alarms)| **alarms == 0).collect();
+    assert!(unused.is_empty(), "no alarm links to {unused:?}");
+}
