@@ -23,12 +23,12 @@ async fn the_smoke_test_accepts_a_running_stack_and_finds_a_wrong_token() {
         return;
     };
     let stack = shared().await;
-    let good = smoke_test(&python, stack, &stack.info.auth_token);
+    let good = smoke_test(&python, &stack, &stack.info.auth_token);
     let text = String::from_utf8_lossy(&good.stdout);
     assert!(good.status.success() && !text.contains("skipped"), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("ok ")).count(), 7, "{text}");
 
-    let wrong = smoke_test(&python, stack, "another-token");
+    let wrong = smoke_test(&python, &stack, "another-token");
     let text = String::from_utf8_lossy(&wrong.stdout);
     assert!(!wrong.status.success(), "{text}");
     let failed: Vec<_> = text.lines().filter(|line| line.starts_with("failed ")).collect();
