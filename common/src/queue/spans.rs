@@ -29,9 +29,9 @@ fn last_segment(text: &str, separator: char) -> &str {
 
 /// The spans of a batch.
 ///
-/// A batch of one record, or of records with one parent, has one span, a child of that parent. Otherwise each record has
-/// a span, and what is done for all of them together, such as the statement that stores them, belongs to another span,
-/// of the records' trace or of a new one. These spans link to each other.
+/// A batch of one record, or of records with one parent, has one span, a child of that parent. Otherwise each record
+/// has a span, and what is done for all of them together, such as the statement that stores them, belongs to another
+/// span, of the records' trace or of a new one. These spans link to each other.
 pub(super) struct BatchSpans {
     shared: Span,
     /// The spans of the records, with SQS's message ids.

@@ -21,8 +21,8 @@ pub const API: &[Wait] = &[CONNECT, ("DATABASE_STATEMENT_TIMEOUT_MS", 2)];
 /// A webhook: the queue, or else the spool.
 pub const WEBHOOK: &[Wait] = &[("SQS_SEND_BUDGET_MS", 1), ("SPOOL_WRITE_BUDGET_MS", 1)];
 
-/// Variables of all functions that no configuration reads: telemetry reads the stack's name and those of traces, and the
-/// client of Secrets Manager how often it may fetch a secret again.
+/// Variables of all functions that no configuration reads: telemetry reads the stack's name and those of traces, and
+/// the client of Secrets Manager how often it may fetch a secret again.
 const COMMON_VARIABLES: [&str; 6] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TIMEOUT",

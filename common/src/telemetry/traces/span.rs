@@ -143,8 +143,8 @@ impl Span {
         span
     }
 
-    /// Starts a span for one of several items that are processed together: a child of `parent` that links to the current
-    /// span.
+    /// Starts a span for one of several items that are processed together: a child of `parent` that links to the
+    /// current span.
     #[must_use]
     pub fn linked(kind: Kind, name: impl Into<Cow<'static, str>>, parent: &TraceContext) -> Self {
         if !export::is_on() {
