@@ -34,15 +34,16 @@ class World:
         self.domain = self.keep(processes.Domain(self.emulator))
         self.aws = Aws(self.emulator.url)
         server = os.environ["TEST_DATABASE_URL"]
-        self.first = Stack(self.aws, "first", "+12035550100", "token-of-first", create_database(server, "first"))
-        self.second = Stack(self.aws, "second", "+12035550101", "token-of-second", create_database(server, "second"))
+        # The first stack has its own domain, and an API key for REST calls; the second has neither.
+        api_key = f"SK{'0' * 32}:secret-of-the-api-key"
+        database = create_database(server, "first")
+        self.first = Stack(self.aws, "first", "+12035550100", "token-of-first", database, api_key)
         self.first.base = self.domain.url
-        if not template.is_optional(self.options.template, "PublicWebhookBaseUrl"):
-            self.second.base = "https://second.example"
+        self.second = Stack(self.aws, "second", "+12035550101", "token-of-second", create_database(server, "second"))
         numbers = {self.first.number: f"{self.domain.url}{checks.INBOUND_PATH}#rc=5&rp=all", self.second.number: None}
         tokens = [self.first.token, self.second.token]
         binary = self.options.tools / "twilio-simulator"
-        self.twilio = self.keep(processes.Twilio(binary, self.folder, self.account, tokens, numbers))
+        self.twilio = self.keep(processes.Twilio(binary, self.folder, self.account, tokens, [api_key], numbers))
 
     def keep(self, process):
         self.started.callback(process.stop)
@@ -52,12 +53,13 @@ class World:
         self.keys = upload(self.aws, self.options.binaries, self.options.template)
 
     def secrets(self):
-        self.first.create_secrets(self.account)
-        self.second.create_secrets(self.account)
+        self.first.create_secrets()
+        self.second.create_secrets()
 
     def deploy(self, stack):
         parameters = {
             **stack.secrets,
+            "TwilioAccountSid": self.account,
             "TwilioPhoneNumber": stack.number,
             "TwilioApiBaseUrl": self.twilio.url,
             "PublicWebhookBaseUrl": stack.base,
@@ -117,8 +119,9 @@ def run(world, report):
         ("the status callback arrives at its function URL", check.callback),
         ("the conversation has the sent message", check.conversation),
         ("every route exists, and needs a key if it is not public", check.public_routes),
+        ("a function reads its secrets at run time, and no others", check.secrets),
         ("IAM is enforced on calls of functions", check.iam),
-        ("inbound-sms may send on its two queues and do nothing else", check.least_privilege),
+        ("a function sends to its queues and receives from none", check.least_privilege),
         ("queues refuse calls without TLS", check.tls),
         ("poison records go to the dead-letter queue", check.poison),
         ("alarms have the dimensions of the metrics", check.alarm_dimensions),
@@ -180,7 +183,6 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-test-1")
 
 import checks  # noqa: E402
 import processes  # noqa: E402
-import template  # noqa: E402
 from stack import Aws, Failed, Stack, create_database, upload  # noqa: E402
 
 main()

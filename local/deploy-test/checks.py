@@ -256,7 +256,7 @@ class Checks:
         compared = self.alarms(self.first)
         expected = {("webhooks_refused", "inbound-sms"), ("webhooks_refused", "delivery-status")}
         if not expected <= compared:
-            raise Failed(f"no metric was written for the alarms of {sorted(expected - compared)}")
+            raise Failed(f"no alarm has the dimensions of {sorted(expected - compared)}, which functions have written")
 
     def iam(self):
         """Removes the policy of inbound-sms: the webhook goes to the spool, and its schedule recovers it later."""
@@ -279,26 +279,59 @@ class Checks:
             for name, document in policies.items():
                 iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
-    def least_privilege(self):
-        """Gives the policies of a function's role to a user, who can then call SQS as the function does."""
+    def like(self, function):
+        """Creates a user with the policies of a function's role, and returns the user's access key."""
         iam = self.world.aws.client("iam")
-        iam.create_user(UserName="like-inbound-sms")
-        role = self.first.ids["InboundSmsFunctionRole"]
+        role, user = self.first.ids[f"{function}Role"], f"like-{function}"
+        iam.create_user(UserName=user)
         for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            iam.put_user_policy(UserName="like-inbound-sms", PolicyName=name, PolicyDocument=json.dumps(document))
-        key = iam.create_access_key(UserName="like-inbound-sms")["AccessKey"]
-        sqs = self.world.aws.client("sqs", key["AccessKeyId"], key["SecretAccessKey"])
+            iam.put_user_policy(UserName=user, PolicyName=name, PolicyDocument=json.dumps(document))
+        for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+            iam.attach_user_policy(UserName=user, PolicyArn=policy["PolicyArn"])
+        key = iam.create_access_key(UserName=user)["AccessKey"]
+        return key["AccessKeyId"], key["SecretAccessKey"]
+
+    def secrets(self):
+        """No configuration has a secret's value, and a role reads exactly the secrets that its function needs."""
+        functions = self.world.aws.client("lambda")
+        for logical, name in self.first.ids.items():
+            if logical.endswith("Function"):
+                found = json.dumps(functions.get_function(FunctionName=name)["Configuration"], default=str)
+                shown = [value for value in self.first.secret_values() if value in found]
+                expect(shown, [], f"secrets in the configuration of {logical}")
+        stacks = (self.first, self.world.second)
+        arns = {(stack.name, secret): arn for stack in stacks for secret, arn in stack.secrets.items()}
+        for function, expected in {
+            "InboundSmsFunction": {"TwilioSecretArn", "DatabaseSecretArn"},
+            "DeliveryStatusFunction": {"TwilioSecretArn", "DatabaseSecretArn"},
+            "SendOutboundFunction": {"TwilioApiSecretArn", "DatabaseSecretArn"},
+            "ReconcileTwilioFunction": {"TwilioApiSecretArn", "DatabaseSecretArn"},
+            "RecordInboundFunction": {"DatabaseSecretArn"},
+            "AuthorizeFunction": {"DatabaseSecretArn"},
+            "OpenapiFunction": set(),
+        }.items():
+            client = self.world.aws.client("secretsmanager", *self.like(function))
+            readable = {
+                name for name, arn in arns.items() if self.is_allowed(lambda: client.get_secret_value(SecretId=arn))
+            }
+            expect(readable, {("first", secret) for secret in expected}, f"the secrets that {function} may read")
+
+    def least_privilege(self):
+        sqs = self.world.aws.client("sqs", *self.like("RetrySendsFunction"))
+        queues = [name for name in self.first.ids if name.endswith("Queue")]
         allowed = {
             name
-            for name in ("InboundQueue", "StatusQueue", "OutboundQueue", "IdentifyQueue", "InboundDeadLetterQueue")
+            for name in queues
             # An empty message is refused, so that nothing is sent.
             if self.is_allowed(lambda: sqs.send_message(QueueUrl=self.first.ids[name], MessageBody=""))
         }
-        expect(allowed, {"InboundQueue", "StatusQueue"}, "the queues on which inbound-sms may send")
-        for name in ("InboundQueue", "StatusQueue"):
+        # The last one is the failure destination of schedules.
+        expected = {"InboundQueue", "StatusQueue", "OutboundQueue", "FailedSchedulesQueue"}
+        expect(allowed, expected, "the queues to which retry-sends may send")
+        for name in queues:
             if self.is_allowed(lambda: sqs.receive_message(QueueUrl=self.first.ids[name])):
-                raise Failed(f"inbound-sms may receive from {name}")
+                raise Failed(f"retry-sends may receive from {name}")
 
     def tls(self):
         """Sets the template's queue policy, which the deployed stack lacks because it is called without TLS."""
@@ -370,7 +403,8 @@ class Checks:
         expect(self.webhook(second, "DeliveryStatusWebhookUrl", form, query=f"?{query}")[0], 200, "the callback")
 
         def status():
-            return self.api(second, "GET", f"/messages/{sent['id']}", key=second.key)[1]["delivery_status"] == "delivered"
+            code, message = self.api(second, "GET", f"/messages/{sent['id']}", key=second.key)
+            return code == 200 and message["delivery_status"] == "delivered"
 
         eventually("GET /messages/{id} returns the status delivered", status)
 

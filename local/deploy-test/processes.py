@@ -83,7 +83,7 @@ class Emulator:
                 "BIND_HOST": "127.0.0.1",
                 "MINISTACK_REGION": REGION,
                 "AWS_ENDPOINT_URL": self.url,
-                # The functions' clients read only these.
+                # Some of the functions' clients read only these.
                 "AWS_ENDPOINT_URL_SQS": self.url,
                 "AWS_ENDPOINT_URL_S3": self.url,
                 "AWS_ENDPOINT_URL_SECRETS_MANAGER": self.url,
@@ -113,11 +113,13 @@ class Emulator:
 class Twilio:
     """This project's simulator of Twilio."""
 
-    def __init__(self, binary, folder, account, tokens, numbers):
+    def __init__(self, binary, folder, account, tokens, api_keys, numbers):
         self.log = folder / "twilio.log"
         options = ["--port", "0", "--account-sid", account]
         for token in tokens:
             options += ["--auth-token", token]
+        for api_key in api_keys:
+            options += ["--api-key", api_key]
         for number, webhook in numbers.items():
             options += ["--number", f"{number}={webhook}" if webhook else number]
         self.process = start([str(binary), *options], open(self.log, "w", encoding="utf-8"), {"PATH": "/usr/bin:/bin"})

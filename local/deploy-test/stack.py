@@ -73,12 +73,13 @@ def refuse_connections(server, name):
 class Stack:
     """A deployed stack with its own database and its own Twilio number."""
 
-    def __init__(self, aws, name, number, token, database):
+    def __init__(self, aws, name, number, token, database, api_key=None):
         self.aws = aws
         self.name = name
         self.number = number
         self.token = token
         self.database = database
+        self.api_key = api_key
         self.removed = {}
         self.ids = {}
         self.outputs = {}
@@ -86,16 +87,21 @@ class Stack:
         self.base = ""
         self.secrets = {}
 
-    def create_secrets(self, account):
+    def create_secrets(self):
+        """Creates the secrets, each with the keys that common/docs/deployment.md names."""
         secrets = self.aws.client("secretsmanager")
-        values = {
-            "TwilioSecretArn": {"account_sid": account, "auth_token": self.token},
-            "DatabaseSecretArn": {"url": self.database},
-        }
+        values = {"TwilioSecretArn": {"auth_token": self.token}, "DatabaseSecretArn": {"url": self.database}}
+        if self.api_key:
+            sid, secret = self.api_key.split(":")
+            values["TwilioApiSecretArn"] = {"api_key_sid": sid, "api_key_secret": secret}
         self.secrets = {
             parameter: secrets.create_secret(Name=f"{self.name}-{parameter}", SecretString=json.dumps(value))["ARN"]
             for parameter, value in values.items()
         }
+
+    def secret_values(self):
+        """The texts that must not appear in the configuration of a function."""
+        return [self.token, self.database, *(self.api_key or "").split(":")[1:]]
 
     def deploy(self, path, keys, parameters):
         template = sam.expand(path, BUCKET, keys)
@@ -103,12 +109,10 @@ class Stack:
         key = f"{self.name}.template"
         self.aws.client("s3").put_object(Bucket=BUCKET, Key=key, Body=json.dumps(template).encode())
         cloudformation = self.aws.client("cloudformation")
-        # Parameters that a template does not have are an error at AWS.
-        known = {name: value for name, value in parameters.items() if name in template["Parameters"]}
         cloudformation.create_stack(
             StackName=self.name,
             TemplateURL=f"{self.aws.url}/{BUCKET}/{key}",
-            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in known.items()],
+            Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
             # As in samconfig.toml.
             Capabilities=["CAPABILITY_IAM"],
         )

@@ -51,12 +51,6 @@ def binaries(path):
     return sorted(function["Metadata"]["BuildProperties"]["Binary"] for function in functions)
 
 
-def is_optional(path, parameter):
-    """Returns whether a parameter has a default."""
-    with open(path, encoding="utf-8") as file:
-        return "Default" in yaml_parse(file.read())["Parameters"][parameter]
-
-
 def adapt(template):
     """Removes what the emulator does not support, and returns the removed resources.
 
