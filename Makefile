@@ -66,6 +66,7 @@ lint: tools ## Checks formatting, code, documentation, template, migrations and 
 	$(PYTHON)/bin/cfn-lint template.yaml
 	$(PYTHON)/bin/python local/check_template.py template.yaml
 	$(PYTHON)/bin/python local/check_deployment.py template.yaml
+	$(PYTHON)/bin/python local/cost.py common/docs/cost.md
 	$(PYTHON)/bin/squawk migrations/*.sql migrations/functions/*.sql
 	$(PYTHON)/bin/zizmor --offline --quiet .github
 	@# Not on PyPI as a binary. CI installs it.
