@@ -1,7 +1,7 @@
 //! Traces: OpenTelemetry spans, exported with OTLP over HTTP after each invocation
 //! (`common/docs/decisions/0023-traces.md`).
 //!
-//! They are compiled with the feature `traces` and recorded if an endpoint is configured ([`is_on`]). Otherwise every
+//! They are compiled with the feature `traces` and recorded if an endpoint is configured (`is_on`). Otherwise every
 //! function here does nothing. Spans have the attributes of OpenTelemetry's semantic conventions and contain no message
 //! texts, phone numbers or secrets: paths and statements are templates or names.
 //!
