@@ -15,6 +15,7 @@ begin
         new.metadata := null;
         new.workflow_type := null;
         new.workflow_id := null;
+        new.trace_context := null;
     end if;
     return new;
 end $$;

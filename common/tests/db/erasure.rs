@@ -15,6 +15,7 @@ const ERASED: &[(&str, &str)] = &[
     ("sms_messages.media", "by sms_empty_erased"),
     ("sms_messages.message_content", "by sms_empty_erased"),
     ("sms_messages.metadata", "by sms_empty_erased"),
+    ("sms_messages.trace_context", "by sms_empty_erased: tracestate is text of the caller"),
     ("sms_messages.workflow_id", "by sms_empty_erased: free text of the caller"),
     ("sms_messages.workflow_type", "by sms_empty_erased: free text of the caller"),
     (

@@ -45,6 +45,7 @@ async fn erased_content_is_in_no_table_and_everything_else_stays() {
     send.media = json!([{"url": url}]);
     send.workflow_type = Some(SECRET.to_owned());
     send.workflow_id = Some(SECRET.to_owned());
+    send.trace_context = Some(SECRET.to_owned());
     send.metadata = serde_json::from_value(json!({"note": SECRET})).unwrap();
     world.run("update sms_conversations set opted_out_at = null").await;
     sends::create(&db, &send, None).await.unwrap();
