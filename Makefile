@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench chaos compatibility deploy deploy-test help run clean-data key test cases lint tools toolchain
+.PHONY: bench rotation chaos compatibility deploy deploy-test help run clean-data key test cases lint tools toolchain
 
 # RELEASE=1 uses release builds.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -51,6 +51,11 @@ deploy: toolchain ## Builds, migrates and deploys to a stage of samconfig.toml: 
 compatibility: toolchain ## Runs the binaries of the last tag with this schema: make compatibility [PREVIOUS=<git ref>]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	@local/compatibility.sh $(PREVIOUS)
+
+rotation: toolchain ## Rotates all secrets under load, with the intervals of a deployment: make rotation [SECONDS=35]
+	@local/get-programs.sh $(PROGRAMS) initdb
+	cargo build --workspace --bins
+	SMS_ROTATION_SECONDS=$(or $(SECONDS),35) cargo test --package local --test flow -- rotation:: --nocapture
 
 cases: toolchain ## Runs the conformance cases, or those in SMS_CASES_DIR
 	@local/get-programs.sh $(PROGRAMS) initdb

@@ -23,6 +23,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// A kind of secret: the variable with its ARN, and the variables that its JSON keys stand for.
 #[derive(Debug)]
@@ -43,6 +44,13 @@ const KINDS: [Kind; 2] = [
         ],
     },
 ];
+
+/// The longest backoff before the first retry.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// The time limit of a fetch after a peer refused a value. A webhook waits for it and must still have time for the queue
+/// and the spool (6 s of its 10 s).
+const RENEW_BUDGET: Duration = Duration::from_secs(2);
 
 /// Returns the variables that the keys of a secret stand for, by the variable with its ARN.
 #[must_use]
@@ -76,7 +84,7 @@ struct Store {
     client: Client,
     budget: Duration,
     interval: Duration,
-    entries: Vec<Entry>,
+    entries: Vec<Arc<Entry>>,
 }
 
 struct Entry {
@@ -113,7 +121,7 @@ impl Secrets {
         let entries = arns.into_iter().map(async |(kind, arn)| {
             let values = RwLock::new(get(&client, kind, &arn, budget).await?);
             let (version, renewed_at) = (AtomicU64::new(1), Mutex::default());
-            Ok::<_, SecretError>(Entry { kind, arn, values, version, renewed_at })
+            Ok::<_, SecretError>(Arc::new(Entry { kind, arn, values, version, renewed_at }))
         });
         let entries = future::try_join_all(entries).await?;
         Ok(Self(Some(Arc::new(Store { client, budget, interval, entries }))))
@@ -141,37 +149,18 @@ impl Secrets {
     /// Looks for newer values after a peer refused those of version `seen`. Fetches the secret of `variable` again,
     /// unless that was done less than `SECRETS_REFETCH_SECONDS` ago. Returns the new version, or `None` if nothing has
     /// changed.
+    ///
+    /// The fetch continues if the caller stops waiting: within the interval, there is no other one.
     pub async fn renew(&self, variable: &str, seen: u64) -> Option<u64> {
         let store = self.0.as_ref()?;
-        let (entry, _) = self.find(variable)?;
-        let mut renewed_at = entry.renewed_at.lock().await;
-        let version = entry.version.load(Ordering::Acquire);
-        if version > seen {
-            return Some(version);
-        }
-        if renewed_at.is_some_and(|at| at.elapsed() < store.interval) {
-            return None;
-        }
-        *renewed_at = Some(Instant::now());
-        let secret = entry.kind.arn_variable;
-        match get(&store.client, entry.kind, &entry.arn, store.budget).await {
-            Ok(values) if values == *entry.values() => {
-                tracing::info!(secret, "secret has not changed");
-                None
-            }
-            Ok(values) => {
-                *entry.values.write().unwrap_or_else(PoisonError::into_inner) = values;
-                tracing::info!(secret, "secret has changed");
-                Some(entry.version.fetch_add(1, Ordering::AcqRel) + 1)
-            }
-            Err(error) => {
-                tracing::warn!(error = crate::error::chain(&error), "could not fetch a secret again");
-                None
-            }
-        }
+        let entry = Arc::clone(self.find(variable)?.0);
+        let (client, interval, budget) =
+            (store.client.clone(), store.interval, store.budget.min(RENEW_BUDGET));
+        let renewal = async move { entry.renew(&client, interval, budget, seen).await };
+        tokio::spawn(renewal.in_current_span()).await.ok().flatten()
     }
 
-    fn find(&self, variable: &str) -> Option<(&Entry, &'static str)> {
+    fn find(&self, variable: &str) -> Option<(&Arc<Entry>, &'static str)> {
         self.0.as_ref()?.entries.iter().find_map(|entry| {
             let (_, key) = entry.kind.keys.iter().find(|(name, _)| *name == variable)?;
             Some((entry, *key))
@@ -189,6 +178,34 @@ impl fmt::Debug for Secrets {
 impl Entry {
     fn values(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Secret>> {
         self.values.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn renew(&self, client: &Client, interval: Duration, budget: Duration, seen: u64) -> Option<u64> {
+        let mut renewed_at = self.renewed_at.lock().await;
+        let version = self.version.load(Ordering::Acquire);
+        if version > seen {
+            return Some(version);
+        }
+        if renewed_at.is_some_and(|at| at.elapsed() < interval) {
+            return None;
+        }
+        *renewed_at = Some(Instant::now());
+        let secret = self.kind.arn_variable;
+        match get(client, self.kind, &self.arn, budget).await {
+            Ok(values) if values == *self.values() => {
+                tracing::info!(secret, "secret has not changed");
+                None
+            }
+            Ok(values) => {
+                *self.values.write().unwrap_or_else(PoisonError::into_inner) = values;
+                tracing::info!(secret, "secret has changed");
+                Some(self.version.fetch_add(1, Ordering::AcqRel) + 1)
+            }
+            Err(error) => {
+                tracing::warn!(error = crate::error::chain(&error), "could not fetch a secret again");
+                None
+            }
+        }
     }
 }
 
@@ -215,9 +232,6 @@ fn client(lookup: &dyn Fn(&str) -> Option<String>) -> Client {
     sdk.set_endpoint_url(lookup("AWS_ENDPOINT_URL_SECRETS_MANAGER").or_else(|| lookup("AWS_ENDPOINT_URL")));
     Client::from_conf(sdk.build())
 }
-
-/// The longest backoff before the first retry.
-const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
 async fn get(
     client: &Client,

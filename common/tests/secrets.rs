@@ -9,7 +9,7 @@ use common::service::receive::{Receiver, ReceiverConfig};
 use common::twilio::{TwilioClient, TwilioConfig, WebhookKind};
 use serde_json::{Value, json};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use testing::{AUTH_TOKEN, BASE_URL, Database, Webhook};
 use wiremock::matchers::{any, basic_auth};
@@ -28,6 +28,7 @@ struct State {
     database: Mutex<Value>,
     twilio: Mutex<Value>,
     is_down: AtomicBool,
+    delay_ms: AtomicU64,
     requests: AtomicUsize,
 }
 
@@ -48,7 +49,8 @@ impl Respond for Responder {
             Value::String(text) => text.clone(),
             value => value.to_string(),
         };
-        ResponseTemplate::new(200).set_body_json(json!({ "SecretString": text }))
+        let delay = Duration::from_millis(self.0.delay_ms.load(Ordering::SeqCst));
+        ResponseTemplate::new(200).set_body_json(json!({ "SecretString": text })).set_delay(delay)
     }
 }
 
@@ -173,6 +175,19 @@ async fn a_failed_fetch_keeps_the_values() {
     manager.state.is_down.store(true, Ordering::SeqCst);
     assert_eq!(secrets.renew("TWILIO_AUTH_TOKEN", 1).await, None);
     assert_eq!(secrets.get("TWILIO_AUTH_TOKEN").unwrap(), "a");
+}
+
+#[tokio::test]
+async fn a_fetch_continues_when_its_caller_stops_waiting() {
+    let manager = Manager::start(database(), token("a")).await;
+    let secrets = manager.fetch().await;
+    *manager.state.twilio.lock().unwrap() = token("b");
+    manager.state.delay_ms.store(500, Ordering::SeqCst);
+    let impatient = secrets.renew("TWILIO_AUTH_TOKEN", 1);
+    assert!(tokio::time::timeout(Duration::from_millis(100), impatient).await.is_err());
+    assert_eq!(secrets.renew("TWILIO_AUTH_TOKEN", 1).await, Some(2));
+    assert_eq!(secrets.get("TWILIO_AUTH_TOKEN").unwrap(), "b");
+    assert_eq!(manager.requests(), 3);
 }
 
 /// Returns the status of the response to a webhook that is signed with `token`.

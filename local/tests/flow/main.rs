@@ -32,6 +32,7 @@ mod rate_limits;
 mod reconcile;
 mod redelivery;
 mod restart;
+mod rotation;
 mod sender_killed;
 mod sender_rate;
 mod services;
