@@ -48,8 +48,8 @@ const KINDS: [Kind; 2] = [
 /// The longest backoff before the first retry.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The time limit of a fetch after a peer refused a value. A webhook waits for it and must still have time for the queue
-/// and the spool (6 s of its 10 s).
+/// The time limit of a fetch after a peer refused a value. A webhook waits for it and must still have time for the
+/// queue and the spool (6 s of its 10 s).
 const RENEW_BUDGET: Duration = Duration::from_secs(2);
 
 /// Returns the variables that the keys of a secret stand for, by the variable with its ARN.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the files of a release: the arm64 zip of each function, the template that names them, and checksums.
 #
-#   local/deploy/package.sh FOLDER
+#   [FEATURES=common/traces] local/deploy/package.sh FOLDER
 #
 # Needs cargo-lambda and zig (local/requirements-release.txt). `deploy.sh STAGE FOLDER/template.yaml` deploys the result.
 set -euo pipefail
@@ -15,7 +15,8 @@ names=$(sed -nE 's/^ +BuildProperties: \{Binary: ([a-z-]+)\}$/\1/p' template.yam
 packages=()
 for name in $names; do packages+=(--package "$name"); done
 # The build of `sam build` (BuildMethod: rust-cargolambda), but of all functions at once.
-cargo lambda build --release --arm64 --locked --output-format zip --lambda-dir "$out/build" "${packages[@]}"
+cargo lambda build --release --arm64 --locked --output-format zip --lambda-dir "$out/build" "${packages[@]}" \
+    ${FEATURES:+--features "$FEATURES"}
 for name in $names; do mv "$out/build/$name/bootstrap.zip" "$out/$name.zip"; done
 rm -r "$out/build"
 

@@ -1,9 +1,9 @@
 //! Secrets are rotated while webhooks, sends and status callbacks flow.
 //!
-//! Four rotations follow each other: the Auth Token, which also signs webhooks; from the Auth Token to an API key; the API
-//! key; and the password of Postgres. Each follows the steps of `common/docs/deployment.md`. Nobody restarts a function.
-//! During three of them, an attacker posts webhooks with wrong signatures, each of which could make a function fetch the
-//! secret again.
+//! Four rotations follow each other: the Auth Token, which also signs webhooks; from the Auth Token to an API key; the
+//! API key; and the password of Postgres. Each follows the steps of `common/docs/deployment.md`. No function is
+//! restarted. During three of them, an attacker posts webhooks with wrong signatures, each of which could make a
+//! function fetch the secret again.
 //!
 //! `SMS_ROTATION_SECONDS` is the time between two steps. `make rotation` uses the interval of a deployment.
 
@@ -102,8 +102,8 @@ async fn rotate_all(stack: &Stack, load: &Load, pause: Duration) -> Vec<Rotation
     tokio::time::sleep(pause).await;
     stack.put_secret("twilio", &secrets::twilio(&[second], None)).await;
 
-    // Without an attack, no function has fetched the secret when Twilio promotes the token: the first webhook with the new
-    // signature makes it do so. Calls use the API key when Twilio refuses the token.
+    // Without an attack, no function has fetched the secret when Twilio promotes the token: the first webhook with the
+    // new signature makes it do so. Calls use the API key when Twilio refuses the token.
     stack.set_twilio_credentials(&[second, third], &[&one]).await;
     stack.put_secret("twilio", &secrets::twilio(&[third, second], Some(&one))).await;
     stack.set_twilio_credentials(&[third], &[&one]).await;
@@ -184,8 +184,9 @@ impl Report {
         // Written directly to stderr, because the test harness captures `println` until the test ends.
         let _ = writeln!(
             std::io::stderr(),
-            "rotation refetch_seconds={refetch} seconds={:.0} webhooks={webhooks} webhooks_refused_first={refused_first} \
-             webhooks_lost={lost_webhooks} {} refused_rest_calls={refused_calls} receivers={receivers} \
+            "rotation refetch_seconds={refetch} seconds={:.0} webhooks={webhooks} \
+             webhooks_refused_first={refused_first} webhooks_lost={lost_webhooks} {} \
+             refused_rest_calls={refused_calls} receivers={receivers} \
              fetches_by_receivers={fetches}\nrotation {oracle}\n{}",
             self.seconds,
             self.sends,
