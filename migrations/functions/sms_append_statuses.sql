@@ -4,11 +4,13 @@
 -- - target: the message of each SID, with its status before the batch;
 -- - appended: the new callbacks. A stored one without a message gets its message;
 -- - stored: the new raw callbacks.
+-- recipient_effect, error_code and recorded_at are for sms_apply_error_codes.
 create or replace function sms_append_statuses(
     ids uuid[], sids text[], words text[], codes text[], raw_data jsonb[], nuls_removed bool[], received timestamptz[],
     contradicted text[], contradicts_batch bool[], recipient_effects text[],
     target_sids text[], target_hints uuid[], target_ids uuid[], target_statuses text[], renewals timestamptz[])
-returns table (twilio_sid text, message_id uuid, disagreeing_id uuid, contradicts bool, renewed_at timestamptz)
+returns table (twilio_sid text, message_id uuid, disagreeing_id uuid, contradicts bool, renewed_at timestamptz,
+    recipient_effect text, error_code text, recorded_at timestamptz)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -53,13 +55,10 @@ begin
             execute 'update sms_message_status_events set message_id = $2, contradicts = $3 where id = $1'
             using appended.event_id, appended.message_id, appended.contradicts;
         end if;
-        if appended.message_id is not null and appended.effect is not null then
-            perform sms_apply_error_codes(array[appended.message_id], array[appended.sid], array[appended.error_code],
-                array[appended.effect], appended.created_at);
-        end if;
         select appended.sid, appended.message_id, appended.contradicts, appended.renewed_at,
-            case when appended.hint <> appended.message_id then appended.hint end
-        into twilio_sid, message_id, contradicts, renewed_at, disagreeing_id;
+            case when appended.hint <> appended.message_id then appended.hint end,
+            appended.effect, appended.error_code, appended.created_at
+        into twilio_sid, message_id, contradicts, renewed_at, disagreeing_id, recipient_effect, error_code, recorded_at;
         return next;
     end loop;
 end $$;

@@ -3,8 +3,7 @@
 --
 -- - fresh: the inserted messages by conversation, in the order of ids, in which conversations are locked everywhere;
 -- - evidence: the strongest language evidence of each conversation's new messages;
--- - prior: the conversations whose evidence is weaker. The order is that of common/src/domain/language/decision.rs;
--- - changed: an event for each changed language. Its time is the current one, because events are read by time.
+-- - prior: the conversations whose evidence is weaker. The order is that of common/src/domain/language/decision.rs.
 --
 -- tenant_unsettled_at is set if the evidence may matter to the tenant's other numbers or profile: another language, stronger
 -- evidence, the first of this number, or any evidence if the tenant has other numbers. Who settles it clears exactly the
@@ -16,12 +15,11 @@ begin
         from inserted group by conversation_id order by conversation_id
     ), evidence as (
         select distinct on (conversation_id) conversation_id, language, language_confidence, language_strength,
-            created_at, twilio_sid, request_id
+            created_at, twilio_sid
         from inserted where language_strength > 0
         order by conversation_id, language_strength desc, created_at desc, twilio_sid desc
     ), prior as (
-        select c.tenant_id, c.language_detected as previous,
-            c.tenant_id is not null
+        select c.tenant_id is not null
             and (e.language <> c.language_detected or e.language_strength > c.language_strength or not c.language_own
                  or exists (select from sms_conversations o where o.tenant_id = c.tenant_id and o.id <> c.id)) as is_news,
             e.*
@@ -29,12 +27,6 @@ begin
         where (e.language_strength, true, e.created_at, e.twilio_sid)
               > (c.language_strength, c.language_own, c.language_at, c.language_evidence)
         for no key update of c
-    ), changed as (
-        insert into sms_events (id, event_type, conversation_id, data, created_at)
-        select sms_new_id(), 'conversation.language_changed', p.conversation_id,
-            jsonb_build_object('language', p.language, 'confidence', p.language_confidence, 'previous', p.previous,
-                               'source', 'message', 'tenant_id', p.tenant_id, 'request_id', p.request_id), now()
-        from prior p where p.language <> p.previous
     )
     update sms_conversations c
     set message_count = c.message_count + f.messages,

@@ -3,7 +3,8 @@
 --
 -- Messages are locked in the order of their ids, like everywhere, and marked. A trigger removes their content, or leaves that
 -- to the statement that ends a send in flight (sms_empty_erased).
-create or replace function sms_erase_messages(erasure uuid, after_at timestamptz, after_id uuid, max_number int)
+create or replace function sms_erase_messages(erasure uuid, after_at timestamptz, after_id uuid, max_number int,
+    status_event text, failed_event text)
 returns table (last_at timestamptz, last_id uuid, examined bigint) language plpgsql
 -- A connection keeps plans that it made for short conversations.
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -12,6 +13,7 @@ as $$
 declare
     this sms_erasures;
     batch uuid[];
+    before sms_message_state[];
     erased record;
     removed record;
 begin
@@ -24,7 +26,7 @@ begin
             and (m.created_at, m.id) > (after_at, after_id)
           order by m.created_at, m.id limit max_number) b;
     if examined > 0 then
-        perform from sms_messages m where m.id = any(batch) order by m.id for no key update;
+        before := sms_message_states(batch);
         with marked as (
             update sms_messages m set erased_at = this.requested_at where m.id = any(batch) and m.erased_at is null
             returning m.id, m.error_code = 'content_erased' as is_canceled,
@@ -38,6 +40,7 @@ begin
             'messages', erased.messages, 'canceled', erased.canceled, 'in_flight', erased.in_flight,
             'webhooks', removed.webhooks, 'status_callbacks', removed.callbacks, 'archived_rows', removed.archived))
         where e.id = erasure;
+        perform sms_emit_status_events(before, status_event, failed_event, this.requested_at);
     end if;
     return next;
 end $$;

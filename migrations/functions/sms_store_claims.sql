@@ -1,8 +1,9 @@
 -- Stores a plan for locked senders: fails the refused messages, and claims the taken ones. Their attempts, with these ids in
--- order, are stored before the call to Twilio. Returns the messages that the attempts hold.
+-- order, are stored before the call to Twilio. Returns the messages that the attempts hold. Events are written last.
 create or replace function sms_store_claims(
     refused uuid[], refusals text[], taken uuid[], attempt_ids uuid[],
-    senders text[], ready_ats timestamptz[], held_untils timestamptz[], wake_ats timestamptz[], now_at timestamptz)
+    senders text[], ready_ats timestamptz[], held_untils timestamptz[], wake_ats timestamptz[], now_at timestamptz,
+    status_event text, failed_event text)
 returns table (message_id uuid, attempt_id uuid, attempt_number int, sender text, to_number text, from_number text,
     messaging_service_sid text, message_content text, media jsonb, request_id text, send_before timestamptz,
     wanted_at timestamptz, due_at timestamptz, is_probe bool)
@@ -10,6 +11,8 @@ language plpgsql
 -- Plans for a handful of rows in tables of any size.
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
+declare
+    before sms_message_state[] := sms_message_states(refused);
 begin
     update sms_messages m set delivery_status = 'failed', error_code = t.refusal
     from unnest(refused, refusals) as t (id, refusal) where m.id = t.id;
@@ -17,5 +20,6 @@ begin
     update sms_senders s set ready_at = t.ready_at, held_until = t.held_until, wake_at = t.wake_at
     from unnest(senders, ready_ats, held_untils, wake_ats) as t (sender, ready_at, held_until, wake_at)
     where s.sender = t.sender;
+    perform sms_emit_status_events(before, status_event, failed_event, now_at);
     return query select * from sms_claimed(attempt_ids, now_at);
 end $$;

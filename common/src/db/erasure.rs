@@ -4,6 +4,7 @@
 //! audit. A request that ends in between leaves no harm: the next one erases the rest.
 
 use super::{Db, DbError, Json, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::phone::InboundSender;
 use crate::domain::sids::AccountSid;
@@ -86,7 +87,8 @@ const ERASE: Statement<Batch> = Statement::new(
     "
 select last_at, last_id
 from sms_erase_messages(erasure => $id, after_at => coalesce($after, '-infinity'::timestamptz),
-    after_id => coalesce($after_id, '00000000-0000-0000-0000-000000000000'::uuid), max_number => $limit)",
+    after_id => coalesce($after_id, '00000000-0000-0000-0000-000000000000'::uuid), max_number => $limit,
+    status_event => $status_event, failed_event => $failed_event)",
 );
 
 /// Erases the next messages, at most `limit`. Returns the last one, or `None` if there are no more.
@@ -96,7 +98,9 @@ from sms_erase_messages(erasure => $id, after_at => coalesce($after, '-infinity'
 /// [`DbError`]: repeat the request.
 pub async fn erase(db: &Db, id: Uuid, after: Option<Last>, limit: i32) -> Result<Option<Last>, DbError> {
     let (after, after_id) = after.unzip();
-    let rows = db.query_idempotent(&ERASE, &params! { id, after, after_id, limit }).await?;
+    let (status_event, failed_event) = (EventType::MessageStatus, EventType::MessageFailed);
+    let params = params! { id, after, after_id, limit, status_event, failed_event };
+    let rows = db.query_idempotent(&ERASE, &params).await?;
     Ok(rows.first().and_then(|batch| batch.last_at.zip(batch.last_id)))
 }
 

@@ -1,9 +1,12 @@
 //! Stores a batch of inbound messages in one statement.
 
 use super::{Db, DbError, Statement, params, row, statements};
+use crate::clock;
+use crate::domain::event::{EventData, EventType, MessageReceived, OptOutSuspected, OptedIn, OptedOut};
 use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::{Language, Strength};
+use crate::domain::message::Direction;
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use crate::domain::phone::InboundSender;
 use crate::domain::sids::{AccountSid, MessageSid};
@@ -68,6 +71,37 @@ impl NewInbound {
         let is_unknown = self.language == Language::Unknown;
         if is_unknown { 0 } else { Strength::of(self.language_confidence as f32) as i16 }
     }
+
+    /// Returns the data of the event of its receipt.
+    fn received(&self) -> String {
+        let num_media = self.media.as_array().map_or(0, Vec::len);
+        MessageReceived {
+            direction: Direction::Inbound,
+            twilio_sid: self.twilio_sid.to_string(),
+            language: self.language,
+            language_confidence: self.language_confidence,
+            num_media: num_media.try_into().unwrap_or(u32::MAX),
+            opt_out: self.opt_out_result,
+        }
+        .json()
+    }
+
+    /// Returns the event of an opt-out, an opt-in or a suspected opt-out, with its data.
+    fn opt_event(&self) -> Option<(EventType, String)> {
+        match (&self.opt_out, self.opt_out_result) {
+            (Some(OptOutChange { action: OptOutAction::OptOut, source, .. }), _) => {
+                Some((OptedOut::TYPE, OptedOut { source: *source }.json()))
+            }
+            (Some(OptOutChange { action: OptOutAction::OptIn, source, .. }), _) => {
+                Some((OptedIn::TYPE, OptedIn { source: *source }.json()))
+            }
+            (None, OptOut::Unsure) => {
+                let suspected = OptOutSuspected { twilio_sid: self.twilio_sid.to_string() };
+                Some((OptOutSuspected::TYPE, suspected.json()))
+            }
+            (None, OptOut::OptOut | OptOut::None) => None,
+        }
+    }
 }
 
 row! {
@@ -102,10 +136,12 @@ from sms_store_inbound(
     media_lists => $media, raw_data => $raw_webhook_data, nuls_removed => $nul_removed, languages => $languages,
     language_confidences => $language_confidences, language_strengths => $language_strengths,
     opt_outs => $opt_out_results, opt_actions => $opt_out_actions, opt_sources => $opt_out_sources,
-    opt_words => $opt_out_words, request_ids => $request_ids, received => $received_at)",
+    opt_words => $opt_out_words, request_ids => $request_ids, received => $received_at,
+    received_event => $received_event, event_data => $event_data, opt_events => $opt_events,
+    opt_event_data => $opt_event_data, language_event => $language_event, at => $now)",
 );
 
-/// Stores messages with their conversations and language evidence. Returns the newly stored ones.
+/// Stores messages with their conversations, language evidence and events. Returns the newly stored ones.
 ///
 /// Idempotent: a message that is stored already has no effect, also if the calls are concurrent.
 ///
@@ -115,6 +151,8 @@ from sms_store_inbound(
 pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound>, DbError> {
     let text = |of: fn(&NewInbound) -> &str| messages.iter().map(of).collect::<Vec<_>>();
     let opt_outs = || messages.iter().map(|m| m.opt_out.as_ref());
+    let (opt_events, opt_event_data): (Vec<_>, Vec<_>) =
+        messages.iter().map(|m| m.opt_event().unzip()).unzip();
     let params = params! {
         ids: messages.iter().map(|m| m.id).collect::<Vec<_>>(),
         conversation_ids: messages.iter().map(|m| m.conversation_id).collect::<Vec<_>>(),
@@ -137,6 +175,12 @@ pub async fn store(db: &Db, messages: &[NewInbound]) -> Result<Vec<StoredInbound
         opt_out_words: opt_outs().map(|o| o?.words.as_deref()).collect::<Vec<_>>(),
         request_ids: text(|m| &m.request_id),
         received_at: messages.iter().map(|m| m.received_at).collect::<Vec<_>>(),
+        received_event: EventType::MessageReceived,
+        event_data: messages.iter().map(NewInbound::received).collect::<Vec<_>>(),
+        opt_events,
+        opt_event_data,
+        language_event: EventType::LanguageChanged,
+        now: clock::now(),
     };
     db.query_idempotent(&STORE, &params).await
 }

@@ -32,6 +32,7 @@ mod connect;
 pub mod conversations;
 pub mod erasure;
 mod error;
+pub mod events;
 pub mod health;
 mod held;
 pub mod inbound;
@@ -340,6 +341,7 @@ pub fn all_statements() -> Vec<Described> {
         archives::STATEMENTS,
         conversations::STATEMENTS,
         erasure::STATEMENTS,
+        events::STATEMENTS,
         health::STATEMENTS,
         inbound::STATEMENTS,
         maintenance::STATEMENTS,

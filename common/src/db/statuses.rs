@@ -2,8 +2,10 @@
 
 use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::delivery_failure::FailurePolicy;
+use crate::domain::event::{EventData, EventType, OptedOut};
 use crate::domain::ids::MessageId;
 use crate::domain::message::Status;
+use crate::domain::opt_out::OptOutSource;
 use crate::domain::sids::MessageSid;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -61,7 +63,9 @@ from sms_record_statuses(
     contradicts_batch => $contradicts_batch, recipient_effects => $recipient_effects, effect_sids => $effect_sids,
     effect_hints => $effect_message_ids,
     effect_statuses => $effect_statuses, effect_codes => $effect_error_codes, effect_replaces => $effect_replaces,
-    effect_renewals => $effect_renewals, max_age_seconds => $max_age_seconds, at => $now)",
+    effect_renewals => $effect_renewals, max_age_seconds => $max_age_seconds, at => $now,
+    status_event => $status_event, failed_event => $failed_event, opted_out_event => $opted_out_event,
+    opted_out_data => $opted_out_data)",
 );
 
 /// The combined effect of all callbacks of one SID in a batch.
@@ -108,6 +112,11 @@ impl Effect {
             failures.after(code).iter().map(|delay| delay.as_secs_f64().to_string()).collect();
         seconds.join(",")
     }
+}
+
+/// Returns the data of the event of an opt-out that an error code reports.
+pub(in crate::db) fn opted_out_by_error() -> String {
+    OptedOut { source: OptOutSource::TwilioError }.json()
 }
 
 /// Joins the statuses for which `holds`, in the format of the statement.
@@ -164,6 +173,10 @@ pub async fn record(
         effect_renewals: effects.iter().map(|(_, e)| e.renewed_after(failures)).collect::<Vec<_>>(),
         max_age_seconds: failures.max_age().as_secs_f64(),
         now,
+        status_event: EventType::MessageStatus,
+        failed_event: EventType::MessageFailed,
+        opted_out_event: EventType::OptedOut,
+        opted_out_data: opted_out_by_error(),
     };
     db.query_idempotent(&RECORD, &params).await
 }

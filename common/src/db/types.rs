@@ -2,6 +2,7 @@
 
 use super::{Json, Type};
 use crate::domain::delivery_failure::RecipientEffect;
+use crate::domain::event::EventType;
 use crate::domain::ids::{AttemptId, ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
@@ -157,6 +158,7 @@ text_enums!(
     AttemptOutcome,
     Direction,
     Encoding,
+    EventType,
     HoldReason,
     Language,
     OptOut,

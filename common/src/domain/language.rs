@@ -24,7 +24,7 @@ mod words;
 pub use decision::{Evidence, PUSH_CONFIDENCE, Source, Strength, decide};
 
 /// A supported language.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     /// English.

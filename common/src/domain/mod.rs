@@ -2,6 +2,7 @@
 
 pub mod auto_reply;
 pub mod delivery_failure;
+pub mod event;
 pub mod ids;
 pub mod instant;
 pub mod keywords;

@@ -48,6 +48,15 @@ impl Database {
         with_long_timeouts(&self.url())
     }
 
+    /// Gives positions to all committed events, so that a query of `sms_events` sees them.
+    ///
+    /// # Panics
+    ///
+    /// If the statement fails.
+    pub async fn number_events(&self) {
+        while common::db::events::number(&self.db()).await.unwrap().has_more {}
+    }
+
     /// Runs SQL and returns the first column of the first row as text.
     ///
     /// # Panics

@@ -8,9 +8,9 @@ use testing::Database;
 
 const HELD: &str = "select language_detected || ' ' || language_confidence || ' ' || language_evidence \
     from sms_conversations";
-const CHANGES: &str = "select coalesce(string_agg((data->>'previous') || '>' || (data->>'language'), ' '
-    order by created_at, data->>'request_id'), '')
-    from sms_events where event_type = 'conversation.language_changed'";
+const CHANGES: &str = "select coalesce(string_agg((data->>'previous_language') || '>' || (data->>'language'), ' '
+    order by position), '')
+    from (select *, body::jsonb->'data' as data from sms_events) e where event_type = 'conversation.language_changed'";
 
 fn says(sid: &str, language: &'static str, confidence: f64, minute: i64) -> NewInbound {
     let mut message = inbound(sid, "+12025550123");
@@ -99,6 +99,7 @@ async fn a_language_change_is_returned_and_stored_as_an_event_and_a_confirmation
     let changed = store(&db, &[says("SM5", "en", 0.92, 5)]).await.unwrap();
     assert_eq!((changed[0].previous_language.as_str(), changed[0].chosen_language.as_str()), ("es", "en"));
     store(&db, &[says("SM5", "en", 0.92, 5), says("SM1", "es", 0.95, 1)]).await.unwrap();
+    database.number_events().await;
     assert_eq!(database.scalar(CHANGES).await, "unknown>es es>en");
 }
 

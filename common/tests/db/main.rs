@@ -6,6 +6,8 @@ mod batches;
 mod conversations;
 mod erasure;
 mod errors;
+mod event_log;
+mod event_types;
 mod growth;
 mod inbound;
 mod languages;

@@ -150,10 +150,10 @@ async fn no_row_is_lost_while_partitions_are_created_and_dropped_under_writes() 
                 for n in 0..200 {
                     let month = if n % 2 == 0 { future } else { "2031-02-01T00:00:00Z" };
                     let insert = format!(
-                        "insert into sms_events (id, event_type, data, created_at)
+                        "insert into sms_events (id, event_type, position, body, created_at)
                          select encode(overlay(uuid_send(sms_first_id('{month}'))
                                     placing int8send({writer} * 1000 + {n}) from 9), 'hex')::uuid,
-                             'message.status', '{{}}', now()"
+                             'message.status', {writer} * 1000 + {n}, '{{}}', now()"
                     );
                     client.batch_execute(&insert).await.unwrap();
                 }
@@ -183,8 +183,8 @@ async fn a_busy_table_delays_a_new_partition_and_not_the_writers() {
     database
         .client
         .batch_execute(
-            "begin; insert into sms_events_default (id, event_type, created_at)
-         values (sms_first_id('2031-06-01T00:00:00Z'), 'message.status', now())",
+            "begin; insert into sms_events_default (id, event_type, position, body, created_at)
+         values (sms_first_id('2031-06-01T00:00:00Z'), 'message.status', 1, '{}', now())",
         )
         .await
         .unwrap();

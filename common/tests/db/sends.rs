@@ -249,7 +249,9 @@ async fn a_sid_of_another_message_parks_only_the_message_that_got_it() {
         order by to_number)
                   from sms_messages where direction = 'outbound'";
     assert_eq!(database.scalar(states).await, "unknown t, queued SM2 f");
-    assert_eq!(database.scalar("select count(*) from sms_events where data->>'parked' = 'true'").await, "1");
+    database.number_events().await;
+    let parked = "select count(*) from sms_events where body::jsonb->'data'->>'parked' = 'true'";
+    assert_eq!(database.scalar(parked).await, "1");
     assert!(sends::take_unresolved(&db, now() + 1.hour(), now() + 2.hours(), 10).await.unwrap().is_empty());
     assert!(claims_of(&db, &[claims[0].message_id], now() + 1.hour()).await.claimed.is_empty());
     // An operator sets the status.

@@ -36,6 +36,7 @@ async fn an_identification_found_twice_is_stored_as_one_event() {
         assert_eq!((recorded.len(), recorded[0].tenant_id.as_deref()), (1, Some("T-1")));
         settle_languages(&db, &["T-1".to_owned()], now(), 0.7).await.unwrap();
     }
+    database.number_events().await;
     assert_eq!(
         database
             .scalar("select count(*) from sms_events where event_type = 'conversation.tenant_identified'")
@@ -266,6 +267,7 @@ async fn concurrent_messages_identifications_and_settlings_do_not_deadlock() {
             .await,
         "10"
     );
+    database.number_events().await;
     assert_eq!(
         database
             .scalar("select count(*) from sms_events where event_type = 'conversation.tenant_identified'")

@@ -6,8 +6,10 @@ use tokio::sync::OnceCell;
 use crate::client::{INBOUND_OF, fresh_handset, fresh_sid, request, send_request};
 use crate::stack::{Setup, Stack, eventually};
 
-const EVENTS_OF: &str =
-    "select count(*) from sms_events e join sms_conversations c on c.id = e.conversation_id
+const EVENTS_OF: &str = "select count(*)
+    from (select conversation_id, event_type from sms_events
+        union all select conversation_id, event_type from sms_events_pending) e
+    join sms_conversations c on c.id = e.conversation_id
     where c.phone_number_canonical = $1 and e.event_type = 'conversation.tenant_identified'";
 
 /// A setup with intervals of seconds instead of minutes and hours.

@@ -1,6 +1,8 @@
 //! The stack behind a transaction pooler. Nothing may depend on session state.
 
 use common::clock;
+use common::db::events::{self, Filter};
+use common::db::migrations;
 use common::db::sends::{self, ClaimRequest, Passage, SendPace};
 use common::db::{DatabaseConfig, Db};
 use futures::future::join_all;
@@ -53,7 +55,8 @@ async fn stops_and_sends_exclude_each_other_with_few_shared_sessions() {
     let figures = oracle::check(&stack, &sends, IDLE).await;
     assert_eq!((figures.stops, figures.unknown), (12, 0), "{figures}");
     let sql = stack.sql().await;
-    assert_eq!(sql.count(ADVISORY_LOCKS, &[]).await, 0);
+    // A transaction that numbers events has one for a moment.
+    sql.wait_for_count(ADVISORY_LOCKS, &[], 0).await;
     assert!(sql.count(POOLED, &[]).await <= SESSIONS as i64);
 }
 
@@ -115,4 +118,51 @@ async fn a_stop_and_a_create_call_wait_for_each_other_across_sessions() {
     assert_eq!(passage, Passage::OptedOut, "the call must see the STOP that it waited for");
     held.release().await;
     sql.wait_for_count(ADVISORY_LOCKS, &[], 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_readers_number_events_once_and_see_all_of_them_behind_a_pooler() {
+    let name = "many_readers_number_events_once_and_see_all_of_them_behind_a_pooler";
+    let database = Database::start().await;
+    let Some(pooler) = Pooler::start(&database.url(), name).await else { return };
+    let direct = Db::new(&DatabaseConfig::for_url(&database.url())).unwrap();
+    migrations::migrate(&direct).await.unwrap();
+    let conversations = "insert into sms_conversations (id, account_sid, phone_number_canonical, \
+        phone_number_original, created_at) \
+        select lpad(n::text, 32, '0')::uuid, 'AC1', '+1860555000' || n, 'x', now() from generate_series(1, 5) n";
+    testing::connect(&database.url()).await.batch_execute(conversations).await.unwrap();
+
+    const EVENTS: i64 = 400;
+    let writers = (0..EVENTS / 20).map(|writer| {
+        let url = pooler.url().to_owned();
+        async move {
+            let client = testing::connect(&url).await;
+            let emit = format!(
+                "select sms_emit_events(array['message.status'], array[lpad('{}', 32, '0')::uuid], \
+                     array[null::uuid], array['{{}}'], now())",
+                1 + writer % 5
+            );
+            for round in 0..40 {
+                let end = if round % 2 == 0 { "commit" } else { "rollback" };
+                client.batch_execute(&format!("begin; {emit}; {end}")).await.unwrap();
+            }
+        }
+    });
+    let readers = (0..10).map(|_| {
+        let db = Db::new(&DatabaseConfig::for_url(pooler.url())).unwrap();
+        async move {
+            let mut last = 0;
+            while last < EVENTS {
+                let end = events::number(&db).await.unwrap().last_position;
+                let slice = events::read(&db, &Filter::default(), last, end, 50, 1000).await.unwrap();
+                for (position, _) in slice.events {
+                    assert_eq!(position, last + 1);
+                    last = position;
+                }
+            }
+        }
+    });
+    tokio::join!(join_all(writers), join_all(readers));
+    assert!(pooler.clients().await >= 10, "the readers' connections");
+    assert_eq!(events::number(&direct).await.unwrap().last_position, EVENTS);
 }

@@ -130,8 +130,10 @@ async fn a_send_that_the_lists_cannot_resolve_is_parked_and_not_sent_again() {
     stack.set_fault_for(&handset, json!({ "kind": "hang", "accept": false })).await;
     let id = stack.send(&handset, "Unresolvable").await;
     let sql = stack.sql().await;
-    let parked = "select count(*) from sms_messages m join sms_events e on e.message_id = m.id
-                  where m.to_number = $1 and m.parked_at is not null and e.data->>'parked' = 'true'";
+    let parked = "select count(*) from sms_messages m join (
+                      select message_id, body from sms_events
+                      union all select message_id, body from sms_events_pending) e on e.message_id = m.id
+                  where m.to_number = $1 and m.parked_at is not null and e.body::jsonb->'data'->>'parked' = 'true'";
     sql.wait_for_count(parked, &[&handset], 1).await;
     let url = format!("{}/simulator/faults", stack.info.twilio_api_url);
     crate::client::send_request(crate::client::request("DELETE", &url)).await;

@@ -3,6 +3,7 @@
 use crate::db::senders::WakeUp;
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::message::Priority;
 use crate::domain::named::named_enum;
@@ -168,7 +169,8 @@ select message_id, attempt_id, attempt_number, sender, to_number, message_conten
     (select m.trace_context from sms_messages m where m.id = message_id) as trace_context, send_before, wanted_at,
     due_at, is_probe
 from sms_store_claims(refused => $refused, refusals => $refusals, taken => $taken, attempt_ids => $attempt_ids,
-    senders => $senders, ready_ats => $ready_ats, held_untils => $held_untils, wake_ats => $wake_ats, now_at => $now)",
+    senders => $senders, ready_ats => $ready_ats, held_untils => $held_untils, wake_ats => $wake_ats, now_at => $now,
+    status_event => $status_event, failed_event => $failed_event)",
 );
 
 /// Claims the most urgent messages of the senders, within their pace, and fails those that must not be sent any more.
@@ -226,6 +228,8 @@ async fn claim_once(
         held_untils: plans().map(|plan| plan.sender.held_until).collect::<Vec<_>>(),
         wake_ats: plans().map(|plan| plan.sender.wake_at).collect::<Vec<_>>(),
         now,
+        status_event: EventType::MessageStatus,
+        failed_event: EventType::MessageFailed,
     };
     let claimed = held.query_and_commit(db, &STORE, &params).await?;
     let wake_up = |(sender, plan): (Sender, Plan)| {

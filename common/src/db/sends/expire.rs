@@ -1,6 +1,7 @@
 //! Expires messages that were never claimed: held, paced, or in quiet hours.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::MessageId;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -11,7 +12,7 @@ row! {
     }
 }
 
-/// Each pending message is in one of two indexes. Locked rows are skipped.
+/// Each pending message is in one of two indexes. Locked rows are skipped. Events are written last.
 const EXPIRE: Statement<Expired> = Statement::new(
     "fail expired messages",
     "
@@ -24,10 +25,19 @@ with late as (
     where delivery_status = 'pending' and claimed_at is null and twilio_sid is null and send_before is null
       and coalesce(send_at, created_at) <= $oldest
     limit $limit for no key update skip locked
+), before as (
+    select m.id, m.error_code from sms_messages m where m.id in (select id from late union all select id from old)
+), expired as (
+    update sms_messages m set delivery_status = 'failed', error_code = 'retries_exhausted'
+    from before b where m.id = b.id
+    returning m.id, b.error_code
+), announced as (
+    select sms_emit_status_events(
+        array_agg((e.id, 'pending', e.error_code, false)::sms_message_state),
+        $status_event, $failed_event, $now) as events
+    from expired e
 )
-update sms_messages m set delivery_status = 'failed', error_code = 'retries_exhausted'
-where m.id in (select id from late union all select id from old)
-returning m.id",
+select e.id from expired e cross join announced",
 );
 
 /// Fails pending messages whose `send_before` has passed, or that are older than `max_age`, and returns them.
@@ -41,7 +51,9 @@ pub async fn expire(
     max_age: Duration,
     limit: i64,
 ) -> Result<Vec<MessageId>, DbError> {
-    let rows = db.query(&EXPIRE, &params! { now, oldest: now - max_age, limit }).await?;
+    let (status_event, failed_event) = (EventType::MessageStatus, EventType::MessageFailed);
+    let params = params! { now, oldest: now - max_age, limit, status_event, failed_event };
+    let rows = db.query(&EXPIRE, &params).await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 

@@ -1,10 +1,11 @@
 //! Records the outcomes of calls to Twilio.
 
 use super::claim::Claimed;
-use crate::db::statuses::replaced_by;
+use crate::db::statuses::{opted_out_by_error, replaced_by};
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::delivery_failure::RecipientEffect;
+use crate::domain::event::EventType;
 use crate::domain::ids::MessageId;
 use crate::domain::message::{AttemptOutcome, Status};
 use crate::domain::named::named_enum;
@@ -151,7 +152,8 @@ select kind, twilio_sid, message_id
 from sms_finish_sends(
     message_ids => $message_ids, attempt_ids => $attempt_ids, outcomes => $outcomes, statuses => $statuses,
     sids => $twilio_sids, codes => $error_codes, details => $details, nexts => $next_attempts, replaces => $replaces,
-    parks => $parks, effects => $recipient_effects, ended_at => $now)",
+    parks => $parks, effects => $recipient_effects, ended_at => $now, status_event => $status_event,
+    failed_event => $failed_event, opted_out_event => $opted_out_event, opted_out_data => $opted_out_data)",
 );
 
 /// Records outcomes. A message that Twilio accepted under the SID of another message is parked.
@@ -177,6 +179,10 @@ pub async fn finish(db: &Db, ended: &[(&Claimed, &SendResult)], now: Timestamp) 
         parks: ended.iter().map(|(_, outcome)| matches!(outcome, SendResult::Parked { .. })).collect::<Vec<_>>(),
         recipient_effects: ended.iter().map(|(_, outcome)| outcome.recipient()).collect::<Vec<_>>(),
         now,
+        status_event: EventType::MessageStatus,
+        failed_event: EventType::MessageFailed,
+        opted_out_event: EventType::OptedOut,
+        opted_out_data: opted_out_by_error(),
     };
     let mut finished = Finished::default();
     for found in db.query_idempotent(&FINISH, &params).await? {

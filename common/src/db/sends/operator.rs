@@ -1,6 +1,7 @@
 //! Operations for operators: decide unknown outcomes, retry failures, list both.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::message::{Direction, Status};
 use crate::domain::sids::MessageSid;
@@ -46,7 +47,7 @@ const DECIDE: Statement<DecidedRow> = Statement::new(
     "record an operator's decision",
     "
 with held as (
-    select m.id, m.delivery_status,
+    select m.id, m.delivery_status, m.error_code, m.parked_at is not null as is_parked,
         coalesce(m.send_before, coalesce(m.send_at, m.created_at) + make_interval(secs => $max_age_seconds))
             <= $now as is_over,
         exists (select from sms_message_sids s
@@ -74,9 +75,13 @@ with held as (
         resolve_at = null, parked_at = null
     from held
     where m.id = held.id and held.delivery_status = 'unknown' and not held.is_taken
-    returning m.delivery_status
+    returning m.id, m.delivery_status,
+        (m.id, held.delivery_status, held.error_code, held.is_parked)::sms_message_state as before
+), announced as (
+    select sms_emit_status_events(array_agg(d.before), $status_event, $failed_event, $now) as events from decided d
 )
-select (select d.delivery_status from decided d) as decided_status, h.delivery_status, h.is_taken from held h",
+select (select d.delivery_status from decided d) as decided_status, h.delivery_status, h.is_taken
+from held h cross join announced",
 );
 
 /// Records an operator's decision on a message whose outcome is unknown, parked or not.
@@ -95,7 +100,15 @@ pub async fn decide(
         Decision::Sent { twilio_sid } => (true, twilio_sid.as_ref()),
         Decision::NotSent => (false, None),
     };
-    let params = params! { id, sent, twilio_sid, max_age_seconds: max_age.as_secs_f64(), now };
+    let params = params! {
+        id,
+        sent,
+        twilio_sid,
+        max_age_seconds: max_age.as_secs_f64(),
+        now,
+        status_event: EventType::MessageStatus,
+        failed_event: EventType::MessageFailed,
+    };
     let rows = db.query(&DECIDE, &params).await?;
     let Some(row) = rows.first() else { return Ok(Decided::NotFound) };
     Ok(match (row.decided_status, row.delivery_status) {
@@ -133,7 +146,7 @@ const RETRY: Statement<RetriedRow> = Statement::new(
     "retry failed messages",
     "
 with held as (
-    select m.id, m.direction, m.delivery_status, c.opted_out_at is not null as opted_out,
+    select m.id, m.direction, m.delivery_status, m.error_code, c.opted_out_at is not null as opted_out,
         m.erased_at is not null as is_erased,
         exists (select from sms_send_attempts a
                 join sms_callbacks b on b.packed_sid = sms_pack_sid(a.twilio_sid)
@@ -153,11 +166,13 @@ with held as (
     where m.id = held.id and held.direction = 'outbound' and held.delivery_status in ('failed', 'undelivered')
       and not held.opted_out and not held.has_arrived and not held.is_untraced
       and not held.is_erased and not held.is_emptied
-    returning m.id
+    returning m.id, (m.id, held.delivery_status, held.error_code, false)::sms_message_state as before
+), announced as (
+    select sms_emit_status_events(array_agg(r.before), $status_event, $failed_event, $now) as events from retried r
 )
 select h.id, h.direction, h.delivery_status, h.opted_out, h.has_arrived, h.is_erased, h.is_emptied,
     exists (select from retried r where r.id = h.id) as is_retried
-from held h order by h.id",
+from held h cross join announced order by h.id",
 );
 
 /// Retries failed messages, and returns the result for each.
@@ -166,7 +181,8 @@ from held h order by h.id",
 ///
 /// [`DbError`]: calling it again is safe, because waiting messages are not failed ones.
 pub async fn retry(db: &Db, ids: &[MessageId], now: Timestamp) -> Result<Vec<Retried>, DbError> {
-    let rows = db.query(&RETRY, &params! { ids, now }).await?;
+    let (status_event, failed_event) = (EventType::MessageStatus, EventType::MessageFailed);
+    let rows = db.query(&RETRY, &params! { ids, now, status_event, failed_event }).await?;
     Ok(rows.into_iter().map(|row| Retried { message_id: row.id, refused: row.refused() }).collect())
 }
 

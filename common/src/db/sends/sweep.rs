@@ -1,6 +1,7 @@
 //! Ends claims of functions that crashed.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::MessageId;
 use jiff::Timestamp;
 
@@ -15,12 +16,14 @@ row! {
 /// - `abandoned`: messages with an expired claim;
 /// - `attempt`: their attempts without an outcome, which is now unknown;
 /// - `ended`: ends the claims. A message whose attempt has an outcome is not changed: a callback reported it, and
-///   perhaps scheduled another create.
+///   perhaps scheduled another create;
+/// - `announced`: the events, last.
 const ABANDONED: Statement<Ended> = Statement::new(
     "end abandoned claims",
     "
 with abandoned as (
-    select id from sms_messages where claimed_at < $claimed_before order by id limit $limit
+    select id, delivery_status, error_code, parked_at is not null as is_parked
+    from sms_messages where claimed_at < $claimed_before order by id limit $limit
     for no key update skip locked
 ), attempt as (
     update sms_send_attempts a
@@ -34,9 +37,12 @@ with abandoned as (
                                else m.delivery_status end
     from abandoned left join attempt on attempt.message_id = abandoned.id
     where m.id = abandoned.id
-    returning m.id, m.delivery_status
+    returning m.id, m.delivery_status,
+        (m.id, abandoned.delivery_status, abandoned.error_code, abandoned.is_parked)::sms_message_state as before
+), announced as (
+    select sms_emit_status_events(array_agg(e.before), $status_event, $failed_event, $now) as events from ended e
 )
-select id, delivery_status = 'unknown' as is_unknown from ended",
+select e.id, e.delivery_status = 'unknown' as is_unknown from ended e cross join announced",
 );
 
 /// The ended claims.
@@ -60,7 +66,9 @@ pub async fn abandon_claims(
     now: Timestamp,
     limit: i64,
 ) -> Result<Abandoned, DbError> {
-    let rows = db.query(&ABANDONED, &params! { claimed_before, limit, now }).await?;
+    let (status_event, failed_event) = (EventType::MessageStatus, EventType::MessageFailed);
+    let params = params! { claimed_before, limit, now, status_event, failed_event };
+    let rows = db.query(&ABANDONED, &params).await?;
     let unknown = rows.iter().filter(|row| row.is_unknown).map(|row| row.id).collect();
     Ok(Abandoned { ended: rows.len(), unknown })
 }

@@ -1,6 +1,7 @@
 //! Messages with an unknown outcome: claiming them for a search, and recording its result.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::message::Status;
 use crate::domain::phone::E164;
@@ -10,7 +11,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::time::Duration;
-use uuid::Uuid;
 
 row! {
     /// A message that Twilio may have accepted.
@@ -159,12 +159,13 @@ row! {
 /// - `held`: the message, if it is unchanged;
 /// - `looked`: its attempt, with the first list that lacked it. If an earlier list lacked it too, and this one was read
 ///   late enough (for an attempt that ended by `$ended_by`), Twilio did not process it;
-/// - last, the message waits for its next attempt, expires, or is searched again when that can prove it.
+/// - `settled`: the message waits for its next attempt, expires, or is searched again when that can prove it;
+/// - `announced`: the event, last.
 const ABSENT: Statement<Looked> = Statement::new(
     "record a message as absent at Twilio",
     "
 with held as (
-    select m.id,
+    select m.id, m.error_code,
         coalesce(m.send_before, coalesce(m.send_at, m.created_at) + make_interval(secs => $max_age_seconds))
             <= $now as is_over
     from sms_messages m
@@ -179,15 +180,22 @@ with held as (
                       then 'proven absent: in neither of two lists of Twilio''s' else a.detail end
     from held
     where a.id = $attempt_id and a.message_id = held.id and a.outcome = 'unknown'
-    returning held.id, a.outcome = 'not_processed' as is_proven, held.is_over
+    returning held.id, held.error_code, a.outcome = 'not_processed' as is_proven, held.is_over
+), settled as (
+    update sms_messages m
+    set delivery_status = case when not l.is_proven then 'unknown' when l.is_over then 'failed' else 'pending' end,
+        error_code = case when not l.is_proven then m.error_code when l.is_over then 'retries_exhausted' end,
+        next_attempt_at = case when l.is_proven then $now else m.next_attempt_at end,
+        resolve_at = case when not l.is_proven then greatest($again_at, m.resolve_at) end
+    from looked l where m.id = l.id
+    returning m.id, m.delivery_status, l.error_code
+), announced as (
+    select sms_emit_status_events(
+        array_agg((s.id, 'unknown', s.error_code, false)::sms_message_state),
+        $status_event, $failed_event, $now) as events
+    from settled s
 )
-update sms_messages m
-set delivery_status = case when not l.is_proven then 'unknown' when l.is_over then 'failed' else 'pending' end,
-    error_code = case when not l.is_proven then m.error_code when l.is_over then 'retries_exhausted' end,
-    next_attempt_at = case when l.is_proven then $now else m.next_attempt_at end,
-    resolve_at = case when not l.is_proven then greatest($again_at, m.resolve_at) end
-from looked l where m.id = l.id
-returning m.delivery_status",
+select s.delivery_status from settled s cross join announced",
 );
 
 /// A search that did not find an attempt at Twilio.
@@ -217,6 +225,8 @@ pub async fn absent(db: &Db, of: &Unresolved, search: Search, now: Timestamp) ->
         now,
         max_age_seconds: search.max_age.as_secs_f64(),
         again_at: of.ended_at + search.proves_after,
+        status_event: EventType::MessageStatus,
+        failed_event: EventType::MessageFailed,
     };
     let rows = db.query(&ABSENT, &params).await?;
     Ok(match rows.first().map(|row| row.delivery_status) {
@@ -237,14 +247,15 @@ const PARK: Statement<Parked> = Statement::new(
     "
 with parked as (
     update sms_messages m set parked_at = $now
-    from unnest($ids::uuid[], $event_ids::uuid[]) as t (id, event_id)
-    where m.id = t.id and m.delivery_status = 'unknown' and m.parked_at is null
-    returning m.id, m.conversation_id, t.event_id
+    where m.id = any($ids) and m.delivery_status = 'unknown' and m.parked_at is null
+    returning m.id, m.error_code
+), announced as (
+    select sms_emit_status_events(
+        array_agg((p.id, 'unknown', p.error_code, false)::sms_message_state),
+        $status_event, $failed_event, $now) as events
+    from parked p
 )
-insert into sms_events (id, event_type, conversation_id, message_id, data, created_at)
-select event_id, 'message.status', conversation_id, id, jsonb_build_object('status', 'unknown', 'parked', true), $now
-from parked
-returning message_id",
+select p.id as message_id from parked p cross join announced",
 );
 
 /// Parks messages for an operator: they are not searched any more and never sent automatically. Returns the newly
@@ -254,8 +265,8 @@ returning message_id",
 ///
 /// [`DbError`]: none is parked; the next run searches again.
 pub async fn park(db: &Db, ids: &[MessageId], now: Timestamp) -> Result<Vec<MessageId>, DbError> {
-    let event_ids: Vec<Uuid> = ids.iter().map(|_| crate::clock::new_id()).collect();
-    let rows = db.query(&PARK, &params! { ids, event_ids, now }).await?;
+    let (status_event, failed_event) = (EventType::MessageStatus, EventType::MessageFailed);
+    let rows = db.query(&PARK, &params! { ids, now, status_event, failed_event }).await?;
     Ok(rows.into_iter().map(|row| row.message_id).collect())
 }
 

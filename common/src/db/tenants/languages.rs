@@ -1,6 +1,7 @@
 //! Shares the language between the numbers of a tenant.
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::ConversationId;
 use crate::domain::language::{Language, Strength};
 use jiff::Timestamp;
@@ -26,9 +27,9 @@ row! {
 /// - `touched`: the conversations that are marked or have weaker evidence, locked in the order of numbers to avoid
 ///   deadlocks. Copied evidence ranks below a number's own evidence of the same strength;
 /// - `updated`: copies the stronger evidence, and clears the mark unless a newer one was set;
-/// - `changed`: an event for each conversation with a new language;
 /// - `decided`: schedules a push to the profile if the evidence is strong enough and the language differs from the last
-///   decision and from the profile. A push in progress keeps its time, because two pushes could arrive out of order.
+///   decision and from the profile. A push in progress keeps its time, because two pushes could arrive out of order;
+/// - `announced`: an event for each conversation with a new language, written after the conversations.
 const SETTLE: Statement<Carried> = Statement::new(
     "settle the tenants' languages",
     "
@@ -75,12 +76,7 @@ with tenant as (
         language_evidence = case when o.holds_less then o.evidence else c.language_evidence end,
         tenant_unsettled_at = nullif(c.tenant_unsettled_at, o.since)
     from touched o where c.id = o.id
-), changed as (
-    insert into sms_events (id, event_type, conversation_id, data, created_at)
-    select sms_new_id(), 'conversation.language_changed', o.id,
-        jsonb_build_object('language', o.language, 'confidence', o.confidence, 'previous', o.previous,
-                           'source', 'tenant', 'tenant_id', o.tenant_id), $now
-    from touched o where o.holds_less and o.language <> o.previous
+    returning c.id
 ), decided as (
     insert into sms_tenants (tenant_id, language_decided, push_language, push_due_at)
     select o.tenant_id, o.language, o.language, $now from own o where o.strength >= $strength order by o.tenant_id
@@ -89,8 +85,14 @@ with tenant as (
         push_language = nullif(excluded.push_language, sms_tenants.language_preference),
         push_due_at = coalesce(sms_tenants.push_due_at, excluded.push_due_at)
     where sms_tenants.language_decided is distinct from excluded.language_decided
+), announced as (
+    select sms_emit_events(
+        array_agg($language_event::text), array_agg(o.id order by o.id), array_agg(null::uuid),
+        array_agg(sms_language_data(o.language, o.previous, o.confidence, 'tenant', null) order by o.id),
+        $now) as events
+    from touched o join updated u on u.id = o.id where o.holds_less and o.language <> o.previous
 )
-select o.id, o.previous, o.language from touched o where o.holds_less",
+select o.id, o.previous, o.language from touched o cross join announced where o.holds_less",
 );
 
 row! {
@@ -136,7 +138,8 @@ pub async fn settle_languages(
     let strength = Strength::of(preference_confidence) as i16;
     // In hundredths.
     let confidence = (f64::from(preference_confidence) * 100.0).round() / 100.0;
-    db.query_idempotent(&SETTLE, &params! { tenant_ids, now, confidence, strength }).await
+    let language_event = EventType::LanguageChanged;
+    db.query_idempotent(&SETTLE, &params! { tenant_ids, now, confidence, strength, language_event }).await
 }
 
 statements!(SETTLE, UNSETTLED);

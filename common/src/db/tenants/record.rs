@@ -2,6 +2,7 @@
 
 use crate::db::types::text_enums;
 use crate::db::{Db, DbError, Statement, params, row, statements};
+use crate::domain::event::EventType;
 use crate::domain::ids::ConversationId;
 use crate::domain::language::Language;
 use crate::domain::named::named_enum;
@@ -89,10 +90,10 @@ text_enums!(ResultKind);
 ///   Monitor no longer knows until the second such response, because the first may be a mistake;
 /// - `updated`: the conversations. Messages that another tenant wrote before the Monitor last confirmed them do not
 ///   count for the new tenant's language. The mark to settle the tenant's language is set;
-/// - `identified`: an event for each conversation with a new tenant;
-/// - `forgotten`: an event for each that loses the language of an earlier tenant;
 /// - `given_up`, `used`: the tenants' numbers;
-/// - `preferred`: the language in the profile; its time stays while the language is the same.
+/// - `preferred`: the language in the profile; its time stays while the language is the same;
+/// - `event`: for each conversation with a new tenant, and for each that loses the language of an earlier tenant;
+/// - `announced`: writes the events, after the conversations.
 const RECORD: Statement<Recorded> = Statement::new(
     "record tenants",
     "
@@ -138,17 +139,7 @@ with input as (
         language_at = case when v.outdated then '-infinity' else c.language_at end,
         language_evidence = case when v.outdated then '' else c.language_evidence end
     from verdict v where c.id = v.conversation_id
-), identified as (
-    insert into sms_events (id, event_type, conversation_id, data, created_at)
-    select sms_new_id(), 'conversation.tenant_identified', v.conversation_id,
-        jsonb_build_object('tenant_id', v.owner, 'previous_tenant_id', v.previous, 'request_id', v.request_id), $now
-    from verdict v where v.result = 'tenant' and v.owner is distinct from v.previous
-), forgotten as (
-    insert into sms_events (id, event_type, conversation_id, data, created_at)
-    select sms_new_id(), 'conversation.language_changed', v.conversation_id,
-        jsonb_build_object('language', 'unknown', 'confidence', 0, 'previous', v.held, 'source', 'tenant',
-                           'tenant_id', v.owner, 'request_id', v.request_id), $now
-    from verdict v where v.outdated and v.held <> 'unknown'
+    returning c.id
 ), given_up as (
     delete from sms_tenant_numbers n using verdict v where n.conversation_id = v.conversation_id and v.owner is null
 ), used as (
@@ -165,11 +156,25 @@ with input as (
     on conflict (tenant_id) do update
         set language_preference = excluded.language_preference, preference_at = excluded.preference_at
         where sms_tenants.language_preference is distinct from excluded.language_preference
+), event as (
+    select 1 as kind, $identified_event::text as type, v.conversation_id, row_to_json(d)::text as data
+    from verdict v, lateral (
+        select v.owner as tenant_id, v.previous as previous_tenant_id, v.request_id) d
+    where v.result = 'tenant' and v.owner is distinct from v.previous
+    union all
+    select 2, $language_event, v.conversation_id, sms_language_data('unknown', v.held, 0, 'tenant', v.request_id)
+    from verdict v where v.outdated and v.held <> 'unknown'
+), announced as (
+    select sms_emit_events(
+        array_agg(e.type order by e.conversation_id, e.kind),
+        array_agg(e.conversation_id order by e.conversation_id, e.kind),
+        array_agg(null::uuid), array_agg(e.data order by e.conversation_id, e.kind), $now) as events
+    from event e join updated u on u.id = e.conversation_id
 )
 select v.conversation_id, v.previous as previous_tenant_id, v.owner as tenant_id,
     v.candidates is not null as is_ambiguous,
     case when v.outdated and v.held <> 'unknown' then v.held end as forgotten_language
-from verdict v",
+from verdict v cross join announced",
 );
 
 /// Stores lookup results with their events, and schedules the next lookups.
@@ -199,6 +204,8 @@ pub async fn record(
         no_match_max_seconds: intervals.no_match_max.as_secs_f64(),
         found_by: results().map(Identification::found_by).collect::<Vec<_>>(),
         confirm_seconds: intervals.confirm.as_secs_f64(),
+        identified_event: EventType::TenantIdentified,
+        language_event: EventType::LanguageChanged,
     };
     db.query_idempotent(&RECORD, &params).await
 }

@@ -4,6 +4,7 @@
 
 pub use common::service::message::{App, Config};
 
+use common::clock;
 use common::db::sends::{self, Canceled};
 use common::domain::ids::MessageId;
 use common::domain::message::Status;
@@ -47,7 +48,7 @@ pub struct CanceledMessage {
 pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
     caller::authorize(&app.db, request, Scope::MessagesSend).await?;
     let id = message::id(request)?;
-    match sends::cancel(&app.db, id).await? {
+    match sends::cancel(&app.db, id, clock::now()).await? {
         Canceled::Done => {
             tracing::info!(message_id = %id, "message canceled");
             http::json(StatusCode::OK, &CanceledMessage { id, status: Status::Canceled })

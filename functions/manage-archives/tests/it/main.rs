@@ -55,8 +55,8 @@ impl World {
                  (id, message_id, twilio_sid, event_status, error_code, raw_webhook_data, created_at)
              select sms_first_id({at}), case when n % 2 = 0 then gen_random_uuid() end, 'SM' || md5(n::text), 'sent',
                  case when n % 3 = 0 then '30003' end, jsonb '{awkward}', {at} from generate_series(1, 3000) n;
-             insert into sms_events (id, event_type, conversation_id, data, created_at)
-             select sms_first_id({at}), 'message.status', gen_random_uuid(), jsonb '{awkward}', {at}
+             insert into sms_events (id, event_type, position, conversation_id, body, created_at)
+             select sms_first_id({at}), 'message.status', n, gen_random_uuid(), '{awkward}', {at}
              from generate_series(1, 3000) n"
         ))
         .await;
@@ -244,9 +244,9 @@ async fn an_archive_that_does_not_match_its_manifest_is_not_restored() {
     let error = rejected(&mut function, restore("sms_events")).await;
     assert!(error.contains("has a manifest that cannot be read (missing field `format`"), "{error}");
     std::fs::write(&file, &text).unwrap();
-    world.run("alter table sms_events rename column data to details").await;
-    refused(&mut function, "has a column data of type jsonb, which the table does not have").await;
-    world.run("alter table sms_events rename column details to data").await;
+    world.run("alter table sms_events rename column body to details").await;
+    refused(&mut function, "has a column body of type text, which the table does not have").await;
+    world.run("alter table sms_events rename column details to body").await;
     assert_eq!(function.call(restore("sms_events")).await["inserted"], 3000);
 }
 

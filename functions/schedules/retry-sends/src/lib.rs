@@ -6,6 +6,7 @@
 //! - fails messages that have waited too long;
 //! - marks the messages of functions that died as `unknown`. They are not sent again;
 //! - joins status callbacks that arrived before their message's SID was known;
+//! - gives events their positions in the log, in case nobody reads it;
 //! - deletes expired idempotency keys.
 //!
 //! Each part has its own share of the run's time and runs even if another fails or times out. Then the invocation
@@ -17,7 +18,7 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::senders;
 use common::db::spool::SpoolQueue;
-use common::db::{DatabaseConfig, Db, DbError, maintenance, sends, statuses};
+use common::db::{DatabaseConfig, Db, DbError, events, maintenance, sends, statuses};
 use common::domain::delivery_failure::FailurePolicy;
 use common::queue::{PublishError, Publisher, PublisherConfig};
 use common::service::parts::{self, PartTimedOut};
@@ -44,8 +45,10 @@ const CLAIMS: Part = Part { name: "claims", share: 6 };
 const EXPIRED: Part = Part { name: "expired sends", share: 6 };
 const SENDS: Part = Part { name: "sends", share: 6 };
 const CALLBACKS: Part = Part { name: "callbacks", share: 4 };
+const EVENTS: Part = Part { name: "events", share: 4 };
 const KEYS: Part = Part { name: "idempotency keys", share: 2 };
-const PARTS: [Part; 8] = [INBOUND_SPOOL, STATUS_SPOOL, BACKLOG, CLAIMS, EXPIRED, SENDS, CALLBACKS, KEYS];
+const PARTS: [Part; 9] =
+    [INBOUND_SPOOL, STATUS_SPOOL, BACKLOG, CLAIMS, EXPIRED, SENDS, CALLBACKS, EVENTS, KEYS];
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`RenewalPolicy`], and
 ///
@@ -140,6 +143,7 @@ pub struct Swept {
     sends_expired: usize,
     senders_woken: usize,
     callbacks_joined: usize,
+    events_numbered: usize,
 }
 
 /// Runs all parts once.
@@ -161,6 +165,7 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
         sends_expired: run.part(&EXPIRED, async |until| expire(app, until).await).await,
         senders_woken: run.part(&SENDS, async |_| wake(app).await).await,
         callbacks_joined: run.part(&CALLBACKS, async |_| join_callbacks(app).await).await,
+        events_numbered: run.part(&EVENTS, async |until| number_events(app, until).await).await,
     };
     run.part(&BACKLOG, async |_| Ok(spool::report_backlog(app).await.map(|()| 0)?)).await;
     run.part(&KEYS, async |_| {
@@ -212,6 +217,19 @@ async fn abandon_claims(app: &App, until: Instant) -> Result<usize, SweepError> 
         }
     }
     Ok(ended)
+}
+
+/// Gives events their positions. Readers do the same before they read.
+async fn number_events(app: &App, until: Instant) -> Result<usize, SweepError> {
+    let mut numbered = 0;
+    loop {
+        let end = events::number(&app.db).await?;
+        numbered += end.numbered;
+        if !end.has_more || Instant::now() >= until {
+            break;
+        }
+    }
+    Ok(numbered)
 }
 
 /// Wakes senders that have messages due and no wake-up on the queue, with one wake-up each.

@@ -1,11 +1,18 @@
 //! Traffic of two years: the rows that the functions would have stored for it.
 
 use super::rows::{
-    Attempt, Callback, Conversation, Event, Message, Payload, Sid, Sink, StatusEvent, Tenant, TenantNumber,
+    Attempt, Callback, Conversation, Event, Message, Payload, Sequence, Sid, Sink, StatusEvent, Tenant,
+    TenantNumber,
 };
 use crate::traffic;
+use common::domain::event::{
+    self, EventData, LanguageChanged, LanguageSource, MessageFailed, MessageReceived, MessageStatus,
+};
+use common::domain::keywords::OptOut;
+use common::domain::language::Language;
+use common::domain::message::{Direction, Status};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::types::Timestamp as PgTimestamp;
 use uuid::Uuid;
 
@@ -105,6 +112,7 @@ pub struct Tables {
     pub status_events: Sink<StatusEvent>,
     pub callbacks: Sink<Callback>,
     pub events: Sink<Event>,
+    pub sequences: Sink<Sequence>,
 }
 
 /// What a conversation's messages amount to.
@@ -113,6 +121,7 @@ struct Activity {
     id: Uuid,
     created_at: Timestamp,
     messages: i64,
+    events: i64,
     last_message_at: Timestamp,
     last_inbound_at: Option<Timestamp>,
     /// The strongest language evidence: its strength, its time and its SID.
@@ -127,13 +136,15 @@ pub struct Generator {
     random: fastrand::Rng,
     activities: Vec<Option<Activity>>,
     sid_prefix: u8,
+    /// The last position of the event log.
+    position: i64,
 }
 
 impl Generator {
     /// `sid_prefix` is the first byte of a packed `SM…` SID.
     pub fn new(plan: Plan, tables: Tables, sid_prefix: u8) -> Self {
         let activities = vec![None; plan.conversations() as usize];
-        Self { plan, tables, random: fastrand::Rng::with_seed(12), activities, sid_prefix }
+        Self { plan, tables, random: fastrand::Rng::with_seed(12), activities, sid_prefix, position: 0 }
     }
 
     /// Generates everything, in the order of time.
@@ -160,6 +171,7 @@ impl Generator {
             id: id(at, &mut self.random),
             created_at: at,
             messages: 0,
+            events: 0,
             last_message_at: at,
             last_inbound_at: None,
             evidence: (0, None, String::new()),
@@ -167,6 +179,43 @@ impl Generator {
         activity.messages += 1;
         activity.last_message_at = at;
         activity.id
+    }
+
+    /// Writes an event of a message.
+    fn event<D: EventData>(
+        &mut self,
+        conversation: u64,
+        message_id: Uuid,
+        workflow_type: Option<&'static str>,
+        at: Timestamp,
+        data: D,
+    ) {
+        let Some(activity) = &mut self.activities[conversation as usize] else { return };
+        activity.events += 1;
+        self.position += 1;
+        let (conversation_id, conversation_sequence) = (activity.id, activity.events);
+        let id = id(at, &mut self.random);
+        let body = event::Event {
+            id,
+            r#type: D::TYPE,
+            timestamp: at,
+            conversation_id: conversation_id.into(),
+            conversation_sequence,
+            message_id: Some(message_id.into()),
+            tenant_id: None,
+            workflow_type: workflow_type.map(str::to_owned),
+            data,
+        };
+        self.tables.events.push(Event {
+            id,
+            position: self.position,
+            event_type: D::TYPE.as_str(),
+            conversation_id,
+            message_id,
+            workflow_type,
+            body: serde_json::to_string(&body).expect("an event"),
+            created_at: at,
+        });
     }
 
     fn inbound(&mut self, conversation: u64, at: Timestamp) {
@@ -188,12 +237,24 @@ impl Generator {
             }
             is_first
         });
+        let received = MessageReceived {
+            direction: Direction::Inbound,
+            twilio_sid: sid.clone(),
+            language: language.parse().unwrap_or(Language::Unknown),
+            language_confidence: confidence,
+            num_media: 0,
+            opt_out: OptOut::None,
+        };
+        self.event(conversation, message_id, None, at, received);
         if is_first {
-            let data = json!({"language": language, "confidence": confidence, "previous": "unknown",
-                "source": "message", "tenant_id": null, "request_id": message_id});
-            let event = id(at, &mut self.random);
-            let event_type = "conversation.language_changed";
-            self.tables.events.push(Event { id: event, event_type, conversation_id, data, created_at: at });
+            let changed = LanguageChanged {
+                language: Language::En,
+                previous_language: Language::Unknown,
+                confidence,
+                source: LanguageSource::Message,
+                request_id: Some(message_id.to_string()),
+            };
+            self.event(conversation, message_id, None, at, changed);
         }
         self.tables.payloads.push(Payload { message_id, raw_webhook_data: form, created_at: at });
         self.tables.sids.push(Sid { packed_sid: packed, message_id, attempt_id: None });
@@ -237,11 +298,30 @@ impl Generator {
             1..=3 => ("undelivered", Some("30003")),
             _ => ("delivered", None),
         };
+        let workflow_type = self.random.bool().then_some("rent_reminder");
+        let mut status = Status::Pending;
+        let mut report = |generator: &mut Self, next: Status, error_code: Option<&str>, at: Timestamp| {
+            let error_code = error_code.map(str::to_owned);
+            let previous_status = std::mem::replace(&mut status, next);
+            let changed = MessageStatus {
+                status: next,
+                previous_status,
+                error_code: error_code.clone(),
+                parked: false,
+            };
+            generator.event(conversation, message_id, workflow_type, at, changed);
+            if matches!(next, Status::Failed | Status::Undelivered) {
+                let failed = MessageFailed { status: next, error_code };
+                generator.event(conversation, message_id, workflow_type, at, failed);
+            }
+        };
+        report(self, Status::Queued, None, finished_at);
         let sent = (last_status != "failed").then_some(("sent", None, SignedDuration::from_millis(900)));
         let last = (last_status, error_code, SignedDuration::from_millis(3_700));
         for (event_status, error_code, after) in sent.into_iter().chain([last]) {
             let created_at = at + after;
             let event_id = id(created_at, &mut self.random);
+            report(self, event_status.parse().expect("a status"), error_code, created_at);
             let raw_webhook_data = object(traffic::status_form(&sid, &to, event_status));
             self.tables.callbacks.push(Callback {
                 packed_sid: packed.clone(),
@@ -274,7 +354,6 @@ impl Generator {
             started_at,
             finished_at,
         });
-        let is_of_workflow = self.random.bool();
         self.tables.messages.push(Message {
             id: message_id,
             conversation_id,
@@ -294,8 +373,8 @@ impl Generator {
             opt_out: None,
             encoding: Some("GSM-7"),
             segments: Some(text.len().div_ceil(153) as i32),
-            workflow_type: is_of_workflow.then_some("rent_reminder"),
-            workflow_id: is_of_workflow.then(|| format!("lease-{conversation}")),
+            workflow_type,
+            workflow_id: workflow_type.map(|_| format!("lease-{conversation}")),
             api_key_id: Some(Uuid::nil()),
             next_attempt_at: Some(at),
         });
@@ -319,6 +398,7 @@ impl Generator {
             tenant_id: tenant_id.clone(),
             last_used_at: activity.last_inbound_at.unwrap_or(activity.created_at),
         });
+        self.tables.sequences.push(Sequence { conversation_id: activity.id, last_sequence: activity.events });
         self.tables.conversations.push(Conversation {
             id: activity.id,
             account_sid: ACCOUNT,

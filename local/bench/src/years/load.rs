@@ -30,6 +30,9 @@ pub async fn load(server: &Server, database: &str, plan: Plan) {
         plan.messages,
         begun.elapsed().as_secs_f64()
     );
+    let last_position = "update sms_event_counter
+        set last_position = coalesce((select max(position) from sms_events), 0)";
+    client.batch_execute(last_position).await.expect(last_position);
     for statement in &statements {
         client.batch_execute(statement).await.expect(statement);
     }
@@ -110,6 +113,7 @@ async fn copy_all(server: &Server, database: &str, plan: Plan, sid_prefix: u8) -
         status_events: sink(server, database, &mut copies).await,
         callbacks: sink(server, database, &mut copies).await,
         events: sink(server, database, &mut copies).await,
+        sequences: sink(server, database, &mut copies).await,
     };
     let generator = Generator::new(plan, tables, sid_prefix);
     let generating = tokio::task::spawn_blocking(move || generator.run());

@@ -149,10 +149,18 @@ copied! {
 
     "sms_events", partitioned: true, struct Event {
         id: Uuid = UUID,
+        position: i64 = INT8,
         event_type: &'static str = TEXT,
         conversation_id: Uuid = UUID,
-        data: Value = JSONB,
+        message_id: Uuid = UUID,
+        workflow_type: Option<&'static str> = TEXT,
+        body: String = TEXT,
         created_at: Timestamp = TIMESTAMPTZ,
+    }
+
+    "sms_conversation_sequences", partitioned: false, struct Sequence {
+        conversation_id: Uuid = UUID,
+        last_sequence: i64 = INT8,
     }
 }
 

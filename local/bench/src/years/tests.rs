@@ -25,7 +25,7 @@ const SHAPES: [(&str, &str); 6] = [
 ];
 
 /// Rows that contradict each other: each query must return nothing.
-const CONTRADICTIONS: [(&str, &str); 9] = [
+const CONTRADICTIONS: [(&str, &str); 10] = [
     (
         "message counts",
         "select c.id from sms_conversations c join (
@@ -77,6 +77,14 @@ const CONTRADICTIONS: [(&str, &str); 9] = [
          where n.tenant_id is distinct from c.tenant_id",
     ),
     (
+        "sequences of events",
+        "select s.conversation_id from sms_conversation_sequences s join (
+             select conversation_id, count(*), max((body::json ->> 'conversation_sequence')::bigint)
+             from sms_events group by 1
+         ) e on e.conversation_id = s.conversation_id
+         where (s.last_sequence, s.last_sequence) <> (e.count, e.max)",
+    ),
+    (
         "rows without a month",
         "select message_id from sms_message_payloads_default
          union all select id from sms_message_status_events_default
@@ -120,6 +128,7 @@ async fn loaded_rows_are_those_that_the_functions_store() {
     let mut worker = Worker::new(server.db(SMALL), plan, 1);
     worker.call(Operation::InboundBatch).await;
     worker.send(Operation::ClaimAndFinish.units()).await;
+    stored.batch_execute("select sms_number_events(1000000)").await.unwrap();
     for (what, row) in SHAPES {
         let shape = format!(
             "select string_agg(key || case when value::text = 'null' then ' null' when key in ({FEW_VALUES}) \

@@ -21,8 +21,8 @@ async fn a_run_creates_the_missing_partitions_and_measures_the_result() {
     assert_eq!((&first["months_ready"], &first["rows_in_default"]), (&json!(5), &json!(0)));
     assert_eq!(function.call(json!({})).await["created"], json!([]));
 
-    let wrong_clock = "insert into sms_events (id, event_type, created_at)
-        values (sms_first_id('2091-01-01T00:00:00Z'), 'message.status', now())";
+    let wrong_clock = "insert into sms_events (id, event_type, position, body, created_at)
+        values (sms_first_id('2091-01-01T00:00:00Z'), 'message.status', 1, '{}', now())";
     database.client.batch_execute(wrong_clock).await.unwrap();
     assert_eq!(function.call(json!({})).await["rows_in_default"], json!(1));
     assert!(logged(&function, r#""partitions_ready":5.0"#).await);

@@ -16,7 +16,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_reconcile-tenants");
 const A: &str = "+12025550123";
 const B: &str = "+12025550124";
 const IDENTIFIED: &str =
-    "select count(*) from sms_events where event_type = 'conversation.tenant_identified'";
+    "select count(*) from sms_events_pending where event_type = 'conversation.tenant_identified'";
 
 struct World {
     database: Database,
@@ -250,6 +250,8 @@ async fn a_number_that_fails_at_the_monitor_blocks_no_other_and_is_retried_at_gr
         let delete_b = "delete from sms_messages where from_number = '+12025550124';
             delete from sms_tenant_numbers;
             delete from sms_events;
+            delete from sms_events_pending;
+            delete from sms_conversation_sequences;
             delete from sms_conversations where phone_number_canonical = '+12025550124'";
         world.database.client.batch_execute(delete_b).await.unwrap();
         world.time_passes().await;

@@ -130,10 +130,10 @@ async fn rows_that_change_after_their_part_was_written_are_archived_again() {
     function.kill().await;
     world
         .run(
-            "delete from sms_events where data ->> 'n' = '3';
-             insert into sms_events (id, event_type, data, created_at)
-             values (sms_first_id('2024-01-01 00:00:30Z'), 'message.status', '{\"n\": \"late\"}', '2024-01-01Z'),
-                 (sms_first_id('2024-01-01 00:01:30Z'), 'message.status', '{\"n\": \"late\"}', '2024-01-01Z')",
+            "delete from sms_events where position = 3;
+             insert into sms_events (id, event_type, position, body, created_at)
+             values (sms_first_id('2024-01-01 00:00:30Z'), 'message.status', 1000, '{\"n\": \"late\"}', '2024-01-01Z'),
+                 (sms_first_id('2024-01-01 00:01:30Z'), 'message.status', 1000, '{\"n\": \"late\"}', '2024-01-01Z')",
         )
         .await;
     let expected =
@@ -152,8 +152,8 @@ async fn an_unavailable_s3_stops_the_drop_and_not_the_other_kinds() {
     world.events("2024-01", 10).await;
     world
         .run(
-            "insert into sms_events (id, event_type, created_at)
-             values (sms_first_id('1975-01-01Z'), 'message.status', '2024-01-01Z')",
+            "insert into sms_events (id, event_type, position, body, created_at)
+             values (sms_first_id('1975-01-01Z'), 'message.status', 1, '{}', '2024-01-01Z')",
         )
         .await;
     let changes = [("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"), ("RETENTION_BODIES_DAYS", "30")];

@@ -43,8 +43,9 @@ impl World {
     async fn events(&self, month: &str, rows: u32) {
         self.run(&format!(
             "select sms_add_partition('sms_events', '{month}-01');
-             insert into sms_events (id, event_type, data, created_at)
-             select sms_first_id(at), 'message.status', jsonb_build_object('n', n, 'x', repeat(md5(n::text), 10)), at
+             insert into sms_events (id, event_type, position, body, created_at)
+             select sms_first_id(at), 'message.status', n,
+                 json_build_object('n', n, 'x', repeat(md5(n::text), 10))::text, at
              from (select n, timestamptz '{month}-01 00:00Z' + n * interval '1 minute' as at
                    from generate_series(0, {rows} - 1) n) n"
         ))
@@ -134,14 +135,14 @@ async fn old_rows_of_the_default_partition_are_deleted_and_others_are_not() {
     let world = World::start().await;
     world
         .run(
-            "insert into sms_events (id, event_type, created_at)
+            "insert into sms_events (id, event_type, position, body, created_at)
              select case when n % 2 = 0 then sms_first_id('1975-01-01Z'::timestamptz + n * interval '1 s')
                          else sms_first_id('2200-01-01Z'::timestamptz + n * interval '1 s') end,
-                 'message.status', now() - interval '91 days'
+                 'message.status', n, '{}', now() - interval '91 days'
              from generate_series(1, 1201) n;
              -- The clock was wrong, but the event is young.
-             insert into sms_events (id, event_type, created_at)
-             values (sms_first_id('1975-02-01Z'), 'message.status', now())",
+             insert into sms_events (id, event_type, position, body, created_at)
+             values (sms_first_id('1975-02-01Z'), 'message.status', 1202, '{}', now())",
         )
         .await;
     let removed = world.function(&[]).await.call(event()).await;

@@ -17,8 +17,8 @@ async fn writers_and_readers_continue_while_months_are_archived_and_dropped() {
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let writing = tokio::spawn(async move {
         let (mut written, mut longest) = (0_u32, Duration::ZERO);
-        let insert = "insert into sms_events (id, event_type, created_at)
-                      values (sms_new_id(), 'message.status', now())";
+        let insert = "insert into sms_events (id, event_type, position, body, created_at)
+                      values (sms_new_id(), 'message.status', 1, '{}', now())";
         while stopped.try_recv().is_err() {
             let begun = Instant::now();
             writer.batch_execute(insert).await.unwrap();

@@ -313,8 +313,11 @@ async fn while_the_list_is_unavailable_messages_wait_and_are_parked_after_a_day(
     }
     assert_eq!(world.state(old).await, "unknown - - parked");
     assert_eq!(world.state(young).await, "unknown - -");
-    let events = "select string_agg(event_type || ' ' || data::text || ' ' || (message_id::text), ',') from sms_events";
-    let event_data = r#"{"parked": true, "status": "unknown"}"#;
+    world.database.number_events().await;
+    let events =
+        "select string_agg(event_type || ' ' || (body::json->'data')::text || ' ' || (message_id::text), ',')
+        from sms_events where body::jsonb->'data'->>'parked' = 'true'";
+    let event_data = r#"{"status":"unknown","previous_status":"unknown","error_code":null,"parked":true}"#;
     assert_eq!(world.database.scalar(events).await, format!("message.status {event_data} {old}"));
     // Twilio is available again: parked messages are left to an operator.
     world.lists(&[]).await;

@@ -82,8 +82,10 @@ async fn a_message_undecided_for_a_day_is_parked_with_an_event_and_counted() {
     let function = looked_for_twice(&world).await;
     assert_eq!(world.state(old).await, "unknown - - parked");
     assert_eq!(world.state(young).await, "unknown - -");
-    let events = "select string_agg(data::text || ' ' || (message_id::text), ',') from sms_events";
-    let event_data = r#"{"parked": true, "status": "unknown"}"#;
+    world.database.number_events().await;
+    let events = "select string_agg((body::json->'data')::text || ' ' || (message_id::text), ',')
+        from sms_events where body::jsonb->'data'->>'parked' = 'true'";
+    let event_data = r#"{"status":"unknown","previous_status":"unknown","error_code":null,"parked":true}"#;
     assert_eq!(world.database.scalar(events).await, format!("{event_data} {old}"));
     let counted = testing::eventually("the metric", async || {
         function.log().await.iter().find_map(|line| line.get("sends_parked").cloned())

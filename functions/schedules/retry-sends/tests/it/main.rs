@@ -351,6 +351,24 @@ async fn early_callbacks_are_joined_with_their_messages_and_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_that_nobody_reads_get_their_positions() {
+    let world = World::start().await;
+    world.pending("r-1").await;
+    world
+        .run(
+            "select sms_emit_events(array_fill('message.status'::text, array[2500]), array_agg(c.id), \
+                 array_fill(null::uuid, array[2500]), array_fill('{}'::text, array[2500]), now()) \
+             from sms_conversations c, generate_series(1, 2500)",
+        )
+        .await;
+    let mut function = world.function().await;
+    assert_eq!(function.call(event()).await["events_numbered"], 2500);
+    assert_eq!(function.call(event()).await["events_numbered"], 0);
+    let positions = "select count(*) || ' ' || max(position) from sms_events";
+    assert_eq!(world.database.scalar(positions).await, "2500 2500");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idempotency_keys_are_deleted_after_a_day_and_not_earlier() {
     let world = World::start().await;
     for key in ["old", "young"] {

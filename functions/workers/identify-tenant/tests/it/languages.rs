@@ -28,7 +28,7 @@ async fn a_certain_language_is_pushed_once_and_an_uncertain_one_is_not() {
     assert_eq!(world.profile_updates().await, [UPDATE_TO_ES], "weaker evidence changes nothing");
     succeeds(&mut function, &[world.text(A, "en", 0.95).await]).await;
     assert_eq!(world.profile_updates().await, [UPDATE_TO_ES, UPDATE_TO_EN]);
-    assert_eq!(world.events("language_changed", "previous", "language").await, "unknown>es es>en");
+    assert_eq!(world.events("language_changed", "previous_language", "language").await, "unknown>es es>en");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,5 +111,8 @@ async fn a_profile_preference_is_used_until_the_tenant_writes_in_another_languag
     succeeds(&mut function, &[world.text(A, "en", 0.75).await]).await;
     assert_eq!(world.language(A).await, "en 0.75 own");
     assert_eq!(world.profile_updates().await, [UPDATE_TO_EN]);
-    assert_eq!(world.events("language_changed", "previous", "language").await, "unknown>en en>es es>en");
+    assert_eq!(
+        world.events("language_changed", "previous_language", "language").await,
+        "unknown>en en>es es>en"
+    );
 }

@@ -201,7 +201,10 @@ async fn a_number_with_a_new_tenant_loses_the_language_of_the_previous_one() {
     assert_eq!(world.is(A).await, "T-2");
     assert_eq!(world.events("tenant_identified", "previous_tenant_id", "tenant_id").await, "->T-1 T-1>T-2");
     assert_eq!(world.language(A).await, "unknown 0");
-    assert_eq!(world.events("language_changed", "previous", "language").await, "unknown>es es>unknown");
+    assert_eq!(
+        world.events("language_changed", "previous_language", "language").await,
+        "unknown>es es>unknown"
+    );
     assert_eq!(
         world.database.scalar("select string_agg(tenant_id, ',') from sms_tenant_numbers").await,
         "T-2"

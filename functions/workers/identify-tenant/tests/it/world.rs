@@ -110,10 +110,11 @@ impl World {
 
     /// Returns the events of a type, as `a>b` of two of their fields.
     pub async fn events(&self, kind: &str, from: &str, to: &str) -> String {
+        self.database.number_events().await;
         let sql = format!(
             "select coalesce(string_agg(coalesce(data->>'{from}', '-') || '>' || (data->>'{to}'), ' '
-                order by created_at), '')
-             from sms_events where event_type = 'conversation.{kind}'"
+                order by position), '')
+             from (select *, body::jsonb->'data' as data from sms_events) e where event_type = 'conversation.{kind}'"
         );
         self.database.scalar(&sql).await
     }

@@ -77,8 +77,8 @@ async fn a_late_message_that_stays_undecided_until_it_expires_is_parked() {
     let mut function = world.function().await;
     send(&mut function, [id]).await;
     assert_eq!(world.state(id).await, "unknown - - free");
-    let parked = "select count(*) from sms_messages m join sms_events e on e.message_id = m.id
-                  where m.parked_at is not null and e.data->>'parked' = 'true'";
+    let parked = "select count(*) from sms_messages m join sms_events_pending e on e.message_id = m.id
+                  where m.parked_at is not null and e.body::jsonb->'data'->>'parked' = 'true'";
     assert_eq!(world.database.scalar(parked).await, "1");
     assert_eq!(metric(&function, "sends_parked", 1).await, [json!(1.0)]);
     send(&mut function, [id]).await;

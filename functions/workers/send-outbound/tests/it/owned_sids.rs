@@ -8,8 +8,8 @@ use serde_json::json;
 async fn parked(world: &World, id: MessageId) -> String {
     let sql = format!(
         "select concat_ws(' ', m.delivery_status, coalesce(m.twilio_sid, '-'), m.parked_at is not null,
-             m.claimed_at is null, (select count(*) from sms_events e where e.message_id = m.id
-             and e.data->>'parked' = 'true'))
+             m.claimed_at is null, (select count(*) from sms_events_pending e where e.message_id = m.id
+             and e.body::jsonb->'data'->>'parked' = 'true'))
          from sms_messages m where m.id = '{id}'"
     );
     world.database.scalar(&sql).await

@@ -1,0 +1,244 @@
+//! Events: their types, their data and their body.
+//!
+//! An event reports a change to other services. It is thin: ids, statuses, codes and languages, but no text and no
+//! number. The statement that makes the change writes the body as text (`migrations/functions/sms_emit_events.sql`).
+//! Data that are known before come from here; SQL completes the rest. A test compares both for each type.
+
+mod schema;
+
+pub use schema::schema;
+
+use super::ids::{ConversationId, MessageId};
+use super::keywords::OptOut;
+use super::language::Language;
+use super::message::{Direction, Status};
+use super::named::named_enum;
+use super::opt_out::OptOutSource;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+named_enum! {
+    /// The type of an event.
+    pub enum EventType: "an event type" {
+        /// An inbound message was stored: [`MessageReceived`].
+        MessageReceived = "message.received",
+        /// The status of an outbound message changed: [`MessageStatus`].
+        MessageStatus = "message.status",
+        /// An outbound message failed: [`MessageFailed`].
+        MessageFailed = "message.failed",
+        /// The tenant of a number became known or another one: [`TenantIdentified`].
+        TenantIdentified = "conversation.tenant_identified",
+        /// The language of a conversation changed: [`LanguageChanged`].
+        LanguageChanged = "conversation.language_changed",
+        /// A number opted out of messages: [`OptedOut`].
+        OptedOut = "contact.opted_out",
+        /// A number opted in again: [`OptedIn`].
+        OptedIn = "contact.opted_in",
+        /// A message may be an opt-out: [`OptOutSuspected`].
+        OptOutSuspected = "contact.opt_out_suspected",
+    }
+}
+
+impl EventType {
+    /// Returns the version of the type's schema. New fields keep it; any other change needs a new version.
+    #[must_use]
+    pub const fn version(self) -> u32 {
+        match self {
+            Self::MessageReceived
+            | Self::MessageStatus
+            | Self::MessageFailed
+            | Self::TenantIdentified
+            | Self::LanguageChanged
+            | Self::OptedOut
+            | Self::OptedIn
+            | Self::OptOutSuspected => 1,
+        }
+    }
+
+    /// Returns when an event of the type is written.
+    #[must_use]
+    pub const fn description(self) -> &'static str {
+        match self {
+            Self::MessageReceived => "An inbound message was stored.",
+            Self::MessageStatus => {
+                "The status of an outbound message changed, the message was parked for an operator, or a failed \
+                 message got its error code."
+            }
+            Self::MessageFailed => {
+                "An outbound message failed and is not sent again automatically. Written once per failure, after \
+                 its `message.status`."
+            }
+            Self::TenantIdentified => "The tenant of a number became known, or is another one.",
+            Self::LanguageChanged => "The language of a conversation changed.",
+            Self::OptedOut => "A number opted out of messages.",
+            Self::OptedIn => "A number that had opted out opted in again.",
+            Self::OptOutSuspected => "A message may be an opt-out. Messages to the number continue.",
+        }
+    }
+}
+
+/// The body of an event, with the data of its type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event<D> {
+    /// Its id, the same in every delivery.
+    pub id: Uuid,
+    /// Its type.
+    pub r#type: EventType,
+    /// When the change was made.
+    pub timestamp: Timestamp,
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// The number of the event in its conversation: 1, 2, 3 … without gaps.
+    pub conversation_sequence: i64,
+    /// The message, if the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// The tenant of the conversation, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
+    /// The workflow of the message or else of the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_type: Option<String>,
+    /// The data of the type.
+    pub data: D,
+}
+
+/// The data of a type of events.
+pub trait EventData: Serialize {
+    /// The type.
+    const TYPE: EventType;
+
+    /// Returns the JSON.
+    fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+macro_rules! event_data {
+    ($($data:ident: $type:ident,)+) => {
+        $(impl EventData for $data {
+            const TYPE: EventType = EventType::$type;
+        })+
+    };
+}
+
+event_data! {
+    MessageReceived: MessageReceived,
+    MessageStatus: MessageStatus,
+    MessageFailed: MessageFailed,
+    TenantIdentified: TenantIdentified,
+    LanguageChanged: LanguageChanged,
+    OptedOut: OptedOut,
+    OptedIn: OptedIn,
+    OptOutSuspected: OptOutSuspected,
+}
+
+/// Data of `message.received`: an inbound message was stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MessageReceived {
+    /// Always `inbound`.
+    #[schema(inline)]
+    pub direction: Direction,
+    /// Twilio's message SID.
+    pub twilio_sid: String,
+    /// The language of the message.
+    #[schema(inline)]
+    pub language: Language,
+    /// The confidence, 0 to 1.
+    pub language_confidence: f64,
+    /// The number of media.
+    pub num_media: u32,
+    /// Whether the message refuses messages: `opt_out`, `unsure` or `none`.
+    #[schema(inline)]
+    pub opt_out: OptOut,
+}
+
+/// Data of `message.status`: the status of an outbound message changed, the message was parked, or a failed message
+/// got its error code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessageStatus {
+    /// The status.
+    #[schema(inline)]
+    pub status: Status,
+    /// The status before; the same if only `parked` or `error_code` changed.
+    #[schema(inline)]
+    pub previous_status: Status,
+    /// Twilio's error code, or one of this service.
+    pub error_code: Option<String>,
+    /// Whether the message waits for an operator's decision.
+    pub parked: bool,
+}
+
+/// Data of `message.failed`: an outbound message failed and is not sent again automatically.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessageFailed {
+    /// `failed` or `undelivered`.
+    #[schema(inline)]
+    pub status: Status,
+    /// Twilio's error code, or one of this service. A later `message.status` may add it.
+    pub error_code: Option<String>,
+}
+
+/// Data of `conversation.tenant_identified`: the tenant of a number became known, or is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TenantIdentified {
+    /// The tenant.
+    pub tenant_id: String,
+    /// The tenant before.
+    pub previous_tenant_id: Option<String>,
+    /// The id of the request that caused the lookup.
+    pub request_id: String,
+}
+
+named_enum! {
+    /// What a language follows from.
+    pub enum LanguageSource: "the source of a language" {
+        /// A message of this conversation.
+        Message = "message",
+        /// Another number of the tenant, the tenant's profile, or a change of the tenant.
+        Tenant = "tenant",
+    }
+}
+
+/// Data of `conversation.language_changed`: the language of a conversation changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LanguageChanged {
+    /// The language; `unknown` if it was that of an earlier tenant.
+    #[schema(inline)]
+    pub language: Language,
+    /// The language before.
+    #[schema(inline)]
+    pub previous_language: Language,
+    /// The confidence, 0 to 1.
+    pub confidence: f64,
+    /// What the language follows from.
+    #[schema(inline)]
+    pub source: LanguageSource,
+    /// The id of the request that caused the change, if there is one.
+    pub request_id: Option<String>,
+}
+
+/// Data of `contact.opted_out`: a number opted out of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OptedOut {
+    /// How it was detected.
+    #[schema(inline)]
+    pub source: OptOutSource,
+}
+
+/// Data of `contact.opted_in`: a number that had opted out opted in again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OptedIn {
+    /// How it was detected.
+    #[schema(inline)]
+    pub source: OptOutSource,
+}
+
+/// Data of `contact.opt_out_suspected`: a message may be an opt-out. Messages to the number continue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OptOutSuspected {
+    /// Twilio's message SID.
+    pub twilio_sid: String,
+}
