@@ -17,17 +17,20 @@ pub enum Scope {
     ConversationsRead,
     /// Change conversations.
     ConversationsWrite,
+    /// Read events.
+    EventsRead,
     /// Everything.
     Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::MessagesSend,
         Self::MessagesRead,
         Self::ConversationsRead,
         Self::ConversationsWrite,
+        Self::EventsRead,
         Self::Admin,
     ];
 
@@ -39,6 +42,7 @@ impl Scope {
             Self::MessagesRead => "messages:read",
             Self::ConversationsRead => "conversations:read",
             Self::ConversationsWrite => "conversations:write",
+            Self::EventsRead => "events:read",
             Self::Admin => "admin",
         }
     }

@@ -6,6 +6,7 @@ pub mod archive;
 pub mod batches;
 pub mod caller;
 pub mod conversation;
+pub mod events;
 pub mod identify;
 pub mod inbound;
 pub mod lookup;

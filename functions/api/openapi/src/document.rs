@@ -1,12 +1,16 @@
 //! The OpenAPI 3.1 document.
 
+use common::domain::event::{self, EventType};
 use common::http::{ErrorEnvelope, Scope, responses};
 use serde::Serialize;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, Paths, PathsBuilder};
+use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OneOfBuilder, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{
+    ContentBuilder, OneOfBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Schema,
+};
 use utoipa::{OpenApi, ToSchema};
 
 /// Returns the document.
@@ -16,6 +20,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document.merge(Endpoints::openapi());
     document.merge(Others::openapi());
     complete(&mut document);
+    document.webhooks = Some(webhooks());
     document
 }
 
@@ -39,6 +44,7 @@ struct Others;
     tags(
         (name = "messages", description = "Send messages and track their delivery."),
         (name = "conversations", description = "Messages and settings per phone number."),
+        (name = "events", description = "The event log."),
         (name = "service", description = "Health and documentation; public."),
         (name = "webhooks", description = "Called by Twilio only, at their own function URLs."),
     ),
@@ -192,6 +198,30 @@ fn complete_operation(operation: &mut Operation) {
             response.headers.insert("x-request-id".to_owned(), RefOr::T(header));
         }
     }
+}
+
+/// Returns the events, one webhook per type. `GET /events` returns the same bodies.
+fn webhooks() -> Paths {
+    EventType::ALL
+        .into_iter()
+        .fold(PathsBuilder::new(), |paths, of| paths.path(of.as_str(), webhook(of)))
+        .build()
+}
+
+fn webhook(of: EventType) -> PathItem {
+    let content = ContentBuilder::new().schema(Some(event::schema(of))).build();
+    let body =
+        RequestBodyBuilder::new().content("application/json", content).required(Some(Required::True)).build();
+    let received = ResponseBuilder::new().description("Received.").build();
+    let operation = OperationBuilder::new()
+        .operation_id(Some(format!("event_{}", of.as_str().replace('.', "_"))))
+        .summary(Some(of.as_str()))
+        .description(Some(of.description()))
+        .tag("events")
+        .request_body(Some(body))
+        .response("2XX", received)
+        .build();
+    PathItem::new(HttpMethod::Post, operation)
 }
 
 fn json_response(description: &str, schema: impl Into<RefOr<Schema>>) -> Response {

@@ -6,6 +6,7 @@ mod template;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use common::domain::event::EventType;
 use common::http::{ApiError, Scope, ValidationError};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -153,6 +154,23 @@ async fn operations_that_need_a_key_name_their_scope() {
         for status in ["401", "403", "default"] {
             assert!(operation["responses"][status].is_object(), "{method} {path} {status}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_type_of_events_is_a_webhook_with_a_schema() {
+    let document = document().await;
+    let webhooks = document["webhooks"].as_object().unwrap();
+    let types: Vec<&str> = EventType::ALL.into_iter().map(EventType::as_str).collect();
+    assert_eq!(webhooks.keys().collect::<Vec<_>>(), types);
+    for (of, item) in webhooks {
+        let schema = &item["post"]["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(schema["properties"]["type"]["enum"], json!([of]));
+        let data = schema["properties"]["data"]["properties"].as_object().unwrap();
+        assert!(
+            !data.is_empty() && data.values().all(|field| field["description"].is_string()),
+            "{of}: {data:?}"
+        );
     }
 }
 

@@ -33,6 +33,17 @@ impl Contract {
     }
 }
 
+impl Contract {
+    /// Validates a body with the schema of its webhook.
+    fn check_event(&self, of: &str, event: &Value) {
+        let pointer = format!("/webhooks/{of}/post/requestBody/content/application~1json/schema");
+        let errors: Vec<String> =
+            self.schema(&pointer).iter_errors(event).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{of}: {errors:?} in {event}");
+        assert_has_no_more(&self.0, self.0.pointer(&pointer).unwrap(), event);
+    }
+}
+
 /// Fails for fields that the document does not have. Schemas allow them so that clients accept new fields.
 fn assert_has_no_more(document: &Value, schema: &Value, response: &Value) {
     let schema = match schema["$ref"].as_str() {
@@ -124,6 +135,27 @@ async fn responses_of_the_functions_match_the_document() {
         let reply = list.call(ApiRequest::new("GET", "/conversations").query(query).event()).await;
         assert_eq!(reply["statusCode"], status);
         contract.check("~1conversations/get", &reply);
+    }
+
+    let event = "select sms_emit_events(array['message.status'], array_agg(id), array[null::uuid], \
+        array['{\"status\": \"sent\", \"previous_status\": \"queued\", \"error_code\": null, \"parked\": false}'], \
+        now()) \
+        from sms_conversations";
+    database.client.batch_execute(event).await.unwrap();
+    let mut events = start("list-events", &environment).await;
+    for (query, status) in [("", 200), ("types=contact.opted_in", 200), ("after=1", 400)] {
+        let reply = events.call(ApiRequest::new("GET", "/events").query(query).event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1events/get", &reply);
+        if query.is_empty() {
+            let listed = body(&reply);
+            let listed = listed["events"].as_array().unwrap();
+            assert!(!listed.is_empty());
+            for event in listed {
+                let of = event["type"].as_str().unwrap();
+                contract.check_event(of, event);
+            }
+        }
     }
 
     let mut conversation = start("get-conversation", &environment).await;
