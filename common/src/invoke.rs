@@ -2,6 +2,7 @@
 
 use crate::error::chain;
 use crate::runtime;
+use crate::telemetry;
 use crate::telemetry::traces::{Kind, Span};
 use lambda_runtime::Diagnostic;
 use serde::Serialize;
@@ -29,6 +30,7 @@ where
         span.wrap(handler(event.payload)).await.map_err(|error| {
             span.fail("function_error");
             let error_message = chain(&error);
+            telemetry::count_error("invocation_failed");
             tracing::error!(error = error_message, "invocation failed");
             Diagnostic { error_type: name.to_owned(), error_message }
         })

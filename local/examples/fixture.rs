@@ -69,13 +69,26 @@ fn emit() {
         "{}",
         json!({
             "_aws": { "Timestamp": 0, "CloudWatchMetrics": [{
-                "Namespace": "Fixture",
+                "Namespace": "SmsFoundation",
                 "Dimensions": [["service"]],
-                "Metrics": [{ "Name": "JobsDone", "Unit": "Count" }, { "Name": "Wait", "Unit": "Milliseconds" }],
+                "Metrics": [
+                    { "Name": "messages_stored", "Unit": "Count" },
+                    { "Name": "twilio_create_latency", "Unit": "Milliseconds" },
+                    { "Name": "spool_backlog", "Unit": "None" },
+                    { "Name": "not_on_the_list", "Unit": "Count" },
+                ],
+            }, {
+                "Namespace": "SmsFoundation",
+                "Dimensions": [["service", "outcome"]],
+                "Metrics": [{ "Name": "errors", "Unit": "Count" }],
             }] },
             "service": "echo",
-            "JobsDone": 2,
-            "Wait": [1.5, 2.5],
+            "outcome": "internal",
+            "messages_stored": 2,
+            "twilio_create_latency": [1.5, 2000.5],
+            "spool_backlog": 7,
+            "not_on_the_list": 1,
+            "errors": 1,
         })
     );
 }

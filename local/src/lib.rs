@@ -5,6 +5,7 @@
 
 mod children;
 mod clock;
+pub mod dashboards;
 pub mod gateway;
 pub mod lambda;
 pub mod metrics;

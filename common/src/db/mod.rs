@@ -64,12 +64,13 @@ pub use tokio_postgres::types::{Json, Type};
 pub use types::{SqlParam, SqlType};
 
 use crate::telemetry::traces::{Kind, Span};
+use crate::telemetry::{self, Metric};
 use deadpool_postgres::{Object, Pool};
 use held::Busy;
 use row::row;
 use statement::{Bound, params, statements};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tls::Tls;
 use tokio_postgres::error::SqlState;
 
@@ -227,6 +228,7 @@ impl Db {
     }
 
     async fn run_confirmed(&self, bound: &Bound<'_>) -> Result<Vec<Row>, DbError> {
+        let _latency = Latency::start();
         // After an error, closing the connection ends the transaction.
         let busy = Busy::new(self.object(bound.operation).await?);
         let transaction = async {
@@ -251,6 +253,7 @@ impl Db {
                     error = crate::error::chain(&error),
                     "retrying on a new connection"
                 );
+                telemetry::count(Metric::DatabaseRetries, 1);
                 if error.is_connection_lost() {
                     // After a thaw, the other connections are dead too.
                     let _ = self.target().pool.retain(|_, _| false);
@@ -262,6 +265,7 @@ impl Db {
     }
 
     async fn run(&self, bound: &Bound<'_>) -> Result<Vec<Row>, DbError> {
+        let _latency = Latency::start();
         let busy = Busy::new(self.object(bound.operation).await?);
         let statement = busy.query_typed(&bound.sql, &bound.params);
         let outcome = self.in_time(bound.operation, &busy, statement).await;
@@ -330,6 +334,21 @@ impl Db {
     /// [`DbError`] if it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         self.query_idempotent(&Statement::<()>::new("ping", "select"), &[]).await.map(drop)
+    }
+}
+
+/// Records the time of a statement when it is dropped, so also of one that fails or whose caller stops waiting.
+struct Latency(Instant);
+
+impl Latency {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Drop for Latency {
+    fn drop(&mut self) {
+        telemetry::record(Metric::DatabaseLatency, self.0.elapsed().as_secs_f64() * 1_000.0);
     }
 }
 

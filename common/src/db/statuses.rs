@@ -49,6 +49,8 @@ row! {
         pub contradicts: bool,
         /// When the message is created again, after a transient failure.
         pub renewed_at: Option<Timestamp>,
+        /// When the message was to be sent: `send_at`, or the time of the request.
+        pub wanted_at: Option<Timestamp>,
     }
 }
 
@@ -56,7 +58,8 @@ row! {
 const RECORD: Statement<RecordedStatus> = Statement::new(
     "record status callbacks",
     "
-select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at
+select twilio_sid, message_id, disagreeing_id, contradicts, renewed_at,
+    (select coalesce(m.send_at, m.created_at) from sms_messages m where m.id = message_id) as wanted_at
 from sms_record_statuses(
     ids => $ids, sids => $twilio_sids, words => $event_statuses, codes => $error_codes, raw_data => $raw_webhook_data,
     nuls_removed => $nul_removed, received => $received_at, contradicted => $contradicted,

@@ -200,6 +200,14 @@ impl ApiError {
         }
     }
 
+    /// Returns the kind of error in the metric `errors`: the code without its prefix, apart from signatures.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::BadSignature(_) => "invalid_signature",
+            _ => self.code().trim_start_matches("sms."),
+        }
+    }
+
     /// Logs the failure: our failures as errors, the caller's as information. It is the invocation's last line.
     pub(super) fn log(&self) {
         let (code, cause) = (self.code(), crate::error::chain(self));
@@ -250,6 +258,28 @@ fn loggable(field: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_is_an_outcome_of_the_metric_errors() {
+        let source = || Box::<dyn Error + Send + Sync>::from("cause");
+        let errors = [
+            ApiError::Validation(ValidationError::default()),
+            ApiError::Unauthorized,
+            ApiError::Forbidden { missing: Scope::Admin },
+            ApiError::BadSignature(source()),
+            ApiError::NotFound("it"),
+            ApiError::MethodNotAllowed,
+            ApiError::IdempotencyConflict,
+            ApiError::RecipientOptedOut,
+            ApiError::Conflict("it"),
+            ApiError::PayloadTooLarge { limit: 1 },
+            ApiError::Internal(source()),
+            ApiError::Unavailable(source()),
+        ];
+        for error in errors {
+            assert!(telemetry::Metric::Errors.outcomes().contains(&error.outcome()), "{error:?}");
+        }
+    }
 
     #[test]
     fn the_envelope_lists_each_field_with_its_reason() {

@@ -67,6 +67,7 @@ pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Respon
                 response
             }
             Err(error) => {
+                telemetry::count_error(error.outcome());
                 if error.status().is_server_error() {
                     telemetry::count(Metric::ApiFailures, 1);
                 }

@@ -5,6 +5,7 @@ use super::spans::BatchSpans;
 use crate::runtime;
 use crate::telemetry::{self, Metric, traces};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::convert::Infallible;
 
@@ -28,6 +29,8 @@ pub struct Batch<M> {
     receipt_handles: HashMap<String, String>,
     failures: Vec<String>,
     poison: Vec<String>,
+    /// The number of poison messages; [`Batch::poison`] has those with a receipt handle.
+    poisoned: usize,
 }
 
 impl<M: Versioned> Batch<M> {
@@ -42,15 +45,23 @@ impl<M: Versioned> Batch<M> {
             receipt_handles: HashMap::new(),
             failures: Vec::new(),
             poison: Vec::new(),
+            poisoned: 0,
         };
+        let now = crate::clock::now();
         for mut record in event.records {
             let sqs_message_id = record.message_id.clone().unwrap_or_default();
             if let Some(handle) = record.receipt_handle.take() {
                 batch.receipt_handles.insert(sqs_message_id.clone(), handle);
             }
             let request_id = request_id(&record).unwrap_or(&sqs_message_id).to_owned();
-            match read(record.body.as_deref().unwrap_or_default()) {
-                Ok(message) => batch.records.push(Record { sqs_message_id, request_id, message }),
+            let sent_at = sent_at(&record);
+            match read::<M>(record.body.as_deref().unwrap_or_default()) {
+                Ok(message) => {
+                    if let Some(since) = message.due_at().max(sent_at) {
+                        telemetry::record(Metric::QueueAge, now.duration_since(since).as_secs_f64().max(0.0));
+                    }
+                    batch.records.push(Record { sqs_message_id, request_id, message });
+                }
                 Err(error @ ReadError::UnknownVersion) => {
                     batch.fail(&sqs_message_id, &request_id, &error);
                 }
@@ -83,6 +94,7 @@ impl<M> Batch<M> {
         error: &(dyn std::error::Error + 'static),
     ) {
         self.fail(sqs_message_id, request_id, error);
+        self.poisoned += 1;
         self.poison.extend(self.receipt_handles.get(sqs_message_id).cloned());
     }
 
@@ -97,6 +109,8 @@ impl<M> Batch<M> {
     #[must_use]
     pub fn into_response(self) -> SqsBatchResponse {
         telemetry::count(Metric::RecordsFailed, self.failures.len());
+        telemetry::count_outcome(Metric::Errors, "record_poison", self.poisoned);
+        telemetry::count_outcome(Metric::Errors, "record_failed", self.failures.len() - self.poisoned);
         let mut response = SqsBatchResponse::default();
         response.batch_item_failures = self.failures.into_iter().map(failure).collect();
         response
@@ -107,6 +121,12 @@ fn failure(item_identifier: String) -> BatchItemFailure {
     let mut failure = BatchItemFailure::default();
     failure.item_identifier = item_identifier;
     failure
+}
+
+/// Returns when the record was sent.
+fn sent_at(record: &SqsMessage) -> Option<Timestamp> {
+    let millisecond = record.attributes.get("SentTimestamp")?.parse().ok()?;
+    Timestamp::from_millisecond(millisecond).ok()
 }
 
 fn request_id(record: &SqsMessage) -> Option<&str> {

@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize};
 pub trait Versioned: DeserializeOwned {
     /// The versions that this build reads.
     const VERSIONS: &'static [&'static str];
+
+    /// When the message should be received, if it was sent with a delay and knows it.
+    fn due_at(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 impl Versioned for WebhookMessage {
@@ -19,6 +24,13 @@ impl Versioned for WebhookMessage {
 
 impl Versioned for DispatchMessage {
     const VERSIONS: &'static [&'static str] = &["1", "2"];
+
+    fn due_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(wake_up) => Some(wake_up.due_at),
+        }
+    }
 }
 
 impl Versioned for IdentifyMessage {

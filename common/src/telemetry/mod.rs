@@ -16,7 +16,9 @@ mod log;
 mod metrics;
 pub mod traces;
 
-pub use metrics::{Metric, count, record};
+pub use metrics::{
+    FUNCTIONS, Kind, Metric, NAMESPACE, OTHER, Unit, count, count_error, count_outcome, record,
+};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::Span;
@@ -55,14 +57,18 @@ impl Output {
         }
     }
 
-    /// Writes the members of a metrics object: appended to the held line, or with `service` as a separate line.
-    fn write_metrics(&self, members: &str, service: &str) {
+    /// Writes metrics objects, given as their members: the first is appended to the held line, the others are lines of
+    /// their own with `service`.
+    fn write_metrics(&self, objects: &[String], service: &str) {
         let held = std::mem::take(&mut *self.held());
-        let line = match held.strip_suffix("}\n") {
-            Some(open) => format!("{open},{members}}}\n"),
-            None => format!("{{\"service\":\"{service}\",{members}}}\n"),
-        };
-        (self.sink)(&line);
+        let mut lines = String::with_capacity(held.len() + 512);
+        for members in objects {
+            match held.strip_suffix("}\n").filter(|_| lines.is_empty()) {
+                Some(open) => lines.extend([open, ",", members, "}\n"]),
+                None => lines.extend(["{\"service\":\"", service, "\",", members, "}\n"]),
+            }
+        }
+        (self.sink)(&lines);
     }
 
     fn hold(&self, line: &str) {
@@ -185,7 +191,8 @@ mod tests {
             tracing::warn!("after");
             tracing::debug!("not shown");
         });
-        assert_eq!(lines.len(), 2);
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[2]["cold_starts"], 1.0);
         let first = &lines[0];
         assert_eq!(first["level"], "INFO");
         assert_eq!(first["message"], "stored \"them\"");
@@ -207,8 +214,9 @@ mod tests {
                 tracing::info!("here");
             }
         });
-        let cold: Vec<_> = lines.iter().map(|line| line["cold_start"].as_bool().unwrap()).collect();
+        let cold: Vec<_> = lines.iter().filter_map(|line| line["cold_start"].as_bool()).collect();
         assert_eq!(cold, [true, false]);
+        assert_eq!(lines.iter().filter(|line| line["cold_starts"] == 1.0).count(), 1);
     }
 
     #[test]
@@ -234,6 +242,62 @@ mod tests {
                 .as_array()
                 .unwrap()
                 .contains(&serde_json::json!({"Name": "messages_stored", "Unit": "Count"}))
+        );
+    }
+
+    #[test]
+    fn metrics_with_one_outcome_are_in_the_line_and_each_further_outcome_has_a_line() {
+        let lines = logged_lines(|| {
+            let _invocation = invocation(&lambda_runtime::Context::default()).entered();
+            count(Metric::MessagesStored, 3);
+            count_outcome(Metric::LanguagesDetected, "es", 2);
+            count_outcome(Metric::LanguagesDetected, "en", 1);
+            count_error("not on the list");
+            tracing::info!(name: LAST_LINE, "done");
+        });
+        let directives = |line: &serde_json::Value| -> Vec<serde_json::Value> {
+            let directives = line["_aws"]["CloudWatchMetrics"].as_array().unwrap().iter();
+            directives
+                .map(|directive| serde_json::json!([directive["Dimensions"], directive["Metrics"]]))
+                .collect()
+        };
+        let counted = |name: &str| serde_json::json!({"Name": name, "Unit": "Count"});
+        let with_outcome = serde_json::json!([["stack", "service", "outcome"]]);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!((&lines[0]["message"], &lines[0]["outcome"]), (&"done".into(), &"en".into()));
+        assert_eq!(
+            (&lines[0]["messages_stored"], &lines[0]["languages_detected"]),
+            (&3.0.into(), &1.0.into())
+        );
+        let expected = [
+            serde_json::json!([[["stack", "service"]], [counted("messages_stored"), counted("cold_starts")]]),
+            serde_json::json!([with_outcome, [counted("languages_detected")]]),
+        ];
+        assert_eq!(directives(&lines[0]), expected);
+        assert_eq!((&lines[1]["outcome"], &lines[1]["languages_detected"]), (&"es".into(), &2.0.into()));
+        assert_eq!((&lines[1]["service"], &lines[1]["stack"]), (&"record-inbound".into(), &"sms".into()));
+        assert_eq!(
+            directives(&lines[1]),
+            [serde_json::json!([with_outcome, [counted("languages_detected")]])]
+        );
+        assert_eq!((&lines[2]["outcome"], &lines[2]["errors"]), (&OTHER.into(), &1.0.into()));
+    }
+
+    #[test]
+    fn counters_are_added_up_and_the_last_value_of_a_gauge_counts() {
+        let lines = logged_lines(|| {
+            let _invocation = invocation(&lambda_runtime::Context::default()).entered();
+            for value in [7.0, 5.0] {
+                record(Metric::OldBytesRemoved, value);
+                record(Metric::SpoolBacklog, value);
+            }
+            (0..150).for_each(|_| record(Metric::QueueAge, 0.123_456));
+        });
+        assert_eq!((&lines[0]["old_data_removed"], &lines[0]["spool_backlog"]), (&12.0.into(), &5.0.into()));
+        assert_eq!(
+            lines[0]["queue_age"],
+            serde_json::json!(vec![0.123; 100]),
+            "CloudWatch accepts 100 values"
         );
     }
 
@@ -294,11 +358,16 @@ mod tests {
             tracing::warn!("second");
         });
         let lines: Vec<&str> = writes.iter().flat_map(|write| write.lines()).collect();
-        assert!(lines[0].contains("first") && lines[1].contains("second") && lines.len() == 2, "{lines:?}");
+        assert!(lines[0].contains("first") && lines[1].contains("second") && lines.len() == 3, "{lines:?}");
     }
 
     #[test]
     fn an_invocation_without_metrics_writes_no_line() {
-        assert!(logged_lines(|| drop(invocation(&lambda_runtime::Context::default()).entered())).is_empty());
+        let lines = logged_lines(|| {
+            for _ in 0..2 {
+                drop(invocation(&lambda_runtime::Context::default()).entered());
+            }
+        });
+        assert_eq!(lines.len(), 1, "only the cold start is counted: {lines:?}");
     }
 }

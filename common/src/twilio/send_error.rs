@@ -132,6 +132,20 @@ impl SendError {
         }
     }
 
+    /// Returns the kind of error in the metric `errors`.
+    #[must_use]
+    pub fn outcome_name(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "twilio_unreachable",
+            Self::TokenRefused => "twilio_unauthorized",
+            Self::Limited { .. } => "twilio_limited",
+            Self::Refused { status: 401, .. } => "twilio_unauthorized",
+            Self::Refused { .. } => "twilio_refused",
+            Self::Failed { .. } => "twilio_failed",
+            Self::NoResponse(_) | Self::Unreadable { .. } => "twilio_no_response",
+        }
+    }
+
     /// Returns how to continue with the message.
     #[must_use]
     pub fn retry(&self) -> Retry {
@@ -217,6 +231,7 @@ mod tests {
             let error = refused(code);
             assert_eq!((error.outcome(), error.retry()), (outcome, retry), "{code}");
             assert_eq!((error.code(), error.is_our_fault()), (Some(code), our_fault), "{code}");
+            assert_eq!(error.outcome_name(), "twilio_refused");
         }
     }
 

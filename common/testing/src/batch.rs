@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 /// Returns a batch of messages with these bodies. The message ids are `m-0`, `m-1` …, the request ids `r-0`, `r-1` …
+/// They were sent two seconds ago.
 #[must_use]
 pub fn batch(bodies: &[Value]) -> Value {
+    let sent_at = common::clock::now().as_millisecond() - 2_000;
     let records: Vec<Value> = bodies
         .iter()
         .enumerate()
@@ -13,7 +15,7 @@ pub fn batch(bodies: &[Value]) -> Value {
                 "messageId": format!("m-{position}"),
                 "receiptHandle": format!("AQEB{position}"),
                 "body": body.to_string(),
-                "attributes": {"ApproximateReceiveCount": "1"},
+                "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": sent_at.to_string()},
                 "messageAttributes": {
                     "request_id": {"stringValue": format!("r-{position}"), "dataType": "String"},
                 },

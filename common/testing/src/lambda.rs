@@ -154,6 +154,36 @@ impl Function {
         lines.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.clone().into())).collect()
     }
 
+    /// Waits for a log line with a metric and returns the metric's value, or all its values.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within two minutes.
+    pub async fn metric(&self, name: &str) -> Value {
+        super::eventually(name, async || self.log().await.iter().find_map(|line| line.get(name).cloned()))
+            .await
+    }
+
+    /// Waits for a log line with a metric and this outcome, declared with the dimension, and returns its value.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within two minutes.
+    pub async fn metric_of(&self, name: &str, outcome: &str) -> Value {
+        let has_dimension = |line: &Value| {
+            let directives = line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten();
+            directives
+                .filter(|directive| directive["Dimensions"][0].to_string().contains("\"outcome\""))
+                .any(|directive| directive["Metrics"].to_string().contains(&format!("\"{name}\"")))
+        };
+        super::eventually(&format!("{name} {outcome}"), async || {
+            let log = self.log().await;
+            let line = log.iter().find(|line| line["outcome"] == outcome && has_dimension(line))?;
+            line.get(name).cloned()
+        })
+        .await
+    }
+
     /// Returns the log lines, which are updated as they are written, for a test that waits for one during an
     /// invocation.
     #[must_use]

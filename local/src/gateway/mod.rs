@@ -14,7 +14,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode};
 
 use self::authorizer::{Authorizer, Refusal};
 use self::events::Incoming;
@@ -22,7 +22,7 @@ use self::response::{api_error, from_function, function_url_error};
 use self::routes::{Matched, Route};
 use crate::clock;
 use crate::lambda::{Functions, InvokeError, MAX_PAYLOAD_BYTES, WhenBusy};
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 use crate::template::Template;
 
 /// An HTTP API's maximum request body: 10 MB.
@@ -142,7 +142,8 @@ async fn serve(
     }
 }
 
-async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
-    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.prometheus())
-        .into_response()
+async fn metrics(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let accept = headers.get("accept").and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::accepted(accept);
+    ([("content-type", format.content_type())], gateway.metrics.prometheus(format)).into_response()
 }

@@ -201,7 +201,12 @@ impl Function {
         // The receiver of `reply` may have been dropped, here and below.
         let permits = match self.admit(busy).await {
             Ok(permits) => permits,
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => {
+                if matches!(error, InvokeError::Throttled) {
+                    self.metrics.throttled(&self.spec.name);
+                }
+                return drop(reply.send(Err(error)));
+            }
         };
         let request_id = clock::request_id();
         let begun = Instant::now();

@@ -64,6 +64,12 @@ impl Sqs {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the name of each queue with the number of its messages and the age of the oldest in seconds.
+    pub(crate) fn sizes(&self) -> Vec<(String, f64, f64)> {
+        // The store is a local file; metrics without queue sizes show that it cannot be read.
+        self.store().sizes().unwrap_or_default()
+    }
+
     fn url(&self, queue: &str) -> String {
         format!("{}/{ACCOUNT_ID}/{queue}", self.base_url)
     }

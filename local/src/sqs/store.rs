@@ -223,6 +223,17 @@ impl Store {
         Ok(statement.query_row(params, read)?)
     }
 
+    /// Returns the name of each queue with the number of its messages and the age of the oldest in seconds.
+    pub(super) fn sizes(&self) -> Result<Vec<(String, f64, f64)>, SqsError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT q.name, cast(count(m.seq) AS REAL) AS messages,
+                    coalesce((:now - min(m.sent_ms)) / 1000.0, 0.0) AS age
+             FROM queues q LEFT JOIN messages m ON m.queue = q.name GROUP BY q.name",
+        )?;
+        let read = |row: &Row<'_>| Ok((row.get("name")?, row.get("messages")?, row.get("age")?));
+        Ok(statement.query_map(named_params! { ":now": clock::now_ms() }, read)?.collect::<Result<_, _>>()?)
+    }
+
     /// Moves the visible messages of a dead-letter queue to `destination`, or back to their source queues.
     pub(super) fn move_all(&self, source: &str, destination: Option<&str>) -> Result<usize, SqsError> {
         Ok(self.0.execute(

@@ -92,8 +92,9 @@ pub(super) async fn start(
     }
     let late = Arc::new(OnceLock::new());
     let sqs = Sqs::open(&settings.data.join("queues.sqlite"), &info.aws_endpoint_url, &settings.region)?;
+    let sqs = Arc::new(sqs);
     let secrets = Arc::new(SecretsManager::new(&settings.region));
-    let services = Arc::new(sqs).router().merge(lambda::router(late.clone()));
+    let services = sqs.clone().router().merge(lambda::router(late.clone()));
     serve(parts, aws, services.layer(middleware::from_fn_with_state(secrets.clone(), secrets::intercept)));
     let secrets = Secrets::store(&secrets, settings, &info);
     let sqs_url =
@@ -103,6 +104,7 @@ pub(super) async fn start(
     let s3_url = start_s3(settings, template, parts).await?;
     let endpoints = Endpoints { profiles: &profiles_url, sqs: &sqs_url, s3: &s3_url, secrets };
     let metrics = Arc::new(Metrics::default());
+    metrics.watch_queues(sqs);
     let functions = Arc::new(functions(settings, template, &info, &endpoints, &metrics)?);
     parts.functions = Some(functions.clone());
     // Set only here, so it cannot be set already.

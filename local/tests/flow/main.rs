@@ -27,6 +27,7 @@ mod oracle;
 mod outages;
 mod pgbouncer;
 mod poison_messages;
+mod privacy;
 mod quiet_hours;
 mod rate_limits;
 mod reconcile;

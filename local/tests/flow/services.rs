@@ -5,11 +5,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use local::postgres::Postgres;
 use local::sqs::Sqs;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,6 +95,7 @@ async fn forward(
 pub struct Queues {
     proxy: Proxy,
     server: SocketAddr,
+    attributes: Arc<Mutex<Vec<Value>>>,
     _folder: TempDir,
 }
 
@@ -104,9 +108,16 @@ impl Queues {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, Arc::new(sqs).router()).await });
+        let attributes: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let seen = middleware::from_fn_with_state(attributes.clone(), keep_attributes);
+        tokio::spawn(async move { axum::serve(listener, Arc::new(sqs).router().layer(seen)).await });
         proxy.open(server).await;
-        Self { proxy, server, _folder: folder }
+        Self { proxy, server, attributes, _folder: folder }
+    }
+
+    /// Returns what each sent message has besides its body: attributes, system attributes and the delay.
+    pub fn attributes(&self) -> Vec<Value> {
+        self.attributes.lock().unwrap().clone()
     }
 
     /// Returns the value for `AWS_ENDPOINT_URL_SQS`.
@@ -140,6 +151,25 @@ impl Queues {
     pub fn stall(&self, stalled: bool) {
         self.proxy.stall(stalled);
     }
+}
+
+/// Keeps the attributes of sent messages.
+async fn keep_attributes(
+    State(attributes): State<Arc<Mutex<Vec<Value>>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let entries = sent["Entries"].as_array().cloned().unwrap_or_else(|| vec![sent]);
+    for mut entry in entries {
+        let Some(fields) = entry.as_object_mut() else { continue };
+        if fields.remove("MessageBody").is_some() {
+            attributes.lock().unwrap().push(entry);
+        }
+    }
+    next.run(Request::from_parts(parts, body.into())).await
 }
 
 /// A PostgreSQL server outside the stack.

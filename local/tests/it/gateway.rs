@@ -173,6 +173,11 @@ async fn metrics_are_served_as_prometheus_text() {
     let lambda = Lambda::start();
     let gateway = lambda.gateway().await;
     get(&format!("{gateway}/open"), &[]).await;
+    let accept =
+        [("accept", "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3")];
+    let response = get(&format!("{gateway}/metrics"), &accept).await;
+    assert!(response.headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    assert!(response.body.ends_with(b"\n# EOF\n"));
     let response = get(&format!("{gateway}/metrics"), &[]).await;
     assert!(response.headers["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
     let text = String::from_utf8(response.body.to_vec()).unwrap();

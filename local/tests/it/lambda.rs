@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use local::lambda::{InvokeError, WhenBusy};
+use local::metrics::{Family, Format};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -137,15 +138,74 @@ async fn metrics_are_collected_from_the_output_of_functions() {
     lambda.invoke(r#"{"do":"metric"}"#).await.unwrap();
     lambda.invoke(r#"{"do":"metric"}"#).await.unwrap();
     let text = eventually("both metrics are recorded", async || {
-        let text = lambda.metrics.prometheus();
-        text.contains("fixture_jobs_done_total{service=\"echo\"} 4").then_some(text)
+        let text = lambda.metrics.prometheus(Format::Text);
+        text.contains("sms_foundation_messages_stored_total{service=\"echo\"} 4").then_some(text)
     })
     .await;
-    assert!(text.contains("# TYPE fixture_wait_milliseconds summary"), "{text}");
-    assert!(text.contains("fixture_wait_milliseconds_sum{service=\"echo\"} 8"), "{text}");
-    assert!(text.contains("fixture_wait_milliseconds_count{service=\"echo\"} 4"), "{text}");
-    assert!(text.contains("lambda_invocations_total{function=\"echo\"} 2"), "{text}");
-    assert!(lambda.log().contains("\"JobsDone\":2"), "metric lines are also written to the log");
+    for expected in [
+        "# HELP sms_foundation_messages_stored_total Inbound messages stored, without duplicates.",
+        "# TYPE sms_foundation_messages_stored_total counter",
+        "# TYPE sms_foundation_twilio_create_latency_seconds histogram",
+        "sms_foundation_twilio_create_latency_seconds_bucket{service=\"echo\",le=\"0.005\"} 2",
+        "sms_foundation_twilio_create_latency_seconds_bucket{service=\"echo\",le=\"2.5\"} 4",
+        "sms_foundation_twilio_create_latency_seconds_sum{service=\"echo\"} 4.004",
+        "sms_foundation_twilio_create_latency_seconds_count{service=\"echo\"} 4",
+        "sms_foundation_spool_backlog{service=\"echo\"} 7",
+        "sms_foundation_errors_total{outcome=\"internal\",service=\"echo\"} 2",
+        "lambda_invocations_total{function=\"echo\"} 2",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(expected)), "{expected} in {text}");
+    }
+    assert!(!text.contains("not_on_the_list"), "{text}");
+    assert!(lambda.log().contains("\"messages_stored\":2"), "metric lines are also written to the log");
+}
+
+/// Reads the text in both formats with Prometheus's own parsers and prints each family with its type, unit and samples.
+const PARSE: &str = "
+import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as classic
+texts = json.load(sys.stdin)
+print(json.dumps([[
+    [f.name, f.type, f.unit, f.documentation, sorted({s.name for s in f.samples})] for f in parse(text)
+] for parse, text in zip((classic, openmetrics), texts)]))
+";
+
+#[tokio::test]
+async fn prometheus_parsers_read_both_text_formats() {
+    let Some(python) = testing::python("prometheus_parsers_read_both_text_formats") else { return };
+    let lambda = Lambda::start();
+    lambda.invoke(r#"{"do":"metric"}"#).await.unwrap();
+    let texts = eventually("the metrics are recorded", async || {
+        let texts = [Format::Text, Format::OpenMetrics].map(|format| lambda.metrics.prometheus(format));
+        texts[0].contains("spool_backlog").then_some(texts)
+    })
+    .await;
+    let mut parser = std::process::Command::new(python)
+        .args(["-c", PARSE])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    serde_json::to_writer(parser.stdin.take().unwrap(), &texts).unwrap();
+    let output = parser.wait_with_output().unwrap();
+    let [classic, openmetrics]: [Vec<Value>; 2] = serde_json::from_slice(&output.stdout).unwrap();
+    for (families, has_units) in [(&classic, false), (&openmetrics, true)] {
+        let expected: Vec<Value> = Family::all()
+            .into_iter()
+            .filter(|family| texts[0].contains(&format!("\n{}", family.samples()[0])))
+            .map(|family| {
+                let unit = family.unit.filter(|_| has_units).unwrap_or_default();
+                json!([family.name, family.kind.as_str(), unit, family.help, family.samples()])
+            })
+            .collect();
+        assert!(expected.len() >= 6, "{expected:#?}");
+        let mut families = families.clone();
+        families.sort_by_key(Value::to_string);
+        let mut expected = expected;
+        expected.sort_by_key(Value::to_string);
+        assert_eq!(families, expected);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod dashboards;
 mod deploy;
 mod gateway;
 mod lambda;

@@ -209,7 +209,7 @@ async fn schedules_run_at_the_configured_interval() {
         let metrics = get(&format!("{}/metrics", info.api_url), &[]).await;
         String::from_utf8(metrics.body.to_vec())
             .unwrap()
-            .contains("fixture_jobs_done_total{service=\"echo\"} 4")
+            .contains("sms_foundation_messages_stored_total{service=\"echo\"} 4")
             .then_some(())
     })
     .await;

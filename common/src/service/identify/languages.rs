@@ -68,6 +68,7 @@ impl Identifier {
                 let error = crate::error::chain(&error);
                 tracing::warn!(tenant_id, error, "could not update a tenant profile");
                 telemetry::count(Metric::ProfilePushesFailed, 1);
+                telemetry::count_error("profile_failed");
                 Ok(false)
             }
         }

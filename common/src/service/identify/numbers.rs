@@ -90,6 +90,7 @@ impl Identifier {
                 Err(RequestError::BreakerOpen) => results.skipped.extend(group),
                 Err(error) => {
                     telemetry::count(Metric::TenantLookupsFailed, 1);
+                    telemetry::count_error("monitor_failed");
                     let error = Arc::new(error);
                     results.failed.extend(group.into_iter().map(|number| (number, Arc::clone(&error))));
                 }
@@ -169,7 +170,10 @@ fn report(outcome: &Recorded, found: &[CheckedNumber]) {
             telemetry::count(Metric::TenantsIdentified, 1);
             tracing::info!(%conversation_id, tenant_id, previous, "tenant identified");
         }
-        None => tracing::info!(%conversation_id, previous, "no tenant found"),
+        None => {
+            telemetry::count(Metric::UnknownNumbers, 1);
+            tracing::info!(%conversation_id, previous, "no tenant found");
+        }
     }
     if let Some(language_previous) = outcome.forgotten_language {
         tracing::info!(

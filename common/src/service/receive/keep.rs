@@ -41,6 +41,7 @@ impl Receiver {
         // Boxed: the SDK's futures are too deeply nested for the compiler.
         let put = Box::pin(self.publisher.send(queue_url, &message, &request_id));
         if let Err(error) = put.await {
+            telemetry::count_error("sqs_failed");
             tracing::warn!(error = chain(&error), "could not enqueue webhook, writing it to the spool");
             Box::pin(self.spool(queue, &message, &request_id)).await.map_err(|error| {
                 telemetry::count(Metric::WebhooksUnavailable, 1);

@@ -158,6 +158,7 @@ pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
         }
         Err(error) if error.is_unavailable() => {
             telemetry::count(Metric::ApiFailures, 1);
+            telemetry::count_error("unavailable");
             tracing::error!(error = common::error::chain(&error), "could not read keys");
             Ok(app.unverified(&hash))
         }
@@ -168,6 +169,7 @@ pub async fn handle(app: &App, question: Question) -> Result<Verdict, DbError> {
 /// Refuses a key, with the last log line of the invocation.
 fn refuse(reason: &str) -> Verdict {
     telemetry::count(Metric::KeysRefused, 1);
+    telemetry::count_error("unauthorized");
     tracing::info!(name: telemetry::LAST_LINE, reason, "API key rejected");
     Verdict::REFUSED
 }

@@ -17,6 +17,7 @@ use common::monitor::MonitorClient;
 use common::service::identify::{
     Identifier, IdentifierConfig, InitError, LEASE, LookupResults, NumberToCheck,
 };
+use common::telemetry;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -107,6 +108,7 @@ pub async fn handle(app: &App, request_id: &str) -> Result<Reconciled, PartsFail
     let mut done = Reconciled::default();
     let mut failures = 0;
     let mut failed = |part: &'static str, error: &DbError| {
+        telemetry::count_error("part_failed");
         tracing::error!(part, error = common::error::chain(error), "tenant reconciliation part failed");
         failures += 1;
     };

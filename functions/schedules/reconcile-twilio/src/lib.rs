@@ -158,6 +158,7 @@ pub async fn handle(app: &App, payload: Value) -> Result<Reconciled, ReconcileEr
     for (part, outcome) in outcomes {
         if let Err(error) = outcome {
             failures += 1;
+            telemetry::count_error("part_failed");
             tracing::error!(part, error = common::error::chain(&error), "reconciliation part failed");
         }
     }

@@ -191,6 +191,7 @@ impl Run {
         let share = self.budget * part.share / PARTS.iter().map(|part| part.share).sum::<u32>();
         parts::run(share, work).await.unwrap_or_else(|error| {
             let error = common::error::chain(&error);
+            telemetry::count_error("part_failed");
             tracing::error!(part = part.name, error, "sweep part failed");
             self.failures += 1;
             0

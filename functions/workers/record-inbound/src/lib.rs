@@ -156,6 +156,9 @@ fn report(stored: &[StoredInbound], batch: &[Inbound]) {
     };
     telemetry::count(Metric::OptOuts, results(OptOut::OptOut));
     telemetry::count(Metric::OptOutsUnsure, results(OptOut::Unsure));
+    for message in stored.iter().filter_map(of_batch) {
+        telemetry::count_outcome(Metric::LanguagesDetected, message.language.as_str(), 1);
+    }
     for stored in stored {
         let message = of_batch(stored);
         let _request = telemetry::request(message.map_or("", |message| &message.request_id)).entered();

@@ -14,7 +14,7 @@ use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::service::batches;
 use common::telemetry::{self, Metric};
 use common::twilio::{ErrorClass, Form, MessageSidMissing, RenewalPolicy, StatusCallback, WebhookKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`RenewalPolicy`], [`PublisherConfig`], and
 /// `STATUS_QUEUE_URL`, the queue of the records.
@@ -98,6 +98,7 @@ async fn record(app: &App, batch: &mut Batch<WebhookMessage>, received: &[Receiv
     }
     report(&written.rows, &received);
     report_our_faults(&written.rows, &received);
+    report_deliveries(&written.rows, &received);
 }
 
 fn report(recorded: &[RecordedStatus], received: &[&Received]) {
@@ -120,6 +121,20 @@ fn report(recorded: &[RecordedStatus], received: &[&Received]) {
                 tracing::info!(%twilio_sid, %message_id, %at, "undelivered message scheduled for retry");
             }
             (Some(_), None) => {}
+        }
+    }
+}
+
+/// Records the latency of delivered messages, once for each message of a batch.
+fn report_deliveries(recorded: &[RecordedStatus], received: &[&Received]) {
+    let delivered = received.iter().filter(|(_, callback)| callback.status == Some(Status::Delivered));
+    let times: BTreeMap<&MessageSid, _> =
+        delivered.map(|(_, callback)| (&callback.twilio_sid, callback.received_at)).collect();
+    for (twilio_sid, received_at) in times {
+        let status = recorded.iter().find(|status| status.twilio_sid == *twilio_sid);
+        if let Some(wanted_at) = status.and_then(|status| status.wanted_at) {
+            let seconds = received_at.duration_since(wanted_at).as_secs_f64();
+            telemetry::record(Metric::DeliveryLatency, seconds.max(0.0));
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{App, pace, verify};
 use common::clock;
 use common::db::sends::{self, Claimed, OPTED_OUT, Passage, RETRIES_EXHAUSTED, SendResult};
 use common::domain::message::Status;
+use common::domain::segments;
 use common::telemetry::traces::{self, Kind, Span, TraceContext};
 use common::telemetry::{self, Metric};
 use common::twilio::{
@@ -105,6 +106,9 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
     match &outcome {
         SendResult::Accepted { twilio_sid, .. } => {
             telemetry::count(Metric::SendsAccepted, 1);
+            telemetry::count(Metric::SegmentsSent, segments::count(&claim.message_content).segments);
+            let waited = clock::now().duration_since(claim.wanted_at);
+            telemetry::record(Metric::HandoverLatency, waited.as_secs_f64().max(0.0));
             tracing::info!(message_id = %claim.message_id, %twilio_sid, "message accepted by Twilio");
         }
         SendResult::Deferred { next_attempt_at, detail, .. } => {
@@ -121,6 +125,9 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
         }
         // Counted and logged when recorded.
         SendResult::Parked { .. } => {}
+    }
+    if let Err(error) = &result {
+        telemetry::count_error(error.outcome_name());
     }
     if result.as_ref().is_err_and(SendError::is_our_fault) {
         telemetry::count(Metric::SendsMisconfigured, 1);

@@ -127,12 +127,16 @@ fn alarms_watch_only_custom_metrics_that_exist() {
     let document = document();
     let template = Template::parse(TEXT, "us-east-1").unwrap();
     for watched in watched(&document).iter().filter(|watched| watched.namespace == "SmsFoundation") {
-        assert!(Metric::ALL.iter().any(|metric| metric.name() == watched.metric), "{}", watched.alarm);
+        let metric = Metric::by_name(&watched.metric);
+        let metric = metric.unwrap_or_else(|| panic!("{watched:?} is not on the list of metrics"));
         let service = watched.dimension("service").and_then(Value::as_str).unwrap();
         assert!(template.function(service).is_some(), "{watched:?}");
+        assert!(metric.services().contains(&service), "{service} does not emit the metric: {watched:?}");
+        let outcome = watched.dimension("outcome").and_then(Value::as_str);
+        assert!(outcome.is_none_or(|outcome| metric.outcomes().contains(&outcome)), "{watched:?}");
         assert_eq!(
             watched.dimensions.len(),
-            2,
+            if metric.outcomes().is_empty() { 2 } else { 3 },
             "an alarm must name all dimensions of the metric: {watched:?}"
         );
     }

@@ -100,6 +100,7 @@ async fn a_key_is_unverified_while_postgres_is_unavailable() {
     let mut function = start("postgres://u:hunter2@127.0.0.1:1/x").await;
     let response = function.call(question(&format!("Bearer {}", api_keys::generate()))).await;
     assert_eq!(response, json!({"isAuthorized": true, "context": {"unverified": true}}));
+    assert_eq!(function.metric_of("errors", "unavailable").await, 1.0);
     assert!(!json!(function.log().await).to_string().contains("hunter2"));
 }
 
@@ -172,6 +173,7 @@ async fn a_refused_key_is_cached_and_each_refusal_is_one_log_line() {
     })
     .await;
     assert_eq!(lines.len(), 5, "{lines:#?}");
+    assert_eq!(function.metric_of("errors", "unauthorized").await, 1.0);
     for line in &lines {
         assert_eq!(
             (&line["message"], &line["keys_refused"]),

@@ -22,7 +22,7 @@ async fn a_month_is_archived_verified_and_dropped_and_the_disk_space_is_free() {
     assert!(bytes > 8_000_000 && before - after > bytes * 9 / 10, "{before} {after} {bytes}");
     let log = function.log().await;
     assert!(
-        log.iter().any(|line| line["old_months_dropped"] == 2.0 && line["old_bytes_removed"] == bytes as f64)
+        log.iter().any(|line| line["old_months_dropped"] == 2.0 && line["old_data_removed"] == bytes as f64)
     );
 
     let manifest = world.manifest("sms_events", "2024-01");

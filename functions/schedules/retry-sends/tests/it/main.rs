@@ -398,6 +398,9 @@ async fn a_failed_part_does_not_stop_others_and_fails_the_run() {
     })
     .await;
     assert_eq!(part["part"], "inbound spool");
+    assert_eq!(function.metric_of("errors", "invocation_failed").await, 1.0);
+    let parts = function.metric_of("errors", "part_failed").await;
+    assert!(parts.as_f64().unwrap() >= 1.0, "{parts}");
     world.database.client.batch_execute("alter table hidden rename to webhook_spool").await.unwrap();
     function.call(event()).await;
 }

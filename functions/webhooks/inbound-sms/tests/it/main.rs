@@ -308,6 +308,7 @@ async fn a_webhook_that_sqs_does_not_accept_in_time_is_spooled_unchanged() {
         assert_eq!((&row[2]["version"], &row[2]["form"]), (&as_queued["version"], &as_queued["form"]));
     }
     world.logged("a metric", |line| line["webhooks_spooled"] == 1.0).await;
+    assert_eq!(world.function.metric_of("errors", "sqs_failed").await, 1.0);
 }
 
 #[tokio::test]

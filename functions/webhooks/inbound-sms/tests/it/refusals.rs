@@ -184,6 +184,7 @@ async fn an_unsigned_request_is_one_log_line_without_its_path() {
             (&1.0.into(), &GATEWAY_REQUEST_ID.into())
         );
     }
+    assert_eq!(world.function.metric_of("errors", "invalid_signature").await, 1.0);
     let log = serde_json::to_string(&world.function.log().await).unwrap();
     assert!(log.contains("the request has no signature"), "{log}");
     assert!(!log.contains("12035550100") && !log.contains("rent"), "{log}");

@@ -59,6 +59,7 @@ async fn an_unavailable_profile_service_fails_no_record_and_is_updated_later() {
     succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
     succeeds(&mut function, &[world.text(A, "es", 0.95).await]).await;
     assert_eq!(world.profile_updates().await.len(), 1, "not retried before the interval");
+    assert_eq!(function.metric_of("errors", "profile_failed").await, 1.0);
     let due = "select push_language || (push_due_at > now()) || push_tries from sms_tenants";
     assert_eq!(world.database.scalar(due).await, "estrue1");
     world.profiles.reset().await;

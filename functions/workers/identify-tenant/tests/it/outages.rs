@@ -91,6 +91,8 @@ async fn an_unavailable_monitor_gets_the_numbers_of_one_batch_and_the_rest_are_l
         }
         succeeds(&mut function, &messages).await;
     }
+    let failed = function.metric("tenant_lookups_failed").await;
+    assert_eq!(function.metric_of("errors", "monitor_failed").await, failed);
     // On a busy machine, up to four retries come before the fifth failure, which opens the breaker.
     let lookups = world.lookups().await;
     assert!((1..=14).contains(&lookups.len()), "{lookups:?}");

@@ -104,6 +104,13 @@ async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
         database.scalar("select string_agg(twilio_sid, ',' order by twilio_sid) from sms_messages").await,
         "SM1,SM2"
     );
+    assert_eq!(function.metric("records_failed").await, 3.0);
+    assert_eq!(function.metric_of("errors", "record_poison").await, 3.0);
+    let ages = function.metric("queue_age").await;
+    let ages = ages.as_array().unwrap();
+    assert_eq!(ages.len(), 4, "the unreadable record has no age: {ages:?}");
+    assert!(ages.iter().all(|age| age.as_f64().unwrap() >= 2.0), "{ages:?}");
+    assert_eq!(function.metric("cold_starts").await, 1.0);
 }
 
 /// Text that Postgres cannot compress below the maximum size of an index entry.
@@ -142,6 +149,7 @@ async fn while_postgres_is_unavailable_every_record_fails_and_none_is_lost() {
     database.client.batch_execute("alter table sms_messages rename to hidden").await.unwrap();
     assert_eq!(failed(&function.call(event.clone()).await), ["m-0", "m-1"]);
     assert!(sqs.made_visible().is_empty(), "the records are retried after the visibility timeout");
+    assert_eq!(function.metric_of("errors", "record_failed").await, 2.0);
     database.client.batch_execute("alter table hidden rename to sms_messages").await.unwrap();
     assert!(failed(&function.call(event).await).is_empty());
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
@@ -158,6 +166,8 @@ async fn a_connection_that_broke_while_the_function_was_frozen_fails_no_record()
         .await;
     assert!(failed(&function.call(batch(&["MessageSid=SM2&From=%2B18605550101"])).await).is_empty());
     assert_eq!(database.scalar("select count(*) from sms_messages").await, "2");
+    assert_eq!(function.metric("database_retries").await, 1.0);
+    assert!(function.metric("database_latency").await.as_f64().unwrap() > 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -352,6 +362,9 @@ async fn every_language_decision_is_logged_with_its_request() {
     })
     .await;
     assert_eq!(log, ["r-0 unknown es es", "r-0 es unknown es"]);
+    for language in ["es", "unknown"] {
+        assert_eq!(function.metric_of("languages_detected", language).await, 1.0, "{language}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -144,6 +144,38 @@ async fn a_batch_moves_each_message_forward_and_a_repeated_batch_has_no_effect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_delivery_latency_begins_with_the_request_or_the_time_to_send() {
+    let database = Database::create().await;
+    let requested = accepted(&database, "SM1").await;
+    let scheduled = accepted(&database, "SM2").await;
+    accepted(&database, "SM3").await;
+    // The callbacks were received at 12:00.
+    let times = format!(
+        "update sms_messages set created_at = '2026-11-01T11:00:00Z';
+         update sms_messages set created_at = '2026-11-01T11:59:58.5Z' where id = '{requested}';
+         update sms_messages set send_at = '2026-11-01T11:59:00Z' where id = '{scheduled}'"
+    );
+    database.client.batch_execute(&times).await.unwrap();
+    let mut function = start(&database).await;
+    let event = forms(&[
+        "MessageSid=SM1&MessageStatus=sent",
+        "MessageSid=SM1&MessageStatus=delivered",
+        "MessageSid=SM2&MessageStatus=delivered",
+        "MessageSid=SM3&MessageStatus=undelivered&ErrorCode=30005",
+        "MessageSid=SM9&MessageStatus=delivered",
+    ]);
+    record(&mut function, event.clone()).await;
+    assert_eq!(function.metric("delivery_latency").await, json!([1.5, 60.0]));
+    record(&mut function, event).await;
+    let lines = eventually("the second invocation's metrics", async || {
+        Some(function.log().await).filter(|log| log.iter().any(|line| line["duplicates"] == 5.0))
+    })
+    .await;
+    let latencies = lines.iter().filter(|line| line.get("delivery_latency").is_some()).count();
+    assert_eq!(latencies, 1, "duplicates do not count: {lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_functions_record_the_same_batch_once() {
     let database = Database::create().await;
     let mut sids: Vec<String> = (0..10).map(|number| format!("SM{number}")).collect();

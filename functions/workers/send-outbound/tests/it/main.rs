@@ -217,6 +217,9 @@ async fn a_message_is_created_exactly_as_requested() {
     assert_eq!(form, [("To", TO), ("From", FROM), ("Body", BODY), ("StatusCallback", callback.as_str())]);
     assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));
     assert_eq!(world.attempts(id).await, "accepted");
+    assert_eq!(function.metric("segments_sent").await, 1.0);
+    let latency = function.metric("handover_latency").await.as_f64().unwrap();
+    assert!((0.0..120.0).contains(&latency), "{latency}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,7 @@ async fn invalid_credentials_defer_the_message_hold_its_sender_and_raise_the_ala
     assert!(left_of(300.0, begun).contains(&held), "{held}");
     assert_eq!(metric(&function, "sends_misconfigured", 1).await, [json!(1.0)]);
     assert_eq!(metric(&function, "sends_deferred", 1).await, [json!(1.0)]);
+    assert_eq!(function.metric_of("errors", "twilio_unauthorized").await, 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +110,7 @@ async fn a_refused_connection_is_attempted_three_times_and_then_deferred() {
     send(&mut function, [id]).await;
     let tries = metric(&function, "twilio_create_latency", 1).await;
     assert_eq!(tries[0].as_array().unwrap().len(), 3);
+    assert_eq!(function.metric_of("errors", "twilio_unreachable").await, 1.0);
     assert_eq!(world.state(id).await, "pending - - free");
     assert_eq!(world.attempts(id).await, "not_processed");
     let due = world.due_in(id).await;
