@@ -181,7 +181,9 @@ impl Format {
 }
 
 impl Metrics {
-    /// Adds the values of an EMF object. Returns false if `object` is not one. Ignores metrics that are not on the list.
+    /// Adds the values of an EMF object, without metrics that are not on the list.
+    ///
+    /// Returns false if `object` is not one.
     pub fn record(&self, object: &Value) -> bool {
         let Some(directives) = object.pointer("/_aws/CloudWatchMetrics").and_then(Value::as_array) else {
             return false;

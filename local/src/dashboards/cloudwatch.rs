@@ -4,7 +4,7 @@ use common::telemetry::{Kind, Metric, NAMESPACE};
 use serde_json::{Value, json};
 
 use super::{HEIGHT, Of, Panel, Source, columns, rows};
-use crate::template::Template;
+use crate::template::{FunctionSpec, Template};
 
 /// A metric with more series than this is found by a search, which has no fixed list of services.
 const MAX_EXPLICIT: usize = 6;
@@ -127,7 +127,7 @@ fn aws(of: Of, names: &[&str], template: &Template) -> Vec<Value> {
     let queues = template.queues.iter().map(|queue| queue.logical_id.as_str());
     let (namespace, dimension, values): (_, _, Vec<(String, &str)>) = match of {
         Of::Functions => {
-            let of = |function: &template::FunctionSpec| format!("${{{}}}", function.logical_id);
+            let of = |function: &FunctionSpec| format!("${{{}}}", function.logical_id);
             let values = template.functions.iter().map(|function| (of(function), function.name.as_str()));
             ("AWS/Lambda", "FunctionName", values.collect())
         }

@@ -12,11 +12,13 @@ Written from the list in `common/src/telemetry/metrics/list.rs` by
 `UPDATE_DASHBOARDS=1 cargo test -p local --test it dashboards`.
 
 On Lambda, the functions write each invocation's metrics as a log line in CloudWatch's embedded metric format, namespace
-`{NAMESPACE}`. The dimensions are `stack` and `service` (the function), and `outcome` where the table lists outcomes. CloudWatch
-has one metric per combination; an outcome that is not on the list counts as `{OTHER}`. An alarm or a query must name all of them.
+`{NAMESPACE}`. The dimensions are `stack` and `service` (the function), and `outcome` where the table lists outcomes.
+CloudWatch has one metric per combination; an outcome that is not on the list counts as `{OTHER}`. An alarm or a query
+must name all of them.
 
-The local stack serves the same metrics in Prometheus format at `/metrics`, with the dimensions as labels. There a counter ends in
-`_total`, a duration is a histogram in seconds, and AWS's own metrics are `lambda_…{{function}}` and `sqs_…{{queue}}`.
+The local stack serves the same metrics in Prometheus format at `/metrics`, with the dimensions as labels. There a
+counter ends in `_total`, a duration is a histogram in seconds, and AWS's own metrics are `lambda_…{{function}}` and
+`sqs_…{{queue}}`.
 
 The dashboard `<stack>-<region>` in CloudWatch is part of the stack. For Grafana, import
 [grafana-dashboard.json](grafana-dashboard.json) and choose a Prometheus data source.

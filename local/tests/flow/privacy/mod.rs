@@ -16,8 +16,6 @@ use crate::client::{HttpResponse, fresh_sid, request, send_request};
 use crate::services::{Database, Queues};
 use crate::stack::{Setup, Stack, eventually};
 
-/// The password in `DATABASE_URL`. The server trusts local connections.
-const DATABASE_PASSWORD: &str = "planted-database-password";
 /// A key that the authorizer does not know.
 const UNKNOWN_KEY: &str = "sk_0000000000000000_plantedunknownapikey000000000000";
 /// A signature that is not valid.
@@ -42,15 +40,14 @@ struct World {
 impl World {
     async fn start() -> Self {
         let (queues, database) = (Queues::start().await, Database::start().await);
-        let mut database_url = url::Url::parse(&database.url()).unwrap();
-        database_url.set_password(Some(DATABASE_PASSWORD)).unwrap();
+        let database_url = url::Url::parse(&database.url()).unwrap();
         let (collector, traces) = collector().await;
         let stack = Setup::fast()
             .with("AWS_ENDPOINT_URL_SQS", &queues.url())
             .with("DATABASE_URL", database_url.as_str())
-            .with_direct_database(&database.url())
             .with("DATABASE_CONNECT_TIMEOUT_MS", "5000")
             .with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector)
+            .with("OTEL_EXPORTER_OTLP_TIMEOUT", "10000")
             .with("AUTO_REPLY_EN", AUTO_REPLY)
             .with("TWILIO_TIMEOUT_MS", "2000")
             .with("SEND_RETRY_DELAYS_SECONDS", "1,1,1")
@@ -68,7 +65,8 @@ impl World {
             planted.text(text);
         }
         let key = stack.info.api_key.clone().unwrap();
-        for secret in [DATABASE_PASSWORD, UNKNOWN_KEY, WRONG_SIGNATURE, &stack.info.auth_token, &key] {
+        let password = database_url.password().unwrap();
+        for secret in [password, UNKNOWN_KEY, WRONG_SIGNATURE, &stack.info.auth_token, &key] {
             planted.secret(secret);
         }
         planted.number(&stack.info.phone_number);
@@ -366,6 +364,9 @@ async fn check(world: &World) {
     let attributes = world.queues.attributes();
     assert!(attributes.len() > 20, "{attributes:?}");
     let traces = String::from_utf8_lossy(&world.traces.lock().unwrap()).into_owned();
+    for span in ["POST /webhook/twilio/sms", "POST /sms/send"] {
+        assert!(traces.contains(span), "no span {span:?} was exported");
+    }
     let mut outputs = world.logs();
     outputs.extend([
         ("metrics".to_owned(), metrics.clone()),
