@@ -2,6 +2,8 @@
 --
 -- - given: the events, numbered per conversation;
 -- - counted: the sequences, locked in the order of conversations until the commit, so that a rollback returns the numbers.
+-- - event: the workflow type only if it is a name such as collections. Callers may put any text there, and an event stays after
+--   the content of its conversation was erased.
 -- A transaction must call this after it has locked everything else, and once for all its conversations: whoever waits for
 -- a sequence then waits only for transactions that need no further lock.
 create or replace function sms_emit_events(
@@ -29,7 +31,8 @@ begin
         returning conversation_id, last_sequence
     ), event as (
         select sms_new_id() as id, g.type, g.conversation_id, n.last_sequence - g.total + g.rank as sequence, g.message_id,
-            c.tenant_id, coalesce(m.workflow_type, c.workflow_type) as workflow_type, g.data
+            c.tenant_id, (regexp_match(coalesce(m.workflow_type, c.workflow_type), '^[a-z][a-z0-9_]{0,63}$'))[1] as workflow_type,
+            g.data
         from given g
         join counted n on n.conversation_id = g.conversation_id
         join sms_conversations c on c.id = g.conversation_id
