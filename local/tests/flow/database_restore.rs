@@ -23,7 +23,8 @@ do $$ declare t record; begin
         group by c.relname
     loop
         execute format('delete from public.%I', t.name);
-        execute format('insert into public.%1$I (%2$s) select %2$s from backup.%1$I', t.name, t.columns);
+        execute format('insert into public.%1$I (%2$s) overriding system value select %2$s from backup.%1$I',
+            t.name, t.columns);
     end loop;
 end $$";
 

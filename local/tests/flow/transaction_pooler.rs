@@ -148,17 +148,16 @@ async fn many_readers_number_events_once_and_see_all_of_them_behind_a_pooler() {
             }
         }
     });
-    let readers = (0..10).map(|_| {
-        let db = Db::new(&DatabaseConfig::for_url(pooler.url())).unwrap();
-        async move {
-            let mut last = 0;
-            while last < EVENTS {
-                let end = events::number(&db).await.unwrap().last_position;
-                let slice = events::read(&db, &Filter::default(), last, end, 50, 1000).await.unwrap();
-                for (position, _) in slice.events {
-                    assert_eq!(position, last + 1);
-                    last = position;
-                }
+    // They stay connected until their connections are counted.
+    let pools: Vec<_> = (0..10).map(|_| Db::new(&DatabaseConfig::for_url(pooler.url())).unwrap()).collect();
+    let readers = pools.iter().map(|db| async move {
+        let mut last = 0;
+        while last < EVENTS {
+            let end = events::number(db).await.unwrap().last_position;
+            let slice = events::read(db, &Filter::default(), last, end, 50, 1000).await.unwrap();
+            for (position, _) in slice.events {
+                assert_eq!(position, last + 1);
+                last = position;
             }
         }
     });

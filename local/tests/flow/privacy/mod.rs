@@ -17,7 +17,7 @@ use crate::services::{Database, Queues};
 use crate::stack::{Setup, Stack, eventually};
 
 /// A key that the authorizer does not know.
-const UNKNOWN_KEY: &str = "sk_0000000000000000_plantedunknownapikey000000000000";
+const UNKNOWN_KEY: &str = "sk_5ca1ab1e0ddba11f_plantedunknownapikeyfedcba987654";
 /// A signature that is not valid.
 const WRONG_SIGNATURE: &str = "cGxhbnRlZHNpZ25hdHVyZTAwMDA=";
 /// A text with words that nothing else contains.
