@@ -54,6 +54,9 @@ pub fn count_error(outcome: &'static str) {
 /// A metric, after its outcome, so that the values of each outcome are together.
 type Key = (Option<&'static str>, Metric);
 
+/// Metrics with their values.
+type Recorded<'a> = &'a [(Metric, &'a [f64])];
+
 /// Collects metric events and writes them when the invocation span closes.
 pub(super) struct EmbeddedMetrics {
     service: &'static str,
@@ -94,13 +97,9 @@ impl EmbeddedMetrics {
     }
 
     /// Returns the members of an object: metrics without an outcome, and those of one outcome.
-    fn object(
-        &self,
-        plain: &[(Metric, &[f64])],
-        outcome: Option<(&'static str, &[(Metric, &[f64])])>,
-    ) -> String {
+    fn object(&self, plain: Recorded<'_>, outcome: Option<(&'static str, Recorded<'_>)>) -> String {
         let stack = self.stack.as_ref().map(|_| "stack");
-        let directive = |metrics: &[(Metric, &[f64])], outcome: Option<&'static str>| Directive {
+        let directive = |metrics: Recorded<'_>, outcome: Option<&'static str>| Directive {
             namespace: NAMESPACE,
             dimensions: [stack.into_iter().chain(["service"]).chain(outcome).collect()],
             metrics: metrics

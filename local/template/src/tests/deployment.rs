@@ -128,7 +128,8 @@ fn alarms_watch_only_custom_metrics_that_exist() {
     let template = Template::parse(TEXT, "us-east-1").unwrap();
     for watched in watched(&document).iter().filter(|watched| watched.namespace == "SmsFoundation") {
         let metric = Metric::by_name(&watched.metric);
-        let metric = metric.unwrap_or_else(|| panic!("{watched:?} is not on the list of metrics"));
+        let metric =
+            metric.unwrap_or_else(|| panic!("{}: {} is not on the list", watched.alarm, watched.metric));
         let service = watched.dimension("service").and_then(Value::as_str).unwrap();
         assert!(template.function(service).is_some(), "{watched:?}");
         assert!(metric.services().contains(&service), "{service} does not emit the metric: {watched:?}");
