@@ -6,6 +6,7 @@ use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// A message with versions.
 pub trait Versioned: DeserializeOwned {
@@ -15,6 +16,51 @@ pub trait Versioned: DeserializeOwned {
     /// When the message should be received, if it was sent with a delay and knows it.
     fn due_at(&self) -> Option<Timestamp> {
         None
+    }
+}
+
+/// A message of a fair queue: SQS prefers groups with few messages in flight, so one busy group does not delay others.
+pub trait Grouped: Serialize {
+    /// Returns SQS's `MessageGroupId`, if the group is known.
+    fn group(&self) -> Option<String>;
+}
+
+/// Returns the group of a number, a sender or another key. It is a digest, because attributes contain no numbers.
+#[must_use]
+pub fn group_of(key: &str) -> String {
+    hex::encode(&Sha256::digest(key)[..8])
+}
+
+impl<M: Grouped> Grouped for &M {
+    fn group(&self) -> Option<String> {
+        (**self).group()
+    }
+}
+
+/// The group is the handset.
+impl Grouped for WebhookMessage {
+    fn group(&self) -> Option<String> {
+        let Self::V1(webhook) = self;
+        webhook.group.clone()
+    }
+}
+
+/// The group is the sender.
+impl Grouped for DispatchMessage {
+    fn group(&self) -> Option<String> {
+        let sender = match self {
+            Self::V1(dispatch) => dispatch.sender.as_ref(),
+            Self::V2(wake_up) => Some(&wake_up.sender),
+        };
+        sender.map(|sender| group_of(&sender.to_string()))
+    }
+}
+
+/// The group is the handset.
+impl Grouped for IdentifyMessage {
+    fn group(&self) -> Option<String> {
+        let Self::V1(identify) = self;
+        Some(group_of(&identify.number))
     }
 }
 
@@ -88,6 +134,9 @@ pub struct WebhookV1 {
     /// Twilio's `I-Twilio-Idempotency-Token`, which is the same for all retries of one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_token: Option<String>,
+    /// The message group: that of the handset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// A hint that a sender may have a message to send, on the queue `[outbound]`. The rows in Postgres decide what is
@@ -104,10 +153,13 @@ pub enum DispatchMessage {
 }
 
 /// A message to send. A more urgent message of the same sender is sent first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchV1 {
     /// The id of the message.
     pub message_id: MessageId,
+    /// Its sender, for the message group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Sender>,
 }
 
 /// A wake-up for a sender.
@@ -129,8 +181,8 @@ fn is_zero(hops: &u32) -> bool {
 impl DispatchMessage {
     /// Creates a message of version 1.
     #[must_use]
-    pub fn new(message_id: MessageId) -> Self {
-        Self::V1(DispatchV1 { message_id })
+    pub fn new(message_id: MessageId, sender: Option<Sender>) -> Self {
+        Self::V1(DispatchV1 { message_id, sender })
     }
 
     /// Creates a wake-up for a sender, after `hops` previous ones.
@@ -191,15 +243,21 @@ mod tests {
             form: "MessageSid=SM1&Body=a%00b".to_owned(),
             query: String::new(),
             idempotency_token: None,
+            group: None,
         });
         insta::assert_snapshot!(
             serde_json::to_string(&webhook).unwrap(),
             @r#"{"version":"1","received_at":"1970-01-01T00:00:00Z","form":"MessageSid=SM1&Body=a%00b"}"#
         );
-        let dispatch = DispatchMessage::new(Uuid::nil().into());
+        let dispatch = DispatchMessage::new(Uuid::nil().into(), None);
         insta::assert_snapshot!(
             serde_json::to_string(&dispatch).unwrap(),
             @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000"}"#
+        );
+        let dispatch = DispatchMessage::new(Uuid::nil().into(), Some("+12035550100".into()));
+        insta::assert_snapshot!(
+            serde_json::to_string(&dispatch).unwrap(),
+            @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000","sender":"+12035550100"}"#
         );
         let wake_up = DispatchMessage::wake_up("+12035550100".into(), Timestamp::UNIX_EPOCH, 0);
         let first = r#"{"version":"2","sender":"+12035550100","due_at":"1970-01-01T00:00:00Z"}"#;
@@ -216,6 +274,20 @@ mod tests {
             @r#"{"version":"1","conversation_id":"00000000-0000-0000-0000-000000000000","number":"+12025550123"}"#
         );
         assert!(!format!("{identify:?}").contains("555"));
+    }
+
+    #[test]
+    fn messages_of_one_sender_or_handset_have_one_group_without_its_number() {
+        let sender = || Some("+12035550100".into());
+        let dispatch = DispatchMessage::new(Uuid::nil().into(), sender()).group();
+        let wake_up = DispatchMessage::wake_up("+12035550100".into(), Timestamp::UNIX_EPOCH, 0).group();
+        assert_eq!(dispatch, wake_up);
+        let other = IdentifyMessage::new(Uuid::nil().into(), "+12025550123").group();
+        assert_ne!(dispatch, other);
+        for group in [dispatch, wake_up, other] {
+            let group = group.unwrap();
+            assert!(group.len() == 16 && !group.contains("0355501"), "{group}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Sends messages to SQS within a time budget.
 
+use super::message::Grouped;
 use super::spans;
 use crate::aws;
 use crate::config::{Env, process};
@@ -13,7 +14,6 @@ use aws_sdk_sqs::error::{BoxError, BuildError, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
 };
-use serde::Serialize;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Publisher {
     pub async fn send(
         &self,
         queue_url: &str,
-        message: &impl Serialize,
+        message: &impl Grouped,
         request_id: &str,
     ) -> Result<(), PublishError> {
         self.send_later(queue_url, message, request_id, Duration::ZERO).await
@@ -123,7 +123,7 @@ impl Publisher {
     pub async fn send_later(
         &self,
         queue_url: &str,
-        message: &impl Serialize,
+        message: &impl Grouped,
         request_id: &str,
         delay: Duration,
     ) -> Result<(), PublishError> {
@@ -135,6 +135,7 @@ impl Publisher {
             .queue_url(queue_url)
             .message_body(body)
             .set_delay_seconds(delay_seconds(delay))
+            .set_message_group_id(message.group())
             .set_message_attributes(Some(attributes(request_id, &span)))
             .send();
         let sent = match tokio::time::timeout(self.budget, call).await {
@@ -150,7 +151,7 @@ impl Publisher {
     /// # Errors
     ///
     /// [`PublishError`] if a batch request failed. The messages of earlier requests are on the queue.
-    pub async fn send_all<M: Serialize>(
+    pub async fn send_all<M: Grouped>(
         &self,
         queue_url: &str,
         messages: &[(M, String)],
@@ -165,7 +166,7 @@ impl Publisher {
     /// # Errors
     ///
     /// As [`Publisher::send_all`].
-    pub async fn send_all_later<M: Serialize>(
+    pub async fn send_all_later<M: Grouped>(
         &self,
         queue_url: &str,
         messages: &[(M, String, Duration)],
@@ -175,7 +176,7 @@ impl Publisher {
         self.send_entries(queue_url, later).await
     }
 
-    async fn send_entries<'a, M: Serialize + 'a>(
+    async fn send_entries<'a, M: Grouped + 'a>(
         &self,
         queue_url: &str,
         messages: impl ExactSizeIterator<Item = (&'a M, &'a str, Duration)>,
@@ -248,7 +249,7 @@ impl Publisher {
 /// The backoff before the single retry, within the budget.
 const BACKOFF: Duration = Duration::from_millis(50);
 
-fn entries<'a, M: Serialize + 'a>(
+fn entries<'a, M: Grouped + 'a>(
     messages: impl Iterator<Item = (&'a M, &'a str, Duration)>,
     span: &Span,
 ) -> Result<Vec<SendMessageBatchRequestEntry>, PublishError> {
@@ -260,7 +261,7 @@ fn entries<'a, M: Serialize + 'a>(
 
 fn entry(
     position: usize,
-    message: &impl Serialize,
+    message: &impl Grouped,
     request_id: &str,
     delay: Duration,
     span: &Span,
@@ -270,6 +271,7 @@ fn entry(
         .id(position.to_string())
         .message_body(body)
         .set_delay_seconds(delay_seconds(delay))
+        .set_message_group_id(message.group())
         .set_message_attributes(Some(attributes(request_id, span)))
         .build()
         .map_err(|error| PublishError::Refused(error.into()))
@@ -322,11 +324,20 @@ fn attributes(request_id: &str, span: &Span) -> HashMap<String, MessageAttribute
 mod tests {
     use super::*;
 
+    #[derive(serde::Serialize)]
+    struct Text(String);
+
+    impl Grouped for Text {
+        fn group(&self) -> Option<String> {
+            None
+        }
+    }
+
     fn sizes(bodies: &[usize]) -> Vec<usize> {
         let span = spans::send("", 0);
         let entries = bodies
             .iter()
-            .map(|&length| entry(0, &"x".repeat(length), "r-1", Duration::ZERO, &span).unwrap())
+            .map(|&length| entry(0, &Text("x".repeat(length)), "r-1", Duration::ZERO, &span).unwrap())
             .collect();
         batches(entries).iter().map(Vec::len).collect()
     }

@@ -71,6 +71,15 @@ impl WebhookKind {
         [Self::Incoming, Self::Status].into_iter().find(|kind| path.ends_with(kind.path()))
     }
 
+    /// Returns the number of the handset, as given.
+    #[must_use]
+    pub fn handset(self, form: &Form) -> Option<&str> {
+        form.non_empty(match self {
+            Self::Incoming => "From",
+            Self::Status => "To",
+        })
+    }
+
     /// Returns the path of the webhook, relative to the public base URL.
     #[must_use]
     pub fn path(self) -> &'static str {

@@ -116,7 +116,7 @@ fn id(response: &[u8]) -> String {
 /// Invokes the sender with batches of messages.
 fn run(send: &Function, ids: &[String]) -> Series {
     let batches = ids.chunks(BATCH).map(|ids| {
-        let bodies = ids.iter().map(|id| DispatchMessage::new(id.parse().unwrap()));
+        let bodies = ids.iter().map(|id| DispatchMessage::new(id.parse().unwrap(), None));
         traffic::records("outbound", bodies.map(|body| serde_json::to_string(&body).unwrap()))
     });
     let series = send.run(batches.collect());

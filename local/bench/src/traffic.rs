@@ -130,6 +130,7 @@ fn webhook_message(pairs: &[(String, String)], query: &str) -> String {
         form: pairs.iter().cloned().collect::<Form>().to_urlencoded(),
         query: query.to_owned(),
         idempotency_token: Some("4d4f7ee2-43b5-4b3c-9b57-7ed60d2c1b11".to_owned()),
+        group: None,
     });
     serde_json::to_string(&message).unwrap()
 }

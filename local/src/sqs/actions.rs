@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::attributes::{attribute, defaults, validate};
 use super::batches::{Entry, batch, entries};
 use super::message::{MAX_MESSAGE_BYTES, Outgoing, md5_of_attributes, md5_of_body};
-use super::store::{QueueAttributes, Received, redrive};
+use super::store::{NewMessage, QueueAttributes, Received, redrive};
 use super::{Sqs, SqsError};
 use crate::clock;
 
@@ -200,7 +200,15 @@ impl Sqs {
         let trace = message.message_system_attributes.get("AWSTraceHeader");
         let trace = trace.and_then(|header| header.string_value.as_deref());
         let id = clock::request_id();
-        self.store().send(queue, &id, body, &message.message_attributes, trace, delay * 1000)?;
+        let new = NewMessage {
+            id: &id,
+            body,
+            attributes: &message.message_attributes,
+            trace,
+            group: message.message_group_id.as_deref(),
+            delay_ms: delay * 1000,
+        };
+        self.store().send(queue, &new)?;
         self.new_message(queue).notify_waiters();
         let mut output = json!({ "MessageId": id, "MD5OfMessageBody": md5_of_body(body) });
         if let Some(md5) = md5_of_attributes(&message.message_attributes) {
@@ -257,6 +265,7 @@ impl Sqs {
             ("SentTimestamp", Some(message.sent_ms.to_string())),
             ("SenderId", Some("AIDALOCALSTACKSENDERID".to_owned())),
             ("AWSTraceHeader", message.trace),
+            ("MessageGroupId", message.group),
             ("DeadLetterQueueSourceArn", message.came_from.map(|queue| self.arn(&queue))),
         ];
         for (name, value) in known {

@@ -37,6 +37,7 @@ pub(super) struct Outgoing {
     pub id: String,
     pub message_body: Option<String>,
     pub delay_seconds: Option<i64>,
+    pub message_group_id: Option<String>,
     #[serde(default)]
     pub message_attributes: Attributes,
     #[serde(default)]
@@ -72,6 +73,13 @@ impl Outgoing {
                     {MAX_DELAY_SECONDS}."
             );
             return Err(SqsError::InvalidParameterValue(reason));
+        }
+        let is_group = |group: &str| {
+            !group.is_empty() && group.len() <= 128 && group.bytes().all(|b| b.is_ascii_graphic())
+        };
+        if !self.message_group_id.as_deref().is_none_or(is_group) {
+            let reason = "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.";
+            return Err(SqsError::InvalidParameterValue(reason.to_owned()));
         }
         if self.message_attributes.len() > MAX_ATTRIBUTES {
             let reason = format!(

@@ -23,15 +23,32 @@ const SCHEMA: &str = "
         queue TEXT NOT NULL REFERENCES queues ON DELETE CASCADE,
         id TEXT NOT NULL, body TEXT NOT NULL, attributes TEXT NOT NULL, trace TEXT,
         sent_ms INTEGER NOT NULL, visible_ms INTEGER NOT NULL,
-        receives INTEGER NOT NULL DEFAULT 0, first_receive_ms INTEGER, receipt TEXT, came_from TEXT
+        receives INTEGER NOT NULL DEFAULT 0, first_receive_ms INTEGER, receipt TEXT, came_from TEXT,
+        message_group TEXT
     );
     CREATE INDEX IF NOT EXISTS messages_by_visibility ON messages (queue, visible_ms, seq);
     CREATE INDEX IF NOT EXISTS messages_by_receipt ON messages (receipt);
+    CREATE INDEX IF NOT EXISTS messages_by_group ON messages (queue, message_group, visible_ms);
     PRAGMA foreign_keys = ON;
 ";
 
+/// How many of the oldest visible messages a receive compares. A group with a longer backlog delays others, as in SQS
+/// until it notices the busy group.
+const COMPARED: i64 = 5000;
+
 /// Queue attributes by their SQS names.
 pub(super) type QueueAttributes = BTreeMap<String, String>;
+
+/// A message to store.
+#[derive(Debug)]
+pub(super) struct NewMessage<'a> {
+    pub id: &'a str,
+    pub body: &'a str,
+    pub attributes: &'a Attributes,
+    pub trace: Option<&'a str>,
+    pub group: Option<&'a str>,
+    pub delay_ms: i64,
+}
 
 /// A received message.
 #[derive(Debug)]
@@ -40,6 +57,7 @@ pub(super) struct Received {
     pub body: String,
     pub attributes: Attributes,
     pub trace: Option<String>,
+    pub group: Option<String>,
     pub sent_ms: i64,
     pub first_receive_ms: i64,
     pub receives: i64,
@@ -63,6 +81,8 @@ pub(super) struct Store(Connection);
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
         let connection = Connection::open(path)?;
+        // Files of earlier builds lack the column. The statement fails if there is no table yet, or the column exists.
+        let _ = connection.execute("ALTER TABLE messages ADD COLUMN message_group TEXT", []);
         connection.execute_batch(SCHEMA)?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(Self(connection))
@@ -106,32 +126,27 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn send(
-        &self,
-        queue: &str,
-        id: &str,
-        body: &str,
-        attributes: &Attributes,
-        trace: Option<&str>,
-        delay_ms: i64,
-    ) -> Result<(), SqsError> {
+    pub(super) fn send(&self, queue: &str, message: &NewMessage<'_>) -> Result<(), SqsError> {
         let mut statement = self.0.prepare_cached(
-            "INSERT INTO messages (queue, id, body, attributes, trace, sent_ms, visible_ms)
-             VALUES (:queue, :id, :body, :attributes, :trace, :now, :now + :delay_ms)",
+            "INSERT INTO messages (queue, id, body, attributes, trace, message_group, sent_ms, visible_ms)
+             VALUES (:queue, :id, :body, :attributes, :trace, :group, :now, :now + :delay_ms)",
         )?;
         statement.execute(named_params! {
             ":queue": queue,
-            ":id": id,
-            ":body": body,
-            ":attributes": json!(attributes).to_string(),
-            ":trace": trace,
+            ":id": message.id,
+            ":body": message.body,
+            ":attributes": json!(message.attributes).to_string(),
+            ":trace": message.trace,
+            ":group": message.group,
             ":now": clock::now_ms(),
-            ":delay_ms": delay_ms,
+            ":delay_ms": message.delay_ms,
         })?;
         Ok(())
     }
 
     /// Receives up to `max` visible messages. Moves messages that exceed the receive count to the dead-letter queue.
+    ///
+    /// The queues are fair: the message of the group with the fewest messages in flight comes first.
     pub(super) fn receive(
         &mut self,
         queue: &str,
@@ -164,14 +179,26 @@ impl Store {
                 "UPDATE messages
                  SET visible_ms = :now + :visibility_ms, receives = receives + 1, receipt = hex(randomblob(24)),
                      first_receive_ms = coalesce(first_receive_ms, :now)
-                 WHERE seq IN (SELECT seq FROM messages WHERE queue = :queue AND visible_ms <= :now
-                               ORDER BY visible_ms, seq LIMIT :max)
-                 RETURNING id, body, attributes, trace, sent_ms, first_receive_ms, receives, receipt, came_from",
+                 WHERE seq IN (
+                     SELECT oldest.seq
+                     FROM (SELECT seq, visible_ms, message_group,
+                                  row_number() OVER (PARTITION BY coalesce(message_group, seq)
+                                                     ORDER BY visible_ms, seq) AS place
+                           FROM (SELECT * FROM messages WHERE queue = :queue AND visible_ms <= :now
+                                 ORDER BY visible_ms, seq LIMIT :compared)) AS oldest
+                     LEFT JOIN (SELECT message_group, count(*) AS messages FROM messages
+                                WHERE queue = :queue AND visible_ms > :now AND receipt IS NOT NULL
+                                GROUP BY message_group) AS in_flight USING (message_group)
+                     ORDER BY oldest.place + coalesce(in_flight.messages, 0), oldest.visible_ms, oldest.seq
+                     LIMIT :max)
+                 RETURNING id, body, attributes, trace, message_group, sent_ms, first_receive_ms, receives, receipt,
+                           came_from",
             )?;
             let params = named_params! {
                 ":queue": queue,
                 ":now": now,
                 ":max": max,
+                ":compared": COMPARED,
                 ":visibility_ms": visibility_ms,
             };
             statement.query_map(params, received)?.collect::<Result<_, _>>()?
@@ -252,6 +279,7 @@ fn received(row: &Row<'_>) -> Result<Received, rusqlite::Error> {
         body: row.get("body")?,
         attributes: serde_json::from_str(&row.get::<_, String>("attributes")?).unwrap_or_default(),
         trace: row.get("trace")?,
+        group: row.get("message_group")?,
         sent_ms: row.get("sent_ms")?,
         first_receive_ms: row.get("first_receive_ms")?,
         receives: row.get("receives")?,

@@ -29,7 +29,7 @@ async fn concurrent_and_repeated_deliveries_of_a_send_make_one_create_call() {
         [stack.send_unique(&handset, "For several workers").await, stack.send_unique(&slow, "Slow").await];
     let client = stack.sqs(&stack.sqs_endpoint());
     let again = sends.iter().cycle().take(8).map(|send| {
-        let body = serde_json::to_string(&DispatchMessage::new(send.id.parse().unwrap())).unwrap();
+        let body = serde_json::to_string(&DispatchMessage::new(send.id.parse().unwrap(), None)).unwrap();
         client.send_message().queue_url(&stack.info.queues["OutboundQueue"]).message_body(body).send()
     });
     join_all(again).await.into_iter().for_each(|sent| drop(sent.unwrap()));

@@ -133,6 +133,33 @@ async fn a_message_that_is_not_deleted_is_redelivered_and_then_dead_lettered() {
 }
 
 #[tokio::test]
+async fn a_group_with_a_backlog_does_not_delay_another_group() {
+    let server = Server::start().await;
+    let url = server.queue("q", &[]).await;
+    let send = async |body: &str, group: &str| {
+        let request = server.client.send_message().queue_url(&url).message_body(body);
+        request.message_group_id(group).send().await.unwrap();
+    };
+    for number in 0..15 {
+        send(&format!("busy {number}"), "busy").await;
+    }
+    // Ten of the busy group are in flight when the others arrive.
+    assert_eq!(server.receive(&url, 0).await.len(), 10);
+    for number in 0..3 {
+        send(&format!("quiet {number}"), "quiet").await;
+    }
+    let receive = server.client.receive_message().queue_url(&url).max_number_of_messages(3);
+    let received =
+        receive.message_system_attribute_names(MessageSystemAttributeName::All).send().await.unwrap();
+    let mut bodies: Vec<_> = received.messages().iter().map(|message| message.body().unwrap()).collect();
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["quiet 0", "quiet 1", "quiet 2"]);
+    let attributes = received.messages()[0].attributes().unwrap();
+    assert_eq!(attributes[&MessageSystemAttributeName::MessageGroupId], "quiet");
+    assert_eq!(server.receive(&url, 0).await.len(), 5, "the rest of the busy group");
+}
+
+#[tokio::test]
 async fn a_long_poll_ends_when_a_message_arrives_and_delays_are_respected() {
     let server = Server::start().await;
     let url = server.queue("q", &[]).await;

@@ -10,7 +10,7 @@ use super::{Current, MAX_BODY_BYTES, Receiver, Webhook};
 use crate::clock;
 use crate::config::Secret;
 use crate::http::{ApiError, HttpRequestExt, Method, Request, RequestExt, ValidationError};
-use crate::queue::WebhookV1;
+use crate::queue::{WebhookV1, group_of};
 use crate::telemetry::{self, Metric, traces};
 use crate::twilio::signature::{SETTINGS_HEADER, SIGNATURE_HEADER};
 use crate::twilio::webhook::{MAX_MESSAGE_SID, callback_trace, message_sid};
@@ -153,6 +153,7 @@ fn admit(verifier: &Verifier, request: &Request) -> Result<Webhook, ApiError> {
         form: form.to_urlencoded(),
         query,
         idempotency_token: idempotency_token(request),
+        group: kind.handset(&form).map(group_of),
     };
     Ok(Webhook { kind, message, request_id: request.request_id().to_owned(), trace })
 }

@@ -118,15 +118,18 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let accepted = tokio::time::timeout(budget, accept(app, request)).await;
     let accepted =
         accepted.map_err(|_| DbError::TimedOut { operation: "store a message to send", after: budget })?;
-    let (accepted, due_in) = accepted?;
-    if let Some(delay) = due_in {
-        app.enqueue(accepted.id, request.request_id(), delay).await;
+    let (accepted, queued) = accepted?;
+    if let Some((message, delay)) = queued {
+        app.enqueue(accepted.id, &message, request.request_id(), delay).await;
     }
     http::json(StatusCode::ACCEPTED, &accepted)
 }
 
 /// Validates and stores the message. Returns as [`ParsedRequest::store`] does.
-async fn accept(app: &App, request: &Request) -> Result<(SendAccepted, Option<Duration>), ApiError> {
+async fn accept(
+    app: &App,
+    request: &Request,
+) -> Result<(SendAccepted, Option<(DispatchMessage, Duration)>), ApiError> {
     let principal = caller::authorize(&app.db, request, Scope::MessagesSend).await?;
     let mut fields = Fields::from_slice(request.payload()?)?;
     let wanted = SendRequest::take(&mut fields);
@@ -144,13 +147,13 @@ struct ParsedRequest<'a> {
 }
 
 impl ParsedRequest<'_> {
-    /// Stores the message. Returns the response body and the delay with which to enqueue the message: `None` if it was
-    /// enqueued before, or if the delay is longer than SQS allows, so that a sweep does it.
+    /// Stores the message. Returns the response body, and the queue message with its delay: `None` if it was enqueued
+    /// before, or if the delay is longer than SQS allows, so that a sweep does it.
     async fn store(
         self,
         app: &App,
         mut problems: ValidationError,
-    ) -> Result<(SendAccepted, Option<Duration>), ApiError> {
+    ) -> Result<(SendAccepted, Option<(DispatchMessage, Duration)>), ApiError> {
         let now = clock::now();
         let is_readable = problems.is_empty();
         let hash = self.wanted.hash().map_err(ApiError::internal)?;
@@ -176,7 +179,9 @@ impl ParsedRequest<'_> {
             Created::Stored { conversation_id } => {
                 telemetry::count(Metric::SendsRequested, 1);
                 let wait = send.send_at.map_or(Duration::ZERO, |at| until(now, at));
-                Ok((accepted(&send, conversation_id), Some(wait).filter(|wait| *wait <= MAX_DELAY)))
+                let accepted = accepted(&send, conversation_id);
+                let message = DispatchMessage::new(send.id, Some(send.sender));
+                Ok((accepted, (wait <= MAX_DELAY).then_some((message, wait))))
             }
             Created::Repeated(repeated) => Ok((repeated_response(app, repeated).await?, None)),
             Created::OptedOut => Err(ApiError::RecipientOptedOut),
@@ -301,10 +306,9 @@ async fn repeated_response(app: &App, repeated: Repeated) -> Result<SendAccepted
 
 impl App {
     /// Puts a message on its queue. If SQS is unavailable, the next sweep enqueues it.
-    async fn enqueue(&self, id: MessageId, request_id: &str, delay: Duration) {
+    async fn enqueue(&self, id: MessageId, message: &DispatchMessage, request_id: &str, delay: Duration) {
         // Boxed: the SDK's futures are too deeply nested for the compiler.
-        let message = DispatchMessage::new(id);
-        let put = self.publisher.send_later(&self.config.queue_url, &message, request_id, delay);
+        let put = self.publisher.send_later(&self.config.queue_url, message, request_id, delay);
         if let Err(error) = Box::pin(put).await {
             tracing::warn!(message_id = %id, error = chain(&error),
                 "could not enqueue message, leaving it to the sweep");

@@ -4,8 +4,10 @@ use crate::{App, PAGE, SweepError};
 use common::clock;
 use common::db::DbError;
 use common::db::spool::{self, SpoolQueue, Spooled};
-use common::queue::PublishError;
+use common::queue::{Grouped, PublishError};
 use common::telemetry::{self, Metric};
+use serde::Serialize;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -53,6 +55,17 @@ pub(crate) async fn report_backlog(app: &App) -> Result<(), DbError> {
     Ok(())
 }
 
+/// A spooled queue message. It is sent unchanged, whatever its version.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct SpooledMessage<'a>(&'a Value);
+
+impl Grouped for SpooledMessage<'_> {
+    fn group(&self) -> Option<String> {
+        self.0["group"].as_str().map(str::to_owned)
+    }
+}
+
 struct Drain<'a> {
     app: &'a App,
     queue_url: &'a str,
@@ -93,7 +106,8 @@ impl Drain<'_> {
     /// Sends webhooks in one request, adds those that SQS accepted to `accepted`, and returns whether the request
     /// succeeded.
     async fn send(&mut self, spooled: &[Spooled], accepted: &mut Vec<Uuid>) -> bool {
-        let messages: Vec<_> = spooled.iter().map(|s| (&s.message, s.request_id.clone())).collect();
+        let messages: Vec<_> =
+            spooled.iter().map(|s| (SpooledMessage(&s.message), s.request_id.clone())).collect();
         match self.app.publisher.send_all(self.queue_url, &messages).await {
             Ok(refused) => {
                 self.failures = 0;

@@ -5,7 +5,9 @@ use crate::{App, Inbound};
 use common::clock;
 use common::config::Env;
 use common::db::sends::{self, NewReply, StoredReply};
+use common::domain::ids::MessageId;
 use common::domain::language::Language;
+use common::domain::sender::Sender;
 use common::domain::{auto_reply, segments};
 use common::queue::{Batch, DispatchMessage, WebhookMessage};
 use common::telemetry::{self, Metric, traces};
@@ -83,7 +85,11 @@ pub(crate) async fn send(
     match sends::create_replies(&app.db, &new, clock::now(), replies.period).await {
         Ok(created) => {
             telemetry::count(Metric::AutoReplies, created.len());
-            enqueue(app, created).await;
+            let sender = |id| {
+                let reply = new.iter().zip(&due).find(|(new, _)| new.id == id)?;
+                Some(Sender::from(reply.1.message.to_number.as_str()))
+            };
+            enqueue(app, created, sender).await;
         }
         Err(error) => {
             for Inbound { record, .. } in due {
@@ -108,9 +114,9 @@ fn reply(replies: &AutoReplies, inbound: &Inbound) -> NewReply {
 }
 
 /// Puts replies on `[outbound]`. If SQS refuses them, the next run of `retry-sends` wakes their senders.
-async fn enqueue(app: &App, created: Vec<StoredReply>) {
-    let messages: Vec<_> =
-        created.into_iter().map(|reply| (DispatchMessage::new(reply.id), reply.request_id)).collect();
+async fn enqueue(app: &App, created: Vec<StoredReply>, sender: impl Fn(MessageId) -> Option<Sender>) {
+    let message = |reply: StoredReply| (DispatchMessage::new(reply.id, sender(reply.id)), reply.request_id);
+    let messages: Vec<_> = created.into_iter().map(message).collect();
     match app.publisher.send_all(&app.config.outbound_queue_url, &messages).await {
         Ok(refused) if refused.is_empty() => {}
         Ok(refused) => tracing::warn!(replies = refused.len(), "could not queue automatic replies"),
