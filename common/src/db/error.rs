@@ -47,9 +47,7 @@ impl PostgresError {
     pub(super) fn is_out_of_connections(&self) -> bool {
         self.code() == Some(&SqlState::TOO_MANY_CONNECTIONS)
     }
-}
 
-impl PostgresError {
     /// Returns whether Postgres rejected the user or the password.
     pub(super) fn is_refused(&self) -> bool {
         let refused = [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];

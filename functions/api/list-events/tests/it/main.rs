@@ -96,7 +96,7 @@ async fn pages_contain_every_event_once_in_order_and_an_empty_log_has_a_cursor()
     let first = world.page(&format!("after={start}&limit=3")).await;
     assert_eq!(
         (events(&first), &first["has_more"]),
-        (all[..3].to_vec().into_iter().map(str::to_owned).collect(), &json!(true))
+        (all[..3].iter().copied().map(str::to_owned).collect(), &json!(true))
     );
     let next = first["next_cursor"].as_str().unwrap().to_owned();
     let second = world.page(&format!("after={next}")).await;
