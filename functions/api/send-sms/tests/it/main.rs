@@ -127,7 +127,7 @@ async fn a_message_is_stored_as_pending_and_put_on_its_queue() {
     let sent = world.sqs.sent();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].queue_url, world.sqs.queue("outbound"));
-    assert_eq!(sent[0].body, json!({"version": "1", "message_id": response["id"]}));
+    assert_eq!(sent[0].body, json!({"version": "1", "message_id": response["id"], "sender": OUR_NUMBER}));
     assert_eq!(sent[0].request_id.as_deref(), Some(GATEWAY_REQUEST_ID));
 }
 
