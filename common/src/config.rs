@@ -193,6 +193,18 @@ impl<'a> Env<'a> {
         self.parse_value(name, &value)
     }
 
+    /// Reads an optional value of another type. The outer `Option` is `None` if the value is invalid.
+    pub fn optional_parse<T>(&mut self, name: &'static str) -> Option<Option<T>>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        match self.get(name) {
+            None => Some(None),
+            Some(value) => self.parse_value(name, &value).map(Some),
+        }
+    }
+
     /// Reads an optional string. The outer `Option` is always `Some`, for the same return type as other methods.
     pub fn optional_text(&mut self, name: &'static str) -> Option<Option<String>> {
         Some(self.get(name))

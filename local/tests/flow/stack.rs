@@ -176,6 +176,14 @@ impl Stack {
         again
     }
 
+    /// Starts the stack again in the same folder with another template and other variables, after [`Stack::signal`].
+    pub async fn restart_as(mut self, setup: Setup) -> Self {
+        fs::write(self.folder.join("template.yaml"), &setup.template).unwrap();
+        self.variables = setup.variables;
+        self.direct_database = setup.direct_database;
+        self.restart().await
+    }
+
     /// Returns the database URL for the test itself.
     pub fn database_url(&self) -> &str {
         self.direct_database.as_ref().unwrap_or(&self.info.database_url)

@@ -29,6 +29,7 @@ use common::service::lookup::InitError;
 use common::telemetry::{self, Metric};
 use common::twilio::webhook::WEBHOOK_PATHS;
 use common::twilio::{RenewalPolicy, TwilioClient, TwilioConfig};
+use jiff::Timestamp;
 use pace::Hops;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use std::time::Duration;
 ///   function URL of `delivery-status`.
 /// - `OUTBOUND_QUEUE_URL`: the queue for wake-ups.
 /// - `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it is created.
+/// - `SEND_VERIFY_SINCE` (none): the time of a restored backup. Every message is looked for at Twilio since then.
 /// - `SENDER_SEGMENTS_PER_SECOND` (10, with defaults for other kinds of senders; example: `10,+12035550100=1,MG…=100`).
 /// - `SENDER_BURST_SEGMENTS` (30, at least three seconds' worth).
 /// - `SENDER_HOLD_SECONDS` (300): how long a sender is held after Twilio refused it.
@@ -52,6 +54,7 @@ pub struct Config {
     retry: RetryPolicy,
     renewals: RenewalPolicy,
     verify_after: Duration,
+    verify_since: Option<Timestamp>,
     pace: SendPace,
     quiet: Option<QuietHours>,
     publisher: PublisherConfig,
@@ -66,6 +69,7 @@ impl Configuration for Config {
         let retry = RetryPolicy::from_env(env);
         let renewals = RenewalPolicy::from_env(env);
         let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);
+        let verify_since = env.optional_parse("SEND_VERIFY_SINCE");
         let pace = pace::from_env(env, retry.as_ref());
         let quiet = quiet::from_env(env);
         let publisher = PublisherConfig::from_env(env);
@@ -77,6 +81,7 @@ impl Configuration for Config {
             retry: retry?,
             renewals: renewals?,
             verify_after: verify_after?,
+            verify_since: verify_since?,
             pace: pace?,
             quiet: quiet?,
             publisher: publisher?,

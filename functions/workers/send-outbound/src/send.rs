@@ -15,8 +15,8 @@ use common::twilio::{
 use std::time::Duration;
 use tracing::Instrument;
 
-/// Sends messages concurrently and records their outcomes. Late messages are looked for at Twilio first, while the
-/// others are sent.
+/// Sends messages concurrently and records their outcomes. Messages that may have been sent are looked for at Twilio
+/// first, while the others are sent.
 pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
     let (outcomes, ended) = Outcomes::channel();
     // Moved, so that `outcomes` is dropped after the last send, which ends the recording.
@@ -25,9 +25,9 @@ pub(crate) async fn send_all(app: &App, claims: &[Claimed]) {
 }
 
 async fn send_claims<'a>(app: &App, claims: &'a [Claimed], outcomes: &Outcomes<'a>) {
-    let (late, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::is_late(app, claim));
+    let (sought, prompt): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| verify::may_be_sent(app, claim));
     let verified = async {
-        let absent = verify::absent(app, late, outcomes).await;
+        let absent = verify::absent(app, sought, outcomes).await;
         send_together(app, &absent, outcomes).await;
     };
     tokio::join!(send_together(app, &prompt, outcomes), verified);

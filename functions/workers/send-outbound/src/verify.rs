@@ -1,8 +1,12 @@
-//! Looks for late messages in Twilio's list before creating them.
+//! Looks for messages in Twilio's list before creating them, if they may have been sent before a restore.
 //!
 //! A database that was restored from a backup holds messages as pending that have been sent since, and it cannot tell
 //! which. Messages that waited for `SEND_VERIFY_AFTER_SECONDS` or longer are therefore looked for first. This is one
 //! more request for each recipient of late messages, and none for the others.
+//!
+//! The restored database also lacks requests that were made after the backup, with their Idempotency-Keys. A caller
+//! that repeats such a request creates a new message here. With `SEND_VERIFY_SINCE`, every message is looked for since
+//! that time, so that the repetition gets the SID of the first message and is not sent.
 //!
 //! A listed message without an owner whose content may be ours defers the create. A clearly different text does not,
 //! since a late message was probably never sent, unlike one whose create request had no response.
@@ -19,21 +23,22 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Returns whether a message waited so long that it may have been sent before a restore of the database.
-pub(crate) fn is_late(app: &App, claim: &Claimed) -> bool {
+/// Returns whether a message may have been sent before a restore of the database: it waited for long, or
+/// `SEND_VERIFY_SINCE` is set.
+pub(crate) fn may_be_sent(app: &App, claim: &Claimed) -> bool {
     let waited = Duration::try_from(clock::now().duration_since(claim.wanted_at)).unwrap_or_default();
-    waited >= app.config.verify_after
+    app.config.verify_since.is_some() || waited >= app.config.verify_after
 }
 
-/// Looks for late messages, with one list for each recipient and sender. Returns those that Twilio does not have, and
+/// Looks for messages, with one list for each recipient and sender. Returns those that Twilio does not have, and
 /// sends the outcomes of the others to be recorded. The gate checks afterwards whether the messages may still be sent.
 pub(crate) async fn absent<'a>(
     app: &App,
-    late: Vec<&'a Claimed>,
+    claims: Vec<&'a Claimed>,
     outcomes: &Outcomes<'a>,
 ) -> Vec<&'a Claimed> {
     let mut groups: BTreeMap<_, Vec<&Claimed>> = BTreeMap::new();
-    for claim in late {
+    for claim in claims {
         groups.entry((&claim.to, &claim.sender)).or_default().push(claim);
     }
     let lookups = groups.into_values().map(async |group| {
@@ -62,13 +67,13 @@ fn outcome(
         Ok(Some(Presence::Absent)) => None,
         Ok(Some(Presence::Adopted { twilio_sid })) => {
             telemetry::count(Metric::SendsFound, 1);
-            tracing::warn!(message_id = %claim.message_id, %twilio_sid, "late message found at Twilio");
+            tracing::warn!(message_id = %claim.message_id, %twilio_sid, "message found at Twilio before its create");
             // The status is recorded already; this outcome ends the claim.
             Some(SendResult::Accepted { twilio_sid: twilio_sid.clone(), status: Status::Queued })
         }
         Ok(Some(Presence::Undecided) | None) => {
             let detail = "Twilio has an unowned message that may be this one".to_owned();
-            tracing::warn!(message_id = %claim.message_id, detail, "deferred a late message");
+            tracing::warn!(message_id = %claim.message_id, detail, "deferred a message that may be at Twilio");
             Some(match next_lookup(app, claim) {
                 Some(next_attempt_at) => SendResult::Deferred { next_attempt_at, error_code: None, detail },
                 // It may have been delivered, so it has not failed.
@@ -77,7 +82,7 @@ fn outcome(
         }
         Err(error) => {
             let error = common::error::chain(error);
-            tracing::warn!(message_id = %claim.message_id, error, "could not look for a late message");
+            tracing::warn!(message_id = %claim.message_id, error, "could not look for a message at Twilio");
             let detail = format!("could not look for the message at Twilio: {error}");
             Some(match next_lookup(app, claim) {
                 Some(next_attempt_at) => SendResult::Deferred { next_attempt_at, error_code: None, detail },
@@ -100,7 +105,7 @@ async fn look_up(app: &App, group: &[&Claimed]) -> Result<Vec<Presence>, LookupE
             sender: claim.sender.clone(),
             body: claim.message_content.clone(),
             num_media: claim.media_urls.len(),
-            since: claim.wanted_at,
+            since: app.config.verify_since.map_or(claim.wanted_at, |since| since.min(claim.wanted_at)),
             until: now,
         },
         is_attempted: false,

@@ -117,3 +117,45 @@ async fn a_message_that_is_not_late_needs_no_lookup() {
     send(&mut world.function().await, [id]).await;
     assert_eq!(lines(&world), ["POST"]);
 }
+
+/// A function after a restore of a backup from an hour ago.
+async fn restored(world: &World) -> Function {
+    let since = in_seconds(-3_600).to_string();
+    world.function_with(&[("SEND_VERIFY_SINCE", &since)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_a_repeated_request_gets_the_sid_of_the_first_one() {
+    let world = World::start().await;
+    let mut function = restored(&world).await;
+    let repeated = world.message().await;
+    world.twilio.replies([List(listed("SM77", BODY))]);
+    send(&mut function, [repeated]).await;
+    assert_eq!(world.state(repeated).await, "delivered - SM77 free");
+    // The SID has an owner now, so one more message with the same text is sent.
+    let other = world.message().await;
+    world.twilio.replies([List(listed("SM77", BODY)), Accept]);
+    send(&mut function, [other]).await;
+    assert_eq!(lines(&world), ["GET", "GET", "POST"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_a_new_request_is_sent_after_the_lookup() {
+    let world = World::start().await;
+    let id = world.message().await;
+    world.twilio.replies([List(listed("SM77", "Something else")), Accept]);
+    send(&mut restored(&world).await, [id]).await;
+    assert_eq!(lines(&world), ["GET", "POST"]);
+    assert_eq!(world.attempts(id).await, "accepted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_messages_from_before_the_backup_are_not_taken_for_repeated_ones() {
+    let world = World::start().await;
+    let since = in_seconds(-600).to_string();
+    let mut function = world.function_with(&[("SEND_VERIFY_SINCE", &since)]).await;
+    let id = world.message().await;
+    world.twilio.replies([List(listed("SM77", BODY)), Accept]);
+    send(&mut function, [id]).await;
+    assert_eq!(lines(&world), ["GET", "POST"]);
+}

@@ -325,8 +325,12 @@ async fn cut_connections(database: &Database) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named() {
-    let variables =
-        [("DATABASE_URL", "nonsense"), ("TWILIO_TIMEOUT_MS", "soon"), ("SEND_RETRY_DELAYS_SECONDS", "1,x")];
+    let variables = [
+        ("DATABASE_URL", "nonsense"),
+        ("TWILIO_TIMEOUT_MS", "soon"),
+        ("SEND_RETRY_DELAYS_SECONDS", "1,x"),
+        ("SEND_VERIFY_SINCE", "yesterday"),
+    ];
     let mut function = Function::start(BINARY, &variables).await;
     let log = function.ended().await;
     let error = log[0]["error"].as_str().unwrap();
@@ -338,6 +342,7 @@ async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named(
         "PUBLIC_WEBHOOK_BASE_URL is missing",
         "OUTBOUND_QUEUE_URL is missing",
         "SEND_RETRY_DELAYS_SECONDS",
+        "SEND_VERIFY_SINCE is invalid",
     ] {
         assert!(error.contains(problem), "{error}");
     }
