@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench rotation chaos compatibility deploy deploy-test help run clean-data key test cases lint tools toolchain
+.PHONY: bench rotation chaos compatibility deploy deploy-test docs-test help run clean-data key test cases lint tools toolchain
 
 # RELEASE=1 uses release builds.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -100,7 +100,16 @@ deploy-test: toolchain ## Deploys the template to an AWS emulator and uses the s
 	@$(TARGET)/debug/local with-postgres $(DEPLOY_TEST)/bin/python local/deploy-test$(if $(PROVE),/prove.py) \
 		--binaries $(or $(BINARIES),$(TARGET)/release) --tools $(TARGET)/debug
 
-bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|webhooks|workers|sends|bulk|conversations|domain|years] [YEARS_MESSAGES=20000000]
+AWS := $(abspath $(TARGET))/aws-python
+docs-test: toolchain ## Runs the commands of the documentation on the local stack and on an AWS emulator: make docs-test [ONLY=local|simulator|deployed]
+	@local/get-programs.sh $(PROGRAMS) initdb
+	@local/get-python.sh $(DEPLOY_TEST) local/requirements-deploy-test.txt
+	@local/get-python.sh $(AWS) local/requirements-aws.txt
+	cargo build --workspace --bins
+	@$(TARGET)/debug/local with-postgres $(DEPLOY_TEST)/bin/python local/docs-test --binaries $(TARGET)/debug \
+		--tools $(TARGET)/debug --aws $(AWS)/bin $(if $(ONLY),--only $(ONLY))
+
+bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|bulk|conversations|domain|years] [YEARS_MESSAGES=20000000]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	$(if $(filter years,$(BENCH)),cargo build --release --package bench,\
 		cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS)))
