@@ -118,7 +118,7 @@ def run(world, report):
         ("a send through the gateway reaches the handset", check.send),
         ("the status callback arrives at its function URL", check.callback),
         ("the conversation has the sent message", check.conversation),
-        ("every route exists, and needs a key if it is not public", check.public_routes),
+        ("every route exists, and needs a key if it is not public", check.routes),
         ("a function reads its secrets at run time, and no others", check.secrets),
         ("IAM is enforced on calls of functions", check.iam),
         ("a function sends to its queues and receives from none", check.least_privilege),
@@ -131,8 +131,10 @@ def run(world, report):
         ("a scheduled run that fails has a record in the queue of failed schedules", check.failure_destination),
         ("a deleted stack keeps its queues and leaves the other alone", check.delete_second),
         ("a schedule runs", check.schedule),
+        ("a rotated token is accepted without a deployment", check.rotation),
     ):
-        report.step(name, action)
+        if not report.step(name, action) and world.options.fail_fast:
+            break
     print(f"{time.monotonic() - started:.0f} s in all", flush=True)
 
 
@@ -165,6 +167,7 @@ def main():
     parser.add_argument("--binaries", type=pathlib.Path, default=ROOT / "target/release", help="the functions")
     parser.add_argument("--tools", type=pathlib.Path, default=ROOT / "target/debug", help="the simulator of Twilio")
     parser.add_argument("--template", type=pathlib.Path, default=ROOT / "template.yaml")
+    parser.add_argument("--fail-fast", action="store_true", help="stop after the first check that fails")
     world = World(parser.parse_args())
     report = Report()
     # So that the processes are stopped.

@@ -14,9 +14,31 @@ from stack import Failed
 INBOUND_PATH = "/webhook/twilio/sms"
 STATUS_PATH = "/webhook/twilio/status"
 HANDSET = "+12025550123"
+ALIAS = "live"
+PUBLIC_PATHS = ("/openapi.json", "/docs", "/docs/scalar.js", "/health")
+CORE_ROUTES = {
+    *((method, path) for method in ("GET", "HEAD") for path in PUBLIC_PATHS),
+    ("POST", "/sms/send"),
+    ("GET", "/conversations"),
+    ("GET", "/conversations/{phone_number}"),
+    ("GET", "/messages/{id}"),
+}
+"""Routes that must exist. The other routes of the deployed API are tested too."""
+SECRETS = {
+    "InboundSmsFunction": {"TwilioSecretArn", "DatabaseSecretArn"},
+    "DeliveryStatusFunction": {"TwilioSecretArn", "DatabaseSecretArn"},
+    "SendOutboundFunction": {"TwilioApiSecretArn", "DatabaseSecretArn"},
+    "ReconcileTwilioFunction": {"TwilioApiSecretArn", "DatabaseSecretArn"},
+    "RecordInboundFunction": {"DatabaseSecretArn"},
+    "AuthorizeFunction": {"DatabaseSecretArn"},
+    "OpenapiFunction": set(),
+}
+"""The secrets of some functions. All others are compared with their variables only."""
 WAIT_SECONDS = 30
 SCHEDULE_SECONDS = 90
 """Schedules run every minute, and the emulator looks every ten seconds."""
+ROTATION_SECONDS = 45
+"""A function fetches a secret again at most every 30 seconds."""
 
 
 def eventually(what, read, seconds=WAIT_SECONDS):
@@ -55,6 +77,7 @@ class Checks:
         self.world = world
         self.first = world.first
         self.port = world.emulator.port
+        self.users = {}
 
     def api_url(self, stack):
         """The URL of the API at the emulator, which has paths of its own, such as /health, in AWS's domain."""
@@ -99,6 +122,10 @@ class Checks:
         """The URL that Twilio calls and signs: of the domain in front of the functions, or else the function URL."""
         url = stack.outputs[output].split("#")[0]
         return stack.base + urllib.parse.urlsplit(url).path if stack.base else url
+
+    def live(self, function):
+        """The alias that is in traffic."""
+        return self.world.aws.client("lambda").get_alias(FunctionName=function, Name=ALIAS)
 
     def inbound_form(self, stack, sid, text):
         return {
@@ -181,20 +208,19 @@ class Checks:
         if "We are on our way" not in json.dumps(conversation):
             raise Failed(f"the conversation lacks the sent message: {conversation}")
 
-    def public_routes(self):
-        for path in ("/openapi.json", "/docs", "/docs/scalar.js", "/health"):
-            expect(call(self.port, "GET", self.api_url(self.first) + path)[0], 200, f"GET {path}")
-            expect(call(self.port, "HEAD", self.api_url(self.first) + path)[0], 200, f"HEAD {path}")
-        for method, path in (
-            ("POST", "/sms/send"),
-            ("GET", "/conversations"),
-            ("GET", "/conversations/%2B12025550123"),
-            ("PATCH", "/conversations/%2B12025550123"),
-            ("DELETE", "/conversations/%2B12025550123/content"),
-            ("GET", f"/messages/{self.sent}"),
-            ("POST", f"/messages/{self.sent}/cancel"),
-        ):
-            expect(self.api(self.first, method, path)[0], 401, f"{method} {path} without a key")
+    def routes(self):
+        """The gateway lets requests without a key through to the public routes only."""
+        api = self.api_url(self.first).rsplit("/", 1)[1]
+        routes = self.world.aws.client("apigatewayv2").get_paginator("get_routes").paginate(ApiId=api)
+        routes = {tuple(route["RouteKey"].split(" ")) for page in routes for route in page["Items"]}
+        missing = CORE_ROUTES - routes
+        if missing:
+            raise Failed(f"the API has no route {sorted(missing)}")
+        for method, path in sorted(routes):
+            # Only the path: a public route may need parameters of its own.
+            status, _ = self.api(self.first, method, re.sub(r"\{[^}]+\}", "%2B12025550123", path))
+            expected = 200 if path in PUBLIC_PATHS else 401
+            expect(status, expected, f"{method} {path} without a key")
 
     def poison(self):
         sqs = self.world.aws.client("sqs")
@@ -228,6 +254,10 @@ class Checks:
         for alarm in alarms:
             dimensions = {dimension["Name"]: dimension["Value"] for dimension in alarm["Dimensions"]}
             if alarm["Namespace"] != "SmsFoundation":
+                version = dimensions.pop("ExecutedVersion", None)
+                if version is not None:
+                    live = self.live(dimensions["FunctionName"])
+                    expect(version, live["FunctionVersion"], f"{alarm['AlarmName']}: the version in traffic")
                 for name, value in dimensions.items():
                     # `Resource` is a function and its alias.
                     if value.removesuffix(":live") not in names:
@@ -280,17 +310,19 @@ class Checks:
                 iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
     def like(self, function):
-        """Creates a user with the policies of a function's role, and returns the user's access key."""
-        iam = self.world.aws.client("iam")
-        role, user = self.first.ids[f"{function}Role"], f"like-{function}"
-        iam.create_user(UserName=user)
-        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-            document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-            iam.put_user_policy(UserName=user, PolicyName=name, PolicyDocument=json.dumps(document))
-        for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
-            iam.attach_user_policy(UserName=user, PolicyArn=policy["PolicyArn"])
-        key = iam.create_access_key(UserName=user)["AccessKey"]
-        return key["AccessKeyId"], key["SecretAccessKey"]
+        """Returns the access key of a user that has the policies of a function's role."""
+        if function not in self.users:
+            iam = self.world.aws.client("iam")
+            role, user = self.first.ids[f"{function}Role"], f"like-{function}"
+            iam.create_user(UserName=user)
+            for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+                document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+                iam.put_user_policy(UserName=user, PolicyName=name, PolicyDocument=json.dumps(document))
+            for policy in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+                iam.attach_user_policy(UserName=user, PolicyArn=policy["PolicyArn"])
+            key = iam.create_access_key(UserName=user)["AccessKey"]
+            self.users[function] = (key["AccessKeyId"], key["SecretAccessKey"])
+        return self.users[function]
 
     def secrets(self):
         """No configuration has a secret's value, and a role reads exactly the secrets that its function needs."""
@@ -302,20 +334,19 @@ class Checks:
                 expect(shown, [], f"secrets in the configuration of {logical}")
         stacks = (self.first, self.world.second)
         arns = {(stack.name, secret): arn for stack in stacks for secret, arn in stack.secrets.items()}
-        for function, expected in {
-            "InboundSmsFunction": {"TwilioSecretArn", "DatabaseSecretArn"},
-            "DeliveryStatusFunction": {"TwilioSecretArn", "DatabaseSecretArn"},
-            "SendOutboundFunction": {"TwilioApiSecretArn", "DatabaseSecretArn"},
-            "ReconcileTwilioFunction": {"TwilioApiSecretArn", "DatabaseSecretArn"},
-            "RecordInboundFunction": {"DatabaseSecretArn"},
-            "AuthorizeFunction": {"DatabaseSecretArn"},
-            "OpenapiFunction": set(),
-        }.items():
-            client = self.world.aws.client("secretsmanager", *self.like(function))
+        for logical, name in self.first.ids.items():
+            if not logical.endswith("Function"):
+                continue
+            variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+            client = self.world.aws.client("secretsmanager", *self.like(logical))
             readable = {
-                name for name, arn in arns.items() if self.is_allowed(lambda: client.get_secret_value(SecretId=arn))
+                secret for secret, arn in arns.items() if self.is_allowed(lambda: client.get_secret_value(SecretId=arn))
             }
-            expect(readable, {("first", secret) for secret in expected}, f"the secrets that {function} may read")
+            named = {secret for secret, arn in arns.items() if arn in variables.values()}
+            expect(readable, named, f"the secrets that {logical} may read, against those in its variables")
+            expected = SECRETS.get(logical)
+            if expected is not None:
+                expect(readable, {("first", secret) for secret in expected}, f"the secrets that {logical} may read")
 
     def least_privilege(self):
         sqs = self.world.aws.client("sqs", *self.like("RetrySendsFunction"))
@@ -326,9 +357,14 @@ class Checks:
             # An empty message is refused, so that nothing is sent.
             if self.is_allowed(lambda: sqs.send_message(QueueUrl=self.first.ids[name], MessageBody=""))
         }
-        # The last one is the failure destination of schedules.
-        expected = {"InboundQueue", "StatusQueue", "OutboundQueue", "FailedSchedulesQueue"}
-        expect(allowed, expected, "the queues to which retry-sends may send")
+        function = self.first.ids["RetrySendsFunction"]
+        configuration = self.world.aws.client("lambda").get_function_configuration(FunctionName=function)
+        variables = configuration["Environment"]["Variables"].values()
+        # The failure destination of schedules is in no variable.
+        expected = {name for name in queues if self.first.ids[name] in variables} | {"FailedSchedulesQueue"}
+        if not {"InboundQueue", "StatusQueue", "OutboundQueue"} <= expected:
+            raise Failed(f"retry-sends has only the queues {sorted(expected)} in its variables")
+        expect(allowed, expected, "the queues to which retry-sends may send, against those in its variables")
         for name in queues:
             if self.is_allowed(lambda: sqs.receive_message(QueueUrl=self.first.ids[name])):
                 raise Failed(f"retry-sends may receive from {name}")
@@ -411,17 +447,47 @@ class Checks:
     def failure_destination(self):
         """Invokes a scheduled function of the second stack as a schedule does, while it cannot connect to Postgres."""
         second, sqs = self.world.second, self.world.aws.client("sqs")
+        functions = self.world.aws.client("lambda")
         second.refuse_connections()
         name = second.ids["CreatePartitionsFunction"]
         schedule = second.ids["CreatePartitionsFunctionEveryHour"]
         target = self.world.aws.client("scheduler").get_schedule(Name=schedule)["Target"]["Arn"]
-        self.world.aws.client("lambda").invoke(FunctionName=target, InvocationType="Event", Payload=b"{}")
+        expect(target, self.live(name)["AliasArn"], "the target of the schedule")
+        config = functions.get_function_event_invoke_config(FunctionName=name, Qualifier=ALIAS)
+        destinations = config["DestinationConfig"]
+        queue = second.ids["FailedSchedulesQueue"]
+        attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
+        expect(destinations["OnFailure"]["Destination"], attributes["QueueArn"], "the failure destination of the alias")
+        # The emulator reads only the configuration of the latest code.
+        functions.put_function_event_invoke_config(
+            FunctionName=name,
+            Qualifier="$LATEST",
+            DestinationConfig={"OnFailure": destinations["OnFailure"]},
+            MaximumRetryAttempts=config["MaximumRetryAttempts"],
+        )
+        functions.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
 
         def record():
-            received = sqs.receive_message(QueueUrl=second.ids["FailedSchedulesQueue"], VisibilityTimeout=0)
+            received = sqs.receive_message(QueueUrl=queue, VisibilityTimeout=0)
             return [message for message in received.get("Messages", []) if name in message["Body"]]
 
         eventually("the invocation record in FailedSchedulesQueue", record)
+
+    def rotation(self):
+        """Changes the auth token in its secret: webhooks with the new signature are accepted without a deployment."""
+        rotated = "rotated-token"
+        value = {"auth_token": f"{rotated},{self.first.token}"}
+        arn = self.first.secrets["TwilioSecretArn"]
+        self.world.aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=json.dumps(value))
+        form = self.inbound_form(self.first, "SM" + "d" * 32, "Signed with the rotated token")
+
+        def accepted():
+            return self.webhook(self.first, "InboundSmsWebhookUrl", form, rotated)[0] == 200
+
+        eventually("a webhook that is signed with the new token is accepted", accepted, ROTATION_SECONDS)
+        form = self.inbound_form(self.first, "SM" + "e" * 32, "Signed with the old token")
+        expect(self.webhook(self.first, "InboundSmsWebhookUrl", form)[0], 200, "a webhook with the old token")
+        eventually("the row in sms_messages", lambda: self.stored(self.first, "Signed with the old token"))
 
     def isolation(self):
         """No resource, role or function of a stack names one of the other."""

@@ -1,5 +1,6 @@
 """Breaks the template in one place at a time, and requires that `deploy-test` notices: `make deploy-test PROVE=1`."""
 
+import argparse
 import pathlib
 import subprocess
 import sys
@@ -11,6 +12,18 @@ ROOT = HERE.parents[1]
 REFUSED = """\
       MetricName: webhooks_refused
       Dimensions: [{Name: stack, Value: !Ref "AWS::StackName"}, {Name: service, Value: """
+
+CREATE_PARTITIONS = """\
+          PARTITION_MONTHS_AHEAD: "3"
+          DATABASE_SECRET_ARN: !Ref DatabaseSecretArn
+          DATABASE_CA_PEM: !Ref DatabaseCaPem
+          DATABASE_CONNECT_TIMEOUT_MS: "2000"
+          DATABASE_STATEMENT_TIMEOUT_MS: "10000"
+      # EventBridge Scheduler invokes asynchronously, so Lambda's own retries apply in addition to its RetryPolicy.
+      EventInvokeConfig:
+        MaximumRetryAttempts: 0
+        MaximumEventAgeInSeconds: 60
+        DestinationConfig: {OnFailure: {Type: SQS, Destination: !GetAtt """
 
 BREAKS = (
     # What is broken, the text in the template, its replacement, and a part of the name of a check that must fail.
@@ -57,6 +70,19 @@ BREAKS = (
         "a schedule runs",
     ),
     (
+        "a failure destination: failed runs of create-partitions go to another queue",
+        CREATE_PARTITIONS + "FailedSchedulesQueue.Arn}}",
+        CREATE_PARTITIONS + "OutboundQueue.Arn}}",
+        "a scheduled run that fails",
+    ),
+    (
+        "a secret: a variable has its value",
+        "          TWILIO_SECRET_ARN: !Ref TwilioSecretArn\n",
+        "          TWILIO_SECRET_ARN: !Ref TwilioSecretArn\n"
+        "          VALUE: !Sub \"{{resolve:secretsmanager:${TwilioSecretArn}:SecretString:auth_token}}\"\n",
+        "a function reads its secrets",
+    ),
+    (
         "a fixed name: two stacks with the same log group",
         "      RetentionInDays: !Ref LogRetentionDays\n",
         "      RetentionInDays: !Ref LogRetentionDays\n      LogGroupName: /sms\n",
@@ -66,9 +92,15 @@ BREAKS = (
 
 
 def main():
+    parser = argparse.ArgumentParser(prog="prove", description=__doc__)
+    parser.add_argument("--only", default="", help="only the breaks whose name contains this text")
+    own, others = parser.parse_known_args()
     template = (ROOT / "template.yaml").read_text(encoding="utf-8")
     missed = []
-    for name, text, replacement, check in BREAKS:
+    breaks = [broken for broken in BREAKS if own.only in broken[0]]
+    if not breaks:
+        sys.exit(f"no break has a name with {own.only!r}")
+    for name, text, replacement, check in breaks:
         if text not in template:
             missed.append(f"{name}: the template does not contain {text!r}")
             continue
@@ -76,7 +108,7 @@ def main():
             file.write(template.replace(text, replacement, 1))
             file.flush()
             run = subprocess.run(
-                [sys.executable, str(HERE), "--template", file.name, *sys.argv[1:]],
+                [sys.executable, str(HERE), "--fail-fast", "--template", file.name, *others],
                 stdout=subprocess.PIPE,
                 text=True,
             )

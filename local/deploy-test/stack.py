@@ -1,5 +1,6 @@
 """Deploys the template as a stack, as `sam deploy` does: code and template in a bucket, then CloudFormation."""
 
+import concurrent.futures
 import io
 import json
 import time
@@ -42,16 +43,19 @@ def upload(aws, folder, template):
     """Uploads the functions' binaries. Returns the object of each, by name."""
     s3 = aws.client("s3")
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": processes.REGION})
-    keys = {}
-    for name in sam.binaries(template):
+    keys = {name: f"{name}.zip" for name in sam.binaries(template)}
+
+    def put(name):
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as writer:
             entry = zipfile.ZipInfo("bootstrap")
             entry.external_attr = 0o755 << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             writer.writestr(entry, (folder / name).read_bytes())
-        keys[name] = f"{name}.zip"
         s3.put_object(Bucket=BUCKET, Key=keys[name], Body=archive.getvalue())
+
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        list(threads.map(put, keys))
     return keys
 
 
