@@ -131,6 +131,11 @@ impl Function {
         Series { invocations, elapsed, cpu: processes::cpu_of(self.child.id()).saturating_sub(before) }
     }
 
+    /// Returns the CPU time of the process so far.
+    pub fn cpu(&self) -> Duration {
+        processes::cpu_of(self.child.id())
+    }
+
     /// Returns the peak memory of the process, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         processes::peak_memory_kib(self.child.id())

@@ -20,6 +20,7 @@ mod http;
 mod machine;
 mod pgbench;
 mod processes;
+mod secrets;
 mod sends;
 mod sqs;
 mod statistics;
@@ -39,8 +40,8 @@ use std::path::PathBuf;
 use twilio::Twilio;
 use world::World;
 
-const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [webhooks] [workers] [conversations] \
-    [sends] [bulk] | bench [--messages 20000000] years";
+const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [secrets] [webhooks] [workers] \
+    [conversations] [sends] [bulk] | bench [--messages 20000000] years";
 
 /// The messages of two years that `years` loads.
 const YEARS_MESSAGES: u64 = 20_000_000;
@@ -120,6 +121,9 @@ fn main() {
     println!("postgres {}", cluster.version());
     if arguments.includes("cold-start") {
         cold_start::measure(&world, &cluster.database("cold_start"), &template, starts);
+    }
+    if arguments.includes("secrets") {
+        secrets::measure(&world, &cluster.database("secrets"), starts);
     }
     if arguments.includes("workers") {
         let pgbench = Pgbench { folder: folder.path().to_owned() };

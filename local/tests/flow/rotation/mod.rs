@@ -2,8 +2,8 @@
 //!
 //! Four rotations follow each other: the Auth Token, which also signs webhooks; from the Auth Token to an API key; the
 //! API key; and the password of Postgres. Each follows the steps of `common/docs/deployment.md`. No function is
-//! restarted. During three of them, an attacker posts webhooks with wrong signatures, each of which could make a
-//! function fetch the secret again.
+//! restarted. During three of them, an attacker posts webhooks with wrong signatures. Each of them could make
+//! a function fetch the secret again.
 //!
 //! `SMS_ROTATION_SECONDS` is the time between two steps. `make rotation` uses the interval of a deployment.
 
