@@ -218,9 +218,12 @@ class Checks:
             raise Failed(f"the API has no route {sorted(missing)}")
         for method, path in sorted(routes):
             # Only the path: a public route may need parameters of its own.
-            status, _ = self.api(self.first, method, re.sub(r"\{[^}]+\}", "%2B12025550123", path))
+            status, body = self.api(self.first, method, re.sub(r"\{[^}]+\}", "%2B12025550123", path))
             expected = 200 if path in PUBLIC_PATHS else 401
             expect(status, expected, f"{method} {path} without a key")
+            if path not in PUBLIC_PATHS and "error" in body:
+                # Functions also refuse requests without a key, but the gateway must do it.
+                raise Failed(f"{method} {path} reached its function without a key")
 
     def poison(self):
         sqs = self.world.aws.client("sqs")
