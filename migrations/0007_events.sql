@@ -1,4 +1,4 @@
--- Events (common/docs/decisions/0024-event-log.md). The statement that makes a change writes its event to
+-- Events (common/docs/decisions/0026-event-log.md). The statement that makes a change writes its event to
 -- sms_events_pending. After the commit, sms_number_events gives it a position and moves it to sms_events.
 
 -- The number of events of each conversation, of any age. Narrow, because every event updates a row. No index covers

@@ -4,8 +4,8 @@
 -- - counted: the sequences, locked in the order of conversations until the commit, so that a rollback returns the numbers.
 -- - event: the workflow type only if it is a name such as collections. Callers may put any text there, and an event stays after
 --   the content of its conversation was erased.
--- A transaction must call this after it has locked everything else, and once for all its conversations: whoever waits for
--- a sequence then waits only for transactions that need no further lock.
+-- A transaction must call this after it has locked everything else, and once for all its conversations. Then a wait for a
+-- sequence is a wait for transactions that need no further lock.
 create or replace function sms_emit_events(
     types text[], conversation_ids uuid[], message_ids uuid[], data text[], at timestamptz)
 returns bigint language plpgsql

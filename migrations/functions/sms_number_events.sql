@@ -3,7 +3,7 @@
 --
 -- One call at a time holds the lock until its commit, so positions become visible in ascending order and without gaps. Every
 -- statement here has a snapshot of its own: what is read under the lock includes all that earlier holders committed. An
--- event whose transaction is open is not visible and gets a later position; nobody waits for it. Within a conversation the
+-- event whose transaction is open is not visible and gets a later position, without a wait. Within a conversation the
 -- order is that of "number", because its events are written under the lock of its sequence.
 create or replace function sms_number_events(max_number integer, out numbered bigint, out last_position bigint)
 language plpgsql

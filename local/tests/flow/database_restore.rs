@@ -232,7 +232,7 @@ async fn a_restored_dump_is_completed_from_twilio_and_repeated_requests_are_not_
     }
     println!("messages per handset with SEND_VERIFY_SINCE: {received:?}");
     assert_eq!(received, [1, 3, 0, 2, 1, 1, 1]);
-    assert_eq!(count_unknown(&stack).await, 1, "nobody has repeated the last request");
+    assert_eq!(count_unknown(&stack).await, 1, "the last request was not repeated");
 
     // Without the setting, the repetition of the last request is a second message.
     stack.signal(Signal::TERM).await;

@@ -6,7 +6,7 @@
 //! - fails messages that have waited too long;
 //! - marks the messages of functions that died as `unknown`. They are not sent again;
 //! - joins status callbacks that arrived before their message's SID was known;
-//! - gives events their positions in the log, in case nobody reads it;
+//! - gives events their positions in the log, also if there are no readers;
 //! - deletes expired idempotency keys.
 //!
 //! Each part has its own share of the run's time and runs even if another fails or times out. Then the invocation

@@ -47,7 +47,7 @@ impl Planted {
         self.add(e164, &format!("{exchange}{line}"), true);
     }
 
-    /// Adds words that appear nowhere else, each of which is searched for alone.
+    /// Adds words that appear nowhere else. Each is searched for alone.
     pub fn text(&mut self, text: &str) {
         let is_letter = |c: char| c.is_alphanumeric();
         for word in text.split(|c| !is_letter(c)).filter(|word| word.chars().count() >= 8) {

@@ -351,7 +351,7 @@ async fn early_callbacks_are_joined_with_their_messages_and_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_nobody_reads_get_their_positions() {
+async fn events_get_their_positions_without_a_reader() {
     let world = World::start().await;
     world.pending("r-1").await;
     world
