@@ -25,7 +25,7 @@ async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
         // Long enough for concurrent invocations to overlap.
         "sleep" => tokio::time::sleep(Duration::from_millis(300)).await,
         "error" => return Err("requested error".into()),
-        "fail" => return Ok(failures(&payload)),
+        "good" | "fail" => return Ok(failures(&payload)),
         "garbage" => return Ok(json!({ "statusCode": "not a number" })),
         "large" => return Ok(json!("x".repeat(7 * 1024 * 1024))),
         "metric" => emit(),

@@ -181,7 +181,7 @@ async fn sqs(info: &StackInfo, action: &str, input: Value) -> Value {
 async fn poison_messages_go_to_the_dead_letter_queue_without_affecting_others() {
     let mut run = Run::start(TEMPLATE, &[]);
     let info = run.ready().await;
-    let entries = ["fail", "good", "good", "fail", "good"];
+    let entries = ["good", "fail", "good", "fail", "good"];
     let entries: Vec<_> = entries
         .iter()
         .enumerate()
