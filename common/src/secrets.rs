@@ -52,6 +52,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// queue and the spool (6 s of its 10 s).
 const RENEW_BUDGET: Duration = Duration::from_secs(2);
 
+/// The pause after a fetch that failed. Twilio repeats a refused webhook for some seconds only.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+
 /// Returns the variables that the keys of a secret stand for, by the variable with its ARN.
 #[must_use]
 pub fn variables_of(arn_variable: &str) -> Option<Vec<&'static str>> {
@@ -93,8 +96,8 @@ struct Entry {
     values: RwLock<BTreeMap<String, Secret>>,
     /// Grows with each change.
     version: AtomicU64,
-    /// When it was fetched again, successfully or not. Locked during a fetch, so that there is one at a time.
-    renewed_at: Mutex<Option<Instant>>,
+    /// When it may be fetched again. Locked during a fetch, so that there is one at a time.
+    next_fetch: Mutex<Option<Instant>>,
 }
 
 impl Secrets {
@@ -120,8 +123,8 @@ impl Secrets {
         let client = client(lookup);
         let entries = arns.into_iter().map(async |(kind, arn)| {
             let values = RwLock::new(get(&client, kind, &arn, budget).await?);
-            let (version, renewed_at) = (AtomicU64::new(1), Mutex::default());
-            Ok::<_, SecretError>(Arc::new(Entry { kind, arn, values, version, renewed_at }))
+            let (version, next_fetch) = (AtomicU64::new(1), Mutex::default());
+            Ok::<_, SecretError>(Arc::new(Entry { kind, arn, values, version, next_fetch }))
         });
         let entries = future::try_join_all(entries).await?;
         Ok(Self(Some(Arc::new(Store { client, budget, interval, entries }))))
@@ -147,8 +150,8 @@ impl Secrets {
     }
 
     /// Looks for newer values after a peer refused those of version `seen`. Fetches the secret of `variable` again,
-    /// unless that was done less than `SECRETS_REFETCH_SECONDS` ago. Returns the new version, or `None` if nothing has
-    /// changed.
+    /// unless that was done less than `SECRETS_REFETCH_SECONDS` ago, or failed less than a second ago. Returns the new
+    /// version, or `None` if nothing has changed.
     ///
     /// The fetch continues if the caller stops waiting: within the interval, there is no other one.
     pub async fn renew(&self, variable: &str, seen: u64) -> Option<u64> {
@@ -181,15 +184,15 @@ impl Entry {
     }
 
     async fn renew(&self, client: &Client, interval: Duration, budget: Duration, seen: u64) -> Option<u64> {
-        let mut renewed_at = self.renewed_at.lock().await;
+        let mut next_fetch = self.next_fetch.lock().await;
         let version = self.version.load(Ordering::Acquire);
         if version > seen {
             return Some(version);
         }
-        if renewed_at.is_some_and(|at| at.elapsed() < interval) {
+        if next_fetch.is_some_and(|at| Instant::now() < at) {
             return None;
         }
-        *renewed_at = Some(Instant::now());
+        *next_fetch = Some(Instant::now() + interval);
         let secret = self.kind.arn_variable;
         match get(client, self.kind, &self.arn, budget).await {
             Ok(values) if values == *self.values() => {
@@ -202,6 +205,7 @@ impl Entry {
                 Some(self.version.fetch_add(1, Ordering::AcqRel) + 1)
             }
             Err(error) => {
+                *next_fetch = Some(Instant::now() + interval.min(FAILED_PAUSE));
                 tracing::warn!(error = crate::error::chain(&error), "could not fetch a secret again");
                 None
             }

@@ -10,7 +10,7 @@ use common::twilio::{TwilioClient, TwilioConfig, WebhookKind};
 use serde_json::{Value, json};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testing::{AUTH_TOKEN, BASE_URL, Database, Webhook};
 use wiremock::matchers::{any, basic_auth};
 use wiremock::{Mock, MockServer, Respond, ResponseTemplate};
@@ -175,6 +175,25 @@ async fn a_failed_fetch_keeps_the_values() {
     manager.state.is_down.store(true, Ordering::SeqCst);
     assert_eq!(secrets.renew("TWILIO_AUTH_TOKEN", 1).await, None);
     assert_eq!(secrets.get("TWILIO_AUTH_TOKEN").unwrap(), "a");
+}
+
+#[tokio::test]
+async fn a_failed_fetch_is_repeated_after_a_second_and_not_for_every_caller() {
+    let manager = Manager::start(database(), token("a")).await;
+    let secrets = manager.fetch().await;
+    *manager.state.twilio.lock().unwrap() = token("b");
+    manager.state.is_down.store(true, Ordering::SeqCst);
+    assert_eq!(secrets.renew("TWILIO_AUTH_TOKEN", 1).await, None);
+    let failed = Instant::now();
+    let requests = manager.requests();
+    manager.state.is_down.store(false, Ordering::SeqCst);
+    // Twilio repeats a webhook for some seconds, and the interval is 30.
+    while secrets.renew("TWILIO_AUTH_TOKEN", 1).await != Some(2) {
+        assert!(failed.elapsed() < Duration::from_secs(20), "the interval must not apply after a failure");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(failed.elapsed() >= Duration::from_millis(900), "wrong signatures must not cause load");
+    assert_eq!(manager.requests(), requests + 1);
 }
 
 #[tokio::test]
