@@ -1,7 +1,9 @@
 //! Runs a function: handles one event after the other, each in the span of its invocation.
 
 use crate::telemetry::{self, traces};
-use lambda_runtime::{Diagnostic, LambdaEvent};
+use bytes::Bytes;
+use futures::Stream;
+use lambda_runtime::{Diagnostic, IntoFunctionResponse, LambdaEvent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -10,7 +12,8 @@ use tracing::Instrument;
 #[cfg(feature = "traces")]
 mod flushing;
 
-/// Handles events until the process ends.
+/// Handles events until the process ends. The handler returns a value, which is sent as JSON, or a
+/// [`lambda_runtime::StreamResponse`].
 ///
 /// # Errors
 ///
@@ -19,13 +22,17 @@ mod flushing;
 /// # Panics
 ///
 /// In a tokio runtime that does not have the `local` flavor.
-pub async fn run<I, O, E>(
-    handler: impl AsyncFn(LambdaEvent<I>) -> Result<O, E> + 'static,
+pub async fn run<I, R, E, O, S, D, F>(
+    handler: impl AsyncFn(LambdaEvent<I>) -> Result<R, E> + 'static,
 ) -> Result<(), lambda_runtime::Error>
 where
     I: DeserializeOwned + 'static,
-    O: Serialize + 'static,
+    R: IntoFunctionResponse<O, S> + 'static,
     E: Into<Diagnostic> + Debug + 'static,
+    O: Serialize + 'static,
+    S: Stream<Item = Result<D, F>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send + 'static,
+    F: Into<lambda_runtime::Error> + Send + Debug + 'static,
 {
     let serving = async move {
         let handler = &handler;

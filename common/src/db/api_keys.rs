@@ -17,12 +17,17 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// Creates a key: 256 random bits as letters and digits.
 #[must_use]
 pub fn generate() -> String {
-    let mut key = PREFIX.to_owned();
-    while key.len() < PREFIX.len() + LENGTH {
+    secret(PREFIX)
+}
+
+/// Creates a secret: a prefix, and 256 random bits as letters and digits.
+pub(super) fn secret(prefix: &str) -> String {
+    let mut key = prefix.to_owned();
+    while key.len() < prefix.len() + LENGTH {
         // Bytes from 248 on are skipped: 248 is the largest multiple of 62 in a byte, so all letters are equally
         // likely.
         let usable = clock::random_bytes::<64>().into_iter().filter(|byte| *byte < 248);
-        let missing = PREFIX.len() + LENGTH - key.len();
+        let missing = prefix.len() + LENGTH - key.len();
         key.extend(usable.take(missing).map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
     }
     key
@@ -45,7 +50,12 @@ pub fn in_header(authorization: &str) -> Option<&str> {
 /// Returns whether a text has the format of a key. Anything else is rejected without a query.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
-    text.strip_prefix(PREFIX)
+    is_secret(PREFIX, text)
+}
+
+/// Returns whether a text has the format of a [`secret`] with this prefix.
+pub(super) fn is_secret(prefix: &str, text: &str) -> bool {
+    text.strip_prefix(prefix)
         .is_some_and(|rest| rest.len() == LENGTH && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 

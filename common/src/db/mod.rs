@@ -49,6 +49,7 @@ pub mod sends;
 pub mod spool;
 mod statement;
 pub mod statuses;
+pub mod stream_tokens;
 pub mod tenants;
 mod tls;
 mod types;
@@ -372,6 +373,7 @@ pub fn all_statements() -> Vec<Described> {
         senders::STATEMENTS,
         spool::STATEMENTS,
         statuses::STATEMENTS,
+        stream_tokens::STATEMENTS,
     ];
     let modules = modules.iter().chain(sends::STATEMENTS).chain(tenants::STATEMENTS);
     modules.copied().flatten().copied().collect()

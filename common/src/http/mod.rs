@@ -7,6 +7,7 @@ mod payload;
 mod query;
 mod response;
 pub mod responses;
+mod streamed;
 
 pub use auth::{Caller, Principal, Scope};
 pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError};
@@ -16,6 +17,7 @@ pub use lambda_http::{Request, RequestExt};
 pub use payload::{Fields, MAX_BODY_BYTES};
 pub use query::Parameters;
 pub use response::{binary, empty, json, text};
+pub use streamed::Streamed;
 
 use crate::runtime;
 use crate::telemetry::traces::ServerSpan;
@@ -45,10 +47,30 @@ pub async fn run(
     .await
 }
 
+/// Serves HTTP events like [`run`], at a function URL with the invoke mode `RESPONSE_STREAM`. All responses are
+/// streamed, also errors.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_streaming(
+    handler: impl AsyncFn(&Request) -> Result<Streamed, ApiError> + 'static,
+) -> Result<(), lambda_runtime::Error> {
+    runtime::run(async move |event: LambdaEvent<Box<RawValue>>| {
+        Ok::<_, Infallible>(answer(event.payload.get(), &handler).await.start())
+    })
+    .await
+}
+
 /// Returns the response to one event, given as JSON. An error becomes its response, also that the event is malformed.
 ///
 /// The handler runs in the span of its request, so that each of its log lines has the request's id.
 pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Response, ApiError>) -> Response {
+    answer(event, async |request: &Request| handler(request).await.map(Streamed::from)).await.response
+}
+
+/// As [`serve`], with a response whose body may be written later.
+async fn answer(event: &str, handler: impl AsyncFn(&Request) -> Result<Streamed, ApiError>) -> Streamed {
     let event = event::read(event);
     let request_id = event.as_ref().map_or_else(|_| crate::clock::new_id().to_string(), event::request_id);
     let is_head = event.as_ref().is_ok_and(event::is_head);
@@ -61,10 +83,13 @@ pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Respon
             Ok(request) => Box::pin(trace.wrap(handler(&request))).await,
             Err(error) => Err(error),
         };
-        let mut response = match outcome {
-            Ok(response) => {
-                tracing::info!(name: telemetry::LAST_LINE, status = response.status().as_u16(), "request completed");
-                response
+        let mut streamed = match outcome {
+            // The last line follows at the end of the body.
+            Ok(streamed) if streamed.is_open() => streamed,
+            Ok(streamed) => {
+                let status = streamed.response.status().as_u16();
+                tracing::info!(name: telemetry::LAST_LINE, status, "request completed");
+                streamed
             }
             Err(error) => {
                 telemetry::count_error(error.outcome());
@@ -72,18 +97,15 @@ pub async fn serve(event: &str, handler: impl AsyncFn(&Request) -> Result<Respon
                     telemetry::count(Metric::ApiFailures, 1);
                 }
                 error.log();
-                error.response(&request_id, crate::clock::now())
+                error.response(&request_id, crate::clock::now()).into()
             }
         };
         if let Ok(request_id) = HeaderValue::try_from(&request_id) {
-            response.headers_mut().insert("x-request-id", request_id);
+            streamed.response.headers_mut().insert("x-request-id", request_id);
         }
-        trace.end(response.status().as_u16());
+        trace.end(streamed.response.status().as_u16());
         // A response to HEAD has no body (RFC 9110 §9.3.2), and the gateway does not remove it.
-        if is_head {
-            *response.body_mut() = Body::Text(String::new());
-        }
-        response
+        if is_head { streamed.without_body() } else { streamed }
     }
     .instrument(span)
     .await

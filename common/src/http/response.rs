@@ -37,9 +37,13 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, ApiE
 /// Returns a response with neither headers nor a body.
 #[must_use]
 pub fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::Text(String::new()));
+    let mut response = Response::new(empty_body());
     *response.status_mut() = status;
     response
+}
+
+pub(super) fn empty_body() -> Body {
+    Body::Text(String::new())
 }
 
 /// Converts a response to payload format 2.0. `lambda_http` keeps its own conversion private.

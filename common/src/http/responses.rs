@@ -25,6 +25,8 @@ macro_rules! error_responses {
 error_responses! {
     /// 400: the request is not valid.
     InvalidRequest: ApiError::Validation(ValidationError::default()), "`details` lists all invalid fields.";
+    /// 401: neither a valid key nor a valid token, at a function URL. The gateway has its own response.
+    NotAuthorized: ApiError::Unauthorized, "no key or token, or one that is not valid.";
     /// 403: the key lacks the scope of the operation.
     MissingScope: ApiError::Forbidden { missing: Scope::Admin }, "the key lacks the scope.";
     /// 403: the signature is not valid.

@@ -3,10 +3,11 @@
 //! The caller has its response by then. Lambda freezes the function only when it asks for the next event.
 
 use crate::telemetry::traces;
-use futures::FutureExt;
+use bytes::Bytes;
 use futures::future::{LocalBoxFuture, Then};
+use futures::{FutureExt, Stream};
 use lambda_runtime::layers::TracingLayer;
-use lambda_runtime::{Diagnostic, LambdaEvent, LambdaInvocation, Runtime};
+use lambda_runtime::{Diagnostic, IntoFunctionResponse, LambdaEvent, LambdaInvocation, Runtime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -15,13 +16,17 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// As `lambda_runtime::run`, which has no place for another layer.
-pub(super) async fn run<F, I, O>(handler: F) -> Result<(), lambda_runtime::Error>
+pub(super) async fn run<H, I, R, O, S, D, F>(handler: H) -> Result<(), lambda_runtime::Error>
 where
-    F: Service<LambdaEvent<I>, Response = O>,
-    F::Future: Future<Output = Result<O, F::Error>>,
-    F::Error: Into<Diagnostic> + Debug,
+    H: Service<LambdaEvent<I>, Response = R>,
+    H::Future: Future<Output = Result<R, H::Error>>,
+    H::Error: Into<Diagnostic> + Debug,
     I: DeserializeOwned,
+    R: IntoFunctionResponse<O, S>,
     O: Serialize,
+    S: Stream<Item = Result<D, F>> + Unpin + Send + 'static,
+    D: Into<Bytes> + Send,
+    F: Into<lambda_runtime::Error> + Send + Debug,
 {
     Runtime::new(handler).layer(TracingLayer::new()).layer(Flush).run().await
 }

@@ -2,6 +2,9 @@
 
 use crate::db::events::{self, Filter};
 use crate::db::{Db, DbError};
+use crate::domain::event::EventType;
+use crate::domain::ids::ConversationId;
+use crate::http::Parameters;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
@@ -67,11 +70,42 @@ impl FromStr for Cursor {
     }
 }
 
+/// The names of the parameters of [`filter`].
+pub const FILTERS: [&str; 4] = ["types", "workflow_type", "tenant_id", "conversation"];
+
+/// Reads the filter of a request that reads the log.
+pub fn filter(given: &mut Parameters) -> Filter {
+    Filter {
+        types: types(given),
+        workflow_type: given.text("workflow_type"),
+        tenant_id: given.text("tenant_id"),
+        conversation_id: given.one_of::<ConversationId>("conversation", "a conversation_id"),
+    }
+}
+
+/// Reads types, separated by commas.
+fn types(given: &mut Parameters) -> Vec<EventType> {
+    let Some(text) = given.text("types") else { return Vec::new() };
+    let parsed: Result<Vec<EventType>, _> = text.split(',').map(str::parse).collect();
+    parsed
+        .map_err(|error| given.problem("types", format!("must be event types, separated by commas: {error}")))
+        .unwrap_or_default()
+}
+
+/// An event of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The place after the event: reading from here continues with the next one.
+    pub cursor: Cursor,
+    /// The body.
+    pub body: String,
+}
+
 /// Events of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The bodies, in the order of the log.
-    pub events: Vec<String>,
+    /// The events, in the order of the log.
+    pub events: Vec<Event>,
     /// Where the next page begins.
     pub next: Cursor,
     /// Whether the log continues after this page. The rest may contain no matching event.
@@ -104,7 +138,8 @@ pub async fn read(db: &Db, filter: &Filter, after: Cursor, limit: usize) -> Resu
         while after < end.last_position && events.len() < limit && began.elapsed() < SEARCH_FOR {
             let rest = (limit - events.len()) as i64;
             let found = events::read(db, filter, after, end.last_position, rest, RANGE).await?;
-            events.extend(found.events.into_iter().map(|(_, body)| body));
+            let found_events = found.events.into_iter();
+            events.extend(found_events.map(|(position, body)| Event { cursor: Cursor { position }, body }));
             after = found.read_to;
         }
         let has_more = after < end.last_position || end.has_more;

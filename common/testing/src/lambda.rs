@@ -3,8 +3,9 @@
 //! Protocol: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 
 use super::TIMEOUT;
+use super::streamed::{Streamed, copy};
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
@@ -37,6 +38,8 @@ const LONG_TIMEOUTS: [(&str, &str); 11] = [
 pub enum Outcome {
     /// The function returned a response.
     Response(Value),
+    /// The function began a streamed response.
+    Stream(Streamed),
     /// The function reported an error.
     Error(Value),
     /// The process ended without a response.
@@ -124,7 +127,8 @@ impl Function {
         }
     }
 
-    /// Invokes the function and returns its response.
+    /// Invokes the function and returns its response. A streamed one is read to its end and gets the form of a
+    /// buffered one.
     ///
     /// # Panics
     ///
@@ -132,6 +136,19 @@ impl Function {
     pub async fn call(&mut self, event: Value) -> Value {
         match self.invoke(event).await {
             Outcome::Response(value) => value,
+            Outcome::Stream(streamed) => streamed.whole().await,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Invokes the function and returns its streamed response when it has begun.
+    ///
+    /// # Panics
+    ///
+    /// If the function does not stream.
+    pub async fn stream(&mut self, event: Value) -> Streamed {
+        match self.invoke(event).await {
+            Outcome::Stream(streamed) => streamed,
             other => panic!("{other:?}"),
         }
     }
@@ -231,12 +248,27 @@ async fn settle(shared: &Shared, id: &str, outcome: Outcome) -> StatusCode {
     }
 }
 
-async fn response(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
-    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    settle(&shared, &id, Outcome::Response(value)).await
+async fn response(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> StatusCode {
+    if headers.get("lambda-runtime-function-response-mode").is_some_and(|mode| mode == "streaming") {
+        let (writer, reader) = mpsc::unbounded_channel();
+        let (head, rest) = copy::prelude(body).await;
+        let status = settle(&shared, &id, Outcome::Stream(Streamed::new(head, reader))).await;
+        copy::body(rest, writer).await;
+        return status;
+    }
+    settle(&shared, &id, Outcome::Response(json(body).await)).await
 }
 
-async fn error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> StatusCode {
-    let value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    settle(&shared, &id, Outcome::Error(value)).await
+async fn error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Body) -> StatusCode {
+    settle(&shared, &id, Outcome::Error(json(body).await)).await
+}
+
+async fn json(body: Body) -> Value {
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    serde_json::from_slice(&body).unwrap_or(Value::Null)
 }

@@ -13,6 +13,7 @@ mod machine;
 mod sends;
 mod sqs;
 mod storage;
+mod streamed;
 mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
@@ -25,6 +26,7 @@ pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 pub use sends::new_send;
 pub use sqs::{Behaviour, Sent, Sqs};
 pub use storage::S3;
+pub use streamed::{ServerSentEvent, SseClient, Streamed};
 pub use webhook::{AUTH_TOKEN, BASE_URL, Webhook};
 
 use std::ops::RangeInclusive;

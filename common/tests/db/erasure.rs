@@ -108,6 +108,7 @@ const NEITHER: &[(&str, &str)] = &[
     ("sms_archives.sha256", "hash"),
     ("sms_retention_cursors.kind", "name"),
     ("sms_retention_skipped.kind", "name"),
+    ("stream_tokens.token_hash", "hash; deleted after a minute"),
     ("sms_tenants.language_decided", "language"),
     ("sms_tenants.language_preference", "language"),
     ("sms_tenants.push_language", "language"),

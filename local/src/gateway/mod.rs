@@ -18,12 +18,12 @@ use http::{HeaderMap, Request, StatusCode};
 
 use self::authorizer::{Authorizer, Refusal};
 use self::events::Incoming;
-use self::response::{api_error, from_function, function_url_error};
+use self::response::{api_error, buffered, from_function, from_stream, function_url_error};
 use self::routes::{Matched, Route};
 use crate::clock;
-use crate::lambda::{Functions, InvokeError, MAX_PAYLOAD_BYTES, WhenBusy};
+use crate::lambda::{Functions, InvokeError, MAX_PAYLOAD_BYTES, Output, WhenBusy};
 use crate::metrics::{Format, Metrics};
-use crate::template::Template;
+use crate::template::{FunctionUrlSpec, Template};
 
 /// An HTTP API's maximum request body: 10 MB.
 const MAX_API_BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -35,8 +35,8 @@ pub struct Gateway {
     metrics: Arc<Metrics>,
     routes: Vec<Arc<Route>>,
     authorizers: BTreeMap<String, Authorizer>,
-    /// Function names by URL path.
-    function_urls: BTreeMap<String, String>,
+    /// Function URLs by their path.
+    function_urls: BTreeMap<String, FunctionUrlSpec>,
     region: String,
     port: u16,
 }
@@ -54,7 +54,7 @@ impl Gateway {
             authorizers: authorizers
                 .map(|(name, spec)| (name.clone(), Authorizer::new(spec.clone())))
                 .collect(),
-            function_urls: urls.map(|url| (url.path.clone(), url.function.clone())).collect(),
+            function_urls: urls.map(|url| (url.path.clone(), url.clone())).collect(),
             region: template.region().to_owned(),
             port,
         }
@@ -105,19 +105,23 @@ impl Gateway {
         authorizer.authorize(&self.functions, incoming, matched, &self.region, self.port).await.map(Some)
     }
 
-    async fn function_url(&self, function: &str, incoming: &Incoming) -> Response {
+    async fn function_url(&self, url: &FunctionUrlSpec, incoming: &Incoming) -> Response {
         let event = incoming.url_event(self.port).to_string();
         if event.len() > MAX_PAYLOAD_BYTES {
             return function_url_error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         }
-        match self.functions.invoke(function, event.into(), WhenBusy::Throttle).await {
-            Ok(output) => from_function(&output, &incoming.request_id)
-                .unwrap_or_else(|| (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response()),
-            Err(InvokeError::Throttled) => {
-                function_url_error(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded.")
+        let response = match self.functions.start(&url.function, event.into(), WhenBusy::Throttle).await {
+            Ok(Output::Whole(output)) => from_function(&output, &incoming.request_id),
+            Ok(Output::Stream(output)) => {
+                let response = from_stream(output, &incoming.request_id).await;
+                if url.streams { response } else { buffered(response).await }
             }
-            Err(_) => (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response(),
-        }
+            Err(InvokeError::Throttled) => {
+                return function_url_error(StatusCode::TOO_MANY_REQUESTS, "Rate Exceeded.");
+            }
+            Err(_) => None,
+        };
+        response.unwrap_or_else(|| (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response())
     }
 }
 
@@ -127,8 +131,8 @@ async fn serve(
     request: Request<Body>,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let function = gateway.function_urls.get(parts.uri.path());
-    let refuse = if function.is_some() { function_url_error } else { api_error };
+    let url = gateway.function_urls.get(parts.uri.path());
+    let refuse = if url.is_some() { function_url_error } else { api_error };
     let too_large = || refuse(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
     let declared = body.size_hint().exact().unwrap_or(0);
     if declared > MAX_API_BODY_BYTES as u64 {
@@ -136,8 +140,8 @@ async fn serve(
     }
     let Ok(body) = axum::body::to_bytes(body, MAX_API_BODY_BYTES).await else { return too_large() };
     let incoming = Incoming { parts, body, source: peer.ip(), request_id: clock::request_id() };
-    match function {
-        Some(function) => gateway.function_url(function, &incoming).await,
+    match url {
+        Some(url) => gateway.function_url(url, &incoming).await,
         None => gateway.api(&incoming).await,
     }
 }

@@ -6,9 +6,18 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
+use futures::StreamExt;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::lambda::{CutOff, MAX_PAYLOAD_BYTES, StreamBody};
+
+/// Separates the status and headers of a streamed response, as JSON, from its body.
+const DELIMITER: [u8; 8] = [0; 8];
+/// The maximum size of the status and headers of a streamed response.
+const MAX_PRELUDE_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,6 +74,36 @@ pub(super) fn from_function(output: &[u8], request_id: &str) -> Option<Response>
     }
     headers.insert("apigw-requestid", HeaderValue::try_from(request_id).ok()?);
     Some(response)
+}
+
+/// Converts a streamed output: its status and headers, and the body as the function writes it. Returns `None` if AWS
+/// could not.
+///
+/// If the function fails before the end, the body ends with an error, so that the connection is closed.
+pub(super) async fn from_stream(mut output: StreamBody, request_id: &str) -> Option<Response> {
+    let mut prelude = BytesMut::new();
+    let end = loop {
+        if let Some(end) = prelude.windows(DELIMITER.len()).position(|window| window == DELIMITER) {
+            break end;
+        }
+        let chunk = output.next().await.ok()?.filter(|_| prelude.len() < MAX_PRELUDE_BYTES)?;
+        prelude.extend_from_slice(&chunk);
+    };
+    let begun = prelude.split_off(end + DELIMITER.len()).freeze();
+    let mut response = from_function(prelude.get(..end)?, request_id)?;
+    let begun = futures::stream::iter((!begun.is_empty()).then_some(Ok(begun)));
+    let rest = futures::stream::try_unfold(output, async |mut output| {
+        Ok::<_, CutOff>(output.next().await?.map(|chunk| (chunk, output)))
+    });
+    *response.body_mut() = Body::from_stream(begun.chain(rest));
+    Some(response)
+}
+
+/// Waits for the end of a response. Returns `None` if the function fails before it, or if it is too large.
+pub(super) async fn buffered(response: Option<Response>) -> Option<Response> {
+    let (parts, body) = response?.into_parts();
+    let body = axum::body::to_bytes(body, MAX_PAYLOAD_BYTES).await.ok()?;
+    Some(Response::from_parts(parts, body.into()))
 }
 
 /// Returns an error response of the HTTP API itself.

@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::{Function, MAX_PAYLOAD_BYTES, error_payload, seconds};
+use super::stream::{self, StreamBody};
+use super::{Function, MAX_PAYLOAD_BYTES, Outcome, Output, error_payload, seconds};
 use crate::{children, clock};
 
 /// Lambda's time limit for the init phase.
@@ -69,7 +70,14 @@ impl Failure {
     }
 }
 
-type Reply = oneshot::Sender<Result<Bytes, Failure>>;
+/// What a process sends as its response.
+enum Reply {
+    Whole(Bytes),
+    /// The body while it is written. The channel closes without a value if the process fails before the end.
+    Stream(StreamBody, oneshot::Receiver<()>),
+}
+
+type Replies = oneshot::Sender<Result<Reply, Failure>>;
 
 /// An event that is queued for the process.
 struct Event {
@@ -78,7 +86,7 @@ struct Event {
     timeout: Duration,
     /// Receives the number of the `next` request that returned the event.
     started: oneshot::Sender<u64>,
-    reply: Reply,
+    reply: Replies,
 }
 
 /// A running process of a function.
@@ -88,7 +96,7 @@ pub(super) struct Instance {
     events: mpsc::Sender<Event>,
     inbox: tokio::sync::Mutex<mpsc::Receiver<Event>>,
     /// The current event's request ID and reply channel.
-    running: Mutex<Option<(String, Reply)>>,
+    running: Mutex<Option<(String, Replies)>>,
     init_error: Mutex<Option<Bytes>>,
     /// True until the first `next`: the process was started for an event that it has not received yet.
     is_starting: AtomicBool,
@@ -183,14 +191,17 @@ impl Instance {
         }
     }
 
-    /// Passes an event to the process. Returns the response and the number of the `next` request that received the
-    /// event.
+    /// Passes an event to the process, and waits for the end of its response. Returns the response, unless it was a
+    /// stream, and the number of the `next` request that received the event.
+    ///
+    /// A stream is passed to `caller` when it begins.
     pub(super) async fn run(
         &self,
         request_id: &str,
         payload: Bytes,
         timeout: Duration,
-    ) -> Result<(Bytes, u64), Failure> {
+        caller: &mut Option<oneshot::Sender<Outcome>>,
+    ) -> Result<(Option<Bytes>, u64), Failure> {
         let (started, has_started) = oneshot::channel();
         let (reply, response) = oneshot::channel();
         let event = Event { request_id: request_id.to_owned(), payload, timeout, started, reply };
@@ -206,11 +217,27 @@ impl Instance {
                 return Err(self.killed(&mut exited, Failure::InitTimeout(INIT_TIMEOUT)).await);
             }
         };
+        let timed_out = tokio::time::sleep(timeout);
+        tokio::pin!(timed_out);
+        let response = tokio::select! {
+            biased;
+            Ok(response) = response => response?,
+            status = exit_status(&mut exited) => return Err(Failure::Exit(status)),
+            () = &mut timed_out => return Err(self.killed(&mut exited, Failure::Timeout(timeout)).await),
+        };
+        let finished = match response {
+            Reply::Whole(response) => return Ok((Some(response), nth)),
+            Reply::Stream(body, finished) => {
+                // The caller may be gone. As on Lambda, that does not interrupt the function.
+                let _ = caller.take().map(|caller| caller.send(Ok(Output::Stream(body))));
+                finished
+            }
+        };
         tokio::select! {
             biased;
-            Ok(response) = response => response.map(|response| (response, nth)),
+            Ok(()) = finished => Ok((None, nth)),
             status = exit_status(&mut exited) => Err(Failure::Exit(status)),
-            () = tokio::time::sleep(timeout) => Err(self.killed(&mut exited, Failure::Timeout(timeout)).await),
+            () = &mut timed_out => Err(self.killed(&mut exited, Failure::Timeout(timeout)).await),
         }
     }
 
@@ -228,7 +255,7 @@ impl Instance {
     }
 
     /// Completes the current event if it has this request ID.
-    fn finish(&self, request_id: &str, outcome: Result<Bytes, Failure>) -> StatusCode {
+    fn finish(&self, request_id: &str, outcome: Result<Reply, Failure>) -> StatusCode {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match running.take_if(|(id, _)| id == request_id) {
             Some((_, reply)) => {
@@ -295,12 +322,36 @@ async fn next(State(instance): State<Arc<Instance>>) -> Response {
     (headers.map(|(name, value)| (name, value)), Body::from(event.payload)).into_response()
 }
 
-async fn response(State(instance): State<Arc<Instance>>, Path(id): Path<String>, body: Bytes) -> Response {
+async fn response(
+    State(instance): State<Arc<Instance>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if headers.get("lambda-runtime-function-response-mode").is_some_and(|mode| mode == "streaming") {
+        return streamed(&instance, &id, body).await;
+    }
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        // The process has closed the connection. Its exit ends the invocation.
+        return accepted(StatusCode::BAD_REQUEST);
+    };
     if body.len() > MAX_PAYLOAD_BYTES {
         instance.finish(&id, Err(Failure::TooLarge(body.len())));
         return accepted(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    accepted(instance.finish(&id, Ok(body)))
+    accepted(instance.finish(&id, Ok(Reply::Whole(body))))
+}
+
+/// Passes a streamed response on while the process writes it.
+async fn streamed(instance: &Instance, id: &str, body: Body) -> Response {
+    let (writer, reader) = stream::channel();
+    let (finished, is_finished) = oneshot::channel();
+    let status = instance.finish(id, Ok(Reply::Stream(reader, is_finished)));
+    if status == StatusCode::ACCEPTED && stream::copy(body, writer).await {
+        // The invocation may have timed out at the same moment.
+        let _ = finished.send(());
+    }
+    accepted(status)
 }
 
 async fn error(State(instance): State<Arc<Instance>>, Path(id): Path<String>, body: Bytes) -> Response {

@@ -4,6 +4,7 @@
 mod instance;
 mod invoke_api;
 mod output;
+mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch};
 
 use self::instance::{Failure, Instance};
 pub(crate) use self::invoke_api::router;
-use self::output::Output;
+use self::output::Output as Log;
+pub use self::stream::{CutOff, StreamBody};
 use crate::metrics::Metrics;
 use crate::template::{ACCOUNT_ID, FunctionSpec};
 use crate::{children, clock};
@@ -31,7 +33,16 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a process that has responded to become idle before starting another one.
 const FINISHING_TIMEOUT: Duration = Duration::from_millis(20);
 
-type Outcome = Result<Bytes, InvokeError>;
+type Outcome = Result<Output, InvokeError>;
+
+/// A function's response.
+#[derive(Debug)]
+pub enum Output {
+    /// A buffered response.
+    Whole(Bytes),
+    /// A response that the function is writing.
+    Stream(StreamBody),
+}
 
 /// Why an invocation failed.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +116,7 @@ impl Functions {
                 became_idle: Notify::new(),
                 pids: Mutex::default(),
                 changes: changes.clone(),
-                output: Output::create(&settings.logs, &spec.name, metrics.clone())?,
+                output: Log::create(&settings.logs, &spec.name, metrics.clone())?,
                 metrics: metrics.clone(),
                 spec,
             };
@@ -122,12 +133,26 @@ impl Functions {
         self.by_name.get(name)
     }
 
-    /// Invokes a function and returns its response.
+    /// Invokes a function and returns its whole response.
     ///
     /// # Errors
     ///
     /// See [`InvokeError`]. The caller may retry a throttled invocation.
     pub async fn invoke(&self, name: &str, payload: Bytes, busy: WhenBusy) -> Result<Bytes, InvokeError> {
+        match self.start(name, payload, busy).await? {
+            Output::Whole(response) => Ok(response),
+            Output::Stream(body) => body.collect().await.map_err(|error| {
+                InvokeError::Function(error_payload("Function.StreamingError", &error.to_string()))
+            }),
+        }
+    }
+
+    /// Invokes a function and returns its response, or the beginning of it if the function streams.
+    ///
+    /// # Errors
+    ///
+    /// See [`Functions::invoke`].
+    pub async fn start(&self, name: &str, payload: Bytes, busy: WhenBusy) -> Result<Output, InvokeError> {
         let function = self.get(name).ok_or_else(|| InvokeError::NotFound(name.to_owned()))?.clone();
         let (reply, outcome) = oneshot::channel();
         // A separate task, so that the function's timeout still applies if the caller drops this future.
@@ -174,7 +199,7 @@ pub struct Function {
     became_idle: Notify,
     pids: Mutex<BTreeSet<u32>>,
     changes: watch::Sender<u64>,
-    output: Output,
+    output: Log,
     metrics: Arc<Metrics>,
 }
 
@@ -210,19 +235,22 @@ impl Function {
         };
         let request_id = clock::request_id();
         let begun = Instant::now();
-        let outcome = self.run(&request_id, payload).await;
+        let mut caller = Some(reply);
+        let outcome = self.run(&request_id, payload, &mut caller).await;
         self.metrics.invocation(&self.spec.name, begun.elapsed(), outcome.is_err());
         match outcome {
             Ok((response, instance, nth)) => {
                 self.finishing.fetch_add(1, Ordering::AcqRel);
-                let _ = reply.send(Ok(response));
+                let response = response.map(|response| Ok(Output::Whole(response)));
+                let _ = caller.zip(response).map(|(caller, response)| caller.send(response));
                 instance.ready_for_next(nth).await;
                 self.finishing.fetch_sub(1, Ordering::AcqRel);
                 self.became_idle.notify_one();
             }
             Err(failure) => {
                 self.output.write(&format!("{request_id} {failure}"));
-                let _ = reply.send(Err(InvokeError::Function(failure.payload(&request_id))));
+                let error = Err(InvokeError::Function(failure.payload(&request_id)));
+                let _ = caller.map(|caller| caller.send(error));
             }
         }
         drop(permits);
@@ -249,13 +277,14 @@ impl Function {
         self: &Arc<Self>,
         request_id: &str,
         payload: Bytes,
-    ) -> Result<(Bytes, Arc<Instance>, u64), Failure> {
+        caller: &mut Option<oneshot::Sender<Outcome>>,
+    ) -> Result<(Option<Bytes>, Arc<Instance>, u64), Failure> {
         loop {
             let (instance, is_warm) = match self.idle_instance().await {
                 Some(instance) => (instance, true),
                 None => (Instance::spawn(self).await?, false),
             };
-            match instance.run(request_id, payload.clone(), self.spec.timeout).await {
+            match instance.run(request_id, payload.clone(), self.spec.timeout, caller).await {
                 // The process exited while idle and never received the event.
                 Err(Failure::NotStarted(_)) if is_warm => {}
                 outcome => return outcome.map(|(response, nth)| (response, instance, nth)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::properties::{HTTP_API_KEYS, HttpApiProperties, LambdaAuthorizer};
+use super::properties::{HTTP_API_KEYS, HttpApiProperties, InvokeMode, LambdaAuthorizer};
 use super::read::{Declared, FUNCTION_URL_MARK, function_of, properties, resource_type, resources};
 use super::{AuthorizerSpec, FunctionUrlSpec, Resolver, Template, TemplateError};
 
@@ -83,11 +83,13 @@ pub(super) fn function_urls(
         if let Some((function, path)) = url.and_then(|url| url.split_once('/'))
             && !path.is_empty()
         {
-            found.push(FunctionUrlSpec { path: format!("/{path}"), function: function.to_owned() });
+            let mut modes = declared.iter().filter(|declared| declared.spec.name == function);
+            let streams = modes.any(|declared| declared.url == Some(InvokeMode::ResponseStream));
+            found.push(FunctionUrlSpec { path: format!("/{path}"), function: function.to_owned(), streams });
         }
     }
-    for Declared { spec, has_url, .. } in declared {
-        if *has_url && !found.iter().any(|url| url.function == spec.name) {
+    for Declared { spec, url, .. } in declared {
+        if url.is_some() && !found.iter().any(|url| url.function == spec.name) {
             let at = format!("{}.Properties.FunctionUrlConfig", spec.logical_id);
             let reason = format!(
                 "no output contains its public path as !Sub \"${{{}Url.FunctionUrl}}path\"",

@@ -140,6 +140,8 @@ pub struct FunctionUrlSpec {
     pub path: String,
     /// The function's name.
     pub function: String,
+    /// `InvokeMode: RESPONSE_STREAM`: callers get the response while the function writes it.
+    pub streams: bool,
 }
 
 /// One event source mapping from a queue to a function.

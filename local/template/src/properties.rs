@@ -95,6 +95,16 @@ pub(super) const KNOWN_FUNCTION_KEYS: [&str; 49] = [
 #[serde(rename_all = "PascalCase")]
 pub(super) struct FunctionUrlConfig {
     pub auth_type: String,
+    #[serde(default)]
+    pub invoke_mode: InvokeMode,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum InvokeMode {
+    #[default]
+    Buffered,
+    ResponseStream,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::properties::{
-    Event, FUNCTION_KEYS, FunctionProperties, KNOWN_FUNCTION_KEYS, MappingProperties, QueueProperties,
+    Event, FUNCTION_KEYS, FunctionProperties, InvokeMode, KNOWN_FUNCTION_KEYS, MappingProperties,
+    QueueProperties,
 };
 use super::{
     ACCOUNT_ID, FunctionSpec, QueueSpec, Resolver, Template, TemplateError, http_api, references, triggers,
@@ -38,7 +39,8 @@ const UNSUPPORTED: [&str; 6] = [
 pub(super) struct Declared {
     pub spec: FunctionSpec,
     pub events: BTreeMap<String, Event>,
-    pub has_url: bool,
+    /// How its function URL invokes it, if it has one.
+    pub url: Option<InvokeMode>,
 }
 
 /// Builds the template.
@@ -301,7 +303,7 @@ fn function(
         async_max_age: Duration::from_secs(async_max_age.unwrap_or(DEFAULT_ASYNC_AGE_SECONDS)),
         environment: environment.into_iter().collect(),
     };
-    Ok(Declared { spec, events: read.events, has_url: read.function_url_config.is_some() })
+    Ok(Declared { spec, events: read.events, url: read.function_url_config.map(|url| url.invoke_mode) })
 }
 
 /// Checks that Lambda could start the binary: SAM builds a `bootstrap` for a custom runtime.

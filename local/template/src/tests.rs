@@ -15,6 +15,14 @@ fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
+fn urls() -> [FunctionUrlSpec; 2] {
+    [("/hook", "echo", false), ("/stream", "stream", true)].map(|(path, function, streams)| FunctionUrlSpec {
+        path: path.to_owned(),
+        function: function.to_owned(),
+        streams,
+    })
+}
+
 #[test]
 fn function_properties_override_globals_which_override_lambda_defaults() {
     let template = parsed();
@@ -49,8 +57,7 @@ fn triggers_are_read_with_their_limits() {
         ttl: Duration::from_secs(60),
     };
     assert_eq!(template.authorizers["Keys"], authorizer);
-    let url = FunctionUrlSpec { path: "/hook".to_owned(), function: "echo".to_owned() };
-    assert_eq!(template.function_urls, [url]);
+    assert_eq!(template.function_urls, urls());
     let mapping = MappingSpec {
         queue: "work".to_owned(),
         function: "work".to_owned(),
@@ -109,7 +116,7 @@ fn a_secret_without_a_local_value_is_an_error() {
 
 /// Valid text of the template, its invalid replacement, and the location and reason of the error.
 /// Without a location there is no error.
-const INVALID: [(&str, &str, &str, &str); 28] = [
+const INVALID: [(&str, &str, &str, &str); 29] = [
     ("FunctionName: !Ref WorkFunction", "FunctionName: !Ref WorkFunction.Alias", "", ""),
     ("FunctionArn: !GetAtt EchoFunction.Arn", "FunctionArn: !Ref EchoFunction.Alias", "", ""),
     ("BatchSize: 5", "BatchSize: five", "WorkMapping.Properties.BatchSize", "expected usize"),
@@ -143,6 +150,12 @@ const INVALID: [(&str, &str, &str, &str); 28] = [
         "HookUrl: {Condition: Missing, Value:",
         "Outputs.HookUrl",
         "no such condition Missing",
+    ),
+    (
+        "RESPONSE_STREAM",
+        "STREAM",
+        "StreamFunction.Properties.FunctionUrlConfig.InvokeMode",
+        "unknown variant `STREAM`",
     ),
     ("AuthType: NONE", "AuthType: AWS_IAM", "EchoFunction.Properties.FunctionUrlConfig.AuthType", "NONE"),
     ("CodeUri: functions/api/echo", "Handler: x", "EchoFunction.Properties.CodeUri", "folder"),
@@ -242,8 +255,7 @@ fn public_paths_exclude_base_urls_and_fragments() {
          Base: {Value: !GetAtt EchoFunctionUrl.FunctionUrl}\n  \
          HookUrl: {Value: !Sub \"${EchoFunctionUrl.FunctionUrl}hook#rc=5\"}",
     );
-    let url = FunctionUrlSpec { path: "/hook".to_owned(), function: "echo".to_owned() };
-    assert_eq!(Template::parse(&template, "us-east-1").unwrap().function_urls, [url]);
+    assert_eq!(Template::parse(&template, "us-east-1").unwrap().function_urls, urls());
 }
 
 #[test]
@@ -258,4 +270,6 @@ fn the_local_stack_can_run_the_project_template() {
     assert!(template.routes.iter().any(|route| route.path == "/health" && route.authorizer.is_none()));
     let urls: Vec<_> = template.function_urls.iter().map(|url| url.path.as_str()).collect();
     assert!(urls.contains(&"/webhook/twilio/sms") && urls.contains(&"/webhook/twilio/status"), "{urls:?}");
+    let streams = template.function_urls.iter().filter(|url| url.streams).map(|url| url.path.as_str());
+    assert_eq!(streams.collect::<Vec<_>>(), ["/events/stream"]);
 }

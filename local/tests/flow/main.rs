@@ -18,6 +18,7 @@ mod database_restore;
 mod database_tls;
 mod delivery_retries;
 mod duplicates;
+mod event_stream;
 mod happy_path;
 mod health_checks;
 mod manage_sends;

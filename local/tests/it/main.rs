@@ -8,4 +8,5 @@ mod gateway;
 mod lambda;
 mod sqs;
 mod stack;
+mod streams;
 mod support;

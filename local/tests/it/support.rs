@@ -90,6 +90,11 @@ impl Lambda {
         self.functions.get("echo").unwrap().pids()
     }
 
+    /// Starts the functions with URLs that do not stream.
+    pub fn with_buffered_urls() -> Self {
+        Self::of(&edited("InvokeMode: RESPONSE_STREAM", "InvokeMode: BUFFERED"), &[])
+    }
+
     /// Starts a gateway and returns its base URL.
     pub async fn gateway(&self) -> String {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

@@ -67,6 +67,7 @@ pub const FUNCTIONS: &[&str] = &[
     "authorize",
     "cancel-message",
     "create-partitions",
+    "create-stream-token",
     "delivery-status",
     "erase-conversation",
     "get-conversation",
@@ -90,6 +91,7 @@ pub const FUNCTIONS: &[&str] = &[
     "retry-sends",
     "send-outbound",
     "send-sms",
+    "stream-events",
     "update-conversation",
 ];
 
@@ -98,6 +100,7 @@ const DATABASE: &[&str] = &[
     "authorize",
     "cancel-message",
     "create-partitions",
+    "create-stream-token",
     "delivery-status",
     "erase-conversation",
     "get-conversation",
@@ -120,6 +123,7 @@ const DATABASE: &[&str] = &[
     "retry-sends",
     "send-outbound",
     "send-sms",
+    "stream-events",
     "update-conversation",
 ];
 
@@ -127,6 +131,7 @@ const DATABASE: &[&str] = &[
 const HTTP: &[&str] = &[
     "authorize",
     "cancel-message",
+    "create-stream-token",
     "delivery-status",
     "erase-conversation",
     "get-conversation",
@@ -137,6 +142,7 @@ const HTTP: &[&str] = &[
     "list-events",
     "openapi",
     "send-sms",
+    "stream-events",
     "update-conversation",
 ];
 

@@ -72,7 +72,8 @@ pub struct EventList {
 
 impl EventList {
     fn new(page: events::Page) -> Result<Self, ApiError> {
-        let bodies: Result<Vec<_>, _> = page.events.into_iter().map(RawValue::from_string).collect();
+        let events = page.events.into_iter();
+        let bodies: Result<Vec<_>, _> = events.map(|event| RawValue::from_string(event.body)).collect();
         Ok(Self {
             events: bodies.map_err(ApiError::internal)?,
             next_cursor: page.next.to_string(),

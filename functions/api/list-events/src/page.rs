@@ -1,10 +1,8 @@
 //! The parameters of the endpoint.
 
 use common::db::events::Filter;
-use common::domain::event::EventType;
-use common::domain::ids::ConversationId;
 use common::http::{Parameters, ValidationError};
-use common::service::events::Cursor;
+use common::service::events::{self, Cursor};
 use std::time::Duration;
 
 /// Default number of events per page.
@@ -38,12 +36,7 @@ impl Page {
     /// [`ValidationError`] with all invalid parameters.
     pub fn from_query(query: impl Iterator<Item = (String, String)>) -> Result<Self, ValidationError> {
         let mut given = Parameters::read(query, NAMES);
-        let filter = Filter {
-            types: types(&mut given),
-            workflow_type: given.text("workflow_type"),
-            tenant_id: given.text("tenant_id"),
-            conversation_id: given.one_of::<ConversationId>("conversation", "a conversation_id"),
-        };
+        let filter = events::filter(&mut given);
         let after = given.parse::<Cursor>("after").unwrap_or_default();
         let wait = given.number("wait", 0, MAX_WAIT_SECONDS).unwrap_or(0);
         let limit = given.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
@@ -52,18 +45,10 @@ impl Page {
     }
 }
 
-/// Reads types, separated by commas.
-fn types(given: &mut Parameters) -> Vec<EventType> {
-    let Some(text) = given.text("types") else { return Vec::new() };
-    let parsed: Result<Vec<EventType>, _> = text.split(',').map(str::parse).collect();
-    parsed
-        .map_err(|error| given.problem("types", format!("must be event types, separated by commas: {error}")))
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::domain::event::EventType;
 
     fn page(query: &[(&str, &str)]) -> Result<Page, String> {
         let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -40,7 +40,7 @@ struct Others;
             Every error has the body `ErrorEnvelope` with a stable `code`; errors of the gateway have the body \
             `GatewayMessage`. Every response has the header `x-request-id`.",
     ),
-    components(schemas(ErrorEnvelope, GatewayMessage)),
+    components(schemas(ErrorEnvelope, FunctionUrlMessage, GatewayMessage)),
     tags(
         (name = "messages", description = "Send messages and track their delivery."),
         (name = "conversations", description = "Messages and settings per phone number."),
@@ -54,6 +54,14 @@ struct Document;
 /// An error response of the gateway.
 #[derive(Debug, Serialize, ToSchema)]
 struct GatewayMessage {
+    /// Description of the error.
+    message: String,
+}
+
+/// An error response of a function URL.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct FunctionUrlMessage {
     /// Description of the error.
     message: String,
 }
@@ -153,9 +161,14 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
         "X-Twilio-Signature",
         "Twilio's signature of the request.",
     ));
+    let token = ApiKey::Query(ApiKeyValue::with_description(
+        "token",
+        "Token of `POST /events/stream-token`, for browsers; it expires after a minute.",
+    ));
     if let Some(components) = &mut document.components {
         components.add_security_scheme("api_key", SecurityScheme::Http(key));
         components.add_security_scheme("twilio_signature", SecurityScheme::ApiKey(signature));
+        components.add_security_scheme("stream_token", SecurityScheme::ApiKey(token));
     }
     for item in document.paths.paths.values_mut() {
         for operation in
@@ -175,15 +188,19 @@ fn complete_operation(operation: &mut Operation) {
         .any(|requirement| serde_json::to_string(requirement).is_ok_and(|text| text.contains("api_key")));
     let responses = &mut operation.responses.responses;
     if needs_key {
-        let gateway = || Ref::from_schema_name("GatewayMessage");
+        // An operation with its own 401 verifies the key itself, at a function URL.
+        let is_own = responses.contains_key("401");
+        let message = || Ref::from_schema_name(if is_own { "FunctionUrlMessage" } else { "GatewayMessage" });
         let either =
-            || Schema::from(OneOfBuilder::new().item(Ref::from_schema_name("ErrorEnvelope")).item(gateway()));
-        let refused = json_response("The request has no key.", gateway());
-        responses.insert("401".to_owned(), RefOr::T(refused));
-        if let Some(RefOr::T(forbidden)) = responses.get_mut("403") {
-            forbidden.description.push_str(" Or the key is not valid.");
-            let content = ContentBuilder::new().schema(Some(either())).build();
-            forbidden.content.insert("application/json".to_owned(), RefOr::T(content));
+            || Schema::from(OneOfBuilder::new().item(Ref::from_schema_name("ErrorEnvelope")).item(message()));
+        if !is_own {
+            let refused = json_response("The request has no key.", message());
+            responses.insert("401".to_owned(), RefOr::T(refused));
+            if let Some(RefOr::T(forbidden)) = responses.get_mut("403") {
+                forbidden.description.push_str(" Or the key is not valid.");
+                let content = ContentBuilder::new().schema(Some(either())).build();
+                forbidden.content.insert("application/json".to_owned(), RefOr::T(content));
+            }
         }
         let other = json_response("Any other error, such as too many requests.", either());
         responses.insert("default".to_owned(), RefOr::T(other));

@@ -158,6 +158,18 @@ async fn responses_of_the_functions_match_the_document() {
         }
     }
 
+    let mut token = start("create-stream-token", &environment).await;
+    for (scopes, status) in [("events:read", 201), ("messages:read", 403)] {
+        let request = ApiRequest::new("POST", "/events/stream-token").scopes(scopes);
+        let reply = token.call(request.event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1events~1stream-token/post", &reply);
+    }
+    let mut stream = start("stream-events", &environment).await;
+    let refused = stream.call(ApiRequest::new("GET", "/events/stream").unauthorized().event()).await;
+    assert_eq!(refused["statusCode"], 401);
+    contract.check("~1events~1stream/get", &refused);
+
     let mut conversation = start("get-conversation", &environment).await;
     for (number, query, status) in [(TENANT, "", 200), (TENANT, "page=0", 400), ("+12035550124", "", 404)] {
         let request = ApiRequest::new("GET", "/conversations/x").path_parameter("phone_number", number);

@@ -60,8 +60,14 @@ fn declared() -> BTreeMap<String, Caller> {
         let url = text(output, &["Value"]).and_then(|url| url.split_once(".FunctionUrl}"));
         // The fragment is for Twilio's console; base URLs have no path.
         let path = url.and_then(|(_, path)| path.split('#').next());
-        if let Some(path) = path.filter(|path| path.starts_with("webhook/")) {
-            routes.insert(format!("POST /{path}"), Caller::Twilio);
+        match path {
+            Some(path) if path.starts_with("webhook/") => {
+                routes.insert(format!("POST /{path}"), Caller::Twilio);
+            }
+            Some(path) if !path.is_empty() => {
+                routes.insert(format!("GET /{path}"), Caller::KeyHolder);
+            }
+            _ => {}
         }
     }
     routes

@@ -1,0 +1,14 @@
+//! POST /events/stream-token
+
+use common::config::Configuration;
+use common::{http, telemetry};
+use create_stream_token::{App, Config};
+
+#[tokio::main(flavor = "local")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("create-stream-token");
+    let config = telemetry::or_exit(Config::load().await);
+    let app = telemetry::or_exit(App::init(config));
+    app.warm_up().await;
+    http::run(async move |request| create_stream_token::handle(&app, request).await).await
+}
