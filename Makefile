@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: bench rotation chaos compatibility deploy deploy-test docs-test help run clean-data key test cases lint tools toolchain
+.PHONY: bench rotation chaos compatibility deploy deploy-test docs-test help run listen clean-data key test cases lint tools toolchain
 
 # RELEASE=1 uses release builds.
 PROFILE := $(if $(RELEASE),release,debug)
@@ -25,17 +25,24 @@ run: toolchain ## Starts the whole service on this machine
 key: ## Creates an API key for the running service: make key SCOPES=messages:send,messages:read
 	@$(LOCAL) key --scopes "$(SCOPES)"
 
+listen: ## Receives, verifies and prints events of the running service: make listen [TYPES="message.received …"]
+	@$(LOCAL) listen $(TYPES)
+
 clean-data: ## Deletes the data that `make run` keeps between runs
 	@if [ -x $(LOCAL) ]; then $(LOCAL) clean-data; else rm -rf target/local; fi
 
 # Python packages that some tests start, in their own environment.
 PYTHON_TESTS := $(abspath $(TARGET))/python-tests
+# The JavaScript library of Standard Webhooks, if Node.js is installed.
+NODE_TESTS := $(abspath $(TARGET))/node-tests
 test: toolchain ## Runs every test: units, SQL, binaries through the Runtime API, the whole stack
 	@local/get-programs.sh $(PROGRAMS) initdb pgbouncer
 	@local/get-python.sh $(PYTHON_TESTS) local/requirements-tests.txt || echo "Tests that need Python will be skipped"
+	@local/get-node.sh $(NODE_TESTS) standardwebhooks@1.1.1 || echo "Tests that need Node.js will be skipped"
 	@# One build for all tests: building the binaries alone selects fewer features and would compile most crates twice.
 	cargo test --workspace --no-run
-	TEST_PYTHON=$(PYTHON_TESTS)/bin/python $(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
+	TEST_PYTHON=$(PYTHON_TESTS)/bin/python TEST_NODE_MODULES=$(NODE_TESTS)/node_modules \
+		$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
 chaos: toolchain ## Checks the promises while all parts fail: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
 	@local/get-programs.sh $(PROGRAMS) initdb
@@ -109,7 +116,7 @@ docs-test: toolchain ## Runs the commands of the documentation on the local stac
 	@$(TARGET)/debug/local with-postgres $(DEPLOY_TEST)/bin/python local/docs-test --binaries $(TARGET)/debug \
 		--tools $(TARGET)/debug --aws $(AWS)/bin $(if $(ONLY),--only $(ONLY))
 
-bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|bulk|conversations|domain|years] [YEARS_MESSAGES=20000000]
+bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|bulk|events|conversations|domain|years] [YEARS_MESSAGES=20000000]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	$(if $(filter years,$(BENCH)),cargo build --release --package bench,\
 		cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS)))

@@ -27,13 +27,29 @@ pub enum TlsError {
 ///
 /// [`TlsError`]. The function should not start.
 pub fn client_config(base_url: &Url) -> Result<ClientConfig, TlsError> {
+    if base_url.scheme() == "https" { with_system_roots() } else { with_roots(RootCertStore::empty()) }
+}
+
+/// Returns the TLS configuration for requests to any host.
+///
+/// # Errors
+///
+/// [`TlsError`]. The function should not start.
+pub fn with_system_roots() -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
-    if base_url.scheme() == "https" {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err(TlsError::NoRoots);
-        }
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(TlsError::NoRoots);
     }
+    with_roots(roots)
+}
+
+/// Returns the TLS configuration with these root certificates.
+///
+/// # Errors
+///
+/// [`TlsError::Setup`].
+pub fn with_roots(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that every other module may use. They use only each other.
-const BASE: &[&str] = &["aws", "clock", "config", "error", "runtime", "secrets", "telemetry", "tls"];
+const BASE: &[&str] =
+    &["aws", "clock", "config", "error", "retry_after", "runtime", "secrets", "telemetry", "tls"];
 /// Modules that talk to one other system. They use the base and the domain, but no other adapter.
-const ADAPTERS: &[&str] = &["db", "http", "invoke", "monitor", "queue", "storage", "twilio"];
+const ADAPTERS: &[&str] = &["db", "http", "invoke", "monitor", "queue", "storage", "subscribers", "twilio"];
 
 /// Imports that the layers do not allow, each with its reason: (module, imported module, reason).
 const EXCEPTIONS: &[(&str, &str, &str)] =

@@ -8,6 +8,7 @@ mod clock;
 pub mod dashboards;
 pub mod gateway;
 pub mod lambda;
+pub mod listen;
 pub mod metrics;
 pub mod monitor;
 mod pollers;

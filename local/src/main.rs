@@ -2,6 +2,7 @@
 //!
 //! - `local run` starts the stack.
 //! - `local key --scopes a,b` creates an API key in the running stack and prints it.
+//! - `local listen [TYPE …]` receives events of the running stack, verifies and prints them.
 //! - `local clean-data` removes all stored data.
 //! - `local with-postgres COMMAND …` runs a command with a temporary PostgreSQL server in `TEST_DATABASE_URL`.
 
@@ -10,13 +11,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use local::listen::Listener;
 use local::postgres::Postgres;
 use local::settings::Settings;
 use local::stack::{Stack, StackInfo};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str =
-    "usage: local run | key --scopes messages:send,messages:read | clean-data | with-postgres COMMAND …";
+const USAGE: &str = "usage: local run | key --scopes messages:send,messages:read | listen TYPE … | clean-data | \
+    with-postgres COMMAND …";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -25,6 +27,7 @@ async fn main() -> ExitCode {
     let outcome = match arguments.as_slice() {
         ["run"] => run().await,
         ["key", "--scopes", scopes] => key(scopes).await,
+        ["listen", types @ ..] => listen(types).await,
         ["clean-data"] => clean_data(),
         ["with-postgres", program, arguments @ ..] => match with_postgres(program, arguments).await {
             Ok(code) => return code,
@@ -97,6 +100,7 @@ fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
     writeln!(out, "  API       {api}   key {key}")?;
     writeln!(out, "  Phone     {simulator}/")?;
     writeln!(out, "  Tenants   {}/", info.monitor_api_url)?;
+    writeln!(out, "  Events    {api}/live#key={key}")?;
     writeln!(out, "  Metrics   {api}/metrics")?;
     writeln!(out, "  AWS       {}   (SQS, Lambda's Invoke)", info.aws_endpoint_url)?;
     writeln!(out, "  Database  {}", info.database_url)?;
@@ -122,12 +126,30 @@ fn announce(info: &StackInfo, settings: &Settings) -> std::io::Result<()> {
 }
 
 async fn key(scopes: &str) -> Result<(), Box<dyn Error>> {
-    let info = StackInfo::read(&settings()?.data)
-        .map_err(|error| format!("no running stack found ({error}): start one with `make run`"))?;
+    let info = running_stack()?;
     let scopes: Vec<&str> = scopes.split(',').map(str::trim).filter(|scope| !scope.is_empty()).collect();
     let key = local::stack::create_key(&info.aws_endpoint_url, &scopes).await?;
     writeln!(std::io::stdout(), "{key}")?;
     Ok(())
+}
+
+async fn listen(types: &[&str]) -> Result<(), Box<dyn Error>> {
+    let info = running_stack()?;
+    // Another client of this process may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = Listener::start(&info, std::env::var("SMS_API_KEY").ok(), types).await?;
+    writeln!(std::io::stdout(), "Listening for events. Ctrl-C ends the subscription.")?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(listener.stop().await?)
+}
+
+fn running_stack() -> Result<StackInfo, Box<dyn Error>> {
+    Ok(StackInfo::read(&settings()?.data)
+        .map_err(|error| format!("no running stack found ({error}): start one with `make run`"))?)
 }
 
 fn clean_data() -> Result<(), Box<dyn Error>> {

@@ -6,7 +6,7 @@ create or replace function sms_event_body(
 returns text language sql stable parallel safe as $$
     select '{"id":"' || id || '","type":' || to_json(type)
         || ',"timestamp":' || rtrim(to_json(at at time zone 'UTC')::text, '"') || 'Z"'
-        || ',"conversation_id":"' || conversation_id || '","conversation_sequence":' || sequence
+        || coalesce(',"conversation_id":"' || conversation_id || '","conversation_sequence":' || sequence, '')
         || coalesce(',"message_id":"' || message_id || '"', '')
         || coalesce(',"tenant_id":' || to_json(tenant_id), '')
         || coalesce(',"workflow_type":' || to_json(workflow_type), '')

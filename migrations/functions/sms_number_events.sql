@@ -27,9 +27,9 @@ begin
             returning c.last_position - t.events as before
         )
         insert into sms_events (
-            id, position, event_type, conversation_id, message_id, tenant_id, workflow_type, body, created_at)
+            id, position, event_type, conversation_id, message_id, subscription_id, tenant_id, workflow_type, body, created_at)
         select t.id, c.before + row_number() over (order by t.number), t.event_type, t.conversation_id, t.message_id,
-            t.tenant_id, t.workflow_type, t.body, t.created_at
+            t.subscription_id, t.tenant_id, t.workflow_type, t.body, t.created_at
         from taken t cross join counter c order by t.number;
         get diagnostics numbered = row_count;
     end if;

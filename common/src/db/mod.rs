@@ -30,6 +30,7 @@ pub mod api_keys;
 pub mod archives;
 mod connect;
 pub mod conversations;
+pub mod deliveries;
 pub mod erasure;
 mod error;
 pub mod events;
@@ -50,6 +51,7 @@ pub mod spool;
 mod statement;
 pub mod statuses;
 pub mod stream_tokens;
+pub mod subscriptions;
 pub mod tenants;
 mod tls;
 mod types;
@@ -360,6 +362,7 @@ pub fn all_statements() -> Vec<Described> {
         api_keys::STATEMENTS,
         archives::STATEMENTS,
         conversations::STATEMENTS,
+        deliveries::STATEMENTS,
         erasure::STATEMENTS,
         events::STATEMENTS,
         health::STATEMENTS,
@@ -373,6 +376,7 @@ pub fn all_statements() -> Vec<Described> {
         senders::STATEMENTS,
         spool::STATEMENTS,
         statuses::STATEMENTS,
+        subscriptions::STATEMENTS,
         stream_tokens::STATEMENTS,
     ];
     let modules = modules.iter().chain(sends::STATEMENTS).chain(tenants::STATEMENTS);

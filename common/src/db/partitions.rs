@@ -9,7 +9,8 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 /// The partitioned tables.
-pub const TABLES: [&str; 3] = ["sms_message_payloads", "sms_message_status_events", "sms_events"];
+pub const TABLES: [&str; 4] =
+    ["sms_message_payloads", "sms_message_status_events", "sms_events", "sms_delivery_attempts"];
 
 /// How many months are created ahead, unless configured otherwise.
 pub const MONTHS_AHEAD: u32 = 3;
@@ -149,7 +150,7 @@ const IN_DEFAULT: Statement<Rows> = Statement::new(
     "count rows without a partition",
     "
 select (select count(*) from sms_message_payloads_default) + (select count(*) from sms_message_status_events_default)
-    + (select count(*) from sms_events_default) as rows",
+    + (select count(*) from sms_events_default) + (select count(*) from sms_delivery_attempts_default) as rows",
 );
 
 /// Returns the number of rows in default partitions.

@@ -1,9 +1,10 @@
 //! The Postgres types of parameters, and columns with the values of our own types.
 
 use super::{Json, Type};
+use crate::domain::delivery::StreamKind;
 use crate::domain::delivery_failure::RecipientEffect;
 use crate::domain::event::EventType;
-use crate::domain::ids::{AttemptId, ConversationId, MessageId};
+use crate::domain::ids::{AttemptId, ConversationId, MessageId, SubscriptionId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{AttemptOutcome, Direction, Priority, Status};
@@ -167,6 +168,7 @@ text_enums!(
     Priority,
     RecipientEffect,
     Status,
+    StreamKind,
 );
 
 macro_rules! uuid_types {
@@ -182,7 +184,7 @@ macro_rules! uuid_types {
     };
 }
 
-uuid_types!(AttemptId, ConversationId, MessageId);
+uuid_types!(AttemptId, ConversationId, MessageId, SubscriptionId);
 
 stored_as!(Sender, &str, |value| value.as_str(), |text| Sender::from(text));
 stored_as!(E164, &str, |value| value.as_str(), |text| text.parse::<E164>()?);

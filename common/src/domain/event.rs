@@ -8,7 +8,7 @@ mod schema;
 
 pub use schema::schema;
 
-use super::ids::{ConversationId, MessageId};
+use super::ids::{ConversationId, MessageId, SubscriptionId};
 use super::keywords::OptOut;
 use super::language::Language;
 use super::message::{Direction, Status};
@@ -38,6 +38,10 @@ named_enum! {
         OptedIn = "contact.opted_in",
         /// A message may be an opt-out: [`OptOutSuspected`].
         OptOutSuspected = "contact.opt_out_suspected",
+        /// A subscription fails and will be disabled: [`SubscriptionWarning`].
+        SubscriptionWarning = "subscription.warning",
+        /// A subscription was disabled: [`SubscriptionDisabled`].
+        SubscriptionDisabled = "subscription.disabled",
     }
 }
 
@@ -53,8 +57,22 @@ impl EventType {
             | Self::LanguageChanged
             | Self::OptedOut
             | Self::OptedIn
-            | Self::OptOutSuspected => 1,
+            | Self::OptOutSuspected
+            | Self::SubscriptionWarning
+            | Self::SubscriptionDisabled => 1,
         }
+    }
+
+    /// Returns whether the type is about a subscription: its body is a [`SubscriptionEvent`] without a conversation.
+    #[must_use]
+    pub const fn is_about_subscription(self) -> bool {
+        matches!(self, Self::SubscriptionWarning | Self::SubscriptionDisabled)
+    }
+
+    /// Returns the types whose data get the numbers and the text of their message for subscriptions with `content`.
+    #[must_use]
+    pub const fn with_content() -> [Self; 2] {
+        [Self::MessageReceived, Self::MessageStatus]
     }
 
     /// Returns when an event of the type is written.
@@ -75,6 +93,14 @@ impl EventType {
             Self::OptedOut => "A number opted out of messages.",
             Self::OptedIn => "A number that had opted out opted in again.",
             Self::OptOutSuspected => "A message may be an opt-out. Messages to the number continue.",
+            Self::SubscriptionWarning => {
+                "A subscription has failed for 50 or 90 percent of the time after which it is disabled. Other \
+                 subscriptions get the event."
+            }
+            Self::SubscriptionDisabled => {
+                "A subscription was disabled because it failed for too long, or because its receiver answered 410. \
+                 Other subscriptions get the event."
+            }
         }
     }
 }
@@ -101,6 +127,20 @@ pub struct Event<D> {
     /// The workflow of the message or else of the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow_type: Option<String>,
+    /// The data of the type.
+    pub data: D,
+}
+
+/// The body of an event about a subscription, which has no conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionEvent<D> {
+    /// Its id, the same in every delivery.
+    pub id: Uuid,
+    /// Its type.
+    pub r#type: EventType,
+    /// When the change was made.
+    pub timestamp: Timestamp,
     /// The data of the type.
     pub data: D,
 }
@@ -133,6 +173,8 @@ event_data! {
     OptedOut: OptedOut,
     OptedIn: OptedIn,
     OptOutSuspected: OptOutSuspected,
+    SubscriptionWarning: SubscriptionWarning,
+    SubscriptionDisabled: SubscriptionDisabled,
 }
 
 /// Data of `message.received`: an inbound message was stored.
@@ -241,4 +283,41 @@ pub struct OptedIn {
 pub struct OptOutSuspected {
     /// Twilio's message SID.
     pub twilio_sid: String,
+}
+
+/// Data of `subscription.warning`: a subscription has failed since its last success, and will be disabled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionWarning {
+    /// The subscription.
+    #[schema(value_type = Uuid)]
+    pub subscription_id: SubscriptionId,
+    /// How much of the time has passed: 50 or 90.
+    pub percent: u32,
+    /// The first failure after the last success.
+    pub failing_since: Timestamp,
+    /// When it will be disabled, unless a delivery succeeds before.
+    pub disabled_at: Timestamp,
+}
+
+named_enum! {
+    /// Why a subscription was disabled.
+    pub enum DisabledReason: "a reason why a subscription is disabled" {
+        /// It failed for too long.
+        Failing = "failing",
+        /// Its receiver answered 410.
+        Gone = "gone",
+    }
+}
+
+/// Data of `subscription.disabled`: a subscription was disabled. Its events are delivered after it is enabled again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SubscriptionDisabled {
+    /// The subscription.
+    #[schema(value_type = Uuid)]
+    pub subscription_id: SubscriptionId,
+    /// Why.
+    #[schema(inline)]
+    pub reason: DisabledReason,
+    /// The first failure after the last success, if there is one.
+    pub failing_since: Option<Timestamp>,
 }

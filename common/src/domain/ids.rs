@@ -57,4 +57,6 @@ ids! {
     ConversationId;
     /// The id of an attempt to send a message.
     AttemptId;
+    /// The id of a subscription to events.
+    SubscriptionId;
 }

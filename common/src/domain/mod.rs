@@ -1,6 +1,7 @@
 //! Business rules as pure functions and types: no I/O, HTTP or SQL. This layer imports no other layer.
 
 pub mod auto_reply;
+pub mod delivery;
 pub mod delivery_failure;
 pub mod event;
 pub mod ids;
@@ -20,3 +21,4 @@ pub mod send_plan;
 pub mod sender;
 pub mod sids;
 pub mod smart_encoding;
+pub mod subscription;

@@ -19,18 +19,21 @@ pub enum Scope {
     ConversationsWrite,
     /// Read events.
     EventsRead,
+    /// Create and change the key's subscriptions to events.
+    SubscriptionsManage,
     /// Everything.
     Admin,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MessagesSend,
         Self::MessagesRead,
         Self::ConversationsRead,
         Self::ConversationsWrite,
         Self::EventsRead,
+        Self::SubscriptionsManage,
         Self::Admin,
     ];
 
@@ -43,6 +46,7 @@ impl Scope {
             Self::ConversationsRead => "conversations:read",
             Self::ConversationsWrite => "conversations:write",
             Self::EventsRead => "events:read",
+            Self::SubscriptionsManage => "subscriptions:manage",
             Self::Admin => "admin",
         }
     }

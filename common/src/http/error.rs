@@ -6,6 +6,7 @@ use crate::telemetry;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::error::Error;
 use utoipa::ToSchema;
 
@@ -105,7 +106,7 @@ pub enum ApiError {
     RecipientOptedOut,
     /// The state of the resource does not allow the operation.
     #[error("{0}")]
-    Conflict(&'static str),
+    Conflict(Cow<'static, str>),
     /// The request is too large.
     #[error("the request is larger than {limit} bytes")]
     PayloadTooLarge {
@@ -271,7 +272,7 @@ mod tests {
             ApiError::MethodNotAllowed,
             ApiError::IdempotencyConflict,
             ApiError::RecipientOptedOut,
-            ApiError::Conflict("it"),
+            ApiError::Conflict("it".into()),
             ApiError::PayloadTooLarge { limit: 1 },
             ApiError::Internal(source()),
             ApiError::Unavailable(source()),

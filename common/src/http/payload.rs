@@ -8,6 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use std::fmt;
+use std::ops::RangeInclusive;
 use uuid::Uuid;
 
 /// The largest accepted request body, in bytes.
@@ -94,6 +95,18 @@ impl Fields {
         self.problems.add(field, reason);
     }
 
+    /// Returns whether a field is given and was not read yet.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(field, value)| field == name && !is_null(value))
+    }
+
+    /// Returns whether a problem was recorded for a field.
+    #[must_use]
+    pub fn has_problem(&self, name: &str) -> bool {
+        self.problems.fields().iter().any(|problem| problem.field == name)
+    }
+
     /// Reads a field of any type.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         let raw = self.take_raw(name)?;
@@ -169,6 +182,27 @@ impl Fields {
             self.problem(name, "is not a UUID");
         }
         id
+    }
+
+    /// Reads `true` or `false`.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        let value = self.take(name)?;
+        let flag = value.as_bool();
+        if flag.is_none() {
+            self.wrong_type(name, "true or false", &value);
+        }
+        flag
+    }
+
+    /// Reads a whole number between two bounds.
+    pub fn number(&mut self, name: &str, range: RangeInclusive<i32>) -> Option<i32> {
+        let value = self.take(name)?;
+        let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.problem(name, format!("must be a whole number from {} to {}", range.start(), range.end()));
+        }
+        number
     }
 
     /// Reads a list of strings. Errors name the position of a wrong entry.
@@ -400,6 +434,28 @@ mod tests {
                 "media_urls is not JSON: number out of range",
                 "metadata is a number that is out of range",
                 "x is not a field of this request",
+            ]
+        );
+    }
+
+    #[test]
+    fn flags_and_numbers_have_their_type_and_bounds() {
+        let body =
+            br#"{"yes": true, "no": 1, "least": 1, "most": 7, "below": 0, "above": 99999999999, "part": 1.5,
+            "text": "1", "null": null}"#;
+        let mut fields = Fields::from_slice(body).unwrap();
+        assert_eq!((fields.flag("yes"), fields.flag("no"), fields.flag("absent")), (Some(true), None, None));
+        let numbers = ["least", "most", "below", "above", "part", "text", "null"]
+            .map(|name| fields.number(name, 1..=7));
+        assert_eq!(numbers, [Some(1), Some(7), None, None, None, None, None]);
+        assert_eq!(
+            listed(&fields.finish()),
+            [
+                "no must be true or false, not a number",
+                "below must be a whole number from 1 to 7",
+                "above must be a whole number from 1 to 7",
+                "part must be a whole number from 1 to 7",
+                "text must be a whole number from 1 to 7",
             ]
         );
     }

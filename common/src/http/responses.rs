@@ -32,9 +32,9 @@ error_responses! {
     /// 403: the signature is not valid.
     InvalidSignature: ApiError::BadSignature("".into()), "the signature is not valid.";
     /// 404: the resource does not exist.
-    NotFound: ApiError::NotFound(""), "the message or conversation does not exist.";
+    NotFound: ApiError::NotFound(""), "the resource does not exist, or belongs to another key.";
     /// 409: the state of the message does not allow the operation.
-    Conflict: ApiError::Conflict(""), "the message is being sent, was sent, or has a final status.";
+    Conflict: ApiError::Conflict("".into()), "the message is being sent, was sent, or has a final status.";
     /// 413: the body is too large.
     PayloadTooLarge: ApiError::PayloadTooLarge { limit: 0 }, "the body exceeds 256 KiB (webhooks: 64 KiB).";
     /// 503: a dependency is unavailable.

@@ -1,6 +1,7 @@
 //! The queue messages. They have versions, so that new functions can read messages of old ones during a deployment.
 
-use crate::domain::ids::{ConversationId, MessageId};
+use crate::domain::delivery::{Stream, StreamKind};
+use crate::domain::ids::{ConversationId, MessageId, SubscriptionId};
 use crate::domain::phone::last_four;
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
@@ -62,6 +63,23 @@ impl Grouped for IdentifyMessage {
         let Self::V1(identify) = self;
         Some(group_of(&identify.number))
     }
+}
+
+/// The group is the stream. Hints that events were written have none: each is for all subscriptions.
+impl Grouped for EventsMessage {
+    fn group(&self) -> Option<String> {
+        match self {
+            Self::V1 => None,
+            Self::V2(StreamHint { subscription_id, kind: StreamKind::Live, .. }) => {
+                Some(subscription_id.to_string())
+            }
+            Self::V2(StreamHint { subscription_id, kind, .. }) => Some(format!("{subscription_id}:{kind}")),
+        }
+    }
+}
+
+impl Versioned for EventsMessage {
+    const VERSIONS: &'static [&'static str] = &["1", "2"];
 }
 
 impl Versioned for WebhookMessage {
@@ -231,6 +249,45 @@ impl IdentifyMessage {
     }
 }
 
+/// A hint that there are events to deliver, on the queues `[events]` and `[slow-events]`. The rows in Postgres decide
+/// what is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "version")]
+pub enum EventsMessage {
+    /// Version 1: events were written.
+    #[serde(rename = "1")]
+    V1,
+    /// Version 2: a stream has events to deliver.
+    #[serde(rename = "2")]
+    V2(StreamHint),
+}
+
+/// A stream that has events to deliver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamHint {
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// Which of its streams.
+    pub kind: StreamKind,
+    /// Whether its receiver is slow: an attempt may take its full time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub slow: bool,
+}
+
+impl StreamHint {
+    /// Creates a hint for a stream.
+    #[must_use]
+    pub fn new(stream: Stream, slow: bool) -> Self {
+        Self { subscription_id: stream.subscription_id, kind: stream.kind, slow }
+    }
+
+    /// Returns the stream.
+    #[must_use]
+    pub fn stream(&self) -> Stream {
+        Stream { subscription_id: self.subscription_id, kind: self.kind }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +331,29 @@ mod tests {
             @r#"{"version":"1","conversation_id":"00000000-0000-0000-0000-000000000000","number":"+12025550123"}"#
         );
         assert!(!format!("{identify:?}").contains("555"));
+        insta::assert_snapshot!(serde_json::to_string(&EventsMessage::V1).unwrap(), @r#"{"version":"1"}"#);
+        let subscription_id = Uuid::nil().into();
+        let hint = |kind, slow| EventsMessage::V2(StreamHint::new(Stream { subscription_id, kind }, slow));
+        insta::assert_snapshot!(
+            serde_json::to_string(&hint(StreamKind::Live, false)).unwrap(),
+            @r#"{"version":"2","subscription_id":"00000000-0000-0000-0000-000000000000","kind":"live"}"#
+        );
+        let slow = concat!(
+            r#"{"version":"2","subscription_id":"00000000-0000-0000-0000-000000000000","#,
+            r#""kind":"replay","slow":true}"#
+        );
+        assert_eq!(serde_json::from_str::<EventsMessage>(slow).unwrap(), hint(StreamKind::Replay, true));
+        assert_eq!(serde_json::to_string(&hint(StreamKind::Replay, true)).unwrap(), slow);
+    }
+
+    #[test]
+    fn the_streams_of_a_subscription_have_groups_and_hints_of_writers_have_none() {
+        let subscription_id = Uuid::nil().into();
+        let group =
+            |kind| EventsMessage::V2(StreamHint::new(Stream { subscription_id, kind }, false)).group();
+        assert_eq!(group(StreamKind::Live).as_deref(), Some("00000000-0000-0000-0000-000000000000"));
+        assert_eq!(group(StreamKind::Replay).as_deref(), Some("00000000-0000-0000-0000-000000000000:replay"));
+        assert_eq!(EventsMessage::V1.group(), None);
     }
 
     #[test]
@@ -313,5 +393,6 @@ mod tests {
         check::<WebhookMessage>();
         check::<DispatchMessage>();
         check::<IdentifyMessage>();
+        check::<EventsMessage>();
     }
 }

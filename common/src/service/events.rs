@@ -42,6 +42,18 @@ impl Cursor {
     /// The start of the log: before the oldest kept event.
     pub const START: Self = Self { position: 0 };
 
+    /// Returns the cursor of a position of the log.
+    #[must_use]
+    pub const fn at(position: i64) -> Self {
+        Self { position }
+    }
+
+    /// Returns the position of the log.
+    #[must_use]
+    pub const fn position(self) -> i64 {
+        self.position
+    }
+
     /// Returns the version, the position and the check value.
     fn bytes(self) -> [u8; 9 + CHECK] {
         let mut bytes = [0; 9 + CHECK];

@@ -44,6 +44,7 @@ struct Shared {
     refused_queues: Mutex<Vec<String>>,
     refused_text: Mutex<Option<String>>,
     sent: Mutex<Vec<Sent>>,
+    requests: Mutex<Vec<Value>>,
     made_visible: Mutex<Vec<String>>,
 }
 
@@ -66,6 +67,7 @@ impl Sqs {
             refused_queues: Mutex::default(),
             refused_text: Mutex::default(),
             sent: Mutex::default(),
+            requests: Mutex::default(),
             made_visible: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -125,6 +127,16 @@ impl Sqs {
         self.shared.sent.lock().unwrap().clone()
     }
 
+    /// Returns all accepted `SendMessage` requests, unchanged.
+    ///
+    /// # Panics
+    ///
+    /// If another thread panicked while holding the lock.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Value> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
     /// Returns queue and receipt handle of the messages whose visibility timeout was set to 0.
     ///
     /// # Panics
@@ -158,6 +170,7 @@ async fn respond(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
     let response = match target.as_str() {
         "AmazonSQS.SendMessage" => {
             shared.sent.lock().unwrap().push(sent(&queue_url, &body));
+            shared.requests.lock().unwrap().push(body);
             json!({"MessageId": common::clock::new_id()})
         }
         "AmazonSQS.SendMessageBatch" => {

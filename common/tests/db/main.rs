@@ -4,6 +4,7 @@
 mod activity;
 mod batches;
 mod conversations;
+mod deliveries;
 mod erasure;
 mod errors;
 mod event_log;

@@ -15,6 +15,7 @@ mod bulk;
 mod cluster;
 mod cold_start;
 mod conversations;
+mod events;
 mod function;
 mod http;
 mod machine;
@@ -41,7 +42,7 @@ use twilio::Twilio;
 use world::World;
 
 const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [secrets] [webhooks] [workers] \
-    [conversations] [sends] [bulk] | bench [--messages 20000000] years";
+    [conversations] [sends] [bulk] [events] | bench [--messages 20000000] years";
 
 /// The messages of two years that `years` loads.
 const YEARS_MESSAGES: u64 = 20_000_000;
@@ -135,6 +136,9 @@ fn main() {
     if arguments.includes("bulk") {
         let messages = if arguments.quick { 1_000 } else { 10_000 };
         bulk::measure(&world.binaries, &template_file, messages);
+    }
+    if arguments.includes("events") {
+        events::measure(&world, &cluster, rounds);
     }
     if arguments.includes("conversations") {
         conversations::measure(&world, &cluster.database("conversations"), rounds);

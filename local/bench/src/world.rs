@@ -34,6 +34,9 @@ impl World {
             ("STATUS_QUEUE_URL", queue("status")),
             ("OUTBOUND_QUEUE_URL", queue("outbound")),
             ("IDENTIFY_QUEUE_URL", queue("identify")),
+            ("EVENTS_QUEUE_URL", queue("events")),
+            ("SLOW_EVENTS_QUEUE_URL", queue("slow-events")),
+            ("SUBSCRIBERS_ALLOW_LOOPBACK", "true".to_owned()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -106,6 +106,16 @@ pub fn rows() -> Vec<Row> {
             ],
         },
         Row {
+            title: "Events",
+            panels: vec![
+                listed("Deliveries", &[M::EventsDelivered, M::DeliveriesFailed, M::DeliveriesReleased]),
+                listed("Event to receipt", &[M::EventLatency]),
+                listed("Undelivered or given up", &[M::EventsUndelivered, M::EventsGivenUp]),
+                listed("Failing subscriptions", &[M::SubscriptionsWarned, M::SubscriptionsDisabled]),
+                listed("Lost hints", &[M::StreamsHinted]),
+            ],
+        },
+        Row {
             title: "Latency",
             panels: vec![
                 listed("Request to Twilio", &[M::HandoverLatency]),

@@ -1,4 +1,4 @@
-//! The HTTP gateway: API Gateway's HTTP API, the function URLs, and `/metrics`.
+//! The HTTP gateway: API Gateway's HTTP API, the function URLs, `/metrics`, and `/live`, a page that shows events.
 
 mod authorizer;
 mod events;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, Request, StatusCode};
 
@@ -62,7 +62,12 @@ impl Gateway {
 
     /// Returns the router. Serve it with the client's address as connect info.
     pub fn router(self) -> Router {
-        Router::new().route("/metrics", get(metrics)).fallback(serve).with_state(Arc::new(self))
+        let live = || async { Html(include_str!("live.html")) };
+        Router::new()
+            .route("/metrics", get(metrics))
+            .route("/live", get(live))
+            .fallback(serve)
+            .with_state(Arc::new(self))
     }
 
     async fn api(&self, incoming: &Incoming) -> Response {

@@ -318,6 +318,8 @@ fn functions(
         ("DATABASE_SECRET_ARN", endpoints.secrets.database.as_str()),
         ("MONITOR_API_URL", &info.monitor_api_url),
         ("PUBLIC_WEBHOOK_BASE_URL", &info.webhook_base_url),
+        // Subscribers on this machine have no TLS certificates.
+        ("SUBSCRIBERS_ALLOW_LOOPBACK", "true"),
         ("TENANT_PROFILE_API_URL", endpoints.profiles),
         ("TWILIO_ACCOUNT_SID", &info.account_sid),
         ("TWILIO_API_BASE_URL", &info.twilio_api_url),

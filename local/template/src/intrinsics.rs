@@ -112,7 +112,9 @@ impl<'a> Resolver<'a> {
             return Ok(Some(pseudo.into()));
         }
         if let Some(parameter) = self.document.pointer(&format!("/Parameters/{name}")) {
+            let is_list = parameter["Type"].as_str() == Some("CommaDelimitedList");
             return match parameter.get("Default") {
+                Some(Value::String(text)) if is_list => Ok(Some(text.split(',').map(str::trim).collect())),
                 Some(value) => Ok(Some(value.clone())),
                 None => Err(format!("the parameter {name} has no Default and no local value")),
             };

@@ -230,6 +230,7 @@ fn a_function_url_without_a_public_path_is_an_error() {
 fn intrinsic_functions_return_the_same_values_as_cloudformation() {
     let cases = [
         (r#"!Join ["-", [a, !Ref "AWS::Region", !Ref LogLevel]]"#, "a-us-east-1-info"),
+        (r#"!Join ["-", !Ref Names]"#, "a-b"),
         (r#"!Select [1, !Split [",", "a,b,c"]]"#, "b"),
         (r#"!Sub ["${x}/${!y}/${AWS::AccountId}", {x: !Ref LogLevel}]"#, "info/${y}/000000000000"),
         (r#"!If [HasPeer, yes, no]"#, "no"),

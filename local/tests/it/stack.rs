@@ -34,6 +34,7 @@ impl Run {
         for (from, name) in [
             (PathBuf::from(env!("CARGO_BIN_EXE_local")), "local"),
             (fixture_folder().join("fixture"), "fixture"),
+            (fixture_folder().join("streaming"), "streaming"),
         ] {
             std::fs::hard_link(&from, folder.path().join(name))
                 .or_else(|_| std::fs::copy(from, folder.path().join(name)).map(|_| ()))

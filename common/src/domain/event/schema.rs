@@ -2,7 +2,7 @@
 
 use super::{
     EventType, LanguageChanged, MessageFailed, MessageReceived, MessageStatus, OptOutSuspected, OptedIn,
-    OptedOut, TenantIdentified,
+    OptedOut, SubscriptionDisabled, SubscriptionWarning, TenantIdentified,
 };
 use utoipa::PartialSchema;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
@@ -19,8 +19,21 @@ pub fn schema(of: EventType) -> Schema {
         .property(
             "timestamp",
             text("When the change was made.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
+        );
+    let (body, required) = if of.is_about_subscription() {
+        (body, &["id", "type", "timestamp", "data"][..])
+    } else {
+        (
+            conversation(body),
+            &["id", "type", "timestamp", "conversation_id", "conversation_sequence", "data"][..],
         )
-        .property("conversation_id", text("Conversation id.").format(uuid()))
+    };
+    required.iter().copied().fold(body.property("data", data(of)), ObjectBuilder::required).into()
+}
+
+/// Adds the fields of an event of a conversation.
+fn conversation(body: ObjectBuilder) -> ObjectBuilder {
+    body.property("conversation_id", text("Conversation id.").format(uuid()))
         .property(
             "conversation_sequence",
             ObjectBuilder::new()
@@ -34,11 +47,6 @@ pub fn schema(of: EventType) -> Schema {
             "workflow_type",
             text("Workflow of the message, or else of the conversation, if there is one."),
         )
-        .property("data", data(of));
-    ["id", "type", "timestamp", "conversation_id", "conversation_sequence", "data"]
-        .into_iter()
-        .fold(body, ObjectBuilder::required)
-        .into()
 }
 
 fn text(description: &str) -> ObjectBuilder {
@@ -59,6 +67,8 @@ fn data(of: EventType) -> RefOr<Schema> {
         EventType::OptedOut => OptedOut::schema(),
         EventType::OptedIn => OptedIn::schema(),
         EventType::OptOutSuspected => OptOutSuspected::schema(),
+        EventType::SubscriptionWarning => SubscriptionWarning::schema(),
+        EventType::SubscriptionDisabled => SubscriptionDisabled::schema(),
     };
     if let RefOr::T(Schema::Object(data)) = &mut data {
         data.properties.values_mut().for_each(describe_enum);

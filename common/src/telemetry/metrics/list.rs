@@ -68,15 +68,22 @@ pub const FUNCTIONS: &[&str] = &[
     "cancel-message",
     "create-partitions",
     "create-stream-token",
+    "create-subscription",
+    "delete-subscription",
+    "deliver-event",
     "delivery-status",
+    "enable-subscription",
     "erase-conversation",
     "get-conversation",
     "get-message",
+    "get-subscription",
     "health",
     "identify-tenant",
     "inbound-sms",
     "list-conversations",
+    "list-deliveries",
     "list-events",
+    "list-subscriptions",
     "manage-archives",
     "manage-keys",
     "manage-sends",
@@ -87,12 +94,17 @@ pub const FUNCTIONS: &[&str] = &[
     "record-inbound",
     "record-status",
     "remove-old-data",
+    "replay-events",
     "resolve-unknown",
+    "retry-events",
     "retry-sends",
+    "rotate-secret",
     "send-outbound",
     "send-sms",
     "stream-events",
+    "test-subscription",
     "update-conversation",
+    "update-subscription",
 ];
 
 /// Functions with a database.
@@ -101,15 +113,22 @@ const DATABASE: &[&str] = &[
     "cancel-message",
     "create-partitions",
     "create-stream-token",
+    "create-subscription",
+    "delete-subscription",
+    "deliver-event",
     "delivery-status",
+    "enable-subscription",
     "erase-conversation",
     "get-conversation",
     "get-message",
+    "get-subscription",
     "health",
     "identify-tenant",
     "inbound-sms",
     "list-conversations",
+    "list-deliveries",
     "list-events",
+    "list-subscriptions",
     "manage-archives",
     "manage-keys",
     "manage-sends",
@@ -119,12 +138,17 @@ const DATABASE: &[&str] = &[
     "record-inbound",
     "record-status",
     "remove-old-data",
+    "replay-events",
     "resolve-unknown",
+    "retry-events",
     "retry-sends",
+    "rotate-secret",
     "send-outbound",
     "send-sms",
     "stream-events",
+    "test-subscription",
     "update-conversation",
+    "update-subscription",
 ];
 
 /// Functions that answer HTTP requests.
@@ -132,22 +156,33 @@ const HTTP: &[&str] = &[
     "authorize",
     "cancel-message",
     "create-stream-token",
+    "create-subscription",
+    "delete-subscription",
     "delivery-status",
+    "enable-subscription",
     "erase-conversation",
     "get-conversation",
     "get-message",
+    "get-subscription",
     "health",
     "inbound-sms",
     "list-conversations",
+    "list-deliveries",
     "list-events",
+    "list-subscriptions",
     "openapi",
+    "replay-events",
+    "rotate-secret",
     "send-sms",
     "stream-events",
+    "test-subscription",
     "update-conversation",
+    "update-subscription",
 ];
 
 const WEBHOOKS: &[&str] = &["delivery-status", "inbound-sms"];
-const WORKERS: &[&str] = &["identify-tenant", "record-inbound", "record-status", "send-outbound"];
+const WORKERS: &[&str] =
+    &["deliver-event", "identify-tenant", "record-inbound", "record-status", "send-outbound"];
 const LOOKUPS: &[&str] = &["identify-tenant", "reconcile-tenants"];
 
 /// The languages of inbound messages.
@@ -327,6 +362,24 @@ metrics! {
     LanguagesDetected = "languages_detected", Counter in Count, from &["record-inbound"], by outcome LANGUAGES;
     /// Lookups of numbers that found no tenant. Unknown numbers are looked up again, less and less often.
     UnknownNumbers = "unknown_numbers", Counter in Count, from LOOKUPS;
+    /// Events that subscribers accepted.
+    EventsDelivered = "events_delivered", Counter in Count, from &["deliver-event"];
+    /// Attempts to deliver an event that failed. They are repeated, except the last of an event.
+    DeliveriesFailed = "deliveries_failed", Counter in Count, from &["deliver-event"];
+    /// Attempts that took longer than a fast worker waits, and were left to the workers of slow receivers.
+    DeliveriesReleased = "deliveries_released", Counter in Count, from &["deliver-event"];
+    /// Events that were given up for a subscription after the last attempt. They can be replayed.
+    EventsGivenUp = "events_given_up", Counter in Count, from &["deliver-event"];
+    /// Time from an event until a subscriber accepted it at the first attempt, without replays.
+    EventLatency = "event_latency", Distribution in Seconds, from &["deliver-event"];
+    /// Streams with due events whose hint was lost, and that a sweep put on their queue.
+    StreamsHinted = "streams_hinted", Counter in Count, from &["retry-events"];
+    /// Events in flight, waiting for another attempt, or held back by an earlier event of their conversation.
+    EventsUndelivered = "events_undelivered", Gauge in None, from &["retry-events"];
+    /// Warnings about subscriptions that have failed for half or 90 percent of the time after which they are disabled.
+    SubscriptionsWarned = "subscriptions_warned", Counter in Count, from &["retry-events"];
+    /// Subscriptions that were disabled because they failed for too long, or because their receiver answered 410.
+    SubscriptionsDisabled = "subscriptions_disabled", Counter in Count, from &["deliver-event", "retry-events"];
     /// Age of a record when a function receives it: since it was sent, or since a wake-up was due.
     QueueAge = "queue_age", Distribution in Seconds, from WORKERS;
     /// Time of a statement in Postgres, with waiting for a connection.

@@ -2,15 +2,10 @@
 
 use super::{MessagePage, SendError};
 use crate::clock;
+use crate::retry_after::retry_after;
 use crate::twilio::message::Message;
-use jiff::Timestamp;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
-use std::time::Duration;
-
-/// The longest accepted `Retry-After`: the default of `SEND_MAX_AGE_SECONDS`, after which a message has expired anyway.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A 2xx response with a JSON body.
 pub(super) struct JsonResponse {
@@ -69,14 +64,4 @@ pub(super) fn unreadable(status: StatusCode, reason: &'static str) -> SendError 
 
 fn error_code(json: &Value) -> Option<u32> {
     json.get("code")?.as_u64()?.try_into().ok()
-}
-
-/// Reads `Retry-After` in seconds or as a date (RFC 9110 §10.2.3). A date in the past means no wait.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
-    }
-    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Some(at.duration_since(now).try_into().unwrap_or(Duration::ZERO).min(MAX_RETRY_AFTER))
 }

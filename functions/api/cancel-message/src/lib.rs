@@ -54,9 +54,9 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
             http::json(StatusCode::OK, &CanceledMessage { id, status: Status::Canceled })
         }
         Canceled::NotFound => Err(ApiError::NotFound("the message")),
-        Canceled::Inbound => Err(ApiError::Conflict("an inbound message cannot be canceled")),
-        Canceled::UnderWay => Err(ApiError::Conflict("the message is being sent to Twilio")),
-        Canceled::TooLate(status) => Err(ApiError::Conflict(too_late(status))),
+        Canceled::Inbound => Err(ApiError::Conflict("an inbound message cannot be canceled".into())),
+        Canceled::UnderWay => Err(ApiError::Conflict("the message is being sent to Twilio".into())),
+        Canceled::TooLate(status) => Err(ApiError::Conflict(too_late(status).into())),
     }
 }
 

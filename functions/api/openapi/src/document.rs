@@ -45,6 +45,7 @@ struct Others;
         (name = "messages", description = "Send messages and track their delivery."),
         (name = "conversations", description = "Messages and settings per phone number."),
         (name = "events", description = "The event log."),
+        (name = "subscriptions", description = "Deliveries of events to a URL or an SQS queue."),
         (name = "service", description = "Health and documentation; public."),
         (name = "webhooks", description = "Called by Twilio only, at their own function URLs."),
     ),

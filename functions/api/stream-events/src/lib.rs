@@ -29,7 +29,7 @@ const PATH: &str = "/events/stream";
 /// How many events are read, and sent in one chunk, at a time.
 const PAGE: usize = 100;
 
-/// Configuration, read from the environment: the variables of [`DatabaseConfig`], and [`Pace`].
+/// Configuration, read from the environment: the variables of [`DatabaseConfig`], and `Pace`.
 #[derive(Debug, Clone)]
 pub struct Config {
     pace: Pace,

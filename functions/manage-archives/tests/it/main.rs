@@ -57,6 +57,10 @@ impl World {
                  case when n % 3 = 0 then '30003' end, jsonb '{awkward}', {at} from generate_series(1, 3000) n;
              insert into sms_events (id, event_type, position, conversation_id, body, created_at)
              select sms_first_id({at}), 'message.status', n, gen_random_uuid(), '{awkward}', {at}
+             from generate_series(1, 3000) n;
+             insert into sms_delivery_attempts
+                 (id, subscription_id, event_id, attempt, attempted_at, duration_ms, response_body)
+             select sms_first_id({at}), gen_random_uuid(), gen_random_uuid(), n, {at}, n, '{awkward}'
              from generate_series(1, 3000) n"
         ))
         .await;
@@ -196,6 +200,8 @@ async fn archives_are_listed_by_table_and_month() {
     assert_eq!(
         names,
         [
+            r#""sms_delivery_attempts" "2024-01""#,
+            r#""sms_delivery_attempts" "2024-02""#,
             r#""sms_events" "2024-02""#,
             r#""sms_message_payloads" "2024-01""#,
             r#""sms_message_payloads" "2024-02""#,

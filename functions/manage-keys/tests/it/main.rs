@@ -85,7 +85,7 @@ async fn an_invalid_payload_is_rejected_with_all_fields_and_reasons() {
         (
             json!({"action": "create", "name": "x", "scopes": ["admin", "messages"]}),
             "invalid payload: scopes[1] \"messages\" is not a scope; valid scopes: messages:send, \
-             messages:read, conversations:read, conversations:write, events:read, admin",
+             messages:read, conversations:read, conversations:write, events:read, subscriptions:manage, admin",
         ),
         (json!({"action": "revoke"}), "invalid payload: id is missing"),
         (json!({"action": "revoke", "id": "7"}), "invalid payload: id is not a UUID"),

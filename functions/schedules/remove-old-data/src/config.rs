@@ -31,7 +31,7 @@ pub(crate) struct Kind {
 }
 
 /// All kinds of data that have a retention. Data that is not listed is kept forever.
-pub(crate) const KINDS: [Kind; 4] = [
+pub(crate) const KINDS: [Kind; 5] = [
     Kind {
         name: "raw webhooks",
         variable: "RETENTION_RAW_WEBHOOKS_DAYS",
@@ -55,6 +55,12 @@ pub(crate) const KINDS: [Kind; 4] = [
         variable: "RETENTION_EVENTS_DAYS",
         default: Age::Days(90),
         data: &[Data::Months("sms_events")],
+    },
+    Kind {
+        name: "responses",
+        variable: "RETENTION_RESPONSES_DAYS",
+        default: Age::Days(30),
+        data: &[Data::Months("sms_delivery_attempts")],
     },
 ];
 
@@ -90,7 +96,8 @@ impl FromStr for Age {
 /// Configuration, read from the environment: [`DatabaseConfig`], [`StorageConfig`], and
 ///
 /// - `RETENTION_RAW_WEBHOOKS_DAYS`, `RETENTION_BODIES_DAYS`, `RETENTION_MEDIA_DAYS` (`forever`),
-///   `RETENTION_EVENTS_DAYS` (90): how old each kind of data may become, in days.
+///   `RETENTION_EVENTS_DAYS` (90), `RETENTION_RESPONSES_DAYS` (30, attempts to deliver events): how old each kind of
+///   data may become, in days.
 /// - `RECONCILE_WINDOW_SECONDS` (172 800), and `SEND_MAX_AGE_SECONDS` (86 400) with `UNKNOWN_PARK_AFTER_SECONDS`
 ///   (86 400): how long other functions need the data. A shorter retention is an error.
 /// - `ARCHIVE_BUCKET`: where months are archived before they are dropped. Without it, they are not archived.
@@ -114,13 +121,13 @@ impl Configuration for Config {
         let budget = env.seconds("RETENTION_BUDGET_SECONDS", 1..=840, 240);
         let needed = needed(env);
         let ages = KINDS.map(|kind| age(env, &kind, needed.as_ref()));
-        let [raw_webhooks, bodies, media, events] = ages;
+        let [raw_webhooks, bodies, media, events, responses] = ages;
         Some(Self {
             database: database?,
             archive: archive?,
             part_bytes: usize::try_from(part_bytes?).ok()?,
             budget: budget?,
-            ages: [raw_webhooks?, bodies?, media?, events?],
+            ages: [raw_webhooks?, bodies?, media?, events?, responses?],
         })
     }
 }
@@ -168,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_kept_forever_by_default_except_events() {
-        assert_eq!(read(&[]).unwrap().ages, [None, None, None, Some(DAY * 90)]);
+    fn everything_is_kept_forever_by_default_except_events_and_responses() {
+        assert_eq!(read(&[]).unwrap().ages, [None, None, None, Some(DAY * 90), Some(DAY * 30)]);
         let changed = [("RETENTION_EVENTS_DAYS", "forever"), ("RETENTION_BODIES_DAYS", "2")];
-        assert_eq!(read(&changed).unwrap().ages, [None, Some(DAY * 2), None, None]);
+        assert_eq!(read(&changed).unwrap().ages, [None, Some(DAY * 2), None, None, Some(DAY * 30)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - fails messages that have waited too long;
 //! - marks the messages of functions that died as `unknown`. They are not sent again;
 //! - joins status callbacks that arrived before their message's SID was known;
-//! - gives events their positions in the log, also if there are no readers;
+//! - gives events their positions in the log, also if there are no readers, and sends a hint for `deliver-event`;
 //! - deletes expired idempotency keys.
 //!
 //! Each part has its own share of the run's time and runs even if another fails or times out. Then the invocation
@@ -21,6 +21,7 @@ use common::db::spool::SpoolQueue;
 use common::db::{DatabaseConfig, Db, DbError, events, maintenance, sends, statuses};
 use common::domain::delivery_failure::FailurePolicy;
 use common::queue::{PublishError, Publisher, PublisherConfig};
+use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::service::parts::{self, PartTimedOut};
 use common::service::wake_ups::{self, QueuedWakeUp, WakeUpError};
 use common::telemetry::{self, Metric};
@@ -50,7 +51,8 @@ const KEYS: Part = Part { name: "idempotency keys", share: 2 };
 const PARTS: [Part; 9] =
     [INBOUND_SPOOL, STATUS_SPOOL, BACKLOG, CLAIMS, EXPIRED, SENDS, CALLBACKS, EVENTS, KEYS];
 
-/// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`RenewalPolicy`], and
+/// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`RenewalPolicy`],
+/// [`EventHintsConfig`], and
 ///
 /// - `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`.
 /// - `SEND_CLAIM_TIMEOUT_SECONDS` (60): when a claim is abandoned. It must exceed the timeout of `send-outbound`.
@@ -63,6 +65,7 @@ pub struct Config {
     claim_timeout: Duration,
     budget: Duration,
     renewals: RenewalPolicy,
+    events: EventHintsConfig,
 }
 
 /// The URLs of the queues.
@@ -83,6 +86,7 @@ impl Configuration for Config {
         let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 60);
         let budget = env.seconds("SWEEP_BUDGET_SECONDS", 1..=840, 50);
         let renewals = RenewalPolicy::from_env(env);
+        let events = EventHintsConfig::from_env(env);
         Some(Self {
             database: database?,
             publisher: publisher?,
@@ -90,6 +94,7 @@ impl Configuration for Config {
             claim_timeout: claim_timeout?,
             budget: budget?,
             renewals: renewals?,
+            events: events?,
         })
     }
 }
@@ -100,6 +105,7 @@ pub struct App {
     config: Config,
     db: Db,
     publisher: Publisher,
+    events: EventHints,
 }
 
 impl App {
@@ -111,7 +117,8 @@ impl App {
     pub async fn init(config: Config) -> Result<Self, DbError> {
         let db = Db::new(&config.database)?;
         let publisher = Publisher::new(config.publisher.clone());
-        Ok(Self { config, db, publisher })
+        let events = EventHints::new(publisher.clone(), config.events.clone());
+        Ok(Self { config, db, publisher, events })
     }
 }
 
@@ -229,6 +236,9 @@ async fn number_events(app: &App, until: Instant) -> Result<usize, SweepError> {
         if !end.has_more || Instant::now() >= until {
             break;
         }
+    }
+    if numbered > 0 {
+        app.events.send().await;
     }
     Ok(numbered)
 }

@@ -1,16 +1,17 @@
 //! Consumer of `[identify]`: looks the numbers of conversations up in the Monitor, stores the results, and updates the
 //! tenants' profiles.
 //!
-//! Reads and writes Postgres, calls the Monitor and the profile service. Conversations whose last lookup is recent are
-//! skipped. Outcomes are those of [`common::queue`], with one difference: while the circuit breaker is open, records
-//! succeed, and `reconcile-tenants` looks their numbers up later.
+//! Reads and writes Postgres, calls the Monitor and the profile service, puts a hint about events on `[events]`.
+//! Conversations whose last lookup is recent are skipped. Outcomes are those of [`common::queue`], with one difference:
+//! while the circuit breaker is open, records succeed, and `reconcile-tenants` looks their numbers up later.
 
 use common::clock;
 use common::config::{Configuration, Env};
 use common::db::DbError;
 use common::db::tenants::{self, Checked};
 use common::domain::ids::ConversationId;
-use common::queue::{Batch, IdentifyMessage, Record};
+use common::queue::{Batch, IdentifyMessage, Publisher, PublisherConfig, Record};
+use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::service::identify::{
     Identifier, IdentifierConfig, InitError, LEASE, LookupResults, NumberToCheck,
 };
@@ -20,16 +21,20 @@ use std::time::Duration;
 /// The maximum number of profiles to update: more than a batch has tenants.
 const MAX_PROFILES: i64 = 100;
 
-/// Configuration, read from the environment by [`IdentifierConfig`].
+/// Configuration, read from the environment by [`IdentifierConfig`], [`PublisherConfig`] and [`EventHintsConfig`].
 #[derive(Debug, Clone)]
 pub struct Config {
     identifier: IdentifierConfig,
+    publisher: PublisherConfig,
+    events: EventHintsConfig,
 }
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let identifier = IdentifierConfig::from_env(env);
-        Some(Self { identifier: identifier? })
+        let publisher = PublisherConfig::from_env(env);
+        let events = EventHintsConfig::from_env(env);
+        Some(Self { identifier: identifier?, publisher: publisher?, events: events? })
     }
 }
 
@@ -37,6 +42,7 @@ impl Configuration for Config {
 #[derive(Debug)]
 pub struct App {
     identifier: Identifier,
+    events: EventHints,
 }
 
 impl App {
@@ -46,7 +52,8 @@ impl App {
     ///
     /// [`InitError`] if the configuration is invalid. An unavailable service is not an error.
     pub async fn init(config: Config) -> Result<Self, InitError> {
-        Ok(Self { identifier: Identifier::init(config.identifier).await? })
+        let events = EventHints::new(Publisher::new(config.publisher), config.events);
+        Ok(Self { identifier: Identifier::init(config.identifier).await?, events })
     }
 }
 
@@ -86,6 +93,9 @@ async fn identify(app: &App, batch: &mut Batch<IdentifyMessage>, records: &Recor
         known.chain(recorded.into_iter().filter_map(|outcome| outcome.tenant_id)).collect();
     let tenant_ids: Vec<String> = tenant_ids.into_iter().collect();
     identifier.settle_languages(&tenant_ids).await?;
+    if !tenant_ids.is_empty() {
+        app.events.send().await;
+    }
     identifier.update_profiles(Some(&tenant_ids), MAX_PROFILES).await?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and automatic replies.
 //!
-//! Reads and writes Postgres. Puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) if a Monitor is configured, and
-//! automatic replies on `[outbound]` (`OUTBOUND_QUEUE_URL`) if they are configured. Outcomes are those of
-//! [`common::queue`].
+//! Reads and writes Postgres. Puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) if a Monitor is configured,
+//! automatic replies on `[outbound]` (`OUTBOUND_QUEUE_URL`) if they are configured, and a hint about events on
+//! `[events]`. Outcomes are those of [`common::queue`].
 
 mod auto_reply;
 mod identify;
@@ -18,12 +18,13 @@ use common::domain::language::Language;
 use common::domain::sids::AccountSid;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::service::batches;
+use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::service::inbound::new_inbound;
 use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`],
-/// [`AutoReplies`], and
+/// [`AutoReplies`], [`EventHintsConfig`], and
 ///
 /// - `INBOUND_QUEUE_URL`: the queue of the records.
 /// - `OUTBOUND_QUEUE_URL`: the queue for automatic replies.
@@ -41,6 +42,7 @@ pub struct Config {
     outbound_queue_url: String,
     identify: Option<IdentifyQueue>,
     auto_replies: Option<AutoReplies>,
+    events: EventHintsConfig,
 }
 
 impl Configuration for Config {
@@ -53,6 +55,7 @@ impl Configuration for Config {
         let outbound_queue_url = env.url("OUTBOUND_QUEUE_URL");
         let identify = IdentifyQueue::from_env(env);
         let auto_replies = AutoReplies::from_env(env);
+        let events = EventHintsConfig::from_env(env);
         Some(Self {
             account_sid: account_sid?,
             phone_numbers: phone_numbers?,
@@ -62,6 +65,7 @@ impl Configuration for Config {
             outbound_queue_url: outbound_queue_url?.into(),
             identify: identify?,
             auto_replies: auto_replies?,
+            events: events?,
         })
     }
 }
@@ -72,6 +76,7 @@ pub struct App {
     config: Config,
     db: Db,
     publisher: Publisher,
+    events: EventHints,
 }
 
 impl App {
@@ -84,7 +89,8 @@ impl App {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
         let publisher = Publisher::new(config.publisher.clone());
-        Ok(Self { config, db, publisher })
+        let events = EventHints::new(publisher.clone(), config.events.clone());
+        Ok(Self { config, db, publisher, events })
     }
 }
 
@@ -139,9 +145,17 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut inbound: Vec<In
     }
     inbound.iter_mut().for_each(|inbound| inbound.set_language(&written.rows));
     report(&written.rows, &inbound);
-    if let Some(queue) = &app.config.identify {
-        identify::enqueue(app, queue, &written.rows, &inbound).await;
-    }
+    let identify = async {
+        if let Some(queue) = &app.config.identify {
+            identify::enqueue(app, queue, &written.rows, &inbound).await;
+        }
+    };
+    let hint = async {
+        if !written.rows.is_empty() {
+            app.events.send().await;
+        }
+    };
+    tokio::join!(identify, hint);
     inbound
 }
 

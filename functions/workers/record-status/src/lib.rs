@@ -1,8 +1,9 @@
 //! Consumer of `[status]`: appends status callbacks to the history and moves their messages forward, a batch in one
 //! statement.
 //!
-//! Reads and writes Postgres. Records that can never be stored are made visible in `[status]` at once, so that they
-//! reach the dead-letter queue within seconds. Outcomes are those of [`common::queue`].
+//! Reads and writes Postgres, and puts a hint about events on `[events]`. Records that can never be stored are made
+//! visible in `[status]` at once, so that they reach the dead-letter queue within seconds. Outcomes are those of
+//! [`common::queue`].
 
 use common::clock;
 use common::config::{Configuration, Env};
@@ -12,18 +13,20 @@ use common::domain::message::Status;
 use common::domain::sids::MessageSid;
 use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::service::batches;
+use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{ErrorClass, Form, MessageSidMissing, RenewalPolicy, StatusCallback, WebhookKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Configuration, read from the environment: [`DatabaseConfig`], [`RenewalPolicy`], [`PublisherConfig`], and
-/// `STATUS_QUEUE_URL`, the queue of the records.
+/// Configuration, read from the environment: [`DatabaseConfig`], [`RenewalPolicy`], [`PublisherConfig`],
+/// [`EventHintsConfig`], and `STATUS_QUEUE_URL`, the queue of the records.
 #[derive(Debug, Clone)]
 pub struct Config {
     database: DatabaseConfig,
     renewals: RenewalPolicy,
     publisher: PublisherConfig,
     queue_url: String,
+    events: EventHintsConfig,
 }
 
 impl Configuration for Config {
@@ -32,11 +35,13 @@ impl Configuration for Config {
         let renewals = RenewalPolicy::from_env(env);
         let publisher = PublisherConfig::from_env(env);
         let queue_url = env.url("STATUS_QUEUE_URL");
+        let events = EventHintsConfig::from_env(env);
         Some(Self {
             database: database?,
             renewals: renewals?,
             publisher: publisher?,
             queue_url: queue_url?.into(),
+            events: events?,
         })
     }
 }
@@ -47,6 +52,7 @@ pub struct App {
     config: Config,
     db: Db,
     publisher: Publisher,
+    events: EventHints,
 }
 
 impl App {
@@ -59,7 +65,8 @@ impl App {
         let db = Db::new(&config.database)?;
         db.warm_up().await;
         let publisher = Publisher::new(config.publisher.clone());
-        Ok(Self { config, db, publisher })
+        let events = EventHints::new(publisher.clone(), config.events.clone());
+        Ok(Self { config, db, publisher, events })
     }
 }
 
@@ -99,6 +106,9 @@ async fn record(app: &App, batch: &mut Batch<WebhookMessage>, received: &[Receiv
     report(&written.rows, &received);
     report_our_faults(&written.rows, &received);
     report_deliveries(&written.rows, &received);
+    if !written.rows.is_empty() {
+        app.events.send().await;
+    }
 }
 
 fn report(recorded: &[RecordedStatus], received: &[&Received]) {

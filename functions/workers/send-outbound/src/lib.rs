@@ -4,9 +4,9 @@
 //! A record names a sender. Postgres decides which of its messages are sent, and how many, by priority, pace, holds and
 //! quiet hours (`common/docs/decisions/0009-pace-in-postgres.md`). A wake-up follows for messages that must wait.
 //!
-//! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]`. A claim is committed before the create
-//! request, so duplicate records and concurrent functions send a message once. If the function dies in between, the
-//! sweep marks the message as `unknown` and does not send it again.
+//! Reads and writes Postgres, calls Twilio, puts wake-ups on `[outbound]` and a hint about events on `[events]`. A
+//! claim is committed before the create request, so duplicate records and concurrent functions send a message once. If
+//! the function dies in between, the sweep marks the message as `unknown` and does not send it again.
 
 mod gate;
 mod pace;
@@ -25,6 +25,7 @@ use common::db::sends::{self, ClaimRequest, Claims, SendPace};
 use common::db::{DatabaseConfig, Db};
 use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
+use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::service::lookup::InitError;
 use common::telemetry::{self, Metric};
 use common::twilio::webhook::WEBHOOK_PATHS;
@@ -35,7 +36,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`TwilioConfig`], [`RetryPolicy`], [`RenewalPolicy`],
-/// [`PublisherConfig`], and
+/// [`PublisherConfig`], [`EventHintsConfig`], and
 ///
 /// - `PUBLIC_WEBHOOK_BASE_URL`: Twilio sends status callbacks to its first entry. The template's default is the
 ///   function URL of `delivery-status`.
@@ -59,6 +60,7 @@ pub struct Config {
     quiet: Option<QuietHours>,
     publisher: PublisherConfig,
     queue_url: String,
+    events: EventHintsConfig,
 }
 
 impl Configuration for Config {
@@ -74,6 +76,7 @@ impl Configuration for Config {
         let quiet = quiet::from_env(env);
         let publisher = PublisherConfig::from_env(env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
+        let events = EventHintsConfig::from_env(env);
         Some(Self {
             database: database?,
             twilio: twilio?,
@@ -86,6 +89,7 @@ impl Configuration for Config {
             quiet: quiet?,
             publisher: publisher?,
             queue_url: queue_url?.into(),
+            events: events?,
         })
     }
 }
@@ -97,6 +101,7 @@ pub struct App {
     db: Db,
     twilio: TwilioClient,
     publisher: Publisher,
+    events: EventHints,
 }
 
 impl App {
@@ -110,7 +115,8 @@ impl App {
         let twilio = TwilioClient::new(config.twilio.clone())?;
         db.warm_up().await;
         let publisher = Publisher::new(config.publisher.clone());
-        Ok(Self { config, db, twilio, publisher })
+        let events = EventHints::new(publisher.clone(), config.events.clone());
+        Ok(Self { config, db, twilio, publisher, events })
     }
 }
 
@@ -163,5 +169,9 @@ async fn send(app: &App, claims: Claims, hops: &Hops) {
     for message_id in &claims.refused {
         tracing::info!(%message_id, "message not sent, opted out or expired");
     }
+    let changes_messages = !claims.claimed.is_empty() || !claims.refused.is_empty();
     tokio::join!(pace::wake(app, claims.wake_ups, hops), send::send_all(app, &claims.claimed));
+    if changes_messages {
+        app.events.send().await;
+    }
 }

@@ -28,6 +28,8 @@ const FUNCTIONS: &[&str] = &[
     "delivery-status",
     "send-sms",
     "retry-sends",
+    "deliver-event",
+    "retry-events",
 ];
 
 /// The function that calls Twilio.

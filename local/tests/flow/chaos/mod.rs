@@ -22,6 +22,7 @@ use crate::client::{request, try_send_request};
 use crate::oracle::{self, AcceptedSend};
 use crate::services::{Database, Queues};
 use crate::stack::{Setup, Stack};
+use crate::subscriber::{Answer, Receiver, check_ledgers};
 
 /// The default number of messages, for the run that is part of every test run.
 const MESSAGES: usize = 250;
@@ -76,6 +77,7 @@ async fn run(seed: u64, messages: usize) {
     let begun = Instant::now();
     let (mut database, mut queues) = (Database::start().await, Queues::start().await);
     let stack = setup(&database, &queues).start().await;
+    let receivers = subscribe_all(&stack, seed).await;
     let plan = Plan::new(seed, messages);
     let traffic = Traffic::default();
     let over = AtomicBool::new(false);
@@ -103,12 +105,34 @@ async fn run(seed: u64, messages: usize) {
     let figures =
         oracle::check(&stack, &sends, oracle::Expectations::after_failures(injected.ungated.clone())).await;
     let refused = traffic.refused.into_inner();
+    let events = stack.events().await;
+    let deliveries = check_ledgers(&receivers, &events).await;
+    let events = events.len();
     reporter.print(&format!(
-        "{figures} refused={refused} {injected} busy_seconds={} seconds={}",
+        "{figures} refused={refused} events={events} deliveries={deliveries} {injected} busy_seconds={} seconds={}",
         busy.as_secs(),
         begun.elapsed().as_secs()
     ));
     assert_eq!((sends.len() + refused, figures.unknown), (messages, 0));
+}
+
+/// Registers a receiver that accepts everything and one that often fails. Events wait longer than any failure, so both
+/// must get each conversation in order.
+async fn subscribe_all(stack: &Stack, seed: u64) -> [Receiver; 2] {
+    let random = Mutex::new(Random::new(seed ^ 0xe7e7));
+    let unreliable = Receiver::with(move |_, _| {
+        let mut random = random.lock().unwrap();
+        if random.chance(70) {
+            return Answer::Accept;
+        }
+        let slow = Answer::AcceptAfter(random.up_to(Duration::from_millis(1_500)));
+        *random.pick(&[Answer::Status(500), Answer::Status(503), Answer::RetryAfter(1), Answer::Hang, slow])
+    });
+    let receivers = [Receiver::start().await, unreliable.await];
+    for receiver in &receivers {
+        stack.subscribe(receiver, &json!({ "max_hold_seconds": 3_600 })).await;
+    }
+    receivers
 }
 
 /// Uses intervals of seconds instead of minutes. The sender's timeout is ten seconds; its claim lasts a little longer.
@@ -136,6 +160,12 @@ fn setup(database: &Database, queues: &Queues) -> Setup {
         // The simulator's delays are at most four seconds.
         .with("UNKNOWN_RESOLVE_AFTER_SECONDS", "6")
         .with("RECONCILE_GRACE_SECONDS", "5")
+        .with("EVENTS_RETRY_DELAYS_SECONDS", &["1"; 100].join(","))
+        .with("EVENTS_ATTEMPT_TIMEOUT_MS", "2000")
+        .with("EVENTS_PAUSE_SECONDS", "1")
+        .with("EVENTS_MAX_PAUSE_SECONDS", "2")
+        .with("EVENTS_SLOW_SECONDS", "5")
+        .with("EVENTS_HINT_SECONDS", "2")
 }
 
 /// The API clients and tenants.

@@ -27,14 +27,16 @@ async fn wait(stack: &Stack, deadline: Duration, is_resolved: bool) {
         (select count(*) from sms_messages where claimed_at is not null) as claims,
         (select count(*) from sms_send_attempts where outcome is null) as attempts,
         (select count(*) from webhook_spool) as spooled,
-        (select count(*) from sms_messages where delivery_status = 'unknown' and $1) as unknown";
+        (select count(*) from sms_messages where delivery_status = 'unknown' and $1) as unknown,
+        (select count(*) from sms_events_pending) + (select count(*) from sms_deliveries)
+            + (select count(*) from sms_delivery_streams where position < target) as events";
     let begun = Instant::now();
     let mut idle_since = None;
     loop {
         let row = sql.row(open, &[&is_resolved]).await;
-        let counts: [i64; 5] = [0, 1, 2, 3, 4].map(|position| row.get(position));
+        let counts: [i64; 6] = [0, 1, 2, 3, 4, 5].map(|position| row.get(position));
         let queued = stack.queue_sizes().await;
-        let is_idle = counts == [0; 5] && queued.is_empty();
+        let is_idle = counts == [0; 6] && queued.is_empty();
         let in_progress = if is_idle { in_progress(stack, &sql, is_resolved).await } else { 0 };
         if is_idle && in_progress == 0 {
             // Check again after a moment, because a running function may still publish a message.
@@ -47,8 +49,8 @@ async fn wait(stack: &Stack, deadline: Duration, is_resolved: bool) {
         }
         if begun.elapsed() >= deadline {
             panic!(
-                "not idle after {} s: pending, claims, attempts, spooled, unknown {counts:?}, queues {queued:?}, \
-                 {in_progress} messages in progress at Twilio or not reconciled\n{}",
+                "not idle after {} s: pending, claims, attempts, spooled, unknown, events {counts:?}, queues \
+                 {queued:?}, {in_progress} messages in progress at Twilio or not reconciled\n{}",
                 deadline.as_secs(),
                 unfinished(&sql).await
             );

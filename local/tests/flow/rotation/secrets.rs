@@ -8,8 +8,10 @@ use crate::stack::Stack;
 
 /// Logged when a fetched secret differs from the former one.
 const CHANGED: &str = "secret has changed";
+/// Logged when Secrets Manager did not respond in time.
+const FAILED: &str = "could not fetch a secret again";
 /// Logged after other fetches.
-const NOT_CHANGED: [&str; 2] = ["secret has not changed", "could not fetch a secret again"];
+const NOT_CHANGED: [&str; 2] = ["secret has not changed", FAILED];
 
 /// Returns Twilio's secret.
 pub fn twilio(auth_tokens: &[&str], api_key: Option<&Value>) -> Value {
@@ -32,6 +34,13 @@ pub fn with_password(url: &str, password: &str) -> String {
 pub fn is_fetch(line: &Value) -> bool {
     let message = line["message"].as_str().unwrap_or_default();
     message == CHANGED || NOT_CHANGED.contains(&message)
+}
+
+/// Returns how many fetches failed, as on a machine that is too busy. Webhooks are refused until the next one.
+pub fn failed_fetches(stack: &Stack) -> usize {
+    let failed =
+        |function: &String| stack.log(function).iter().filter(|line| line["message"] == FAILED).count();
+    stack.info.functions.keys().map(failed).sum()
 }
 
 /// Returns how many processes have fetched the value of a rotation, how many of them after the former one had become

@@ -19,7 +19,7 @@ use crate::delivery::signature::sign;
 /// The largest response body: Twilio's limit for TwiML, 64 KiB.
 const MAX_RESPONSE: usize = 64 * 1024;
 /// The pause before the first retry, doubled for each further one. Twilio does not publish its value.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE: Duration = Duration::from_millis(150);
 
 /// Connection overrides from the fragment of a URL, with Twilio's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -113,7 +113,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::MethodNotAllowed,
         ApiError::IdempotencyConflict,
         ApiError::RecipientOptedOut,
-        ApiError::Conflict(""),
+        ApiError::Conflict("".into()),
         ApiError::PayloadTooLarge { limit: 0 },
         ApiError::internal(""),
         ApiError::unavailable(""),

@@ -40,8 +40,11 @@ async fn events_are_neither_lost_nor_repeated_over_ends_disconnections_and_kills
             match streams % 4 {
                 // The client disconnects in the middle of a chunk.
                 1 => {
-                    for _ in 0..2 {
-                        let Some(chunk) = streamed.next().await.unwrap() else { break };
+                    if let Some(chunk) = streamed.next().await.unwrap() {
+                        client.push(&chunk);
+                    }
+                    // A connection loses nothing before the end of what arrived.
+                    if let Some(chunk) = streamed.next().await.unwrap_or_default() {
                         client.push(&chunk[..chunk.len() * 2 / 3]);
                     }
                     client.disconnect();

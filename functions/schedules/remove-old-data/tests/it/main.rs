@@ -96,19 +96,26 @@ async fn logged(function: &Function) -> String {
 }
 
 #[tokio::test]
-async fn by_default_only_events_are_removed() {
+async fn by_default_only_events_and_attempts_to_deliver_them_are_removed() {
     let world = World::start().await;
     world.events("2024-01", 10).await;
     world
         .run(
-            "select sms_add_partition('sms_message_payloads', '2024-01-01');
+            "select sms_add_partition('sms_delivery_attempts', '2024-02-01');
+             insert into sms_delivery_attempts (id, subscription_id, event_id, attempt, attempted_at, duration_ms)
+             select sms_first_id(at), gen_random_uuid(), gen_random_uuid(), 1, '2024-02-02Z', 7
+             from unnest(array['2024-02-02Z', '1975-01-01Z']::timestamptz[]) at;
+             select sms_add_partition('sms_message_payloads', '2024-01-01');
              insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
              values (sms_first_id('2024-01-02Z'), '{}', '2024-01-02Z')",
         )
         .await;
     let removed = world.function(&[]).await.call(event()).await;
-    assert_eq!(removed["months"], json!(["sms_events_2024_01"]));
+    assert_eq!(removed["months"], json!(["sms_events_2024_01", "sms_delivery_attempts_2024_02"]));
     assert!(world.exists("sms_message_payloads_2024_01").await);
+    assert_eq!(world.archived("sms_delivery_attempts", "2024-02")[0]["duration_ms"], 7);
+    let left = "select count(*) from sms_delivery_attempts";
+    assert_eq!(world.database.scalar(left).await, "0", "also the row with the id of a wrong clock");
 }
 
 #[tokio::test]

@@ -361,9 +361,12 @@ async fn events_get_their_positions_without_a_reader() {
              from sms_conversations c, generate_series(1, 2500)",
         )
         .await;
-    let mut function = world.function().await;
+    let queue = world.sqs.queue("events");
+    let mut function = world.function_with(&[("EVENTS_QUEUE_URL", &queue)]).await;
     assert_eq!(function.call(event()).await["events_numbered"], 2500);
     assert_eq!(function.call(event()).await["events_numbered"], 0);
+    let hints: Vec<_> = world.sqs.sent().into_iter().filter(|sent| sent.queue_url == queue).collect();
+    assert_eq!(hints.iter().map(|sent| &sent.body).collect::<Vec<_>>(), [&json!({"version": "1"})]);
     let positions = "select count(*) || ' ' || max(position) from sms_events";
     assert_eq!(world.database.scalar(positions).await, "2500 2500");
 }

@@ -8,7 +8,7 @@ mod world;
 
 use serde_json::json;
 use std::time::Duration;
-use testing::{batch, environment, failed};
+use testing::{Sqs, batch, environment, failed};
 use wiremock::ResponseTemplate;
 use world::{World, succeeds};
 
@@ -255,6 +255,22 @@ async fn concurrent_functions_do_not_look_the_same_number_up() {
     tokio::join!(succeeds(&mut one, &messages), succeeds(&mut other, &messages));
     assert_eq!(world.lookups().await.len(), 1);
     assert_eq!(world.is(A).await, "T-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identification_sends_a_hint_about_its_events() {
+    let world = World::start().await;
+    let sqs = Sqs::start().await;
+    world.add_match(A, json!({"tenant_id": "T-1"})).await;
+    world.respond_with(B, ResponseTemplate::new(404), None).await;
+    let queue = sqs.queue("events");
+    let variables = [("EVENTS_QUEUE_URL", queue.as_str()), ("AWS_ENDPOINT_URL_SQS", sqs.url())];
+    let mut function = world.function_with(&variables).await;
+    succeeds(&mut function, &[world.text(B, "en", 0.95).await]).await;
+    assert!(sqs.sent().is_empty(), "no tenant, no event");
+    succeeds(&mut function, &[world.text(A, "en", 0.95).await]).await;
+    let sent: Vec<_> = sqs.sent().into_iter().map(|sent| (sent.queue_url, sent.body)).collect();
+    assert_eq!(sent, [(queue, json!({"version": "1"}))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

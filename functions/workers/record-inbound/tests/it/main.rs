@@ -446,6 +446,23 @@ async fn a_number_outside_every_numbering_plan_gets_an_automatic_reply() {
     assert_eq!(sqs.sent().len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn new_messages_send_one_hint_about_their_events_and_duplicates_none() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let queue = sqs.queue("events");
+    let mut function = start(&database, &sqs, &[("EVENTS_QUEUE_URL", &queue), ("MONITOR_API_URL", "")]).await;
+    let event = batch(&["MessageSid=SM1&From=%2B18605550101", "MessageSid=SM2&From=%2B18605550102"]);
+    for _ in 0..2 {
+        assert!(failed(&function.call(event.clone()).await).is_empty());
+    }
+    let sent: Vec<_> = sqs.sent().into_iter().map(|sent| (sent.queue_url, sent.body)).collect();
+    assert_eq!(sent, [(queue, json!({"version": "1"}))]);
+    // A lost hint fails no record.
+    sqs.refuse_queue("events");
+    let other = batch(&["MessageSid=SM3&From=%2B18605550101"]);
+    assert!(failed(&function.call(other).await).is_empty());
+}
+
 #[test]
 fn the_environment_and_the_timeout_match_the_template() {
     // Publishes replies and identification requests, and makes poison messages visible again.

@@ -470,6 +470,22 @@ async fn a_newer_version_is_retried_and_an_inbound_message_goes_to_the_dead_lett
     assert_eq!(database.scalar("select count(*) from sms_message_status_events").await, "0");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_callbacks_send_one_hint_about_their_events() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let (url, queue) = (database.url(), sqs.queue("events"));
+    let variables =
+        [("DATABASE_URL", &*url), ("EVENTS_QUEUE_URL", &queue), ("AWS_ENDPOINT_URL_SQS", sqs.url())];
+    let mut function = start_with(&variables).await;
+    accepted(&database, "SM1").await;
+    let event = forms(&["MessageSid=SM1&MessageStatus=sent", "MessageSid=SM1&MessageStatus=delivered"]);
+    for _ in 0..2 {
+        record(&mut function, event.clone()).await;
+    }
+    let sent: Vec<_> = sqs.sent().into_iter().map(|sent| (sent.queue_url, sent.body)).collect();
+    assert_eq!(sent, [(queue, json!({"version": "1"}))], "none for duplicates");
+}
+
 #[test]
 fn the_environment_and_the_timeout_match_the_template() {
     // Makes poison messages visible again.

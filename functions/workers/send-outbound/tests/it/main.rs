@@ -348,6 +348,19 @@ async fn an_invalid_configuration_stops_the_cold_start_with_every_problem_named(
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_are_followed_by_one_hint_about_their_events() {
+    let world = World::start().await;
+    let queue = world.sqs.queue("events");
+    let mut function = world.function_with(&[("EVENTS_QUEUE_URL", &queue)]).await;
+    let ids = [world.message().await, world.message().await];
+    for _ in 0..2 {
+        send(&mut function, ids).await;
+    }
+    let hints: Vec<_> = world.sqs.sent().into_iter().filter(|sent| sent.queue_url == queue).collect();
+    assert_eq!(hints.iter().map(|sent| &sent.body).collect::<Vec<_>>(), [&json!({"version": "1"})]);
+}
+
 /// Returns the time in the given number of seconds.
 fn in_seconds(seconds: i64) -> Timestamp {
     clock::now() + jiff::SignedDuration::from_secs(seconds)
