@@ -13,7 +13,7 @@ pub use replay::{Replay, Started, first_since, start_replay};
 use super::types::text_enums;
 use super::{Db, DbError, Statement, params, row, statements};
 use crate::config::Secret;
-use crate::domain::event::EventType;
+use crate::domain::event::{DisabledReason, EventType};
 use crate::domain::ids::SubscriptionId;
 use crate::domain::subscription::SubscriptionStatus;
 use attempts::ATTEMPTS;
@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use replay::{FIRST_SINCE, START_REPLAY};
 use uuid::Uuid;
 
-text_enums!(SubscriptionStatus);
+text_enums!(DisabledReason, SubscriptionStatus);
 
 row! {
     /// A stored subscription, without its secrets.
@@ -53,7 +53,7 @@ row! {
         /// Whether it gets events.
         pub status: SubscriptionStatus,
         /// Why it is disabled.
-        pub disabled_reason: Option<String>,
+        pub disabled_reason: Option<DisabledReason>,
         /// The first failure after the last success.
         pub failing_since: Option<Timestamp>,
         /// Until when the previous secret signs too.

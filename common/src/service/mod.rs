@@ -7,6 +7,7 @@ pub mod batches;
 pub mod caller;
 pub mod conversation;
 pub mod delivery;
+pub mod endpoint;
 pub mod event_hints;
 pub mod events;
 pub mod identify;

@@ -1,6 +1,54 @@
 //! Limits each part of a scheduled run to its share of the run's time.
 
+use crate::{error, telemetry};
+use std::error::Error;
 use std::time::{Duration, Instant};
+
+/// A part of a run.
+#[derive(Debug)]
+pub struct Part {
+    /// Its name in the log.
+    pub name: &'static str,
+    /// Its share of the run's time, relative to the shares of the others.
+    pub share: u32,
+}
+
+/// A run of several parts, each of which runs even if another fails.
+#[derive(Debug)]
+pub struct Run {
+    budget: Duration,
+    shares: u32,
+    failures: usize,
+}
+
+impl Run {
+    /// Begins a run of these parts, which together take at most `budget`.
+    #[must_use]
+    pub fn new(budget: Duration, parts: &[Part]) -> Self {
+        Self { budget, shares: parts.iter().map(|part| part.share).sum(), failures: 0 }
+    }
+
+    /// Runs a part for its share of the time (see [`run`]), and counts and logs its failure.
+    pub async fn part<T: Default, E: From<PartTimedOut> + Error + 'static>(
+        &mut self,
+        part: &Part,
+        work: impl AsyncFnOnce(Instant) -> Result<T, E>,
+    ) -> T {
+        run(self.budget * part.share / self.shares, work).await.unwrap_or_else(|error| {
+            let error = error::chain(&error);
+            telemetry::count_error("part_failed");
+            tracing::error!(part = part.name, error, "sweep part failed");
+            self.failures += 1;
+            T::default()
+        })
+    }
+
+    /// Returns how many parts have failed.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        self.failures
+    }
+}
 
 /// A part was stopped at the end of its share.
 #[derive(Debug, thiserror::Error)]

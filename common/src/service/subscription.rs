@@ -1,4 +1,4 @@
-//! What the endpoints of subscriptions share: their state, who may see a subscription, and its representation.
+//! What the endpoints of subscriptions share: who may see a subscription, and its representation.
 
 mod cursor;
 mod fields;
@@ -11,47 +11,11 @@ pub use sending::{Config as SendingConfig, InitError, Sending, TestResult};
 pub use view::{Delivery, Subscription, SubscriptionWithSecret};
 
 use crate::clock;
-use crate::config::{Configuration, Env, Secret};
-use crate::db::{DatabaseConfig, Db, DbError, subscriptions};
+use crate::config::Secret;
+use crate::db::{Db, subscriptions};
 use crate::domain::ids::SubscriptionId;
 use crate::http::{ApiError, HttpRequestExt, Principal, Request, Scope, ValidationError};
 use uuid::Uuid;
-
-/// Configuration, read from the environment: the variables of [`DatabaseConfig`].
-#[derive(Debug, Clone)]
-pub struct Config {
-    database: DatabaseConfig,
-}
-
-impl Configuration for Config {
-    fn read(env: &mut Env<'_>) -> Option<Self> {
-        let database = DatabaseConfig::for_answers(env);
-        Some(Self { database: database? })
-    }
-}
-
-/// State built at cold start and shared by all invocations.
-#[derive(Debug)]
-pub struct App {
-    /// The database.
-    pub db: Db,
-}
-
-impl App {
-    /// Creates the state without connecting.
-    ///
-    /// # Errors
-    ///
-    /// [`DbError`] when TLS cannot be configured.
-    pub fn init(config: &Config) -> Result<Self, DbError> {
-        Ok(Self { db: Db::new(&config.database)? })
-    }
-
-    /// Opens the connection before the first event.
-    pub async fn warm_up(&self) {
-        self.db.warm_up().await;
-    }
-}
 
 /// Returns the key whose subscriptions a caller sees: its own, or `None` for all.
 #[must_use]

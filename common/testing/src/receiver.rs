@@ -1,4 +1,4 @@
-//! A subscriber's HTTP server that records what it receives and responds as it is told.
+//! A subscriber's HTTP server that records what it receives and gives the responses that a test sets.
 
 use axum::Router;
 use axum::body::Bytes;

@@ -212,7 +212,7 @@ async fn only_streams_that_match_are_touched_and_an_idle_one_begins_before_its_f
         row.get::<_, String>(0)
     };
     let before = version().await;
-    // Nobody reads positions 4 and 5.
+    // No claim reads positions 4 and 5.
     world.run("update sms_subscriptions set workflow_type = 'x'").await;
     world.emit(&[&ids[0]; 2]).await;
     world.run("update sms_subscriptions set workflow_type = null").await;

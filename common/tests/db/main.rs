@@ -20,6 +20,7 @@ mod senders;
 mod sends;
 mod statements;
 mod statuses;
+mod subscriptions;
 mod tenants;
 mod timeouts;
 

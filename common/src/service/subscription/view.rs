@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::config::Secret;
 use crate::db::subscriptions;
-use crate::domain::event::EventType;
+use crate::domain::event::{DisabledReason, EventType};
 use crate::domain::ids::SubscriptionId;
 use crate::domain::subscription::SubscriptionStatus;
 use crate::subscribers::Attempt;
@@ -43,7 +43,8 @@ pub struct Subscription {
     #[schema(value_type = String)]
     pub status: SubscriptionStatus,
     /// Why it is disabled: `gone` (its URL answered 410) or `failing`.
-    pub disabled_reason: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub disabled_reason: Option<DisabledReason>,
     /// Time of the first failure after the last success; null if deliveries succeed.
     pub failing_since: Option<Timestamp>,
     /// Until then events are also signed with the secret before the last rotation.

@@ -2,7 +2,7 @@
 //!
 //! Reads and writes Postgres (`sms_messages`). One statement decides, so a message is either canceled or sent.
 
-pub use common::service::message::{App, Config};
+pub use common::service::endpoint::{App, Config};
 
 use common::clock;
 use common::db::sends::{self, Canceled};

@@ -2,7 +2,7 @@
 //!
 //! Writes Postgres (`sms_subscriptions`, and with it `sms_delivery_streams` and `sms_deliveries`).
 
-pub use common::service::subscription::{App, Config};
+pub use common::service::endpoint::{App, Config};
 
 use common::db::subscriptions;
 use common::http::{self, ApiError, Request, Response, Scope, StatusCode, responses};

@@ -2,7 +2,7 @@
 //!
 //! Reads Postgres (`sms_messages`, `sms_send_attempts`, `sms_message_status_events`).
 
-pub use common::service::message::{App, Config};
+pub use common::service::endpoint::{App, Config};
 
 use common::db::messages;
 use common::domain::ids::{ConversationId, MessageId};

@@ -2,7 +2,7 @@
 //!
 //! Reads Postgres (`sms_subscriptions`).
 
-pub use common::service::subscription::{App, Config};
+pub use common::service::endpoint::{App, Config};
 
 use common::http::{self, ApiError, Request, Response, Scope, StatusCode, responses};
 use common::service::subscription::Subscription;

@@ -5,7 +5,7 @@
 
 mod request;
 
-pub use common::service::subscription::{App, Config};
+pub use common::service::endpoint::{App, Config};
 pub use request::{ReplayRequest, Start};
 
 use common::db::subscriptions::{Replay, Started, Subscription};

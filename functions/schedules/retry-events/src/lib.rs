@@ -14,20 +14,13 @@ use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, deliveries};
 use common::queue::{Publisher, PublisherConfig};
 use common::service::delivery::{HintConfig, HintError, Hints};
-use common::service::parts::{self, PartTimedOut};
+use common::service::parts::{Part, PartTimedOut, Run};
 use common::telemetry::{self, Metric};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// How many hints are sent at a time.
 const PAGE: i32 = 500;
-
-/// A part of a run.
-struct Part {
-    name: &'static str,
-    /// Its share of the run's time, see [`parts::run`].
-    share: u32,
-}
 
 const JUDGE: Part = Part { name: "failing subscriptions", share: 4 };
 const COMPARE: Part = Part { name: "comparison", share: 8 };
@@ -122,7 +115,7 @@ pub struct Swept {
 ///
 /// [`SweepError::Parts`] if a part failed, after all have run.
 pub async fn handle(app: &App) -> Result<Swept, SweepError> {
-    let mut run = Run { budget: app.budget, failures: 0 };
+    let mut run = Run::new(app.budget, &PARTS);
     let (warned, disabled) = run.part(&JUDGE, async |_| judge(app).await).await;
     let swept = Swept {
         subscriptions_warned: warned,
@@ -133,30 +126,7 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
         events_undelivered: run.part(&REPORT, async |_| report(app).await).await,
     };
     run.part(&TIDY, async |_| tidy(app).await).await;
-    if run.failures > 0 { Err(SweepError::Parts(run.failures)) } else { Ok(swept) }
-}
-
-struct Run {
-    budget: Duration,
-    failures: usize,
-}
-
-impl Run {
-    /// Runs a part for its share of the time, and counts and logs its failure.
-    async fn part<T: Default>(
-        &mut self,
-        part: &Part,
-        work: impl AsyncFnOnce(Instant) -> Result<T, SweepError>,
-    ) -> T {
-        let share = self.budget * part.share / PARTS.iter().map(|part| part.share).sum::<u32>();
-        parts::run(share, work).await.unwrap_or_else(|error| {
-            let error = common::error::chain(&error);
-            telemetry::count_error("part_failed");
-            tracing::error!(part = part.name, error, "sweep part failed");
-            self.failures += 1;
-            T::default()
-        })
-    }
+    if run.failures() > 0 { Err(SweepError::Parts(run.failures())) } else { Ok(swept) }
 }
 
 /// Warns about subscriptions and disables them. Returns how many.

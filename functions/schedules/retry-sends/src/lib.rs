@@ -22,7 +22,7 @@ use common::db::{DatabaseConfig, Db, DbError, events, maintenance, sends, status
 use common::domain::delivery_failure::FailurePolicy;
 use common::queue::{PublishError, Publisher, PublisherConfig};
 use common::service::event_hints::{EventHints, EventHintsConfig};
-use common::service::parts::{self, PartTimedOut};
+use common::service::parts::{Part, PartTimedOut, Run};
 use common::service::wake_ups::{self, QueuedWakeUp, WakeUpError};
 use common::telemetry::{self, Metric};
 use common::twilio::RenewalPolicy;
@@ -31,13 +31,6 @@ use std::time::{Duration, Instant};
 
 /// How many rows are processed at a time: a few SQS requests, and little to repeat if one fails.
 const PAGE: i64 = 100;
-
-/// A part of a run.
-struct Part {
-    name: &'static str,
-    /// Its share of the run's time, see [`parts::run`].
-    share: u32,
-}
 
 const INBOUND_SPOOL: Part = Part { name: "inbound spool", share: 12 };
 const STATUS_SPOOL: Part = Part { name: "status spool", share: 12 };
@@ -159,7 +152,7 @@ pub struct Swept {
 ///
 /// [`SweepError::Parts`] if a part failed, after all have run.
 pub async fn handle(app: &App) -> Result<Swept, SweepError> {
-    let mut run = Run { budget: app.config.budget, failures: 0 };
+    let mut run = Run::new(app.config.budget, &PARTS);
     let (inbound, status) = (&app.config.queues.inbound, &app.config.queues.status);
     let swept = Swept {
         spool_drained: run
@@ -174,36 +167,13 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
         callbacks_joined: run.part(&CALLBACKS, async |_| join_callbacks(app).await).await,
         events_numbered: run.part(&EVENTS, async |until| number_events(app, until).await).await,
     };
-    run.part(&BACKLOG, async |_| Ok(spool::report_backlog(app).await.map(|()| 0)?)).await;
+    run.part(&BACKLOG, async |_| Ok::<_, SweepError>(spool::report_backlog(app).await?)).await;
     run.part(&KEYS, async |_| {
         let forgotten = maintenance::forget_idempotency_keys(&app.db, clock::now(), PAGE * 10).await;
-        Ok(forgotten.map(|()| 0)?)
+        Ok::<_, SweepError>(forgotten?)
     })
     .await;
-    if run.failures > 0 { Err(SweepError::Parts(run.failures)) } else { Ok(swept) }
-}
-
-struct Run {
-    budget: Duration,
-    failures: usize,
-}
-
-impl Run {
-    /// Runs a part for its share of the time, and counts and logs its failure.
-    async fn part(
-        &mut self,
-        part: &Part,
-        work: impl AsyncFnOnce(Instant) -> Result<usize, SweepError>,
-    ) -> usize {
-        let share = self.budget * part.share / PARTS.iter().map(|part| part.share).sum::<u32>();
-        parts::run(share, work).await.unwrap_or_else(|error| {
-            let error = common::error::chain(&error);
-            telemetry::count_error("part_failed");
-            tracing::error!(part = part.name, error, "sweep part failed");
-            self.failures += 1;
-            0
-        })
-    }
+    if run.failures() > 0 { Err(SweepError::Parts(run.failures())) } else { Ok(swept) }
 }
 
 async fn join_callbacks(app: &App) -> Result<usize, SweepError> {

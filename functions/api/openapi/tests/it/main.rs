@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 mod responses;
+mod subscriptions;
 mod template;
 
 use base64::Engine;

@@ -9,17 +9,17 @@ use testing::{ApiRequest, Database, Function, Sqs, body};
 const TENANT: &str = "+12035550123";
 
 /// Validates responses with the schema of their operation and status.
-struct Contract(Value);
+pub(crate) struct Contract(pub(crate) Value);
 
 impl Contract {
-    fn schema(&self, pointer: &str) -> Validator {
+    pub(crate) fn schema(&self, pointer: &str) -> Validator {
         let mut schema = self.0.pointer(pointer).unwrap_or_else(|| panic!("no schema at {pointer}")).clone();
         // References point to the document's components.
         schema["components"] = self.0["components"].clone();
         jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
     }
 
-    fn check(&self, operation: &str, reply: &Value) {
+    pub(crate) fn check(&self, operation: &str, reply: &Value) {
         let status = &reply["statusCode"];
         let pointer = format!("/paths/{operation}/responses/{status}/content/application~1json/schema");
         let response = body(reply);
@@ -66,7 +66,7 @@ fn assert_has_no_more(document: &Value, schema: &Value, response: &Value) {
 }
 
 /// Starts another function's binary, from the same target directory.
-async fn start(name: &str, environment: &[(&str, &str)]) -> Function {
+pub(crate) async fn start(name: &str, environment: &[(&str, &str)]) -> Function {
     let binary = Path::new(BINARY).with_file_name(name);
     assert!(binary.exists(), "{} is not there: run `cargo build -p {name}`", binary.display());
     Function::start(binary.to_str().unwrap(), environment).await
