@@ -1,5 +1,5 @@
-//! Code that the functions of the SMS service share: the [`service`] layer, the adapters to Twilio, SQS, S3, Postgres,
-//! HTTP and the Monitor, and the [`domain`], which does no I/O.
+//! Code that the functions of the SMS service share: the [`service`] layer, the adapters to Twilio, SQS, SNS, S3,
+//! Postgres, HTTP and the Monitor, and the [`domain`], which does no I/O.
 //!
 //! Imports only go down: functions, services, adapters, domain. `common/tests/layers.rs` checks this.
 
@@ -21,6 +21,7 @@ pub mod storage;
 pub mod subscribers;
 pub mod telemetry;
 pub mod tls;
+pub mod topic;
 pub mod twilio;
 
 /// The allocator of all functions (`common/docs/decisions/0013-mimalloc-and-a-spawned-task.md`).

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 const BASE: &[&str] =
     &["aws", "clock", "config", "error", "retry_after", "runtime", "secrets", "telemetry", "tls"];
 /// Modules that talk to one other system. They use the base and the domain, but no other adapter.
-const ADAPTERS: &[&str] = &["db", "http", "invoke", "monitor", "queue", "storage", "subscribers", "twilio"];
+const ADAPTERS: &[&str] =
+    &["db", "http", "invoke", "monitor", "queue", "storage", "subscribers", "topic", "twilio"];
 
 /// Imports that the layers do not allow, each with its reason: (module, imported module, reason).
 const EXCEPTIONS: &[(&str, &str, &str)] =

@@ -28,6 +28,7 @@ class World:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.started = contextlib.ExitStack()
         self.keys = {}
+        self.queues = {}
 
     def start(self):
         self.emulator = self.keep(processes.Emulator(self.folder))
@@ -56,6 +57,19 @@ class World:
         self.first.create_secrets()
         self.second.create_secrets()
 
+    def create_destinations(self):
+        """Creates what an installation brings along: a subscriber's queue, and a topic for alarms with a queue."""
+        sqs, sns = self.aws.client("sqs"), self.aws.client("sns")
+        for name in ("subscriber", "operators"):
+            self.queues[name] = sqs.create_queue(QueueName=name)["QueueUrl"]
+        arns = {
+            name: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+            for name, url in self.queues.items()
+        }
+        self.subscriber_arn = arns["subscriber"]
+        self.topic_arn = sns.create_topic(Name="alarms")["TopicArn"]
+        sns.subscribe(TopicArn=self.topic_arn, Protocol="sqs", Endpoint=arns["operators"])
+
     def deploy(self, stack):
         parameters = {
             **stack.secrets,
@@ -63,6 +77,8 @@ class World:
             "TwilioPhoneNumber": stack.number,
             "TwilioApiBaseUrl": self.twilio.url,
             "PublicWebhookBaseUrl": stack.base,
+            "SubscriberQueueArns": self.subscriber_arn,
+            "AlarmTopicArn": self.topic_arn,
         }
         if not stack.base:
             del parameters["PublicWebhookBaseUrl"]
@@ -104,6 +120,7 @@ def run(world, report):
         ("start the emulator and the simulator of Twilio", world.start),
         ("upload the functions' binaries", world.upload),
         ("create the secrets", world.secrets),
+        ("create a subscriber's queue and a topic for alarms", world.create_destinations),
         ("deploy the first stack", lambda: world.deploy(world.first)),
     ):
         if not report.step(name, action):
@@ -118,6 +135,8 @@ def run(world, report):
         ("a send through the gateway reaches the handset", check.send),
         ("the status callback arrives at its function URL", check.callback),
         ("the conversation has the sent message", check.conversation),
+        ("a subscriber's queue gets signed events", check.subscription),
+        ("a warning about a subscription reaches the topic of the alarms", check.notice),
         ("every route exists, and needs a key if it is not public", check.routes),
         ("a function reads its secrets at run time, and no others", check.secrets),
         ("IAM is enforced on calls of functions", check.iam),

@@ -1,5 +1,7 @@
 """The checks, in the order in which they run. Each raises `Failed` with the reason."""
 
+import base64
+import hmac
 import http.client
 import json
 import re
@@ -153,7 +155,7 @@ class Checks:
         expect(stack.invoke("MigrateFunction", {})["applied"], [], "the second run")
 
     def manage_keys(self, stack):
-        scopes = ["messages:send", "messages:read", "conversations:read"]
+        scopes = ["messages:send", "messages:read", "conversations:read", "subscriptions:manage"]
         created = stack.invoke("ManageKeysFunction", {"action": "create", "name": "deploy-test", "scopes": scopes})
         stack.key = created["key"]
 
@@ -207,6 +209,50 @@ class Checks:
         expect(status, 200, f"GET {path}")
         if "We are on our way" not in json.dumps(conversation):
             raise Failed(f"the conversation lacks the sent message: {conversation}")
+
+    def received(self, queue):
+        """Takes the messages of a queue that this test owns."""
+        sqs, url = self.world.aws.client("sqs"), self.world.queues[queue]
+        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+        messages = found.get("Messages", [])
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return messages
+
+    def subscription(self):
+        """Subscribes a queue, and finds the event of a text in it."""
+        request = {"queue_arn": self.world.subscriber_arn, "event_types": ["message.received"], "include_unknown": True}
+        status, created = self.api(self.first, "POST", "/subscriptions", request, self.first.key)
+        expect(status, 201, f"POST /subscriptions: {created}")
+        secret = base64.b64decode(created["secret"].removeprefix("whsec_"))
+        self.first.subscription = created["id"]
+        form = self.inbound_form(self.first, "SM" + "9" * 32, "For the subscriber")
+        expect(self.webhook(self.first, "InboundSmsWebhookUrl", form)[0], 200, "a signed webhook")
+
+        def event():
+            for message in self.received("subscriber"):
+                if json.loads(message["Body"])["type"] == "message.received":
+                    return message
+            return None
+
+        message = eventually("the event in the subscriber's queue", event)
+        headers = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{message['Body']}".encode()
+        expected = "v1," + base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+        expect(headers["webhook-signature"], expected, "the signature of the event")
+
+    def notice(self):
+        """Makes a subscription fail for long, and finds the warning in the queue of the topic."""
+        failing = "update sms_subscriptions set failing_since = now() - interval '61 hours' where id = %s returning 1"
+        expect(len(self.first.query(failing, self.first.subscription)), 1, "the subscription")
+        self.first.invoke("RetryEventsFunction", {})
+
+        def warning():
+            return [message for message in self.received("operators") if "subscription.warning" in message["Body"]]
+
+        found = eventually("the warning in the queue of the topic", warning)
+        if self.first.subscription not in found[0]["Body"]:
+            raise Failed(f"the warning does not name the subscription: {found[0]['Body']}")
 
     def routes(self):
         """The gateway lets requests without a key through to the public routes only."""

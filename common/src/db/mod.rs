@@ -29,6 +29,7 @@
 pub mod api_keys;
 pub mod archives;
 mod connect;
+pub mod consent;
 pub mod conversations;
 pub mod deliveries;
 pub mod erasure;
@@ -41,6 +42,7 @@ mod locks;
 pub mod maintenance;
 pub mod messages;
 pub mod migrations;
+pub mod notices;
 pub mod partitions;
 pub mod reconciliation;
 pub mod retention;
@@ -368,6 +370,8 @@ pub fn all_statements() -> Vec<Described> {
         health::STATEMENTS,
         inbound::STATEMENTS,
         maintenance::STATEMENTS,
+        consent::STATEMENTS,
+        notices::STATEMENTS,
         messages::STATEMENTS,
         migrations::STATEMENTS,
         partitions::STATEMENTS,

@@ -23,5 +23,7 @@ named_enum! {
         OptOutType = "opt_out_type",
         /// An error code of Twilio.
         TwilioError = "twilio_error",
+        /// Consent that was given or revoked elsewhere, and recorded through the API.
+        Consent = "consent",
     }
 }

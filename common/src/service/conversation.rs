@@ -4,7 +4,7 @@ use crate::config::{Configuration, Env};
 use crate::db::{DatabaseConfig, Db, DbError, conversations};
 use crate::domain::ids::ConversationId;
 use crate::domain::language::Language;
-use crate::domain::phone::{LoadError, NumberingPlan, Region};
+use crate::domain::phone::{LoadError, NumberingPlan, PhoneError, Recipient, Region};
 use crate::domain::sids::AccountSid;
 use crate::http::{ApiError, HttpRequestExt, Request};
 use jiff::Timestamp;
@@ -85,6 +85,15 @@ impl App {
     /// Those of [`HttpRequestExt::phone_number`].
     pub fn variants(&self, request: &Request) -> Result<Vec<String>, ApiError> {
         Ok(self.plan.lookup_variants(&request.phone_number()?))
+    }
+
+    /// Returns the number of a request's path as a recipient, or why it is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HttpRequestExt::phone_number`].
+    pub fn recipient(&self, request: &Request) -> Result<Result<Recipient, PhoneError>, ApiError> {
+        Ok(self.plan.recipient(&request.phone_number()?))
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod batches;
 pub mod caller;
+pub mod consent;
 pub mod conversation;
 pub mod delivery;
 pub mod endpoint;

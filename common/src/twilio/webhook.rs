@@ -270,10 +270,15 @@ impl std::fmt::Debug for StatusCallback {
     }
 }
 
+/// Connection overrides of status callbacks: Twilio retries five times after any error, within 15 seconds. By default
+/// it retries once, and only if it cannot connect
+/// (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
+const CONNECTION_OVERRIDES: &str = "#rc=5&rp=all";
+
 /// Returns the status callback URL of a message, with our message id.
 ///
 /// If the send is traced, the URL also has its `traceparent`, so that the callback continues the trace. Twilio signs
-/// the whole URL. The `tracestate` is left out, because its content is not ours.
+/// the whole URL, except the fragment. The `tracestate` is left out, because its content is not ours.
 #[must_use]
 pub fn status_callback_url(
     public_base_url: &str,
@@ -283,8 +288,8 @@ pub fn status_callback_url(
     let base = public_base_url.trim_end_matches('/');
     let url = format!("{base}{STATUS_CALLBACK_PATH}?{MESSAGE_ID_PARAMETER}={message_id}");
     match trace.filter(|trace| trace.is_sampled()) {
-        Some(trace) => format!("{url}&{TRACEPARENT}={}", trace.traceparent()),
-        None => url,
+        Some(trace) => format!("{url}&{TRACEPARENT}={}{CONNECTION_OVERRIDES}", trace.traceparent()),
+        None => url + CONNECTION_OVERRIDES,
     }
 }
 
@@ -383,15 +388,20 @@ mod tests {
         }
     }
 
+    /// The query of a URL, as Twilio sends it: without the fragment.
+    fn query_of(url: &str) -> &str {
+        url.split_once('#').unwrap().0.split_once('?').unwrap().1
+    }
+
     #[test]
     fn a_status_callback_has_our_message_id_in_its_url() {
         let id = MessageId::from(Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001));
         let url = status_callback_url("https://sms.example.com/", id, None);
         assert_eq!(
             url,
-            "https://sms.example.com/webhook/twilio/status?message_id=01990000-0000-7000-8000-000000000001"
+            "https://sms.example.com/webhook/twilio/status?message_id=01990000-0000-7000-8000-000000000001#rc=5&rp=all"
         );
-        let query = form(url.split_once('?').unwrap().1);
+        let query = form(query_of(&url));
         let body = form("MessageSid=SM1&MessageStatus=undelivered&ErrorCode=30003&To=%2B12035550100");
         let read = StatusCallback::read(&body, &query).unwrap();
         assert_eq!((read.message_id, read.error_code), (Some(id), Some(30003)));
@@ -404,7 +414,7 @@ mod tests {
         let recorded = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let trace = TraceContext::parse(recorded, Some("vendor=value")).unwrap();
         let url = status_callback_url(base, Uuid::nil().into(), Some(&trace));
-        let query = url.split_once('?').unwrap().1;
+        let query = query_of(&url);
         assert_eq!(query, format!("message_id={}&traceparent={recorded}", Uuid::nil()));
         assert_eq!(callback_trace(&form(query)).unwrap().traceparent(), recorded);
         assert_eq!(callback_trace(&form("message_id=1&traceparent=x")), None);

@@ -97,6 +97,8 @@ const NEITHER: &[(&str, &str)] = &[
     ("sms_messages.twilio_sid", "SID"),
     ("sms_opt_out_events.action", "name"),
     ("sms_opt_out_events.evidence", "SID or id"),
+    ("sms_opt_out_events.stated_evidence", "proof of consent, which must be kept"),
+    ("sms_opt_out_events.stated_source", "name of a way to state consent"),
     ("sms_opt_out_events.our_number", "one of our numbers"),
     ("sms_opt_out_events.source", "name"),
     ("sms_send_attempts.detail", "error description without text and number"),

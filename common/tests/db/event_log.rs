@@ -18,7 +18,7 @@ const WRITERS: usize = 50;
 const TRANSACTIONS: usize = 20;
 const CONVERSATIONS: usize = 20;
 /// How long a writer stays idle in its transaction.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Creates conversations and returns their ids, without events.
 async fn conversations(database: &Database, number: usize) -> Vec<String> {

@@ -3,17 +3,13 @@
 //! The Twilio simulator sends at the rate of a real sender and rejects messages when its queue is full. It rejects all
 //! create calls until all bulk messages are accepted, so that the backlog does not depend on the speed of the API.
 
+use crate::stack::{DEADLINE, Stack, loop_until};
 use crate::statistics::{median, percentile};
-use local::stack::StackInfo;
-use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio_postgres::NoTls;
 
 /// The rate of a sender with a high 10DLC trust score. With an ordinary one the run would take half an hour.
 const SEGMENTS_PER_SECOND: u32 = 100;
@@ -25,8 +21,6 @@ const HOLD_SECONDS: &str = "3";
 const CALLERS: usize = 8;
 /// The interval between replies during the bulk.
 const REPLY_EVERY: Duration = Duration::from_secs(2);
-/// Deadline of every condition.
-const DEADLINE: Duration = Duration::from_secs(1_200);
 
 /// Prints the results of the bulk messages and the replies.
 pub fn measure(binaries: &Path, template: &Path, messages: usize) {
@@ -34,56 +28,10 @@ pub fn measure(binaries: &Path, template: &Path, messages: usize) {
         println!("bulk send-outbound not built");
         return;
     }
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(run(binaries, template, messages));
-}
-
-/// A stack in a temporary folder. Dropping it stops the stack.
-struct Stack {
-    process: Child,
-    folder: tempfile::TempDir,
-    info: StackInfo,
-    client: reqwest::Client,
+    crate::stack::run(run(binaries, template, messages));
 }
 
 impl Stack {
-    async fn start(binaries: &Path, template: &Path) -> Self {
-        let folder = tempfile::TempDir::with_prefix("sms-bench-").unwrap();
-        // If this runs as root, the database server's user needs access.
-        let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), everyone).unwrap();
-        std::fs::copy(template, folder.path().join("template.yaml")).unwrap();
-        let own = std::env::current_exe().unwrap().with_file_name("local");
-        let command = folder.path().join("local");
-        std::fs::copy(&own, &command).unwrap_or_else(|error| panic!("{}: {error}", own.display()));
-        for binary in std::fs::read_dir(binaries).unwrap().flatten() {
-            if binary.file_name() != "local" {
-                symlink(binary.path(), folder.path().join(binary.file_name())).unwrap();
-            }
-        }
-        let rate = SEGMENTS_PER_SECOND.to_string();
-        let process = Command::new(&command)
-            .arg("run")
-            .current_dir(folder.path())
-            .envs([
-                ("SMS_PORT", "0"),
-                ("SMS_TWILIO_PORT", "0"),
-                ("SMS_MONITOR_PORT", "0"),
-                ("SENDER_SEGMENTS_PER_SECOND", &rate),
-                ("SENDER_HOLD_SECONDS", HOLD_SECONDS),
-                ("SMS_TWILIO_SEGMENTS_PER_SECOND", &rate),
-                ("SMS_TWILIO_QUEUE_SEGMENTS", &QUEUE_SEGMENTS.to_string()),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let data = folder.path().join("target/local");
-        let info = loop_until("the stack is ready", async || StackInfo::read(&data).ok()).await;
-        Self { process, folder, info, client: reqwest::Client::builder().no_proxy().build().unwrap() }
-    }
-
     async fn send(&self, to: &str, body: &str, priority: &str) {
         let message = json!({ "to": to, "body": body, "priority": priority });
         let key = self.info.api_key.as_ref().unwrap();
@@ -136,29 +84,20 @@ impl Stack {
     }
 }
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        let _ = rustix::process::kill_process(Pid::from_child(&self.process), Signal::TERM);
-        let _ = self.process.wait();
-        let _ = local::postgres::remove_data(&self.folder.path().join("target/local/postgres"));
-    }
-}
-
-async fn loop_until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = probe().await {
-            return found;
-        }
-        assert!(begun.elapsed() < DEADLINE, "timed out waiting until {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 async fn run(binaries: &Path, template: &Path, messages: usize) {
-    let stack = Stack::start(binaries, template).await;
-    let (sql, connection) = tokio_postgres::connect(&stack.info.database_url, NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let rate = SEGMENTS_PER_SECOND.to_string();
+    let stack = Stack::start(
+        binaries,
+        template,
+        &[
+            ("SENDER_SEGMENTS_PER_SECOND", &rate),
+            ("SENDER_HOLD_SECONDS", HOLD_SECONDS),
+            ("SMS_TWILIO_SEGMENTS_PER_SECOND", &rate),
+            ("SMS_TWILIO_QUEUE_SEGMENTS", &QUEUE_SEGMENTS.to_string()),
+        ],
+    )
+    .await;
+    let sql = stack.database().await;
     let count = async |sql_text: &str| -> i64 { sql.query_one(sql_text, &[]).await.unwrap().get(0) };
     stack.break_configuration().await;
     let accepted_in = accept(&stack, messages).await;

@@ -18,7 +18,7 @@ const CONVERSATIONS: u64 = 1_000;
 /// The number of inbound messages per run.
 const MESSAGES: u64 = 3_000;
 /// The number of old events that the last comparison adds.
-const OLD_EVENTS: u64 = 1_000_000;
+const OLD_EVENTS: u64 = 10_000_000;
 
 /// Prints all results.
 pub fn measure(world: &World, cluster: &Cluster, rounds: u64) {
@@ -148,8 +148,9 @@ fn emit(database: &Database<'_>, events: u64) {
     for first in (0..events).step_by(CONVERSATIONS as usize) {
         let count = CONVERSATIONS.min(events - first);
         database.number(&format!(
-            r#"select sms_emit_events(array_agg('message.status'), array_agg(id), array_agg(null::uuid),
-                 array_agg('{{"status":"delivered","previous_status":"sent","error_code":null,"parked":false}}'), now())
+            r#"select sms_emit_events(array_agg('message.status'::text), array_agg(id), array_agg(null::uuid),
+                 array_agg('{{"status":"delivered","previous_status":"sent","error_code":null,"parked":false}}'::text),
+                 now())
              from (select id from sms_conversations limit {count}) c"#
         ));
     }

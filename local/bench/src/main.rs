@@ -16,6 +16,7 @@ mod cluster;
 mod cold_start;
 mod conversations;
 mod events;
+mod fan_out;
 mod function;
 mod http;
 mod machine;
@@ -24,6 +25,7 @@ mod processes;
 mod secrets;
 mod sends;
 mod sqs;
+mod stack;
 mod statistics;
 mod traffic;
 mod twilio;
@@ -139,6 +141,7 @@ fn main() {
     }
     if arguments.includes("events") {
         events::measure(&world, &cluster, rounds);
+        fan_out::measure(&world.binaries, &template_file, arguments.quick);
     }
     if arguments.includes("conversations") {
         conversations::measure(&world, &cluster.database("conversations"), rounds);

@@ -29,6 +29,40 @@ async fn no_message_is_sent_between_stop_and_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_message_is_sent_between_an_opt_out_on_paper_and_an_opt_in() {
+    let stack = shared().await;
+    let handset = fresh_handset();
+    let later = stack.send_in_an_hour(&handset, "Due after the letter").await;
+    let path = format!("/conversations/{handset}/consent");
+    let record = async |action: &str| {
+        let consent = json!({"action": action, "source": "paper", "evidence": "scan 4711"});
+        let response = stack.response("POST", &path, Some(&consent)).await;
+        assert_eq!(response.status, 201, "{response:?}");
+    };
+    record("opt_out").await;
+    stack.make_due(&later).await;
+    let refused = stack.try_send(&handset, "Are you still there?").await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "sms.recipient_opted_out"), "{refused:?}");
+    let message = stack.wait_for_status(&later, "failed").await;
+    assert_eq!((&message["error_code"], &message["attempts"]), (&"opted_out".into(), &json!([])));
+
+    record("opt_in").await;
+    let id = stack.send(&handset, "Welcome back").await;
+    stack.wait_for_status(&id, "delivered").await;
+    // A text is newer than both.
+    stack.send_from_handset(&handset, "STOP").await;
+    stack.wait_for_conversation(&handset, |page| page["opted_out"] == true).await;
+    let ledger = stack.response("GET", &path, None).await.json();
+    let actions: Vec<_> =
+        ledger["entries"].as_array().unwrap().iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(
+        (&ledger["opted_out"], json!(actions)),
+        (&json!(true), json!(["opt_out", "opt_in", "opt_out"]))
+    );
+    assert_eq!(stack.received_by(&handset).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn automatic_replies_are_sent_once_in_the_language_of_the_message() {
     let (english, spanish) =
         ("Our office is closed until Monday.", "Nuestra oficina está cerrada hasta el lunes.");

@@ -38,17 +38,30 @@ impl Hints {
     ///
     /// # Errors
     ///
-    /// [`DbError`]: a retry continues.
+    /// [`DbError`] if nothing was compared: a retry continues.
     pub async fn compare(&self, db: &Db) -> Result<Vec<DueStream>, DbError> {
         let mut due = Vec::new();
         loop {
-            let end = events::number(db).await?;
-            let matches = deliveries::match_events(db, self.config.every, clock::now()).await?;
-            due.extend(matches.due);
-            if !end.has_more && !matches.has_more {
-                return Ok(due);
+            match self.compare_some(db, &mut due).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(due),
+                // The streams that were found count as hinted, so they must not be lost with the error.
+                Err(error) if !due.is_empty() => {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(error, "could not compare all events, leaving the rest to retry-events");
+                    return Ok(due);
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Compares a range of events. Returns whether there are more.
+    async fn compare_some(&self, db: &Db, due: &mut Vec<DueStream>) -> Result<bool, DbError> {
+        let end = events::number(db).await?;
+        let matches = deliveries::match_events(db, self.config.every, clock::now()).await?;
+        due.extend(matches.due);
+        Ok(end.has_more || matches.has_more)
     }
 
     /// Returns due streams without a hint or a worker, at most `limit`.

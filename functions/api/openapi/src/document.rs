@@ -44,6 +44,7 @@ struct Others;
     tags(
         (name = "messages", description = "Send messages and track their delivery."),
         (name = "conversations", description = "Messages and settings per phone number."),
+        (name = "consent", description = "Opt-outs and opt-ins of a number, with their evidence."),
         (name = "events", description = "The event log."),
         (name = "subscriptions", description = "Deliveries of events to a URL or an SQS queue."),
         (name = "service", description = "Health and documentation; public."),

@@ -3,6 +3,7 @@
 //! - gives events their positions, compares them with the subscriptions, and sends hints for the streams that match;
 //! - sends hints for streams with due work and neither a hint nor a worker;
 //! - warns about subscriptions that have failed for long, and disables those that have failed for too long;
+//! - publishes the events of this to the topic of the alarms, if there is one;
 //! - removes secrets before rotations whose time is over, and replays that are complete;
 //! - reports how many events are undelivered.
 //!
@@ -11,28 +12,35 @@
 
 use common::clock;
 use common::config::{Configuration, Env};
-use common::db::{DatabaseConfig, Db, DbError, deliveries};
+use common::db::{DatabaseConfig, Db, DbError, deliveries, notices};
+use common::domain::event::EventType;
 use common::queue::{Publisher, PublisherConfig};
 use common::service::delivery::{HintConfig, HintError, Hints};
 use common::service::parts::{Part, PartTimedOut, Run};
 use common::telemetry::{self, Metric};
+use common::topic::{Topic, TopicError};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// How many hints are sent at a time.
 const PAGE: i32 = 500;
+/// How many notices are published in a run.
+const MAX_NOTICES: i64 = 100;
 
 const JUDGE: Part = Part { name: "failing subscriptions", share: 4 };
 const COMPARE: Part = Part { name: "comparison", share: 8 };
+const NOTIFY: Part = Part { name: "notices", share: 4 };
 const DUE: Part = Part { name: "due streams", share: 8 };
 const TIDY: Part = Part { name: "old secrets and replays", share: 2 };
 const REPORT: Part = Part { name: "undelivered events", share: 2 };
-const PARTS: [Part; 5] = [JUDGE, COMPARE, DUE, TIDY, REPORT];
+const PARTS: [Part; 6] = [JUDGE, COMPARE, NOTIFY, DUE, TIDY, REPORT];
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`HintConfig`], and
 ///
 /// - `EVENTS_DISABLE_AFTER_SECONDS` (432 000, five days): after how long without a success a failing subscription is
 ///   disabled. Warnings come at 50 and 90 percent of it.
+/// - `ALARM_TOPIC_ARN` (optional): the SNS topic to which `subscription.warning` and `subscription.disabled` are
+///   published.
 /// - `SWEEP_BUDGET_SECONDS` (50): how long a run may take. It must be less than the function's timeout.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -40,6 +48,7 @@ pub struct Config {
     publisher: PublisherConfig,
     hints: HintConfig,
     disable_after: Duration,
+    topic_arn: Option<String>,
     budget: Duration,
 }
 
@@ -49,12 +58,14 @@ impl Configuration for Config {
         let publisher = PublisherConfig::from_env(env);
         let hints = HintConfig::from_env(env);
         let disable_after = env.seconds("EVENTS_DISABLE_AFTER_SECONDS", 1..=31_536_000, 432_000);
+        let topic_arn = Topic::arn_from_env(env);
         let budget = env.seconds("SWEEP_BUDGET_SECONDS", 1..=840, 50);
         Some(Self {
             database: database?,
             publisher: publisher?,
             hints: hints?,
             disable_after: disable_after?,
+            topic_arn: topic_arn?,
             budget: budget?,
         })
     }
@@ -66,6 +77,7 @@ pub struct App {
     db: Db,
     hints: Hints,
     disable_after: Duration,
+    topic: Option<Topic>,
     budget: Duration,
 }
 
@@ -78,7 +90,8 @@ impl App {
     pub async fn init(config: Config) -> Result<Self, DbError> {
         let db = Db::new(&config.database)?;
         let hints = Hints::new(Publisher::new(config.publisher), config.hints);
-        Ok(Self { db, hints, disable_after: config.disable_after, budget: config.budget })
+        let topic = config.topic_arn.map(Topic::new);
+        Ok(Self { db, hints, disable_after: config.disable_after, topic, budget: config.budget })
     }
 }
 
@@ -91,6 +104,9 @@ pub enum SweepError {
     /// Hints were not sent.
     #[error(transparent)]
     Hints(#[from] HintError),
+    /// A notice was not published.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
     /// The part was stopped at the end of its share.
     #[error(transparent)]
     TimedOut(#[from] PartTimedOut),
@@ -105,6 +121,7 @@ pub struct Swept {
     subscriptions_warned: usize,
     subscriptions_disabled: usize,
     streams_matched: usize,
+    notices_published: usize,
     streams_hinted: usize,
     events_undelivered: usize,
 }
@@ -122,6 +139,8 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
         subscriptions_disabled: disabled,
         // After the first part, whose events are compared too.
         streams_matched: run.part(&COMPARE, async |_| compare(app).await).await,
+        // After the comparison, which numbers the events.
+        notices_published: run.part(&NOTIFY, async |_| notify(app).await).await,
         streams_hinted: run.part(&DUE, async |until| hint(app, until).await).await,
         events_undelivered: run.part(&REPORT, async |_| report(app).await).await,
     };
@@ -151,6 +170,24 @@ async fn judge(app: &App) -> Result<(usize, usize), SweepError> {
 async fn compare(app: &App) -> Result<usize, SweepError> {
     let due = app.hints.compare(&app.db).await?;
     Ok(app.hints.send(&app.db, &due).await?)
+}
+
+/// Publishes events about subscriptions to the topic, at least once. Without a topic, they are skipped. Returns how
+/// many were published.
+async fn notify(app: &App) -> Result<usize, SweepError> {
+    let mut published = 0;
+    for notice in notices::next(&app.db, MAX_NOTICES).await? {
+        if let Some(topic) = &app.topic {
+            let subject = match notice.event_type {
+                EventType::SubscriptionDisabled => "SMS: a subscription was disabled",
+                _ => "SMS: a subscription fails and will be disabled",
+            };
+            topic.publish(subject, &notice.body).await?;
+            published += 1;
+        }
+        notices::advance(&app.db, notice.position).await?;
+    }
+    Ok(published)
 }
 
 /// Sends hints for due streams that have neither a hint nor a worker.

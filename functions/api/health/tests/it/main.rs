@@ -42,6 +42,8 @@ impl World {
             ("STATUS_QUEUE_URL", self.sqs.queue("status")),
             ("OUTBOUND_QUEUE_URL", self.sqs.queue("outbound")),
             ("IDENTIFY_QUEUE_URL", self.sqs.queue("identify")),
+            ("EVENTS_QUEUE_URL", self.sqs.queue("events")),
+            ("SLOW_EVENTS_QUEUE_URL", self.sqs.queue("slow-events")),
             ("TWILIO_ACCOUNT_SID", "AC1".to_owned()),
             ("TWILIO_AUTH_TOKEN", "token".to_owned()),
             ("TWILIO_API_BASE_URL", self.twilio.uri()),
@@ -221,7 +223,7 @@ async fn a_hundred_deep_calls_check_each_dependency_once() {
     for _ in 0..100 {
         assert_eq!(body(&function.call(get("deep=true")).await), health(true, ["ok"; 4]));
     }
-    assert_eq!(world.requests(&sqs).await, [4, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [6, 1, 1]);
     assert_eq!(world.database.scalar(SESSIONS).await, "1");
 }
 
@@ -248,7 +250,7 @@ async fn concurrent_deep_calls_to_many_instances_check_each_dependency_once() {
         });
     }
     calls.join_all().await;
-    assert_eq!(world.requests(&sqs).await, [4, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [6, 1, 1]);
 }
 
 #[tokio::test]
@@ -260,7 +262,7 @@ async fn a_hundred_deep_calls_without_postgres_check_each_dependency_once() {
     for _ in 0..100 {
         assert_eq!(body(&function.call(get("deep=true")).await), health(false, ["failed", "ok", "ok", "ok"]));
     }
-    assert_eq!(world.requests(&sqs).await, [4, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [6, 1, 1]);
 }
 
 #[tokio::test]
@@ -276,7 +278,7 @@ async fn an_old_result_or_an_abandoned_check_causes_another_check() {
         world.database.client.batch_execute(change).await.unwrap();
         let reply = start(&environment).await.call(get("deep=true")).await;
         assert_eq!(body(&reply), health(true, ["ok"; 4]), "{change}");
-        assert_eq!(world.requests(&sqs).await, [4 * checks, checks, checks], "{change}");
+        assert_eq!(world.requests(&sqs).await, [6 * checks, checks, checks], "{change}");
     }
 }
 
@@ -297,7 +299,8 @@ async fn all_configuration_errors_are_reported_at_once() {
     assert_eq!(
         error,
         "invalid configuration: DATABASE_URL is missing; INBOUND_QUEUE_URL is missing; STATUS_QUEUE_URL is \
-         missing; OUTBOUND_QUEUE_URL is missing; TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
+         missing; OUTBOUND_QUEUE_URL is missing; EVENTS_QUEUE_URL is missing; SLOW_EVENTS_QUEUE_URL is missing; \
+         TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
          MONITOR_API_URL is not a URL (relative URL without a base)"
     );
 }

@@ -86,6 +86,8 @@ async fn responses_of_the_functions_match_the_document() {
         ("STATUS_QUEUE_URL", &outbound),
         ("OUTBOUND_QUEUE_URL", &outbound),
         ("IDENTIFY_QUEUE_URL", &outbound),
+        ("EVENTS_QUEUE_URL", &outbound),
+        ("SLOW_EVENTS_QUEUE_URL", &outbound),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("DATABASE_URL", &url),
     ];
@@ -189,6 +191,24 @@ async fn responses_of_the_functions_match_the_document() {
         let reply = update.call(request.json(&payload).event()).await;
         assert_eq!(reply["statusCode"], status);
         contract.check("~1conversations~1{phone_number}/patch", &reply);
+    }
+
+    let mut record = start("record-consent", &environment).await;
+    let consent = json!({"action": "opt_in", "source": "paper", "evidence": "scan 4711"});
+    for (payload, status) in [(consent, 201), (json!({"action": "x", "scope": "y"}), 400)] {
+        let request =
+            ApiRequest::new("POST", "/conversations/x/consent").path_parameter("phone_number", TENANT);
+        let reply = record.call(request.json(&payload).event()).await;
+        assert_eq!(reply["statusCode"], status, "{reply}");
+        contract.check("~1conversations~1{phone_number}~1consent/post", &reply);
+    }
+    let mut consent = start("list-consent", &environment).await;
+    for (number, status) in [(TENANT, 200), ("\0", 400), ("+12035550124", 404)] {
+        let request =
+            ApiRequest::new("GET", "/conversations/x/consent").path_parameter("phone_number", number);
+        let reply = consent.call(request.event()).await;
+        assert_eq!(reply["statusCode"], status, "{reply}");
+        contract.check("~1conversations~1{phone_number}~1consent/get", &reply);
     }
 
     let mut erase = start("erase-conversation", &environment).await;

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::time::Duration;
 use testing::{Behaviour, Database, Function, Outcome, Sqs, environment};
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_retry-events");
 
@@ -26,6 +29,10 @@ impl World {
     }
 
     async fn function(&self) -> Function {
+        self.function_with(&[]).await
+    }
+
+    async fn function_with(&self, more: &[(&str, &str)]) -> Function {
         let (database, events, slow) =
             (self.database.url(), self.sqs.queue("events"), self.sqs.queue("slow-events"));
         let variables = [
@@ -34,7 +41,7 @@ impl World {
             ("EVENTS_QUEUE_URL", &events),
             ("SLOW_EVENTS_QUEUE_URL", &slow),
         ];
-        Function::start(BINARY, &variables).await
+        Function::start(BINARY, &[&variables, more].concat()).await
     }
 
     async fn subscribe(&self, change: &str) -> String {
@@ -121,6 +128,53 @@ async fn failing_subscriptions_are_warned_about_and_disabled_and_others_hear_of_
     assert_eq!(function.metric("subscriptions_disabled").await, 1.0);
     let again = function.call(event()).await;
     assert_eq!((&again["subscriptions_warned"], &again["subscriptions_disabled"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_of_the_alarms_gets_each_event_about_a_subscription_even_if_sns_fails_first() {
+    let world = World::start().await;
+    let id = world.subscribe("failing_since = now() - interval '61 hours'").await;
+    let other = world.subscribe("failing_since = now() - interval '121 hours'").await;
+    let sns = MockServer::start().await;
+    let (uri, arn) = (sns.uri(), "arn:aws:sns:us-east-1:000000000000:alarms");
+    let variables = [("AWS_ENDPOINT_URL_SNS", uri.as_str()), ("ALARM_TOPIC_ARN", arn)];
+    let mut function = world.function_with(&variables).await;
+    // Nothing is mounted: SNS answers 404.
+    assert!(fails(&mut function).await.contains("1 parts of the sweep failed"));
+    sns.reset().await;
+    let published =
+        "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(200).set_body_string(published))
+        .mount(&sns)
+        .await;
+    assert_eq!(function.call(event()).await["notices_published"], 2);
+    assert_eq!(function.call(event()).await["notices_published"], 0, "each once");
+    let requests = sns.received_requests().await.unwrap();
+    let messages: Vec<_> = requests
+        .iter()
+        .map(|request| {
+            form_urlencoded::parse(&request.body).into_owned().collect::<HashMap<String, String>>()
+        })
+        .map(|form| (form["TopicArn"].clone(), serde_json::from_str::<Value>(&form["Message"]).unwrap()))
+        .map(|(arn, event)| (arn, event["type"].clone(), event["data"]["subscription_id"].clone()))
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            (arn.to_owned(), json!("subscription.warning"), json!(id)),
+            (arn.to_owned(), json!("subscription.disabled"), json!(other)),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_topic_events_about_subscriptions_are_skipped() {
+    let world = World::start().await;
+    world.subscribe("failing_since = now() - interval '61 hours'").await;
+    assert_eq!(world.function().await.call(event()).await["notices_published"], 0);
+    let skipped = "select c.position = e.last_position from sms_notice_counter c, sms_event_counter e";
+    assert_eq!(world.database.scalar(skipped).await, "t");
 }
 
 #[tokio::test(flavor = "multi_thread")]

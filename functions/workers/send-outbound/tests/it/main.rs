@@ -212,7 +212,7 @@ async fn a_message_is_created_exactly_as_requested() {
         requests[0].authorization,
         "Basic QUMwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMTpjMGZmZWU1MDM5ODQxMjM2ZmQyYTg3NWFmODVlNzE5NQ=="
     );
-    let callback = format!("https://sms.example.com/webhook/twilio/status?message_id={id}");
+    let callback = format!("https://sms.example.com/webhook/twilio/status?message_id={id}#rc=5&rp=all");
     let form: Vec<_> = requests[0].form.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(form, [("To", TO), ("From", FROM), ("Body", BODY), ("StatusCallback", callback.as_str())]);
     assert_eq!(world.state(id).await, format!("queued - {} free", sid(1)));

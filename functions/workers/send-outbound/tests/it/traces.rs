@@ -43,7 +43,7 @@ async fn a_send_without_a_queue_context_continues_the_stored_trace_to_twilio_and
     assert_eq!((call.attribute("url.template"), call.attribute("http.response.status_code")), (path, "201"));
     let callback = world.twilio.requests()[0].value("StatusCallback").unwrap().to_owned();
     assert!(
-        callback.ends_with(&format!("?message_id={id}&traceparent={}", sent.traceparent())),
+        callback.ends_with(&format!("?message_id={id}&traceparent={}#rc=5&rp=all", sent.traceparent())),
         "{callback}"
     );
     let spans = format!("{:?}", collector.spans());

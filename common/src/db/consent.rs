@@ -1,0 +1,155 @@
+//! The ledger of opt-outs and opt-ins of a number, and consent that was given or revoked elsewhere.
+
+use super::{Db, DbError, Statement, params, row, statements};
+use crate::clock;
+use crate::domain::event::{EventData, OptedIn, OptedOut};
+use crate::domain::opt_out::{OptOutAction, OptOutSource};
+use crate::domain::phone::Recipient;
+use crate::domain::sids::AccountSid;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Consent that was given or revoked elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// Whether messages are refused or allowed.
+    pub action: OptOutAction,
+    /// How it was stated, such as on paper.
+    pub source: String,
+    /// What proves it.
+    pub evidence: String,
+    /// The key of the caller.
+    pub api_key_id: Uuid,
+}
+
+row! {
+    /// An entry of the ledger.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Entry {
+        /// Whether messages are refused or allowed from then on.
+        pub action: OptOutAction,
+        /// How it was detected or stated.
+        pub source: String,
+        /// The SID of the message or callback, or the evidence that the caller stated.
+        pub evidence: String,
+        /// When.
+        pub recorded_at: Timestamp,
+        /// The key of the caller that recorded it.
+        pub recorded_by: Option<Uuid>,
+    }
+}
+
+/// Its steps are described in `migrations/functions/sms_record_consent.sql`.
+const RECORD: Statement<Entry> = Statement::new(
+    "record consent",
+    "
+select action, source, evidence, recorded_at, recorded_by
+from sms_record_consent($account_sid, $variants, $recipient, $recipient_original, $new_conversation, $entry_id,
+    $action, $source, $stated_source, $stated_evidence, $api_key_id, $event_type, $event_data, $now)",
+);
+
+/// Records consent of the first known variant of a number. A recipient without a conversation gets one. Returns `None`
+/// if there is neither. If the latest entry states the same, it is returned.
+///
+/// # Errors
+///
+/// [`DbError`]: the entry may be stored if the connection failed during the commit. A retry returns it.
+pub async fn record(
+    db: &Db,
+    account_sid: &AccountSid,
+    variants: &[String],
+    recipient: Option<Recipient>,
+    consent: &Consent,
+    now: Timestamp,
+) -> Result<Option<Entry>, DbError> {
+    let source = OptOutSource::Consent;
+    let (event_type, event_data) = match consent.action {
+        OptOutAction::OptOut => (OptedOut::TYPE, OptedOut { source }.json()),
+        OptOutAction::OptIn => (OptedIn::TYPE, OptedIn { source }.json()),
+    };
+    let (recipient, recipient_original) = recipient.map(Recipient::into_parts).unzip();
+    let params = params! {
+        account_sid,
+        variants,
+        recipient,
+        recipient_original,
+        new_conversation: clock::new_id(),
+        entry_id: clock::new_id(),
+        action: consent.action,
+        source,
+        stated_source: consent.source.as_str(),
+        stated_evidence: consent.evidence.as_str(),
+        api_key_id: consent.api_key_id,
+        event_type,
+        event_data,
+        now,
+    };
+    Ok(db.query_confirmed(&RECORD, &params).await?.into_iter().next())
+}
+
+row! {
+    struct Found {
+        is_opted_out: bool,
+        action: Option<OptOutAction>,
+        source: Option<String>,
+        evidence: Option<String>,
+        recorded_at: Option<Timestamp>,
+        recorded_by: Option<Uuid>,
+    }
+}
+
+/// The ledger of a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// Whether messages are refused.
+    pub is_opted_out: bool,
+    /// Its entries, newest first.
+    pub entries: Vec<Entry>,
+}
+
+const LEDGER: Statement<Found> = Statement::new(
+    "read the ledger of a number",
+    "
+with conversation as (
+    select c.id, c.opted_out_at from unnest($variants::text[]) with ordinality as v (number, position)
+    join sms_conversations c on c.account_sid = $account_sid and c.phone_number_canonical = v.number
+    order by v.position limit 1
+)
+select c.opted_out_at is not null as is_opted_out, e.action, e.source, e.evidence,
+    e.recorded_at, e.recorded_by
+from conversation c left join lateral (
+    select o.action, coalesce(o.stated_source, o.source) as source, coalesce(o.stated_evidence, o.evidence) as evidence,
+        o.created_at as recorded_at, o.api_key_id as recorded_by, o.id
+    from sms_opt_out_events o where o.conversation_id = c.id
+    order by o.created_at desc, o.id desc limit $limit
+) e on true
+order by e.recorded_at desc, e.id desc",
+);
+
+/// Returns the latest entries of the ledger of the first known variant of a number.
+///
+/// # Errors
+///
+/// [`DbError`]: a retry is safe.
+pub async fn ledger(
+    db: &Db,
+    account_sid: &AccountSid,
+    variants: &[String],
+    limit: i64,
+) -> Result<Option<Ledger>, DbError> {
+    let rows = db.query_idempotent(&LEDGER, &params! { account_sid, variants, limit }).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let is_opted_out = first.is_opted_out;
+    let entry = |found: Found| {
+        Some(Entry {
+            action: found.action?,
+            source: found.source?,
+            evidence: found.evidence?,
+            recorded_at: found.recorded_at?,
+            recorded_by: found.recorded_by,
+        })
+    };
+    Ok(Some(Ledger { is_opted_out, entries: rows.into_iter().filter_map(entry).collect() }))
+}
+
+statements!(RECORD, LEDGER);
