@@ -72,6 +72,6 @@ async fn a_hundred_deep_health_checks_call_each_service_once() {
             assert_eq!((response.status, &response.json()["ok"]), (200, &json!(true)), "{response:?}");
         }
     }
-    // One check of SQS calls each of the four queues.
-    assert_eq!((sqs.checks() - before, twilio.checks(), monitor.checks()), (4, 1, 1));
+    // One check of SQS calls each of the six queues.
+    assert_eq!((sqs.checks() - before, twilio.checks(), monitor.checks()), (6, 1, 1));
 }
