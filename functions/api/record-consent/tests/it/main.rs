@@ -117,7 +117,7 @@ async fn every_invalid_field_is_named() {
         (
             json!({"action": "stop", "source": " ", "evidence": "x".repeat(2001), "scope": "collections", "x": 1}),
             "action: must be opt_out or opt_in\n  source: is blank\n  evidence: has more than 2000 characters\n  \
-             scope: must be all: an entry applies to all messages to the number\n  x: is unknown",
+             scope: must be all: an entry applies to all messages to the number\n  x: is not a field of this request",
         ),
     ] {
         let refused = refusal(&world.post(TENANT, &consent).await);
