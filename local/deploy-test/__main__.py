@@ -58,17 +58,12 @@ class World:
         self.second.create_secrets()
 
     def create_destinations(self):
-        """Creates what an installation brings along: a subscriber's queue, and a topic for alarms with a queue."""
+        """Creates what an installation brings along: a subscriber's queue, and a topic for alarms."""
         sqs, sns = self.aws.client("sqs"), self.aws.client("sns")
-        for name in ("subscriber", "operators"):
-            self.queues[name] = sqs.create_queue(QueueName=name)["QueueUrl"]
-        arns = {
-            name: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-            for name, url in self.queues.items()
-        }
-        self.subscriber_arn = arns["subscriber"]
+        url = self.queues["subscriber"] = sqs.create_queue(QueueName="subscriber")["QueueUrl"]
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        self.subscriber_arn = attributes["QueueArn"]
         self.topic_arn = sns.create_topic(Name="alarms")["TopicArn"]
-        sns.subscribe(TopicArn=self.topic_arn, Protocol="sqs", Endpoint=arns["operators"])
 
     def deploy(self, stack):
         parameters = {
@@ -136,7 +131,6 @@ def run(world, report):
         ("the status callback arrives at its function URL", check.callback),
         ("the conversation has the sent message", check.conversation),
         ("a subscriber's queue gets signed events", check.subscription),
-        ("a warning about a subscription reaches the topic of the alarms", check.notice),
         ("every route exists, and needs a key if it is not public", check.routes),
         ("a function reads its secrets at run time, and no others", check.secrets),
         ("IAM is enforced on calls of functions", check.iam),

@@ -225,7 +225,6 @@ class Checks:
         status, created = self.api(self.first, "POST", "/subscriptions", request, self.first.key)
         expect(status, 201, f"POST /subscriptions: {created}")
         secret = base64.b64decode(created["secret"].removeprefix("whsec_"))
-        self.first.subscription = created["id"]
         form = self.inbound_form(self.first, "SM" + "9" * 32, "For the subscriber")
         expect(self.webhook(self.first, "InboundSmsWebhookUrl", form)[0], 200, "a signed webhook")
 
@@ -240,19 +239,6 @@ class Checks:
         signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{message['Body']}".encode()
         expected = "v1," + base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
         expect(headers["webhook-signature"], expected, "the signature of the event")
-
-    def notice(self):
-        """Makes a subscription fail for long, and finds the warning in the queue of the topic."""
-        failing = "update sms_subscriptions set failing_since = now() - interval '61 hours' where id = %s returning 1"
-        expect(len(self.first.query(failing, self.first.subscription)), 1, "the subscription")
-        self.first.invoke("RetryEventsFunction", {})
-
-        def warning():
-            return [message for message in self.received("operators") if "subscription.warning" in message["Body"]]
-
-        found = eventually("the warning in the queue of the topic", warning)
-        if self.first.subscription not in found[0]["Body"]:
-            raise Failed(f"the warning does not name the subscription: {found[0]['Body']}")
 
     def routes(self):
         """The gateway lets requests without a key through to the public routes only."""

@@ -86,6 +86,7 @@ class Emulator:
                 # Some of the functions' clients read only these.
                 "AWS_ENDPOINT_URL_SQS": self.url,
                 "AWS_ENDPOINT_URL_S3": self.url,
+                "AWS_ENDPOINT_URL_SNS": self.url,
                 "AWS_ENDPOINT_URL_SECRETS_MANAGER": self.url,
                 "AUTH": "true",
             },
