@@ -13,7 +13,7 @@ pub struct Part {
     pub share: u32,
 }
 
-/// A run of several parts, each of which runs even if another fails.
+/// A run of several parts. If one fails, the others still run.
 #[derive(Debug)]
 pub struct Run {
     budget: Duration,

@@ -1,5 +1,5 @@
-//! Events of the whole stack: from commit to receipt on an idle stack, and to a thousand subscribers of which a hundred
-//! hang, during a long replay.
+//! Latency of events in the whole stack: idle with one subscriber, and with a thousand during a long replay. A hundred
+//! of the thousand take ten seconds to answer.
 
 use crate::http::{self, Request, Response};
 use crate::stack::{Stack, loop_until, run};

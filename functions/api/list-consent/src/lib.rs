@@ -32,8 +32,8 @@ pub struct ConsentLedger {
     get, path = "/conversations/{phone_number}/consent", tag = "consent",
     operation_id = "list_consent",
     summary = "List the opt-outs and opt-ins of a number",
-    description = "Returns whether a number has opted out, and all entries of its ledger with their evidence. \
-        Scope: `conversations:read`.",
+    description = "Returns whether a number has opted out, and the latest 1,000 entries of its ledger with their \
+        evidence. Scope: `conversations:read`.",
     params(("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
         alphanumeric sender; percent-encoded.", example = "+12035550123")),
     responses(
