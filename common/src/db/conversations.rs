@@ -183,4 +183,38 @@ pub async fn has_written(db: &Db, account_sid: &AccountSid, number: &E164) -> Re
     Ok(rows.first().is_some_and(|row| row.has_written))
 }
 
-statements!(PAGE, NUMBER, HAS_WRITTEN, LIST, UPDATE);
+row! {
+    /// Our side of the latest message of a conversation.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LastSender {
+        /// Our number; `None` if a messaging service chose it.
+        pub our_number: Option<String>,
+        /// The messaging service, if the message came or went through one.
+        pub messaging_service_sid: Option<String>,
+    }
+}
+
+const LAST_SENDER: Statement<LastSender> = Statement::new(
+    "find the last sender of a conversation",
+    "
+select case m.direction when 'inbound' then m.to_number else m.from_number end as our_number, m.messaging_service_sid
+from sms_conversations c cross join lateral (
+    select * from sms_messages m where m.conversation_id = c.id order by m.created_at desc, m.id desc limit 1) m
+where c.account_sid = $account_sid and c.phone_number_canonical = $number",
+);
+
+/// Returns our side of the latest message with a number, if there is one.
+///
+/// # Errors
+///
+/// [`DbError`] when the query fails.
+pub async fn last_sender(
+    db: &Db,
+    account_sid: &AccountSid,
+    number: &E164,
+) -> Result<Option<LastSender>, DbError> {
+    let rows = db.query_idempotent(&LAST_SENDER, &params! { account_sid, number }).await?;
+    Ok(rows.into_iter().next())
+}
+
+statements!(PAGE, NUMBER, HAS_WRITTEN, LAST_SENDER, LIST, UPDATE);

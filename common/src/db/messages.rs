@@ -4,7 +4,7 @@ use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
-use crate::domain::message::{Direction, Priority, Status};
+use crate::domain::message::{Direction, Priority, Purpose, Status};
 use crate::domain::metadata::Metadata;
 use crate::domain::segments::Encoding;
 use crate::domain::sids::MessageSid;
@@ -27,6 +27,8 @@ row! {
         pub to_number: String,
         /// The messaging service.
         pub messaging_service_sid: Option<String>,
+        /// The sender that the conversation used before, if it is not configured any more.
+        pub replaced_from: Option<String>,
         /// Its text.
         pub message_content: String,
         /// References to its media.
@@ -49,6 +51,8 @@ row! {
         pub opt_out: Option<OptOut>,
         /// Its priority.
         pub priority: Priority,
+        /// What it is for.
+        pub purpose: Purpose,
         /// The workflow that requested it.
         pub workflow_type: Option<String>,
         /// The instance of the workflow.
@@ -77,13 +81,13 @@ row! {
 const FIND: Statement<MessageDetails> = Statement::new(
     "read a message",
     "
-select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messaging_service_sid, m.message_content,
-    m.media,
+select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messaging_service_sid, m.replaced_from,
+    m.message_content, m.media,
     coalesce(m.twilio_sid,
         (select a.twilio_sid from sms_send_attempts a
          where a.message_id = m.id and a.twilio_sid is not null order by a.number desc limit 1)) as twilio_sid,
     m.delivery_status, m.error_code, m.encoding, m.segments, m.language, m.language_confidence,
-    m.priority, m.workflow_type, m.workflow_id, m.metadata, m.send_at, m.send_before, m.created_at,
+    m.priority, m.purpose, m.workflow_type, m.workflow_id, m.metadata, m.send_at, m.send_before, m.created_at,
     (select coalesce(jsonb_agg(jsonb_build_object('number', a.number, 'outcome', a.outcome, 'twilio_sid', a.twilio_sid,
             'error_code', a.error_code, 'detail', a.detail, 'started_at', a.started_at, 'finished_at', a.finished_at)
             order by a.number), '[]')

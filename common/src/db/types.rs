@@ -7,7 +7,7 @@ use crate::domain::event::EventType;
 use crate::domain::ids::{AttemptId, ConversationId, MessageId, SubscriptionId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
-use crate::domain::message::{AttemptOutcome, Direction, Priority, Status};
+use crate::domain::message::{AttemptOutcome, Direction, Priority, Purpose, Status};
 use crate::domain::metadata::Metadata;
 use crate::domain::month::Month;
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
@@ -166,6 +166,7 @@ text_enums!(
     OptOutAction,
     OptOutSource,
     Priority,
+    Purpose,
     RecipientEffect,
     Status,
     StreamKind,

@@ -115,6 +115,20 @@ named_enum! {
 }
 
 named_enum! {
+    /// What an outbound message is for. Quiet hours depend on it.
+    #[derive(Default)]
+    pub enum Purpose: "a purpose" {
+        /// About the tenancy: rent, repairs, appointments.
+        #[default]
+        Service = "service",
+        /// Advertisement.
+        Marketing = "marketing",
+        /// A danger to life or property. Quiet hours do not apply.
+        Emergency = "emergency",
+    }
+}
+
+named_enum! {
     /// The outcome of an attempt to send a message.
     pub enum AttemptOutcome: "the outcome of an attempt" {
         /// Twilio accepted the message.

@@ -1,14 +1,18 @@
-//! Quiet hours: the part of the recipient's day in which only urgent messages are sent.
+//! Quiet hours: the part of the recipient's day in which only urgent messages and emergencies are sent.
 //!
 //! The recipient's time zone is that of the conversation, or that of the number's prefix. A prefix that spans zones is
-//! quiet when any of them is. The rules of all zones are compiled in, because Lambda has no time zone database.
+//! quiet when any of them is. The state, for tables with rows of states, is that of the area code. The rules of all
+//! zones are compiled in, because Lambda has no time zone database.
 
-use super::phone::E164;
+mod table;
+
+pub use table::{Table, TableError};
+
+use super::message::Purpose;
+use super::phone::{E164, nanp};
 use jiff::Timestamp;
-use jiff::civil::Time;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 /// Time zones by prefix of a number. The first lines of the file name the source.
 const ZONES: &str = include_str!("quiet_hours/zones.txt");
@@ -16,65 +20,13 @@ const ZONES: &str = include_str!("quiet_hours/zones.txt");
 /// The longest prefix in the table.
 const LONGEST_CODE: usize = 8;
 
-/// A daily window in local time, from its start until before its end. It includes midnight if the end is earlier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    start: Time,
-    end: Time,
-}
-
-/// The window is invalid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum WindowError {
-    /// It is not two times.
-    #[error("it is not written as 21:00-08:00")]
-    NotTwoTimes,
-    /// It is empty, or all day.
-    #[error("it ends when it starts")]
-    Empty,
-}
-
-impl FromStr for Window {
-    type Err = WindowError;
-
-    fn from_str(text: &str) -> Result<Self, WindowError> {
-        let time = |text: &str| Time::strptime("%H:%M", text.trim()).map_err(|_| WindowError::NotTwoTimes);
-        let (start, end) = text.split_once('-').ok_or(WindowError::NotTwoTimes)?;
-        let (start, end) = (time(start)?, time(end)?);
-        if start == end { Err(WindowError::Empty) } else { Ok(Self { start, end }) }
-    }
-}
-
-impl Window {
-    fn holds(self, time: Time) -> bool {
-        if self.start < self.end {
-            self.start <= time && time < self.end
-        } else {
-            time >= self.start || time < self.end
-        }
-    }
-
-    /// Returns the end of the window in a zone, if the time is in the window.
-    fn end(self, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
-        let local = zone.to_datetime(now);
-        if !self.holds(local.time()) {
-            return None;
-        }
-        let date = if local.time() < self.end { local.date() } else { local.date().tomorrow().ok()? };
-        let end = zone.to_ambiguous_timestamp(date.to_datetime(self.end));
-        let first = end.compatible().ok()?;
-        if first > now {
-            return Some(first);
-        }
-        // The repeated hour when clocks go back, the second time.
-        matches!(end.offset(), AmbiguousOffset::Fold { .. }).then(|| end.later().ok()).flatten()
-    }
-}
+/// How many adjacent quiet hours are followed. Those of a week in three zones are fewer.
+const MAX_STEPS: usize = 100;
 
 /// The quiet hours of all recipients.
 #[derive(Debug, Clone)]
 pub struct QuietHours {
-    window: Window,
+    table: Table,
     default_zone: TimeZone,
     codes: BTreeMap<&'static str, &'static str>,
 }
@@ -82,31 +34,58 @@ pub struct QuietHours {
 impl QuietHours {
     /// Creates the quiet hours. `default_zone` is for numbers whose zone is not known. `None` if there is no such zone.
     #[must_use]
-    pub fn new(window: Window, default_zone: &str) -> Option<Self> {
+    pub fn new(table: Table, default_zone: &str) -> Option<Self> {
         let lines = ZONES.lines().filter(|line| !line.starts_with('#'));
         let codes = lines.filter_map(|line| line.split_once(' ')).collect();
-        Some(Self { window, default_zone: zone(default_zone)?, codes })
+        Some(Self { table, default_zone: zone(default_zone)?, codes })
     }
 
     /// Returns the end of the quiet hours if a recipient is in them. `time_zone` is the conversation's zone, if it is
     /// set; an unknown zone counts as not set.
     #[must_use]
-    pub fn until(&self, number: &E164, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+    pub fn until(
+        &self,
+        number: &E164,
+        time_zone: Option<&str>,
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let zones = match time_zone.and_then(zone) {
             Some(zone) => vec![zone],
             None => self.zones(number),
         };
-        let end = |at: Timestamp| zones.iter().filter_map(|zone| self.window.end(zone, at)).max();
+        let states: Vec<&str> = nanp::states(number).collect();
+        let end = |at: Timestamp| zones.iter().filter_map(|zone| self.end(zone, purpose, &states, at)).max();
         let mut until = end(now)?;
-        // When the window ends in one zone it may have begun in another. The loop is bounded for windows that never
-        // end.
-        for _ in 0..zones.len() {
+        // When quiet hours end, others may have begun: after midnight, in another zone, or on another weekday. The loop
+        // is bounded because they may never end in two zones.
+        for _ in 0..MAX_STEPS {
             match end(until) {
                 Some(later) => until = later,
                 None => break,
             }
         }
         Some(until)
+    }
+
+    /// Returns the latest end of the quiet hours that hold a time in a zone.
+    fn end(&self, zone: &TimeZone, purpose: Purpose, states: &[&str], at: Timestamp) -> Option<Timestamp> {
+        let local = zone.to_datetime(at);
+        let ends = self.table.ends(purpose, states, local.weekday(), local.time());
+        let instants = ends.filter_map(|end| {
+            let end = match end {
+                Some(end) => local.date().to_datetime(end),
+                None => local.date().tomorrow().ok()?.to_datetime(jiff::civil::Time::midnight()),
+            };
+            let end = zone.to_ambiguous_timestamp(end);
+            let first = end.compatible().ok()?;
+            if first > at {
+                return Some(first);
+            }
+            // The repeated hour when clocks go back, the second time.
+            matches!(end.offset(), AmbiguousOffset::Fold { .. }).then(|| end.later().ok()).flatten()
+        });
+        instants.max()
     }
 
     fn zones(&self, number: &E164) -> Vec<TimeZone> {
@@ -143,8 +122,16 @@ mod tests {
 
     fn until(window: &str, number: &str, zone: Option<&str>, now: &str) -> Option<String> {
         quiet(window)
-            .until(&number.parse().unwrap(), zone, now.parse().unwrap())
+            .until(&number.parse().unwrap(), zone, Purpose::Service, now.parse().unwrap())
             .map(|until| until.to_string())
+    }
+
+    /// Checks when a message may be sent by the table of the United States.
+    #[track_caller]
+    fn check_us(purpose: Purpose, number: &str, now: &str, expected: Option<&str>) {
+        let until = quiet("us").until(&number.parse().unwrap(), None, purpose, now.parse().unwrap());
+        let until = until.map(|until| until.to_string());
+        assert_eq!(until.as_deref(), expected, "{purpose} to {number} at {now}");
     }
 
     #[track_caller]
@@ -216,15 +203,78 @@ mod tests {
             Some("2026-01-15T18:30:00Z")
         );
         assert_eq!(until("12:00-13:30", "+12035550123", None, "2026-01-15T18:30:00Z"), None);
-        for (text, refusal) in [
-            ("21:00", "it is not written as 21:00-08:00"),
-            ("9pm-8am", "it is not written as 21:00-08:00"),
-            ("25:00-08:00", "it is not written as 21:00-08:00"),
-            ("08:00-08:00", "it ends when it starts"),
-        ] {
-            assert_eq!(text.parse::<Window>().unwrap_err().to_string(), refusal);
-        }
         assert!(QuietHours::new("21:00-08:00".parse().unwrap(), "Nowhere").is_none());
+    }
+
+    #[test]
+    fn states_and_weekdays_have_hours_of_their_own_for_marketing() {
+        use Purpose::{Emergency, Marketing, Service};
+        // Connecticut: 08:00 to 21:00 for both purposes. Emergencies have no quiet hours.
+        for purpose in [Marketing, Service] {
+            check_us(purpose, "+12035550123", "2026-01-16T01:59:00Z", None);
+            check_us(purpose, "+12035550123", "2026-01-16T02:00:00Z", Some("2026-01-16T13:00:00Z"));
+        }
+        check_us(Emergency, "+12035550123", "2026-01-16T02:00:00Z", None);
+        // Florida and Oklahoma: marketing ends at 20:00.
+        check_us(Marketing, "+13055550123", "2026-01-16T01:00:00Z", Some("2026-01-16T13:00:00Z"));
+        check_us(Service, "+13055550123", "2026-01-16T01:00:00Z", None);
+        check_us(Marketing, "+14055550123", "2026-01-16T02:00:00Z", Some("2026-01-16T14:00:00Z"));
+        check_us(Marketing, "+14055550123", "2026-01-16T01:59:00Z", None);
+        // Texas (Houston): from 09:00; on Sunday 18 January from noon.
+        check_us(Marketing, "+17135550123", "2026-01-16T14:30:00Z", Some("2026-01-16T15:00:00Z"));
+        check_us(Marketing, "+17135550123", "2026-01-18T15:30:00Z", Some("2026-01-18T18:00:00Z"));
+        check_us(Marketing, "+17135550123", "2026-01-18T18:00:00Z", None);
+        check_us(Service, "+17135550123", "2026-01-18T15:30:00Z", None);
+        // From Saturday night to Sunday noon, and from Sunday night to Monday 09:00.
+        check_us(Marketing, "+17135550123", "2026-01-18T03:00:00Z", Some("2026-01-18T18:00:00Z"));
+        check_us(Marketing, "+17135550123", "2026-01-19T03:00:00Z", Some("2026-01-19T15:00:00Z"));
+    }
+
+    #[test]
+    fn a_split_area_code_waits_for_both_zones_and_keeps_the_hours_of_its_state() {
+        // 850 is western Florida. 20:00 Eastern is the end, 08:00 Central the start.
+        let marketing = Purpose::Marketing;
+        check_us(marketing, "+18505550123", "2026-01-16T00:59:00Z", None);
+        check_us(marketing, "+18505550123", "2026-01-16T01:00:00Z", Some("2026-01-16T14:00:00Z"));
+        check_us(marketing, "+18505550123", "2026-01-16T13:30:00Z", Some("2026-01-16T14:00:00Z"));
+        // The zone of the conversation replaces those of the number, not its state.
+        let number = "+18505550123".parse().unwrap();
+        let until = quiet("us").until(
+            &number,
+            Some("America/Los_Angeles"),
+            marketing,
+            "2026-01-16T04:30:00Z".parse().unwrap(),
+        );
+        assert_eq!(until, Some("2026-01-16T16:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_table_holds_on_both_days_of_a_clock_change() {
+        let marketing = Purpose::Marketing;
+        // Houston: Sundays from noon, 17:00Z in summer time and 18:00Z in winter time.
+        check_us(marketing, "+17135550123", "2026-03-08T03:30:00Z", Some("2026-03-08T17:00:00Z"));
+        check_us(marketing, "+17135550123", "2026-11-01T03:30:00Z", Some("2026-11-01T18:00:00Z"));
+        // Miami: from 20:00 on the evening before to 08:00.
+        check_us(marketing, "+13055550123", "2026-03-08T01:00:00Z", Some("2026-03-08T12:00:00Z"));
+        check_us(marketing, "+13055550123", "2026-11-01T00:00:00Z", Some("2026-11-01T13:00:00Z"));
+        // Florida's two zones change an hour apart.
+        check_us(marketing, "+18505550123", "2026-03-08T07:30:00Z", Some("2026-03-08T13:00:00Z"));
+        check_us(marketing, "+18505550123", "2026-11-01T06:30:00Z", Some("2026-11-01T14:00:00Z"));
+    }
+
+    #[test]
+    fn a_closed_day_is_skipped_and_hours_that_never_meet_are_bounded() {
+        let weekdays = "marketing * Mon-Fri 08:00-20:00; marketing * Sat,Sun 23:59-24:00";
+        let quiet = quiet(weekdays);
+        let at = |number: &str, now: &str| {
+            quiet.until(&number.parse().unwrap(), None, Purpose::Marketing, now.parse().unwrap())
+        };
+        let friday_night = "2026-01-17T01:00:00Z";
+        assert_eq!(at("+12035550123", friday_night), Some("2026-01-18T04:59:00Z".parse().unwrap()));
+        let never = self::quiet("marketing * * 08:00-08:30");
+        let now: Timestamp = friday_night.parse().unwrap();
+        let until = never.until(&"+18505550123".parse().unwrap(), None, Purpose::Marketing, now);
+        assert!(until.unwrap() > now, "8:00 Eastern is not in the half hour from 8:00 Central");
     }
 
     #[test]

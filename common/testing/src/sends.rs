@@ -2,7 +2,7 @@
 
 use common::clock;
 use common::db::sends::NewSend;
-use common::domain::message::Priority;
+use common::domain::message::{Priority, Purpose};
 use common::domain::segments::Encoding;
 use serde_json::json;
 use uuid::Uuid;
@@ -17,11 +17,13 @@ pub fn new_send(to: &str) -> NewSend {
         to: to.parse().unwrap(),
         to_original: to.to_owned(),
         sender: "+15005550006".into(),
+        replaced_from: None,
         message_content: "rent is due".to_owned(),
         media: json!([]),
         encoding: Encoding::Gsm7,
         segments: 1,
         priority: Priority::Normal,
+        purpose: Purpose::Service,
         workflow_type: None,
         workflow_id: None,
         metadata: None,

@@ -93,6 +93,8 @@ const NEITHER: &[(&str, &str)] = &[
     ("sms_messages.messaging_service_sid", "SID"),
     ("sms_messages.opt_out", "result of the classification"),
     ("sms_messages.priority", "priority"),
+    ("sms_messages.purpose", "name"),
+    ("sms_messages.replaced_from", "one of our numbers"),
     ("sms_messages.request_id", "id"),
     ("sms_messages.twilio_sid", "SID"),
     ("sms_opt_out_events.action", "name"),

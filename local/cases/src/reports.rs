@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::domain::keywords::{OptOut, classify};
-use common::domain::quiet_hours::{QuietHours, Window};
+use common::domain::message::Purpose;
+use common::domain::quiet_hours::{QuietHours, Table};
 use common::domain::segments::count;
 use common::domain::smart_encoding::SmartEncoding;
 use jiff::Timestamp;
@@ -123,9 +124,9 @@ async fn judge(input: Input, expected: &Map<String, Value>) -> Result<Value, Err
             world.send(&json!({"to": then_send_to, "body": "x"}), "to").await?
         }
         Input::QuietHours { window, to, at } => {
-            let quiet = QuietHours::new(window.parse::<Window>()?, "America/New_York");
+            let quiet = QuietHours::new(window.parse::<Table>()?, "America/New_York");
             let quiet = quiet.ok_or("no default time zone")?;
-            json!({"held": quiet.until(&to.parse()?, None, at).is_some()})
+            json!({"held": quiet.until(&to.parse()?, None, Purpose::Service, at).is_some()})
         }
         Input::Send { to } => World::start().await?.send(&json!({"to": to, "body": "x"}), "to").await?,
         Input::SendAt { send_at } => {

@@ -38,6 +38,7 @@ mod restart;
 mod rotation;
 mod sender_killed;
 mod sender_rate;
+mod senders;
 mod services;
 mod smoke_test;
 mod stack;

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use crate::client::fresh_handset;
 use crate::stack::{Setup, Stack};
 
-async fn send(stack: &Stack, to: &str, body: &str, priority: &str) -> String {
-    let payload = json!({ "to": to, "body": body, "priority": priority });
+/// Sends a message with one more field.
+async fn send(stack: &Stack, to: &str, body: &str, field: &str, value: &str) -> String {
+    let payload = json!({ "to": to, "body": body, field: value });
     let response = stack.post_send(&payload).await;
     assert_eq!(response.status, 202, "{response:?}");
     response.json()["id"].as_str().unwrap().to_owned()
@@ -22,13 +23,15 @@ async fn start(from: i64, to: i64) -> Stack {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn quiet_hours_delay_messages_that_are_not_urgent() {
+async fn quiet_hours_delay_messages_that_are_neither_urgent_nor_emergencies() {
     // The handsets' time zone, Washington, is four or five hours behind UTC.
     let stack = start(-7, -2).await;
     let (sleeper, alarmed) = (fresh_handset(), fresh_handset());
     let quiet = stack.send(&sleeper, "Good night").await;
-    let urgent = send(&stack, &alarmed, "The pipe has burst", "urgent").await;
+    let urgent = send(&stack, &alarmed, "The pipe has burst", "priority", "urgent").await;
+    let emergency = send(&stack, &alarmed, "Leave the house", "purpose", "emergency").await;
     stack.wait_for_status(&urgent, "delivered").await;
+    stack.wait_for_status(&emergency, "delivered").await;
     stack.wait_for_sweeps(2).await;
     stack.wait_for_empty_queues().await;
     let message = stack.message(&quiet).await;

@@ -2,7 +2,7 @@
 
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::{ConversationId, MessageId};
-use crate::domain::message::Priority;
+use crate::domain::message::{Priority, Purpose};
 use crate::domain::metadata::Metadata;
 use crate::domain::phone::E164;
 use crate::domain::segments::Encoding;
@@ -31,6 +31,8 @@ pub struct NewSend {
     pub to_original: String,
     /// The sender.
     pub sender: Sender,
+    /// The sender that the conversation used before, if `sender` replaces it.
+    pub replaced_from: Option<Sender>,
     /// The text.
     pub message_content: String,
     /// References to media: `[{url, content_type}]`.
@@ -41,6 +43,8 @@ pub struct NewSend {
     pub segments: i32,
     /// The priority.
     pub priority: Priority,
+    /// What it is for.
+    pub purpose: Purpose,
     /// The workflow that requests it.
     pub workflow_type: Option<String>,
     /// The instance of the workflow.
@@ -100,17 +104,17 @@ row! {
     }
 }
 
-/// Its steps are described in `migrations/functions/sms_create_send_2.sql`.
+/// Its steps are described in `migrations/functions/sms_create_send_3.sql`.
 const CREATE: Statement<Stored> = Statement::new(
     "store a message to send",
     "
 select opted_out, conversation_id
-from sms_create_send_2(
+from sms_create_send_3(
     new_id => $id, new_conversation => $conversation_id, account => $account_sid, recipient => $to,
     recipient_original => $to_original, sender_number => $from, service_sid => $messaging_service_sid,
-    content => $message_content, media_list => $media, text_encoding => $encoding, segment_count => $segments,
-    urgency => $priority, for_workflow_type => $workflow_type, for_workflow_id => $workflow_id,
-    kept_metadata => $metadata, not_before => $send_at, not_after => $send_before, by_key => $api_key_id,
+    replaced => $replaced_from, content => $message_content, media_list => $media, text_encoding => $encoding,
+    segment_count => $segments, urgency => $priority, for_purpose => $purpose, for_workflow_type => $workflow_type,
+    for_workflow_id => $workflow_id, kept_metadata => $metadata, not_before => $send_at, not_after => $send_before, by_key => $api_key_id,
     by_request => $request_id, trace => $trace_context, now_at => $created_at, once_key => $idempotency_key,
     once_hash => $payload_hash, forgotten_before => $forgotten_before)",
 );
@@ -160,11 +164,20 @@ pub async fn repeated(
 /// [`DbError`]: the message may be stored if the connection failed during the commit. Return an error; a retry with the
 /// same Idempotency-Key is safe.
 pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) -> Result<Created, DbError> {
-    let NewSend { id, conversation_id, account_sid, to, to_original, sender, .. } = send;
-    let NewSend { message_content, media, encoding, segments, priority, workflow_type, workflow_id, .. } =
-        send;
-    let NewSend { metadata, send_at, send_before, api_key_id, request_id, trace_context, created_at, .. } =
-        send;
+    let NewSend { id, conversation_id, account_sid, to, to_original, sender, replaced_from, .. } = send;
+    let NewSend { message_content, media, encoding, segments, priority, purpose, .. } = send;
+    let NewSend {
+        workflow_type,
+        workflow_id,
+        metadata,
+        send_at,
+        send_before,
+        api_key_id,
+        request_id,
+        trace_context,
+        created_at,
+        ..
+    } = send;
     let params = params! {
         id,
         conversation_id,
@@ -173,11 +186,13 @@ pub async fn create(db: &Db, send: &NewSend, idempotency: Option<&Idempotency>) 
         to_original,
         from: sender.number(),
         messaging_service_sid: sender.messaging_service_sid(),
+        replaced_from: replaced_from.as_ref().map(Sender::as_str),
         message_content,
         media,
         encoding,
         segments,
         priority,
+        purpose,
         workflow_type,
         workflow_id,
         metadata,

@@ -3,6 +3,7 @@
 use super::claim::ClaimRequest;
 use crate::db::{Db, DbError, Statement, params, row, statements};
 use crate::domain::ids::MessageId;
+use crate::domain::message::Purpose;
 use crate::domain::phone::E164;
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
@@ -17,6 +18,8 @@ row! {
         pub to: E164 = "to_number",
         /// The recipient's time zone, if it is known.
         pub time_zone: Option<String>,
+        /// What it is for.
+        pub purpose: Purpose,
         /// Whether it ignores quiet hours.
         pub is_urgent: bool,
     }
@@ -31,11 +34,11 @@ with sender as (
     where m.direction = 'outbound'
     union select unnest($woken::text[])
 )
-select m.id as message_id, m.to_number, c.time_zone, p.priority = 'urgent' as is_urgent
+select m.id as message_id, m.to_number, m.purpose, c.time_zone, p.priority = 'urgent' as is_urgent
 from sender
 cross join unnest(array['urgent', 'normal', 'bulk']) as p (priority)
 cross join lateral (
-    select m.id, m.to_number, m.conversation_id from sms_messages m
+    select m.id, m.to_number, m.purpose, m.conversation_id from sms_messages m
     where m.sender = sender.name and m.priority = p.priority
       and m.delivery_status = 'pending' and m.claimed_at is null and m.twilio_sid is null and m.next_attempt_at <= $now
     order by m.next_attempt_at limit $limit

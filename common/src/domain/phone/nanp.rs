@@ -28,6 +28,26 @@ pub(super) fn is_in_use(number: &E164) -> bool {
             .any(|[code, country, ..]| matches!(country, "US" | "CA") && number.national().starts_with(code))
 }
 
+/// Returns the ISO 3166-1 code of the country of a number's area code.
+pub(super) fn country(number: &E164) -> Option<&'static str> {
+    let mut lines = lines().filter(|_| number.country_code() == "1");
+    lines.find_map(|[code, country, ..]| number.national().starts_with(code).then_some(country))
+}
+
+/// Returns the states of the US in which a number's area code is: none for other numbers.
+pub(in crate::domain) fn states(number: &E164) -> impl Iterator<Item = &'static str> {
+    let code = lines().find(|[code, ..]| number.country_code() == "1" && number.national().starts_with(code));
+    let states = code.filter(|[_, country, ..]| *country == "US").map(|[_, _, states, ..]| states);
+    states.into_iter().flat_map(|states| states.split(','))
+}
+
+/// Returns the code of a state of the US, if it has an area code.
+pub(in crate::domain) fn us_state(text: &str) -> Option<&'static str> {
+    let mut states =
+        lines().filter(|[_, country, ..]| *country == "US").flat_map(|[_, _, states, ..]| states.split(','));
+    states.find(|state| *state == text)
+}
+
 /// An area code, for tests.
 #[cfg(test)]
 #[derive(Debug)]

@@ -201,6 +201,18 @@ impl NumberingPlan {
         Some(Recipient { e164: self.resolve(spelling)?, original: spelling.to_owned() })
     }
 
+    /// Returns the country of a number: that of its area code where countries share a country code, else the main one
+    /// of the country code. `None` for codes without a country, such as +883.
+    #[must_use]
+    pub fn country(&self, number: &E164) -> Option<Region> {
+        if let Some(country) = nanp::country(number).and_then(|country| country.parse().ok()) {
+            return Some(country);
+        }
+        let number = self.parse(number.as_str()).ok()?;
+        let region = self.util.get_region_for_number(&number);
+        region.or_else(|| self.util.get_region_for_country_code(number.country_code)).map(Region)
+    }
+
     fn is_in_plan(&self, number: &PhoneNumber) -> bool {
         self.util.is_valid_number(number)
             || self.format(number).is_some_and(|number| nanp::is_in_use(&number))

@@ -8,7 +8,7 @@ use common::db::messages;
 use common::domain::ids::{ConversationId, MessageId};
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
-use common::domain::message::{AttemptOutcome, Direction, Priority, Status};
+use common::domain::message::{AttemptOutcome, Direction, Priority, Purpose, Status};
 use common::domain::metadata::Metadata;
 use common::domain::segments::Encoding;
 use common::domain::sids::MessageSid;
@@ -36,6 +36,8 @@ pub struct MessageDetails {
     pub to_number: String,
     /// Messaging service that sends the message.
     pub messaging_service_sid: Option<String>,
+    /// Sender that the conversation used before, if the request named none and that sender was not configured any more.
+    pub replaced_from: Option<String>,
     /// Text.
     pub message_content: String,
     /// Same as `message_content`, for older clients.
@@ -64,6 +66,8 @@ pub struct MessageDetails {
     pub opt_out: Option<OptOut>,
     /// Priority.
     pub priority: Priority,
+    /// What an outbound message is for.
+    pub purpose: Purpose,
     /// Workflow that requested the message.
     pub workflow_type: Option<String>,
     /// Instance of the workflow.
@@ -143,6 +147,7 @@ impl MessageDetails {
             from_number: message.from_number,
             to_number: message.to_number,
             messaging_service_sid: message.messaging_service_sid,
+            replaced_from: message.replaced_from,
             content: message.message_content.clone(),
             message_content: message.message_content,
             media: serde_json::from_value(message.media)?,
@@ -155,6 +160,7 @@ impl MessageDetails {
             language_confidence: message.language_confidence,
             opt_out: message.opt_out,
             priority: message.priority,
+            purpose: message.purpose,
             workflow_type: message.workflow_type,
             workflow_id: message.workflow_id,
             metadata: message.metadata,

@@ -1,5 +1,6 @@
 //! Configuration.
 
+use crate::senders::Senders;
 use common::config::{Configuration, Env};
 use common::db::DatabaseConfig;
 use common::domain::phone::{E164, Region};
@@ -11,14 +12,16 @@ use std::time::Duration;
 
 /// Configuration, read from the environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
 /// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), the region of numbers without a country
-/// code; `SMART_ENCODING` (none), the default for requests; the variables of [`PublisherConfig`] and
-/// [`DatabaseConfig`]; and `DATABASE_BUDGET_MS` (25000), the time limit for Postgres in one request. API Gateway times
-/// out after 30 s. If Postgres refuses connections, the request fails within two seconds.
+/// code; `RECIPIENT_COUNTRIES` (the default region), to whose numbers messages may be sent; `SMART_ENCODING` (none), the
+/// default for requests; the variables of [`PublisherConfig`] and [`DatabaseConfig`]; and `DATABASE_BUDGET_MS` (25000),
+/// the time limit for Postgres in one request. API Gateway times out after 30 s. If Postgres refuses connections, the
+/// request fails within two seconds.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) account_sid: AccountSid,
     pub(crate) senders: Senders,
     pub(crate) region: Region,
+    pub(crate) recipient_countries: Vec<Region>,
     pub(crate) smart_encoding: SmartEncoding,
     pub(crate) queue_url: String,
     pub(crate) publisher: PublisherConfig,
@@ -26,20 +29,12 @@ pub struct Config {
     pub(crate) database_budget: Duration,
 }
 
-/// The configured senders: phone numbers, and a messaging service, which chooses one of its own numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Senders {
-    /// E.164 numbers or short codes.
-    pub(crate) numbers: Vec<String>,
-    /// `MG…`; the default sender, because it keeps using the number that a recipient already knows.
-    pub(crate) messaging_service_sid: Option<String>,
-}
-
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let account_sid = env.parse("TWILIO_ACCOUNT_SID");
         let senders = senders(env);
         let region = conversation::region(env);
+        let recipient_countries = recipient_countries(env, region);
         let smart_encoding = env.parse_or("SMART_ENCODING", SmartEncoding::None);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         let publisher = PublisherConfig::from_env(env);
@@ -49,6 +44,7 @@ impl Configuration for Config {
             account_sid: account_sid?,
             senders: senders?,
             region: region?,
+            recipient_countries: recipient_countries?,
             smart_encoding: smart_encoding?,
             queue_url: queue_url?.into(),
             publisher: publisher?,
@@ -56,6 +52,20 @@ impl Configuration for Config {
             database_budget: database_budget?,
         })
     }
+}
+
+fn recipient_countries(env: &mut Env<'_>, region: Option<Region>) -> Option<Vec<Region>> {
+    let codes = env.optional_list("RECIPIENT_COUNTRIES")?;
+    if codes.is_empty() {
+        return Some(vec![region?]);
+    }
+    let countries: Result<Vec<Region>, _> = codes.iter().map(|code| code.parse()).collect();
+    if countries.is_err() {
+        env.problem(
+            "RECIPIENT_COUNTRIES has an entry that is not an ISO 3166-1 code of two letters, such as US",
+        );
+    }
+    countries.ok()
 }
 
 fn senders(env: &mut Env<'_>) -> Option<Senders> {

@@ -1,9 +1,6 @@
 //! Validation of a request beyond the types of its fields.
 
 use super::SendRequest;
-use super::config::Senders;
-use common::domain::phone::NumberingPlan;
-use common::domain::sender::Sender;
 use common::http::ValidationError;
 use jiff::Timestamp;
 use url::Url;
@@ -15,14 +12,8 @@ const MAX_MEDIA: usize = 10;
 /// The longest workflow type and id, in characters.
 const MAX_WORKFLOW: usize = 255;
 
-/// Validates all fields but the recipient, and adds problems to `problems`. Returns the sender if it is valid.
-pub(crate) fn judge(
-    wanted: &SendRequest,
-    plan: &NumberingPlan,
-    senders: &Senders,
-    now: Timestamp,
-    problems: &mut ValidationError,
-) -> Option<Sender> {
+/// Validates all fields but recipient and sender, and adds problems to `problems`.
+pub(crate) fn judge(wanted: &SendRequest, now: Timestamp, problems: &mut ValidationError) {
     content(wanted, problems);
     times(wanted, now, problems);
     for (field, value) in [("workflow_type", &wanted.workflow_type), ("workflow_id", &wanted.workflow_id)] {
@@ -30,7 +21,6 @@ pub(crate) fn judge(
             problems.add(field, format!("has more than {MAX_WORKFLOW} characters"));
         }
     }
-    sender(wanted.from.as_deref(), plan, senders, problems)
 }
 
 fn content(wanted: &SendRequest, problems: &mut ValidationError) {
@@ -72,30 +62,6 @@ fn times(wanted: &SendRequest, now: Timestamp, problems: &mut ValidationError) {
         (Some(before), Some(at)) if before <= at => problems.add("send_before", "must be later than send_at"),
         _ => {}
     }
-}
-
-/// Returns the requested sender, or else the default one: the messaging service, which keeps using the number that a
-/// recipient already knows, or the first number.
-fn sender(
-    from: Option<&str>,
-    plan: &NumberingPlan,
-    senders: &Senders,
-    problems: &mut ValidationError,
-) -> Option<Sender> {
-    let service = senders.messaging_service_sid.as_deref();
-    let number = |number: &String| Sender::Number(number.clone());
-    let Some(from) = from else {
-        return service.map(Sender::from).or_else(|| senders.numbers.first().map(number));
-    };
-    if service == Some(from) {
-        return service.map(Sender::from);
-    }
-    let canonical = plan.canonical(from);
-    let found = senders.numbers.iter().find(|number| **number == from || **number == canonical);
-    if found.is_none() {
-        problems.add("from", "is not a configured number or messaging service");
-    }
-    found.map(number)
 }
 
 #[cfg(test)]

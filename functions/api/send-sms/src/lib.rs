@@ -10,19 +10,20 @@
 mod config;
 mod judge;
 mod request;
+mod senders;
 
 pub use common::service::conversation::InitError;
-pub use config::{Config, Senders};
+pub use config::Config;
 pub use request::SendRequest;
+pub use senders::Senders;
 
 use common::clock;
 use common::db::sends::{self, Created, Idempotency, NewSend, Repeated};
 use common::db::{Db, DbError, conversations, messages};
 use common::domain::ids::{ConversationId, MessageId};
 use common::domain::message::Status;
-use common::domain::phone::{NumberingPlan, Recipient};
+use common::domain::phone::{NumberingPlan, Recipient, last_four};
 use common::domain::segments::{self, Encoding};
-use common::domain::sender::Sender;
 use common::domain::sids::MessageSid;
 use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
@@ -33,6 +34,7 @@ use common::http::{
 use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
 use common::service::caller;
 use common::telemetry::{self, Metric, traces};
+use senders::Choice;
 use serde::Serialize;
 use serde_json::json;
 use std::time::Duration;
@@ -86,6 +88,10 @@ pub struct SendAccepted {
     pub encoding: Encoding,
     /// Number of segments of the text.
     pub segments: i32,
+    /// The sender that the conversation used before. Present if the request had no `from` and that sender is not
+    /// configured any more: the default sender replaced it, and the recipient may not know its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced_from: Option<String>,
 }
 
 /// Accepts a message for sending.
@@ -159,10 +165,11 @@ impl ParsedRequest<'_> {
         let hash = self.wanted.hash().map_err(ApiError::internal)?;
         let idempotency = self.key.clone().map(|key| Idempotency { key, payload_hash: hash });
         let recipient = self.recipient(app, &mut problems).await?;
-        let sender = judge::judge(&self.wanted, &app.plan, &app.config.senders, now, &mut problems);
+        judge::judge(&self.wanted, now, &mut problems);
+        let choice = self.sender(app, recipient.as_ref(), &mut problems).await?;
         self.check_conversation(app, recipient.as_ref(), &mut problems).await?;
-        let send = match (recipient.zip(sender), problems.check()) {
-            (Some((recipient, sender)), Ok(())) => self.new_send(app, sender, recipient, now),
+        let send = match (recipient.zip(choice), problems.check()) {
+            (Some((recipient, choice)), Ok(())) => self.new_send(app, choice, recipient, now),
             (_, refused) => {
                 // A valid request may have become invalid since, such as by a send_at in the past.
                 if let Some(idempotency) = idempotency.filter(|_| is_readable)
@@ -189,23 +196,63 @@ impl ParsedRequest<'_> {
     }
 
     /// Returns the recipient, or adds a problem. A number that the numbering plan does not contain must have sent a
-    /// message before.
+    /// message before, and its country must be allowed.
     async fn recipient(
         &self,
         app: &App,
         problems: &mut ValidationError,
     ) -> Result<Option<Recipient>, DbError> {
-        let refusal = match app.plan.recipient(&self.wanted.to) {
-            Ok(recipient) => return Ok(Some(recipient)),
-            Err(refusal) => refusal,
+        let recipient = match app.plan.recipient(&self.wanted.to) {
+            Ok(recipient) => recipient,
+            Err(refusal) => match app.plan.unlisted_recipient(&self.wanted.to, refusal) {
+                Some(unlisted)
+                    if conversations::has_written(&app.db, &app.config.account_sid, unlisted.e164())
+                        .await? =>
+                {
+                    unlisted
+                }
+                _ => {
+                    problems.add_once("to", format!("can't be sent to: {refusal}"));
+                    return Ok(None);
+                }
+            },
         };
-        if let Some(unlisted) = app.plan.unlisted_recipient(&self.wanted.to, refusal)
-            && conversations::has_written(&app.db, &app.config.account_sid, unlisted.e164()).await?
-        {
-            return Ok(Some(unlisted));
+        let country = app.plan.country(recipient.e164());
+        if country.is_none_or(|country| !app.config.recipient_countries.contains(&country)) {
+            let country = country.map_or_else(|| "no country".to_owned(), |country| country.to_string());
+            problems.add_once("to", format!("can't be sent to: {country} is not in RECIPIENT_COUNTRIES"));
+            return Ok(None);
         }
-        problems.add_once("to", format!("can't be sent to: {refusal}"));
-        Ok(None)
+        Ok(Some(recipient))
+    }
+
+    /// Returns the sender: the one that the request names, or else the default for the conversation.
+    async fn sender(
+        &self,
+        app: &App,
+        recipient: Option<&Recipient>,
+        problems: &mut ValidationError,
+    ) -> Result<Option<Choice>, DbError> {
+        let senders = &app.config.senders;
+        if let Some(from) = self.wanted.from.as_deref() {
+            let choice = senders.named(from, &app.plan);
+            if choice.is_none() {
+                problems.add("from", "is not a configured number or messaging service");
+            }
+            return Ok(choice);
+        }
+        let Some(recipient) = recipient else { return Ok(None) };
+        let last = conversations::last_sender(&app.db, &app.config.account_sid, recipient.e164()).await?;
+        let choice = senders.default(last.as_ref());
+        if let Some(Choice { sender, replaced: Some(replaced) }) = &choice {
+            let [sender, replaced] = [sender, replaced].map(|sender| last_four(sender.as_str()));
+            tracing::warn!(
+                sender,
+                replaced,
+                "sender of the conversation is not configured, using the default"
+            );
+        }
+        Ok(choice)
     }
 
     /// Adds a problem when the conversation does not exist or is with another number.
@@ -226,12 +273,12 @@ impl ParsedRequest<'_> {
         Ok(())
     }
 
-    fn new_send(&self, app: &App, sender: Sender, recipient: Recipient, now: jiff::Timestamp) -> NewSend {
+    fn new_send(&self, app: &App, choice: Choice, recipient: Recipient, now: jiff::Timestamp) -> NewSend {
         let wanted = self.wanted.clone();
-        let choice = wanted.smart_encoding.unwrap_or(app.config.smart_encoding);
+        let smart_encoding = wanted.smart_encoding.unwrap_or(app.config.smart_encoding);
         let written = wanted.body.unwrap_or_default();
         // A replacement can be longer, such as three dots for an ellipsis. Composing never makes a text longer.
-        let body = match choice.apply(&written) {
+        let body = match smart_encoding.apply(&written) {
             body if body.chars().count() > judge::MAX_BODY => SmartEncoding::None.apply(&written),
             body => body,
         };
@@ -245,13 +292,15 @@ impl ParsedRequest<'_> {
             account_sid: app.config.account_sid.clone(),
             to,
             to_original,
-            sender,
+            sender: choice.sender,
+            replaced_from: choice.replaced,
             message_content: body,
             media: media.map(|url| json!({"url": url, "content_type": null})).collect(),
             encoding: cost.encoding,
             // 1600 characters have at most a few dozen segments.
             segments: i32::try_from(cost.segments).unwrap_or(i32::MAX),
             priority: wanted.priority.unwrap_or_default(),
+            purpose: wanted.purpose.unwrap_or_default(),
             workflow_type: wanted.workflow_type,
             workflow_id: wanted.workflow_id,
             metadata: wanted.metadata,
@@ -278,6 +327,7 @@ fn accepted(send: &NewSend, conversation_id: ConversationId) -> SendAccepted {
         to: send.to.clone().into(),
         encoding: send.encoding,
         segments: send.segments,
+        replaced_from: send.replaced_from.clone().map(String::from),
     }
 }
 
@@ -301,6 +351,7 @@ async fn repeated_response(app: &App, repeated: Repeated) -> Result<SendAccepted
         to: message.to_number,
         encoding,
         segments: message.segments.unwrap_or_default(),
+        replaced_from: message.replaced_from,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The request body and its idempotency key.
 
 use common::domain::ids::ConversationId;
-use common::domain::message::Priority;
+use common::domain::message::{Priority, Purpose};
 use common::domain::metadata::Metadata;
 use common::domain::smart_encoding::SmartEncoding;
 use common::http::{Fields, HttpRequestExt, Request, ValidationError};
@@ -30,7 +30,8 @@ pub struct SendRequest {
     /// Public URLs of files.
     #[schema(max_items = 10)]
     pub media_urls: Option<Vec<String>>,
-    /// A configured number or messaging service. Default: the messaging service, else the first number.
+    /// A configured number or messaging service. Default: the number that the conversation used last, else the
+    /// messaging service, else the first number.
     pub from: Option<String>,
     /// Earliest time to send, RFC 3339.
     pub send_at: Option<Timestamp>,
@@ -44,6 +45,8 @@ pub struct SendRequest {
     pub workflow_id: Option<String>,
     /// Priority; default `normal`.
     pub priority: Option<Priority>,
+    /// What the message is for; default `service`. Quiet hours depend on it, and do not apply to `emergency`.
+    pub purpose: Option<Purpose>,
     /// Which characters to replace so that the text fits into GSM-7, whose segments have more than twice the characters
     /// of UCS-2. The text after the replacement is stored, sent and counted. Decomposed accents are always composed.
     pub smart_encoding: Option<SmartEncoding>,
@@ -67,6 +70,7 @@ impl SendRequest {
             workflow_type: fields.text("workflow_type"),
             workflow_id: fields.text("workflow_id"),
             priority: priority(fields),
+            purpose: purpose(fields),
             smart_encoding: smart_encoding(fields),
             metadata: fields.object("metadata"),
         }
@@ -101,6 +105,14 @@ fn priority(fields: &mut Fields) -> Option<Priority> {
     let found = fields.text("priority")?.parse().ok();
     if found.is_none() {
         fields.problem("priority", "must be urgent, normal or bulk");
+    }
+    found
+}
+
+fn purpose(fields: &mut Fields) -> Option<Purpose> {
+    let found = fields.text("purpose")?.parse().ok();
+    if found.is_none() {
+        fields.problem("purpose", "must be service, marketing or emergency");
     }
     found
 }

@@ -11,7 +11,7 @@ use common::db::{Db, conversations, inbound, messages, senders, sends, statuses}
 use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
-use common::domain::message::{Priority, Status};
+use common::domain::message::{Priority, Purpose, Status};
 use common::domain::phone::InboundSender;
 use common::domain::segments::Encoding;
 use common::domain::sids::{AccountSid, MessageSid};
@@ -265,11 +265,13 @@ impl Worker {
             to: to.parse().expect("a number"),
             to_original: to,
             sender: SENDER.into(),
+            replaced_from: None,
             message_content: "Your rent is due on Friday. Reply HELP for help, STOP to opt out.".to_owned(),
             media: json!([]),
             encoding: Encoding::Gsm7,
             segments: 1,
             priority: Priority::Normal,
+            purpose: Purpose::Service,
             workflow_type: Some("rent_reminder".to_owned()),
             workflow_id: Some("lease-17".to_owned()),
             metadata: None,

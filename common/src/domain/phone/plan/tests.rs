@@ -222,6 +222,28 @@ fn the_default_region_reads_numbers_without_a_country_code() {
 }
 
 #[test]
+fn the_country_of_a_number_is_that_of_its_area_code_or_of_its_country_code() {
+    for (number, country) in [
+        ("+12035550123", Some("US")),
+        ("+12045550123", Some("CA")),
+        ("+17875550123", Some("PR")),
+        ("+18095550123", Some("DO")),
+        // An area code in service that the library lacks, one that is not assigned, and a toll-free number.
+        ("+16245550144", Some("US")),
+        ("+16875550144", Some("US")),
+        ("+18005550123", Some("US")),
+        ("+447400123456", Some("GB")),
+        ("+447911123456", Some("GG")),
+        ("+5511961234567", Some("BR")),
+        ("+77012345678", Some("KZ")),
+        ("+999123456789", None),
+    ] {
+        let found = PLAN.country(&number.parse().unwrap()).map(|country| country.to_string());
+        assert_eq!(found.as_deref(), country, "{number}");
+    }
+}
+
+#[test]
 fn a_region_without_a_plan_is_refused() {
     assert!("USA".parse::<Region>().is_err());
     assert!("".parse::<Region>().is_err());

@@ -57,10 +57,12 @@ async fn a_message_has_its_attempts_and_status_history_in_order() {
         body(&reply),
         json!({
             "id": ID, "conversation_id": CONVERSATION, "direction": "outbound", "from_number": "+18605550100",
-            "to_number": "+12035550123", "messaging_service_sid": null, "message_content": "hello", "content": "hello",
+            "to_number": "+12035550123", "messaging_service_sid": null, "replaced_from": null,
+            "message_content": "hello", "content": "hello",
             "media": [{"url": "https://example.com/a", "content_type": null}], "twilio_sid": "SM1",
             "delivery_status": "delivered", "error_code": null, "encoding": "GSM-7", "segments": 1,
             "language": "unknown", "language_confidence": 0.0, "opt_out": null, "priority": "urgent",
+            "purpose": "service",
             "workflow_type": "collections", "workflow_id": null,
             "metadata": {"unit": "4B"}, "send_at": null, "send_before": "2026-11-02T12:00:00Z",
             "next_attempt_at": null, "parked_at": null, "created_at": "2026-11-01T12:00:00.5Z",

@@ -43,6 +43,20 @@ impl World {
         body(&reply)
     }
 
+    /// Stores a message that a number has sent to one of ours.
+    async fn receive(&self, from: &str, our_number: &str) {
+        let rows = format!(
+            "insert into sms_conversations \
+                (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
+             values (sms_new_id(), 'AC1', '{from}', '{from}', now()) on conflict do nothing; \
+             insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, \
+                message_content, delivery_status, created_at) \
+             select sms_new_id(), c.id, 'inbound', 'SM1', '{from}', '{our_number}', 'x', 'received', now() \
+             from sms_conversations c where c.phone_number_canonical = '{from}'"
+        );
+        self.database.client.batch_execute(&rows).await.unwrap();
+    }
+
     async fn rows(&self, table: &str) -> String {
         self.database.scalar(&format!("select count(*) from {table}")).await
     }
@@ -219,6 +233,60 @@ async fn the_messaging_service_is_the_default_sender() {
     world.accepted(json!({"to": TENANT, "body": "x", "from": "MG1"})).await;
     world.accepted(json!({"to": TENANT, "body": "x", "from": OUR_NUMBER})).await;
     assert_eq!(world.database.scalar(sender).await, format!("MG1 MG1 {OUR_NUMBER}"));
+}
+
+#[tokio::test]
+async fn a_conversation_keeps_the_number_that_it_used_last() {
+    let both = format!("{OUR_NUMBER},+18605550177");
+    let mut world = World::with(&[("TWILIO_PHONE_NUMBER", both)]).await;
+    let last = "select from_number from sms_messages where direction = 'outbound' order by created_at desc, id desc \
+        limit 1";
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    assert_eq!(world.database.scalar(last).await, OUR_NUMBER);
+    world.receive(TENANT, "+18605550177").await;
+    let response = world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    assert_eq!(world.database.scalar(last).await, "+18605550177");
+    assert_eq!(response.get("replaced_from"), None);
+    world.accepted(json!({"to": "+12035550124", "body": "x"})).await;
+    assert_eq!(world.database.scalar(last).await, OUR_NUMBER, "another conversation");
+}
+
+#[tokio::test]
+async fn a_number_that_is_not_configured_any_more_is_replaced_and_named() {
+    let mut world = World::start().await;
+    let former = "+18605550177";
+    world.receive(TENANT, former).await;
+    let request = sms(&json!({"to": TENANT, "body": "x"})).header("idempotency-key", "k");
+    let response = body(&world.function.call(request.event()).await);
+    assert_eq!(response["replaced_from"], former, "{response}");
+    let stored = "select from_number || ' ' || replaced_from from sms_messages where direction = 'outbound'";
+    assert_eq!(world.database.scalar(stored).await, format!("{OUR_NUMBER} {former}"));
+    let logged = eventually("a warning", async || {
+        world.function.log().await.into_iter().find(|line| line["level"] == "WARN")
+    })
+    .await;
+    assert_eq!((&logged["sender"], &logged["replaced"]), (&json!("0100"), &json!("0177")), "{logged}");
+
+    assert_eq!(body(&world.function.call(request.event()).await), response, "the first response again");
+    let next = world.accepted(json!({"to": TENANT, "body": "y"})).await;
+    assert_eq!(next.get("replaced_from"), None, "the conversation uses the new number now");
+}
+
+#[tokio::test]
+async fn recipients_must_be_in_an_allowed_country() {
+    let (uk, canada, jamaica) = ("+447400123456", "+12045550123", "+18765550123");
+    let mut world = World::start().await;
+    for (to, country) in [(uk, "GB"), (canada, "CA"), (jamaica, "JM")] {
+        let reason = format!("can't be sent to: {country} is not in RECIPIENT_COUNTRIES");
+        let refused = refusal(&world.send(json!({"to": to, "body": "x"})).await);
+        assert_eq!(refused, format!("400 sms.validation_error\n  to: {reason}"));
+    }
+    assert_eq!(world.rows("sms_messages").await, "0");
+    let mut world = World::with(&[("RECIPIENT_COUNTRIES", "GB, ca".to_owned())]).await;
+    world.accepted(json!({"to": uk, "body": "x"})).await;
+    world.accepted(json!({"to": canada, "body": "x"})).await;
+    let refused = refusal(&world.send(json!({"to": TENANT, "body": "x"})).await);
+    assert!(refused.ends_with("to: can't be sent to: US is not in RECIPIENT_COUNTRIES"), "{refused}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use crate::{ACCOUNT, TO, World, new_send, send, sid};
 use common::clock;
 use common::db::sends::NewSend;
 use common::domain::ids::MessageId;
+use common::domain::message::Purpose;
 use jiff::{SignedDuration, Timestamp};
 use testing::Function;
 
@@ -21,11 +22,16 @@ impl World {
 
     /// Stores a message to a toll-free number, which has no time zone.
     async fn to_toll_free_number(&self, priority: &str) -> MessageId {
+        self.store_for(Purpose::Service, priority).await
+    }
+
+    async fn store_for(&self, purpose: Purpose, priority: &str) -> MessageId {
         let to = "+18005550123".to_owned();
         self.stored(NewSend {
             to: to.parse().unwrap(),
             to_original: to,
             priority: priority.parse().unwrap(),
+            purpose,
             ..new_send()
         })
         .await
@@ -60,6 +66,31 @@ async fn a_message_waits_for_the_end_of_quiet_hours_and_an_urgent_one_does_not()
     assert!(world.state(elsewhere).await.starts_with("queued"));
     assert_eq!(world.twilio.requests().len(), 2);
     assert_eq!(world.sqs.sent(), [], "no sender is woken before the end of quiet hours");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_purpose_has_its_own_hours_in_a_table() {
+    let world = World::start().await;
+    // Marketing is closed today in Iceland and opens at midnight or later.
+    let today = clock::now().strftime("%a").to_string();
+    let days: Vec<&str> = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+        .into_iter()
+        .filter(|day| !today.starts_with(day))
+        .collect();
+    let table = format!(
+        "service * * 00:00-24:00; marketing * {} 00:00-24:00; marketing * {today} 23:59-24:00",
+        days.join(",")
+    );
+    let zone = ("QUIET_HOURS_DEFAULT_TIME_ZONE", "Atlantic/Reykjavik");
+    let mut function = world.function_with(&[("QUIET_HOURS", &table), zone]).await;
+    let marketing = world.store_for(Purpose::Marketing, "normal").await;
+    let service = world.store_for(Purpose::Service, "normal").await;
+    let emergency = world.store_for(Purpose::Emergency, "bulk").await;
+    send(&mut function, [emergency]).await;
+    assert_eq!(world.state(marketing).await, "pending - - free");
+    assert!(world.state(service).await.starts_with("queued"));
+    assert!(world.state(emergency).await.starts_with("queued"));
+    assert!(world.due_at(marketing).await > clock::now());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,5 +137,8 @@ async fn invalid_quiet_hours_stop_the_cold_start() {
     let variables = [("QUIET_HOURS", "nine to five"), ("QUIET_HOURS_DEFAULT_TIME_ZONE", "Mars/Olympus")];
     let mut function = Function::start(crate::BINARY, &variables).await;
     let error = function.ended().await[0]["error"].as_str().unwrap().to_owned();
-    assert!(error.contains("QUIET_HOURS is invalid (it is not written as 21:00-08:00)"), "{error}");
+    assert!(
+        error.contains("QUIET_HOURS is invalid (it is not written as 21:00-08:00, as us, or as rows"),
+        "{error}"
+    );
 }
