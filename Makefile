@@ -121,6 +121,8 @@ bench: toolchain ## Prints the figures of common/docs/performance.md: make bench
 	$(if $(filter years,$(BENCH)),cargo build --release --package bench,\
 		cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS)))
 	$(if $(filter years,$(BENCH)),,cargo build --package bench --package local)
+	@# The latency of events is that of the whole stack. Its features differ from those of the functions.
+	$(if $(filter-out events,$(BENCH)),,cargo build --release --package local)
 	@$(TARGET)/$(if $(filter years,$(BENCH)),release,debug)/bench --binaries $(TARGET)/release \
 		$(if $(YEARS_MESSAGES),--messages $(YEARS_MESSAGES)) $(BENCH)
 	$(if $(filter domain years,$(BENCH)),,@cargo bench --quiet --package common --bench domain)

@@ -22,14 +22,17 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts a stack with these environment variables.
+    /// Starts a stack with these environment variables. If `binaries` has no `local`, it uses the one next to this
+    /// program, which may be a debug build.
     pub async fn start(binaries: &Path, template: &Path, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::TempDir::with_prefix("sms-bench-").unwrap();
         // If this runs as root, the database server's user needs access.
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), everyone).unwrap();
         std::fs::copy(template, folder.path().join("template.yaml")).unwrap();
-        let own = std::env::current_exe().unwrap().with_file_name("local");
+        let built = binaries.join("local");
+        let own =
+            if built.exists() { built } else { std::env::current_exe().unwrap().with_file_name("local") };
         let command = folder.path().join("local");
         std::fs::copy(&own, &command).unwrap_or_else(|error| panic!("{}: {error}", own.display()));
         for binary in std::fs::read_dir(binaries).unwrap().flatten() {

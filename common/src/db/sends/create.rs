@@ -114,7 +114,8 @@ from sms_create_send_3(
     recipient_original => $to_original, sender_number => $from, service_sid => $messaging_service_sid,
     replaced => $replaced_from, content => $message_content, media_list => $media, text_encoding => $encoding,
     segment_count => $segments, urgency => $priority, for_purpose => $purpose, for_workflow_type => $workflow_type,
-    for_workflow_id => $workflow_id, kept_metadata => $metadata, not_before => $send_at, not_after => $send_before, by_key => $api_key_id,
+    for_workflow_id => $workflow_id, kept_metadata => $metadata,
+    not_before => $send_at, not_after => $send_before, by_key => $api_key_id,
     by_request => $request_id, trace => $trace_context, now_at => $created_at, once_key => $idempotency_key,
     once_hash => $payload_hash, forgotten_before => $forgotten_before)",
 );

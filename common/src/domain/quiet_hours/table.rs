@@ -43,9 +43,9 @@ impl Rule {
 /// When which messages are not sent.
 ///
 /// - `21:00-08:00`: one window for all messages but emergencies.
-/// - Rows separated by `;`, such as `marketing TX Sun 12:00-21:00`: a purpose, a state or `*`, weekdays or `*`, and the hours in
-///   which messages may be sent. A message may be sent while all rows that apply allow it. `us` stands for the rows of
-///   `us.txt`.
+/// - Rows separated by `;`, such as `marketing TX Sun 12:00-21:00`: a purpose, a state or `*`, weekdays or `*`, and the
+///   hours in which messages may be sent. A message may be sent while all rows that apply allow it. `us` stands for the
+///   rows of `us.txt`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     rules: Vec<Rule>,

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 /// Configuration, read from the environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
 /// `TWILIO_MESSAGING_SERVICE_SID`; `OUTBOUND_QUEUE_URL`; `DEFAULT_REGION` (US), the region of numbers without a country
-/// code; `RECIPIENT_COUNTRIES` (the default region), to whose numbers messages may be sent; `SMART_ENCODING` (none), the
-/// default for requests; the variables of [`PublisherConfig`] and [`DatabaseConfig`]; and `DATABASE_BUDGET_MS` (25000),
-/// the time limit for Postgres in one request. API Gateway times out after 30 s. If Postgres refuses connections, the
-/// request fails within two seconds.
+/// code; `RECIPIENT_COUNTRIES` (the default region), to whose numbers messages may be sent; `SMART_ENCODING` (none),
+/// the default for requests; the variables of [`PublisherConfig`] and [`DatabaseConfig`]; and `DATABASE_BUDGET_MS`
+/// (25000), the time limit for Postgres in one request. API Gateway times out after 30 s. If Postgres refuses
+/// connections, the request fails within two seconds.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) account_sid: AccountSid,

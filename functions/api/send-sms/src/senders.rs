@@ -33,8 +33,8 @@ impl Senders {
     }
 
     /// Returns the sender of a message whose request names none: our number that the conversation used last, or the
-    /// messaging service through which its last message went. Else, and if that is not configured any more, the messaging
-    /// service, which keeps using the number that a recipient already knows, or the first number.
+    /// messaging service through which its last message went. Else, and if that is not configured any more, the
+    /// messaging service, which keeps using the number that a recipient already knows, or the first number.
     pub(crate) fn default(&self, last: Option<&LastSender>) -> Option<Choice> {
         let number = last.and_then(|last| last.our_number.as_deref());
         let service = last.and_then(|last| last.messaging_service_sid.as_deref());

@@ -54,7 +54,7 @@ impl World {
              select sms_new_id(), c.id, 'inbound', 'SM1', '{from}', '{our_number}', 'x', 'received', now() \
              from sms_conversations c where c.phone_number_canonical = '{from}'"
         );
-        self.database.client.batch_execute(&rows).await.unwrap();
+        self.database.client.batch_execute(&rows).await.expect("stored rows");
     }
 
     async fn rows(&self, table: &str) -> String {
