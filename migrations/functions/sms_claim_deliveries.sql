@@ -9,7 +9,7 @@ create or replace function sms_claim_deliveries(
     out claimed bigint[], out slots integer)
 language plpgsql
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -12,7 +12,7 @@ create or replace function sms_create_send_3(
 returns table (opted_out bool, conversation_id uuid)
 language plpgsql
 -- A connection keeps plans that it made when there were few conversations.
-set enable_seqscan = off
+set enable_seqscan = off set jit = off
 as $$
 #variable_conflict use_column
 declare

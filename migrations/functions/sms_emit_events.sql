@@ -10,7 +10,7 @@ create or replace function sms_emit_events(
     types text[], conversation_ids uuid[], message_ids uuid[], data text[], at timestamptz)
 returns bigint language plpgsql
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -11,7 +11,7 @@ create or replace function sms_emit_inbound_events(
 returns table (message_id uuid, conversation_id uuid, twilio_sid text, previous_language text, chosen_language text)
 language plpgsql
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -7,7 +7,7 @@ create or replace function sms_erase_messages(erasure uuid, after_at timestamptz
     status_event text, failed_event text)
 returns table (last_at timestamptz, last_id uuid, examined bigint) language plpgsql
 -- A connection keeps plans that it made for short conversations.
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -15,7 +15,7 @@ returns table (
     message_content text)
 language plpgsql
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare

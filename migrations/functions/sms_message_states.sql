@@ -2,7 +2,7 @@
 create or replace function sms_message_states(message_ids uuid[]) returns sms_message_state[]
 language plpgsql
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_bitmapscan = off
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
     return array(

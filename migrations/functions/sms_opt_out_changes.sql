@@ -3,7 +3,7 @@
 create or replace function sms_opt_out_changes(conversation_ids uuid[], new_evidence text[]) returns text[]
 language plpgsql stable
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_bitmapscan = off
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 begin
     return array(

@@ -11,7 +11,7 @@ create or replace function sms_record_consent(
 returns table (action text, source text, evidence text, recorded_at timestamptz, recorded_by uuid)
 language plpgsql
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_bitmapscan = off
+set enable_seqscan = off set enable_bitmapscan = off set jit = off
 as $$
 #variable_conflict use_column
 declare

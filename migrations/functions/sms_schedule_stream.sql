@@ -8,7 +8,7 @@ create or replace function sms_schedule_stream(
     at timestamptz, out resume_at timestamptz, out is_over bool, out hint_at timestamptz)
 language plpgsql
 -- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare
