@@ -160,6 +160,42 @@ async fn a_rollback_returns_the_sequence_and_leaves_no_position() {
     assert_eq!((after, sequences(&seen)[&ids[0]].clone()), (4, vec![1, 2, 3, 4]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_numberer_that_is_killed_under_its_lock_blocks_no_other_and_loses_nothing() {
+    let database = Database::create().await;
+    let ids = conversations(&database, 3).await;
+    for id in &ids {
+        emit(&database.client, &[id], "x").await;
+    }
+    let killed = testing::connect(&database.url()).await;
+    killed.batch_execute("begin; select sms_number_events(2)").await.unwrap();
+    let reader = tokio::spawn(reader_of_all(database.db(), 3));
+    let waiting = "select count(*) from pg_locks l join pg_stat_activity a using (pid) \
+        where l.locktype = 'advisory' and not l.granted and a.datname = current_database()";
+    testing::eventually("a reader waits for the numberer", async || {
+        (database.scalar(waiting).await == "1").then_some(())
+    })
+    .await;
+    let kill = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+        where datname = current_database() and state = 'idle in transaction'";
+    assert_eq!(database.scalar(kill).await, "1");
+    let seen = reader.await.unwrap();
+    assert_eq!((seen.len(), sequences(&seen).len()), (3, 3));
+    assert_eq!(
+        database.scalar("select string_agg(position::text, ' ' order by position) from sms_events").await,
+        "1 2 3"
+    );
+}
+
+/// Reads until it has seen as many events.
+async fn reader_of_all(db: Db, events: usize) -> Vec<String> {
+    let (mut after, mut seen) = (0, Vec::new());
+    while seen.len() < events {
+        read_on(&db, &mut after, &mut seen).await;
+    }
+    seen
+}
+
 #[tokio::test]
 async fn a_read_searches_a_range_of_positions_and_begins_at_the_oldest_kept_event() {
     let database = Database::create().await;

@@ -236,6 +236,66 @@ async fn events_of_an_outage_of_sqs_or_postgres_are_delivered_afterwards() {
     assert_in_order(&receiver);
 }
 
+/// A part that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Postgres,
+    Sqs,
+    Receiver,
+}
+
+/// Postgres, SQS and the receiver fail one after the other and return in the same order, in each of the six orders.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_survive_outages_of_postgres_sqs_and_the_receiver_in_every_order() {
+    use Part::{Postgres, Receiver as Subscriber, Sqs};
+    let (mut database, mut queues) = (Database::start().await, Queues::start().await);
+    let stack = fast()
+        .with("DATABASE_URL", &database.url())
+        .with("AWS_ENDPOINT_URL_SQS", &queues.url())
+        .with("DATABASE_CONNECT_TIMEOUT_MS", "5000")
+        .start()
+        .await;
+    let receiver = Receiver::start().await;
+    stack.subscribe(&receiver, &json!({})).await;
+    let handset = fresh_handset();
+    let mut texts = 0;
+    for order in [
+        [Postgres, Sqs, Subscriber],
+        [Postgres, Subscriber, Sqs],
+        [Sqs, Postgres, Subscriber],
+        [Sqs, Subscriber, Postgres],
+        [Subscriber, Postgres, Sqs],
+        [Subscriber, Sqs, Postgres],
+    ] {
+        let mut failed = Vec::new();
+        for (part, fails) in order.map(|part| (part, true)).into_iter().chain(order.map(|part| (part, false)))
+        {
+            match (part, fails) {
+                (Postgres, true) => database.crash().await,
+                (Postgres, false) => database.restart().await,
+                (Sqs, true) => queues.disconnect().await,
+                (Sqs, false) => queues.reconnect().await,
+                (Subscriber, true) => receiver.behave(|_, _| Answer::Status(503)),
+                (Subscriber, false) => receiver.behave(|_, _| Answer::Accept),
+            }
+            if fails {
+                failed.push(part)
+            } else {
+                failed.retain(|other| *other != part)
+            }
+            // Without Postgres and SQS, webhooks are refused.
+            if !(failed.contains(&Postgres) && failed.contains(&Sqs)) {
+                let webhook = stack.inbound_webhook(&handset, &fresh_sid(), &format!("text {texts}"));
+                stack.deliver_webhook(&webhook).await;
+                texts += 1;
+            }
+        }
+        events_of(&stack, &handset, texts).await;
+        receiver.wait_for(&stack.events().await).await;
+        assert_in_order(&receiver);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_has_its_own_place_and_does_not_delay_live_events() {
     let stack = fast().with("EVENTS_REPLAY_PER_SECOND", "2").start().await;
