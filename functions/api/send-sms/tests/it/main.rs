@@ -45,16 +45,17 @@ impl World {
 
     /// Stores a message that a number has sent to one of ours.
     async fn receive(&self, from: &str, our_number: &str) {
-        let rows = format!(
-            "insert into sms_conversations \
-                (id, account_sid, phone_number_canonical, phone_number_original, created_at) \
-             values (sms_new_id(), 'AC1', '{from}', '{from}', now()) on conflict do nothing; \
-             insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, \
-                message_content, delivery_status, created_at) \
-             select sms_new_id(), c.id, 'inbound', 'SM1', '{from}', '{our_number}', 'x', 'received', now() \
-             from sms_conversations c where c.phone_number_canonical = '{from}'"
+        let store = format!(
+            "with conversation as (
+                 insert into sms_conversations
+                     (id, account_sid, phone_number_canonical, phone_number_original, created_at)
+                 values (sms_new_id(), 'AC1', '{from}', '{from}', now()) returning id)
+             insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number,
+                 message_content, delivery_status, created_at)
+             select sms_new_id(), id, 'inbound', 'SM1', '{from}', '{our_number}', 'x', 'received', now()
+             from conversation returning direction"
         );
-        self.database.client.batch_execute(&rows).await.expect("stored rows");
+        assert_eq!(self.database.scalar(&store).await, "inbound");
     }
 
     async fn rows(&self, table: &str) -> String {
@@ -242,13 +243,15 @@ async fn a_conversation_keeps_the_number_that_it_used_last() {
     let last = "select from_number from sms_messages where direction = 'outbound' order by created_at desc, id desc \
         limit 1";
     world.accepted(json!({"to": TENANT, "body": "x"})).await;
-    assert_eq!(world.database.scalar(last).await, OUR_NUMBER);
-    world.receive(TENANT, "+18605550177").await;
-    let response = world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    assert_eq!(world.database.scalar(last).await, OUR_NUMBER, "a new conversation");
+    let other = "+12035550125";
+    world.receive(other, "+18605550177").await;
+    let response = world.accepted(json!({"to": other, "body": "x"})).await;
     assert_eq!(world.database.scalar(last).await, "+18605550177");
     assert_eq!(response.get("replaced_from"), None);
-    world.accepted(json!({"to": "+12035550124", "body": "x"})).await;
-    assert_eq!(world.database.scalar(last).await, OUR_NUMBER, "another conversation");
+    world.accepted(json!({"to": TENANT, "body": "x", "from": "+18605550177"})).await;
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    assert_eq!(world.database.scalar(last).await, "+18605550177", "the sender that the last request named");
 }
 
 #[tokio::test]
