@@ -86,7 +86,7 @@ BREAKS = (
         "a fixed name: two stacks with the same log group",
         "      RetentionInDays: !Ref LogRetentionDays\n",
         "      RetentionInDays: !Ref LogRetentionDays\n      LogGroupName: /sms\n",
-        "a second stack",
+        "the stacks share nothing",
     ),
 )
 
