@@ -8,8 +8,8 @@ create or replace function sms_admit_deliveries(
     inout stream sms_delivery_streams, s sms_subscriptions, wanted integer, room integer, lease timestamptz, max_range bigint,
     at timestamptz, out claimed bigint[])
 language plpgsql
--- A connection keeps plans that it made for small tables. For a large log, Postgres would plan each call anew, because it
--- expects the range to have many more rows than it has. The limit needs the order of the index, not a bitmap.
+-- A connection keeps plans that it made for small tables. For a large log, Postgres would make a new plan for each
+-- call, because it expects many more rows in the range than there are. The limit needs the order of the index, not a bitmap.
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off set jit = off
 set plan_cache_mode = force_generic_plan
 as $$

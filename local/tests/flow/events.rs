@@ -194,9 +194,9 @@ async fn a_delivery_whose_worker_is_killed_before_it_is_recorded_is_repeated_unc
     assert_in_order(&receiver);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_of_an_outage_of_sqs_or_postgres_are_delivered_afterwards() {
-    let (mut database, mut queues) = (Database::start().await, Queues::start().await);
+/// Starts a stack whose Postgres and SQS can fail, with a subscriber.
+async fn with_outages() -> (Stack, Database, Queues, Receiver) {
+    let (database, queues) = (Database::start().await, Queues::start().await);
     let stack = fast()
         .with("DATABASE_URL", &database.url())
         .with("AWS_ENDPOINT_URL_SQS", &queues.url())
@@ -205,6 +205,12 @@ async fn events_of_an_outage_of_sqs_or_postgres_are_delivered_afterwards() {
         .await;
     let receiver = Receiver::start().await;
     stack.subscribe(&receiver, &json!({})).await;
+    (stack, database, queues, receiver)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_an_outage_of_sqs_or_postgres_are_delivered_afterwards() {
+    let (stack, mut database, mut queues, receiver) = with_outages().await;
     let handset = fresh_handset();
     texts(&stack, &handset, 1).await;
     eventually("the first event is delivered", async || (!receiver.received().is_empty()).then_some(()))
@@ -248,15 +254,7 @@ enum Part {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_survive_outages_of_postgres_sqs_and_the_receiver_in_every_order() {
     use Part::{Postgres, Receiver as Subscriber, Sqs};
-    let (mut database, mut queues) = (Database::start().await, Queues::start().await);
-    let stack = fast()
-        .with("DATABASE_URL", &database.url())
-        .with("AWS_ENDPOINT_URL_SQS", &queues.url())
-        .with("DATABASE_CONNECT_TIMEOUT_MS", "5000")
-        .start()
-        .await;
-    let receiver = Receiver::start().await;
-    stack.subscribe(&receiver, &json!({})).await;
+    let (stack, mut database, mut queues, receiver) = with_outages().await;
     let handset = fresh_handset();
     let mut texts = 0;
     for order in [
