@@ -44,11 +44,11 @@ test: toolchain ## Runs every test: units, SQL, binaries through the Runtime API
 	TEST_PYTHON=$(PYTHON_TESTS)/bin/python TEST_NODE_MODULES=$(NODE_TESTS)/node_modules \
 		$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
 
-chaos: toolchain ## Checks the promises while all parts fail: make chaos [MESSAGES=3000] [RUNS=1] [SEED=…]
+chaos: toolchain ## Checks the promises while all parts fail: make chaos [MESSAGES=3000] [BULK=5000] [RUNS=1] [SEED=…]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	cargo build --workspace --bins
 	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
-		cargo test --package local --test flow -- chaos:: --nocapture
+		SMS_CHAOS_BULK=$(or $(BULK),5000) cargo test --package local --test flow -- chaos:: --nocapture --test-threads 1
 
 deploy: toolchain ## Builds, migrates and deploys to a stage of samconfig.toml: make deploy STAGE=dev
 	@[ -n "$(STAGE)" ] || { echo "usage: make deploy STAGE=dev" >&2; exit 1; }
@@ -116,7 +116,7 @@ docs-test: toolchain ## Runs the commands of the documentation on the local stac
 	@$(TARGET)/debug/local with-postgres $(DEPLOY_TEST)/bin/python local/docs-test --binaries $(TARGET)/debug \
 		--tools $(TARGET)/debug --aws $(AWS)/bin $(if $(ONLY),--only $(ONLY))
 
-bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|bulk|events|conversations|domain|years] [YEARS_MESSAGES=20000000]
+bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|batches|bulk|events|conversations|domain|years] [YEARS_MESSAGES=20000000]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	$(if $(filter years,$(BENCH)),cargo build --release --package bench,\
 		cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS)))

@@ -52,8 +52,11 @@ def branches(value):
     return value["Fn::If"][1:] if "Fn::If" in value else [value]
 
 
-def dimensions(alarm):
-    return {dimension["Name"]: dimension["Value"] for dimension in alarm["Properties"].get("Dimensions", [])}
+def watched(alarm):
+    """Yields the metrics of an alarm: the name and the dimensions of each."""
+    properties = alarm["Properties"]
+    for metric in [item["MetricStat"]["Metric"] for item in properties.get("Metrics", []) if "MetricStat" in item] or [properties]:
+        yield metric["MetricName"], {item["Name"]: item["Value"] for item in metric.get("Dimensions", [])}
 
 
 def deployment_problems(name, resources):
@@ -81,8 +84,7 @@ def deployment_problems(name, resources):
         alarms = [resources[alarm["Name"]["Ref"]] for alarm in configuration.get("Alarms", [])]
         if len(alarms) > MOST_ALARMS:
             yield f"{name}: a deployment group has at most {MOST_ALARMS} alarms"
-        own = [alarm for alarm in alarms if dimensions(alarm) == wanted]
-        if not any(alarm["Properties"]["MetricName"] == "Errors" for alarm in own):
+        if not any(("Errors", wanted) in watched(alarm) for alarm in alarms):
             yield f"{name}: no alarm for errors of the new version rolls its deployment back"
 
 

@@ -41,12 +41,12 @@ SCHEDULED_SECONDS = 0.05
 EMPTY_POLLS = 4 * 5 * MONTH_SECONDS / 20  # four queues, five pollers each, 20 s
 LOG_BYTES = 1_500  # per invocation
 COLD_STARTS = 0.01
-ALARM_METRICS, CUSTOM_METRICS = 97, 60
+ALARM_METRICS, CUSTOM_METRICS = 189, 60
 TRANSFER_BYTES = 8_000  # per message: to Twilio, to callers, to a database outside the Region
 ARCHIVE_BYTES = 100  # per message, compressed
-FOREVER_GB, MONTHLY_GB = 83 / 1e8, 86 / 1e8  # of the database per message (scale.md)
+FOREVER_GB, MONTHLY_GB = 84 / 1e8, 200 / 1e8  # of the database per message (scale.md)
 MONTHS, RAW_MONTHS = 24, 3
-OPERATIONS = 9  # I/O operations per message, at most (scale.md)
+OPERATIONS = 12  # I/O operations per message, at most (scale.md)
 
 
 def aws(messages):
@@ -71,7 +71,7 @@ def aws(messages):
 
 
 def databases(messages):
-    """After two years, with three months of raw data."""
+    """After two years, with three months of raw data and events."""
     size = messages * (MONTHS * FOREVER_GB + RAW_MONTHS * MONTHLY_GB)
     compute = max(SUPABASE[messages] - SUPABASE_CREDIT, 0)
     supabase = SUPABASE_PLAN + compute + max(size - SUPABASE_INCLUDED_GB, 0) * SUPABASE_GB

@@ -1,6 +1,7 @@
 -- Writes the events of messages whose state differs from the one before: status_event if the status changed, the message was
 -- parked, or a failure got its error code; failed_event if it failed. Then writes "others", events of the same transaction,
--- such as opt-outs that error codes report: their conversations and messages, all of one type with the same data.
+-- such as opt-outs that error codes report: their conversations and messages, all of one type with the same data. Counts the
+-- changes of messages that belong to batches.
 --
 -- Call it last in a transaction (sms_emit_events). A message may be given several times; its first state counts.
 create or replace function sms_emit_status_events(
@@ -21,7 +22,7 @@ begin
         order by t.message_id, t.place
     ), changed as (
         select m.id, m.conversation_id, m.delivery_status as status, w.delivery_status as previous_status, m.error_code,
-            m.parked_at is not null as parked,
+            m.parked_at is not null as parked, m.batch_id,
             m.delivery_status in ('failed', 'undelivered') as is_failed,
             w.delivery_status in ('failed', 'undelivered') as was_failed
         from was w join sms_messages m on m.id = w.message_id
@@ -41,7 +42,13 @@ begin
     select array_agg(e.type order by message_id, kind) as types,
         array_agg(e.conversation_id order by message_id, kind) as conversation_ids,
         array_agg(e.message_id order by message_id, kind) as message_ids,
-        array_agg(e.data order by message_id, kind) as data
+        array_agg(e.data order by message_id, kind) as data,
+        (select array_agg(c.batch_id order by c.id) from changed c where c.batch_id is not null) as batch_ids,
+        (select array_agg(c.previous_status order by c.id) from changed c where c.batch_id is not null) as previous_statuses,
+        (select array_agg(c.status order by c.id) from changed c where c.batch_id is not null) as statuses
     into events from event e;
+    if events.batch_ids is not null then
+        perform sms_count_in_batches(events.batch_ids, events.previous_statuses, events.statuses, at);
+    end if;
     return sms_emit_events(events.types, events.conversation_ids, events.message_ids, events.data, at);
 end $$;

@@ -3,6 +3,7 @@
 -- - settled: the attempt no longer holds its message, or the message must not be created again: its status is not pending,
 --   or an attempt has a SID that counts as accepted (no failure was reported for it) or delivered;
 -- - opted_out: the recipient has opted out;
+-- - stopped: its batch is paused or cancelled;
 -- - too_late: its send_before has passed.
 -- It waits for a STOP that is being committed. No recipient of a returned message can opt out until the caller's
 -- transaction ends: sms_conversation_opt_out takes the same advisory lock exclusively.
@@ -35,10 +36,12 @@ begin
             ) then 'settled'
             when c.opted_out_at is not null then 'opted_out'
             when m.send_before <= at then 'too_late'
+            when b.state <> 'running' then 'stopped'
             else 'go'
         end
     from sms_send_attempts a
     join sms_messages m on m.id = a.message_id
     join sms_conversations c on c.id = m.conversation_id
+    left join sms_batches b on b.id = m.batch_id
     where a.id = any(attempt_ids);
 end $$;

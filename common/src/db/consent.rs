@@ -1,12 +1,13 @@
 //! The ledger of opt-outs and opt-ins of a number, and consent that was given or revoked elsewhere.
 
-use super::{Db, DbError, Statement, params, row, statements};
+use super::{Db, DbError, Json, Statement, params, row, statements};
 use crate::clock;
 use crate::domain::event::{EventData, OptedIn, OptedOut};
 use crate::domain::opt_out::{OptOutAction, OptOutSource};
 use crate::domain::phone::Recipient;
 use crate::domain::sids::AccountSid;
 use jiff::Timestamp;
+use serde::Serialize;
 use uuid::Uuid;
 
 /// Consent that was given or revoked elsewhere.
@@ -87,6 +88,120 @@ pub async fn record(
     Ok(db.query_confirmed(&RECORD, &params).await?.into_iter().next())
 }
 
+/// A row of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatedConsent {
+    /// The forms in which its number may be stored, in lookup order.
+    pub variants: Vec<String>,
+    /// Its number, if messages can be sent to it.
+    pub recipient: Option<Recipient>,
+    /// What is recorded.
+    pub consent: Consent,
+}
+
+/// What happened to a row of an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// It has a new entry in the ledger.
+    Imported,
+    /// The ledger states the same already.
+    Unchanged,
+    /// Its number has no conversation and can't receive messages.
+    UnknownNumber,
+}
+
+/// A row of an import in the JSON that `sms_import_consent` reads.
+#[derive(Debug, Serialize)]
+struct ImportRow<'a> {
+    place: usize,
+    variants: &'a [String],
+    recipient: Option<&'a str>,
+    original: Option<&'a str>,
+    new_conversation: Uuid,
+    /// Ids ascend, which keeps the order of entries with the same time.
+    entry_id: Uuid,
+    action: OptOutAction,
+    source: &'a str,
+    evidence: &'a str,
+    api_key_id: Uuid,
+}
+
+impl<'a> ImportRow<'a> {
+    fn new(place: usize, row: &'a StatedConsent) -> Self {
+        let recipient = row.recipient.as_ref();
+        Self {
+            place,
+            variants: &row.variants,
+            recipient: recipient.map(|recipient| recipient.e164().as_str()),
+            original: recipient.map(Recipient::original),
+            new_conversation: clock::new_id(),
+            entry_id: clock::new_id(),
+            action: row.consent.action,
+            source: &row.consent.source,
+            evidence: &row.consent.evidence,
+            api_key_id: row.consent.api_key_id,
+        }
+    }
+}
+
+row! {
+    struct ImportedRow {
+        is_known: bool,
+        is_new: bool,
+    }
+}
+
+/// Its steps are described in `migrations/functions/sms_import_consent.sql`.
+const IMPORT: Statement<ImportedRow> = Statement::new(
+    "import consent",
+    "
+select is_known, is_new
+from sms_import_consent($account_sid, $rows, $source, $opted_out_event, $opted_out_data, $opted_in_event,
+    $opted_in_data, $now)
+order by place",
+);
+
+/// Records the consent of several rows in one transaction, as if they were recorded one after the other. A recipient
+/// without a conversation gets one. Rows that the ledger states already change nothing, if all rows of a number are in
+/// the same call. Returns the outcome of each row, in order.
+///
+/// Conversations are locked in the order of their numbers, but some transactions lock them in the order of their ids,
+/// or those that exist before new ones. So Postgres may cancel the statement because of a deadlock; then it runs again.
+///
+/// # Errors
+///
+/// [`DbError`]: the rows may be stored if the connection failed during the commit. A retry then returns them as
+/// unchanged.
+pub async fn import(
+    db: &Db,
+    account_sid: &AccountSid,
+    rows: &[&StatedConsent],
+    now: Timestamp,
+) -> Result<Vec<ImportOutcome>, DbError> {
+    let source = OptOutSource::Consent;
+    let rows: Vec<ImportRow<'_>> = (1..).zip(rows).map(|(place, row)| ImportRow::new(place, row)).collect();
+    let params = params! {
+        account_sid,
+        rows: Json(rows),
+        source,
+        opted_out_event: OptedOut::TYPE,
+        opted_out_data: OptedOut { source }.json(),
+        opted_in_event: OptedIn::TYPE,
+        opted_in_data: OptedIn { source }.json(),
+        now,
+    };
+    let imported = match db.query_confirmed(&IMPORT, &params).await {
+        Err(error) if error.is_deadlock() => db.query_confirmed(&IMPORT, &params).await?,
+        imported => imported?,
+    };
+    let outcome = |row: ImportedRow| match row {
+        ImportedRow { is_known: false, .. } => ImportOutcome::UnknownNumber,
+        ImportedRow { is_new: true, .. } => ImportOutcome::Imported,
+        ImportedRow { .. } => ImportOutcome::Unchanged,
+    };
+    Ok(imported.into_iter().map(outcome).collect())
+}
+
 row! {
     struct Found {
         is_opted_out: bool,
@@ -152,4 +267,4 @@ pub async fn ledger(
     Ok(Some(Ledger { is_opted_out, entries: rows.into_iter().filter_map(entry).collect() }))
 }
 
-statements!(RECORD, LEDGER);
+statements!(RECORD, IMPORT, LEDGER);

@@ -1,7 +1,7 @@
 //! Reads single messages with all details.
 
 use super::{Db, DbError, Statement, params, row, statements};
-use crate::domain::ids::{ConversationId, MessageId};
+use crate::domain::ids::{BatchId, ConversationId, MessageId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{Direction, Priority, Purpose, Status};
@@ -29,6 +29,8 @@ row! {
         pub messaging_service_sid: Option<String>,
         /// The sender that the conversation used before, if it is not configured any more.
         pub replaced_from: Option<String>,
+        /// The batch of a bulk request.
+        pub batch_id: Option<BatchId>,
         /// Its text.
         pub message_content: String,
         /// References to its media.
@@ -82,6 +84,7 @@ const FIND: Statement<MessageDetails> = Statement::new(
     "read a message",
     "
 select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messaging_service_sid, m.replaced_from,
+    m.batch_id,
     m.message_content, m.media,
     coalesce(m.twilio_sid,
         (select a.twilio_sid from sms_send_attempts a
@@ -99,7 +102,8 @@ select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messa
      where e.message_id = m.id and e.packed_sid in (
          select sms_pack_sid(a.twilio_sid) from sms_send_attempts a where a.message_id = m.id
          union select sms_pack_sid(m.twilio_sid))) as history,
-    case when m.delivery_status = 'pending' and m.claimed_at is null then m.next_attempt_at end as next_attempt_at,
+    case when m.delivery_status = 'pending' and m.claimed_at is null and m.next_attempt_at < sms_paused_until()
+        then m.next_attempt_at end as next_attempt_at,
     m.parked_at, m.opt_out
 from sms_messages m where m.id = $id",
 );

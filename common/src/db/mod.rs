@@ -28,6 +28,7 @@
 
 pub mod api_keys;
 pub mod archives;
+pub mod batches;
 mod connect;
 pub mod consent;
 pub mod conversations;
@@ -54,6 +55,7 @@ mod statement;
 pub mod statuses;
 pub mod stream_tokens;
 pub mod subscriptions;
+pub mod templates;
 pub mod tenants;
 mod tls;
 mod types;
@@ -363,6 +365,7 @@ pub fn all_statements() -> Vec<Described> {
     let modules = [
         api_keys::STATEMENTS,
         archives::STATEMENTS,
+        batches::STATEMENTS,
         conversations::STATEMENTS,
         deliveries::STATEMENTS,
         erasure::STATEMENTS,
@@ -382,6 +385,7 @@ pub fn all_statements() -> Vec<Described> {
         statuses::STATEMENTS,
         subscriptions::STATEMENTS,
         stream_tokens::STATEMENTS,
+        templates::STATEMENTS,
     ];
     let modules = modules.iter().chain(sends::STATEMENTS).chain(tenants::STATEMENTS);
     modules.copied().flatten().copied().collect()

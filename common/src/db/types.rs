@@ -1,10 +1,11 @@
 //! The Postgres types of parameters, and columns with the values of our own types.
 
 use super::{Json, Type};
+use crate::domain::batch::BatchStatus;
 use crate::domain::delivery::StreamKind;
 use crate::domain::delivery_failure::RecipientEffect;
 use crate::domain::event::EventType;
-use crate::domain::ids::{AttemptId, ConversationId, MessageId, SubscriptionId};
+use crate::domain::ids::{AttemptId, BatchId, ConversationId, MessageId, SubscriptionId, TemplateId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::message::{AttemptOutcome, Direction, Priority, Purpose, Status};
@@ -157,6 +158,7 @@ pub(crate) use {stored_as, text_enums};
 
 text_enums!(
     AttemptOutcome,
+    BatchStatus,
     Direction,
     Encoding,
     EventType,
@@ -185,7 +187,7 @@ macro_rules! uuid_types {
     };
 }
 
-uuid_types!(AttemptId, ConversationId, MessageId, SubscriptionId);
+uuid_types!(AttemptId, BatchId, ConversationId, MessageId, SubscriptionId, TemplateId);
 
 stored_as!(Sender, &str, |value| value.as_str(), |text| Sender::from(text));
 stored_as!(E164, &str, |value| value.as_str(), |text| text.parse::<E164>()?);

@@ -8,7 +8,8 @@ mod schema;
 
 pub use schema::schema;
 
-use super::ids::{ConversationId, MessageId, SubscriptionId};
+use super::batch::BatchStatus;
+use super::ids::{BatchId, ConversationId, MessageId, SubscriptionId};
 use super::keywords::OptOut;
 use super::language::Language;
 use super::message::{Direction, Status};
@@ -16,6 +17,7 @@ use super::named::named_enum;
 use super::opt_out::OptOutSource;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -38,6 +40,8 @@ named_enum! {
         OptedIn = "contact.opted_in",
         /// A message may be an opt-out: [`OptOutSuspected`].
         OptOutSuspected = "contact.opt_out_suspected",
+        /// Every message of a batch has its final status: [`BatchCompleted`].
+        BatchCompleted = "batch.completed",
         /// A subscription fails and will be disabled: [`SubscriptionWarning`].
         SubscriptionWarning = "subscription.warning",
         /// A subscription was disabled: [`SubscriptionDisabled`].
@@ -58,15 +62,16 @@ impl EventType {
             | Self::OptedOut
             | Self::OptedIn
             | Self::OptOutSuspected
+            | Self::BatchCompleted
             | Self::SubscriptionWarning
             | Self::SubscriptionDisabled => 1,
         }
     }
 
-    /// Returns whether the type is about a subscription: its body is a [`SubscriptionEvent`] without a conversation.
+    /// Returns whether the type is about a conversation. The body of another is a [`ServiceEvent`].
     #[must_use]
-    pub const fn is_about_subscription(self) -> bool {
-        matches!(self, Self::SubscriptionWarning | Self::SubscriptionDisabled)
+    pub const fn is_about_conversation(self) -> bool {
+        !matches!(self, Self::BatchCompleted | Self::SubscriptionWarning | Self::SubscriptionDisabled)
     }
 
     /// Returns the types whose data get the numbers and the text of their message for subscriptions with `content`.
@@ -93,6 +98,10 @@ impl EventType {
             Self::OptedOut => "A number opted out of messages.",
             Self::OptedIn => "A number that had opted out opted in again.",
             Self::OptOutSuspected => "A message may be an opt-out. Messages to the number continue.",
+            Self::BatchCompleted => {
+                "Every message of a batch has its final status, or was sent so long ago that no status is expected. \
+                 Written again if messages join the batch later."
+            }
             Self::SubscriptionWarning => {
                 "A subscription has failed for 50 or 90 percent of the time after which it is disabled. Other \
                  subscriptions get the event."
@@ -131,10 +140,10 @@ pub struct Event<D> {
     pub data: D,
 }
 
-/// The body of an event about a subscription, which has no conversation.
+/// The body of an event without a conversation, such as one about a batch or a subscription.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SubscriptionEvent<D> {
+pub struct ServiceEvent<D> {
     /// Its id, the same in every delivery.
     pub id: Uuid,
     /// Its type.
@@ -173,6 +182,7 @@ event_data! {
     OptedOut: OptedOut,
     OptedIn: OptedIn,
     OptOutSuspected: OptOutSuspected,
+    BatchCompleted: BatchCompleted,
     SubscriptionWarning: SubscriptionWarning,
     SubscriptionDisabled: SubscriptionDisabled,
 }
@@ -283,6 +293,23 @@ pub struct OptedIn {
 pub struct OptOutSuspected {
     /// Twilio's message SID.
     pub twilio_sid: String,
+}
+
+/// Data of `batch.completed`: every message of a batch has its final status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BatchCompleted {
+    /// The batch.
+    #[schema(value_type = Uuid)]
+    pub batch_id: BatchId,
+    /// `completed` or `cancelled`.
+    #[schema(inline)]
+    pub status: BatchStatus,
+    /// The number of accepted messages.
+    pub total: i32,
+    /// The number of messages by status.
+    pub by_status: BTreeMap<String, i32>,
+    /// The number of segments of all messages.
+    pub segments: i64,
 }
 
 /// Data of `subscription.warning`: a subscription has failed since its last success, and will be disabled.

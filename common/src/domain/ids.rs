@@ -59,4 +59,8 @@ ids! {
     AttemptId;
     /// The id of a subscription to events.
     SubscriptionId;
+    /// The id of a batch: one or several bulk requests.
+    BatchId;
+    /// The id of a message template.
+    TemplateId;
 }

@@ -1,6 +1,7 @@
 //! Business rules as pure functions and types: no I/O, HTTP or SQL. This layer imports no other layer.
 
 pub mod auto_reply;
+pub mod batch;
 pub mod delivery;
 pub mod delivery_failure;
 pub mod event;
@@ -22,3 +23,4 @@ pub mod sender;
 pub mod sids;
 pub mod smart_encoding;
 pub mod subscription;
+pub mod template;

@@ -119,6 +119,16 @@ pub enum ApiError {
     /// A dependency is unavailable; the caller can retry.
     #[error("the service is temporarily unavailable; retry later")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// A part of the request was carried out before a dependency was unavailable or the time was up; the caller can
+    /// repeat it.
+    #[error("{done}")]
+    Incomplete {
+        /// What was done, and what the caller has to do.
+        done: String,
+        /// Why the rest was not done.
+        #[source]
+        cause: Box<dyn Error + Send + Sync>,
+    },
 }
 
 impl From<ValidationError> for ApiError {
@@ -179,7 +189,7 @@ impl ApiError {
             Self::IdempotencyConflict | Self::RecipientOptedOut | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::Incomplete { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -197,7 +207,7 @@ impl ApiError {
             Self::Conflict(_) => "sms.conflict",
             Self::PayloadTooLarge { .. } => "sms.payload_too_large",
             Self::Internal(_) => "sms.internal",
-            Self::Unavailable(_) => "sms.unavailable",
+            Self::Unavailable(_) | Self::Incomplete { .. } => "sms.unavailable",
         }
     }
 
@@ -276,6 +286,7 @@ mod tests {
             ApiError::PayloadTooLarge { limit: 1 },
             ApiError::Internal(source()),
             ApiError::Unavailable(source()),
+            ApiError::Incomplete { done: "half".to_owned(), cause: source() },
         ];
         for error in errors {
             assert!(telemetry::Metric::Errors.outcomes().contains(&error.outcome()), "{error:?}");

@@ -176,7 +176,16 @@ pub trait HttpRequestExt {
     /// # Errors
     ///
     /// [`ApiError::PayloadTooLarge`] or [`ApiError::Validation`] otherwise.
-    fn payload(&self) -> Result<&[u8], ApiError>;
+    fn payload(&self) -> Result<&[u8], ApiError> {
+        self.payload_up_to(MAX_BODY_BYTES)
+    }
+
+    /// Returns the body like [`HttpRequestExt::payload`], with another limit in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::PayloadTooLarge`] or [`ApiError::Validation`] otherwise.
+    fn payload_up_to(&self, limit: usize) -> Result<&[u8], ApiError>;
 
     /// Returns the id that follows this request through logs and queues.
     fn request_id(&self) -> &str;
@@ -239,9 +248,9 @@ impl HttpRequestExt for Request {
         Ok(number)
     }
 
-    fn payload(&self) -> Result<&[u8], ApiError> {
-        if self.body().len() > MAX_BODY_BYTES {
-            return Err(ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES });
+    fn payload_up_to(&self, limit: usize) -> Result<&[u8], ApiError> {
+        if self.body().len() > limit {
+            return Err(ApiError::PayloadTooLarge { limit });
         }
         // Other values are ignored, such as the wrong but common `utf-8`.
         let codings = self.header("content-encoding").unwrap_or_default().split(',');

@@ -14,7 +14,7 @@ pub use error::{ApiError, ErrorBody, ErrorEnvelope, FieldError, ValidationError}
 pub use event::HttpRequestExt;
 pub use http::{HeaderValue, Method, StatusCode};
 pub use lambda_http::{Request, RequestExt};
-pub use payload::{Fields, MAX_BODY_BYTES};
+pub use payload::{Fields, MAX_BODY_BYTES, MAX_LIST_BYTES};
 pub use query::Parameters;
 pub use response::{binary, empty, json, text};
 pub use streamed::Streamed;

@@ -14,6 +14,9 @@ use uuid::Uuid;
 /// The largest accepted request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 
+/// The largest accepted body of endpoints that take lists, in bytes. Lambda accepts events of 6 MB.
+pub const MAX_LIST_BYTES: usize = 5_000_000;
+
 /// How many unknown fields an error lists, so that its size is limited.
 const MAX_UNKNOWN: usize = 20;
 
@@ -225,6 +228,50 @@ impl Fields {
             }
         }
         Some(texts)
+    }
+
+    /// Reads a list as JSON texts, which keeps the digits of numbers.
+    pub fn list(&mut self, name: &str) -> Option<Vec<Box<RawValue>>> {
+        let raw = self.take_raw(name)?;
+        if let Ok(entries) = serde_json::from_str(raw.get()) {
+            return Some(entries);
+        }
+        match serde_json::from_str(raw.get()) {
+            Ok(value) => self.wrong_type(name, "a list", &value),
+            Err(error) => self.problem(name, unreadable(raw.get(), &error)),
+        }
+        None
+    }
+
+    /// Reads an object as its names and JSON texts.
+    pub fn entries(&mut self, name: &str) -> Option<Fields> {
+        let raw = self.take_raw(name)?;
+        match serde_json::from_str::<Object>(raw.get()) {
+            Ok(object) => Some(Self::new(object.0)),
+            Err(_) => {
+                match serde_json::from_str(raw.get()) {
+                    Ok(value) => self.wrong_type(name, "an object", &value),
+                    Err(error) => self.problem(name, unreadable(raw.get(), &error)),
+                }
+                None
+            }
+        }
+    }
+
+    /// Returns the names of the fields that were not read yet.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.fields.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Reads a value that is inserted into a text: a string, or a number as it is written.
+    pub fn insertable(&mut self, name: &str) -> Option<String> {
+        let is_number =
+            |raw: &RawValue| raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        match self.fields.iter().find(|(field, _)| field == name) {
+            Some((_, raw)) if is_number(raw) => self.take_raw(name).map(|raw| raw.get().to_owned()),
+            _ => self.text(name),
+        }
     }
 
     /// Reads an object that is stored unchanged.

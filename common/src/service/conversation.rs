@@ -73,6 +73,12 @@ impl App {
         &self.config.account_sid
     }
 
+    /// Returns the numbering plans.
+    #[must_use]
+    pub const fn plan(&self) -> &NumberingPlan {
+        &self.plan
+    }
+
     /// Opens the connection before the first event.
     pub async fn warm_up(&self) {
         self.db.warm_up().await;

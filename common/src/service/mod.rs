@@ -3,6 +3,7 @@
 //! Functions use services, services use adapters, adapters use the domain. `common/tests/layers.rs` checks this order.
 
 pub mod archive;
+pub mod batch;
 pub mod batches;
 pub mod caller;
 pub mod consent;
@@ -17,5 +18,7 @@ pub mod lookup;
 pub mod message;
 pub mod parts;
 pub mod receive;
+pub mod sending;
 pub mod subscription;
+pub mod templates;
 pub mod wake_ups;

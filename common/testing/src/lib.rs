@@ -17,6 +17,7 @@ mod sqs;
 mod storage;
 mod streamed;
 mod subscriptions;
+mod templates;
 mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
@@ -33,6 +34,7 @@ pub use sqs::{Behaviour, Sent, Sqs};
 pub use storage::S3;
 pub use streamed::{ServerSentEvent, SseClient, Streamed};
 pub use subscriptions::{OTHER_KEY_ID, SubscriptionWorld, check_outage, new_subscription};
+pub use templates::new_template;
 pub use webhook::{AUTH_TOKEN, BASE_URL, Webhook};
 
 use std::ops::RangeInclusive;

@@ -40,6 +40,9 @@ const NUMBERS: &[(&str, &str)] = &[
 
 /// Columns that hold neither.
 const NEITHER: &[(&str, &str)] = &[
+    ("idempotency_keys.response", "ids, and reasons why messages were refused; for 24 hours"),
+    ("sms_batch_counts.status", "status"),
+    ("sms_batches.state", "status"),
     ("api_keys.key_hash", "hash"),
     ("api_keys.name", "of an API key"),
     ("api_keys.scopes", "names"),
@@ -120,6 +123,12 @@ const NEITHER: &[(&str, &str)] = &[
     ("sms_subscriptions.tenant_id", "tenant id"),
     ("sms_subscriptions.url", "URL of a service"),
     ("sms_subscriptions.workflow_type", "name of a workflow"),
+    ("sms_template_versions.en", "text for many recipients, without the values of its variables"),
+    ("sms_template_versions.es", "as en"),
+    ("sms_template_versions.fallback", "language"),
+    ("sms_template_versions.name", "of a template, by its author"),
+    ("sms_template_versions.pt", "as en"),
+    ("sms_templates.name", "of a template, by its author"),
     ("sms_tenant_numbers.tenant_id", "tenant id"),
     ("sms_archive_parts.archived_table", "name"),
     ("sms_archive_parts.month", "month"),

@@ -3,6 +3,8 @@
 
 mod activity;
 mod batches;
+mod bulk;
+mod consent_import;
 mod conversations;
 mod deliveries;
 mod erasure;

@@ -11,6 +11,7 @@
     reason = "a failed measurement must stop the program; results go to stdout"
 )]
 
+mod batches;
 mod bulk;
 mod cluster;
 mod cold_start;
@@ -44,7 +45,7 @@ use twilio::Twilio;
 use world::World;
 
 const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [secrets] [webhooks] [workers] \
-    [conversations] [sends] [bulk] [events] | bench [--messages 20000000] years";
+    [conversations] [sends] [batches] [bulk] [events] | bench [--messages 20000000] years";
 
 /// The messages of two years that `years` loads.
 const YEARS_MESSAGES: u64 = 20_000_000;
@@ -134,6 +135,9 @@ fn main() {
     }
     if arguments.includes("sends") {
         sends::measure(&world, &cluster, rounds);
+    }
+    if arguments.includes("batches") {
+        batches::measure(&world, &cluster, rounds);
     }
     if arguments.includes("bulk") {
         let messages = if arguments.quick { 1_000 } else { 10_000 };

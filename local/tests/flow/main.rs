@@ -7,6 +7,7 @@
 
 mod api_access;
 mod api_page;
+mod bulk;
 mod callbacks;
 mod cancel;
 mod chaos;

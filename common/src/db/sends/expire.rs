@@ -12,7 +12,8 @@ row! {
     }
 }
 
-/// Each pending message is in one of two indexes. Locked rows are skipped. Events are written last.
+/// Each pending message is in one of two indexes. Locked rows are skipped, and messages of a paused batch do not age.
+/// Events are written last.
 const EXPIRE: Statement<Expired> = Statement::new(
     "fail expired messages",
     "
@@ -23,7 +24,7 @@ with late as (
 ), old as (
     select id from sms_messages
     where delivery_status = 'pending' and claimed_at is null and twilio_sid is null and send_before is null
-      and coalesce(send_at, created_at) <= $oldest
+      and coalesce(send_at, created_at) <= $oldest and next_attempt_at < sms_paused_until()
     limit $limit for no key update skip locked
 ), before as (
     select m.id, m.error_code from sms_messages m where m.id in (select id from late union all select id from old)

@@ -17,6 +17,8 @@ named_enum! {
         Settled = "settled",
         /// The recipient has opted out.
         OptedOut = "opted_out",
+        /// Its batch is paused or cancelled.
+        Stopped = "stopped",
         /// Its `send_before` has passed.
         TooLate = "too_late",
     }

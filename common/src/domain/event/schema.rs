@@ -1,8 +1,8 @@
 //! JSON schemas of the bodies, one per type and version.
 
 use super::{
-    EventType, LanguageChanged, MessageFailed, MessageReceived, MessageStatus, OptOutSuspected, OptedIn,
-    OptedOut, SubscriptionDisabled, SubscriptionWarning, TenantIdentified,
+    BatchCompleted, EventType, LanguageChanged, MessageFailed, MessageReceived, MessageStatus,
+    OptOutSuspected, OptedIn, OptedOut, SubscriptionDisabled, SubscriptionWarning, TenantIdentified,
 };
 use utoipa::PartialSchema;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
@@ -20,13 +20,13 @@ pub fn schema(of: EventType) -> Schema {
             "timestamp",
             text("When the change was made.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))),
         );
-    let (body, required) = if of.is_about_subscription() {
-        (body, &["id", "type", "timestamp", "data"][..])
-    } else {
+    let (body, required) = if of.is_about_conversation() {
         (
             conversation(body),
             &["id", "type", "timestamp", "conversation_id", "conversation_sequence", "data"][..],
         )
+    } else {
+        (body, &["id", "type", "timestamp", "data"][..])
     };
     required.iter().copied().fold(body.property("data", data(of)), ObjectBuilder::required).into()
 }
@@ -67,6 +67,7 @@ fn data(of: EventType) -> RefOr<Schema> {
         EventType::OptedOut => OptedOut::schema(),
         EventType::OptedIn => OptedIn::schema(),
         EventType::OptOutSuspected => OptOutSuspected::schema(),
+        EventType::BatchCompleted => BatchCompleted::schema(),
         EventType::SubscriptionWarning => SubscriptionWarning::schema(),
         EventType::SubscriptionDisabled => SubscriptionDisabled::schema(),
     };

@@ -7,7 +7,7 @@ use super::{
 use crate::now;
 use common::db::deliveries::{self, Judged};
 use common::domain::event::{
-    DisabledReason, EventType, SubscriptionDisabled, SubscriptionEvent, SubscriptionWarning,
+    DisabledReason, EventType, ServiceEvent, SubscriptionDisabled, SubscriptionWarning,
 };
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ async fn a_receiver_that_is_gone_is_disabled_at_once_and_its_event_waits() {
     assert_eq!(world.subscription(stream.subscription_id, "status, disabled_reason").await, "disabled gone");
     assert_eq!(world.claim(stream, at(60.0)).await, []);
     let bodies = world.bodies_of("subscription.disabled").await;
-    let event: SubscriptionEvent<SubscriptionDisabled> = serde_json::from_str(&bodies[0]).unwrap();
+    let event: ServiceEvent<SubscriptionDisabled> = serde_json::from_str(&bodies[0]).unwrap();
     let expected = SubscriptionDisabled {
         subscription_id: stream.subscription_id,
         reason: DisabledReason::Gone,
@@ -199,7 +199,7 @@ async fn a_failing_subscription_is_warned_about_twice_and_then_disabled() {
     assert_eq!(judged, expected);
     assert_eq!(world.subscription(id, "status, disabled_reason").await, "disabled failing");
     let warnings = world.bodies_of("subscription.warning").await;
-    let event: SubscriptionEvent<SubscriptionWarning> = serde_json::from_str(&warnings[1]).unwrap();
+    let event: ServiceEvent<SubscriptionWarning> = serde_json::from_str(&warnings[1]).unwrap();
     let expected = SubscriptionWarning {
         subscription_id: id,
         percent: 90,

@@ -5,7 +5,7 @@
 pub use common::service::endpoint::{App, Config};
 
 use common::db::messages;
-use common::domain::ids::{ConversationId, MessageId};
+use common::domain::ids::{BatchId, ConversationId, MessageId};
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::message::{AttemptOutcome, Direction, Priority, Purpose, Status};
@@ -38,6 +38,9 @@ pub struct MessageDetails {
     pub messaging_service_sid: Option<String>,
     /// Sender that the conversation used before, if the request named none and that sender was not configured any more.
     pub replaced_from: Option<String>,
+    /// Batch of a bulk request.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub batch_id: Option<BatchId>,
     /// Text.
     pub message_content: String,
     /// Same as `message_content`, for older clients.
@@ -55,7 +58,7 @@ pub struct MessageDetails {
     pub encoding: Option<Encoding>,
     /// Number of segments of an outbound message.
     pub segments: Option<i32>,
-    /// Detected language: `en`, `es`, `pt` or `unknown`.
+    /// Detected language: `en`, `es`, `pt` or `unknown`. Of a bulk message: the language of the chosen text.
     #[schema(value_type = String)]
     pub language: Language,
     /// Confidence of the detected language, 0 to 1.
@@ -80,7 +83,7 @@ pub struct MessageDetails {
     /// Latest time to send; after that the message fails.
     pub send_before: Option<Timestamp>,
     /// Earliest time of the next attempt of a `pending` message: `send_at`, the end of the recipient's quiet hours, or
-    /// the next retry. Null during an attempt.
+    /// the next retry. Null during an attempt, and while its batch is paused.
     pub next_attempt_at: Option<Timestamp>,
     /// Time since which an `unknown` message waits for an operator.
     pub parked_at: Option<Timestamp>,
@@ -148,6 +151,7 @@ impl MessageDetails {
             to_number: message.to_number,
             messaging_service_sid: message.messaging_service_sid,
             replaced_from: message.replaced_from,
+            batch_id: message.batch_id,
             content: message.message_content.clone(),
             message_content: message.message_content,
             media: serde_json::from_value(message.media)?,

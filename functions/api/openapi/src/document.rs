@@ -43,6 +43,8 @@ struct Others;
     components(schemas(ErrorEnvelope, FunctionUrlMessage, GatewayMessage)),
     tags(
         (name = "messages", description = "Send messages and track their delivery."),
+        (name = "bulk", description = "Send many messages, and pause, resume or cancel them."),
+        (name = "templates", description = "Texts with variables, per language, for bulk requests."),
         (name = "conversations", description = "Messages and settings per phone number."),
         (name = "consent", description = "Opt-outs and opt-ins of a number, with their evidence."),
         (name = "events", description = "The event log."),
@@ -173,9 +175,8 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
         components.add_security_scheme("stream_token", SecurityScheme::ApiKey(token));
     }
     for item in document.paths.paths.values_mut() {
-        for operation in
-            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
-        {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
             complete_operation(operation);
         }
     }

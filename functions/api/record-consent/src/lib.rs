@@ -10,12 +10,9 @@ pub use request::ConsentRequest;
 
 use common::clock;
 use common::db::consent;
-use common::domain::phone::PhoneError;
-use common::http::{
-    self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, ValidationError, responses,
-};
+use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
 use common::service::caller;
-use common::service::consent::ConsentEntry;
+use common::service::consent::{ConsentEntry, no_number};
 
 /// Records consent.
 ///
@@ -59,11 +56,4 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let entry = recorded.ok_or_else(|| no_number(refusal))?;
     tracing::info!(action = consent.action.as_str(), "consent recorded");
     http::json(StatusCode::CREATED, &ConsentEntry::from(entry))
-}
-
-/// There is no conversation, and a message could not be sent either.
-fn no_number(refusal: Option<PhoneError>) -> ApiError {
-    let reason = refusal.map(|refusal| format!(": {refusal}")).unwrap_or_default();
-    ValidationError::field("phone_number", format!("has no conversation and can't receive messages{reason}"))
-        .into()
 }

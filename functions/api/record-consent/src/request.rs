@@ -3,14 +3,10 @@
 use common::db::consent::Consent;
 use common::domain::opt_out::OptOutAction;
 use common::http::{Fields, ValidationError};
+use common::service::consent;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
-
-/// The longest source, in characters.
-const MAX_SOURCE: usize = 100;
-/// The longest evidence, in characters.
-const MAX_EVIDENCE: usize = 2_000;
 
 /// Consent that was given or revoked elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -38,35 +34,6 @@ pub struct ConsentRequest {
 /// [`ValidationError`] with all invalid fields.
 pub(crate) fn consent(body: &[u8], api_key_id: Uuid) -> Result<Consent, ValidationError> {
     let mut fields = Fields::from_slice(body)?;
-    let action = action(&mut fields);
-    let source = text(&mut fields, "source", MAX_SOURCE);
-    let evidence = text(&mut fields, "evidence", MAX_EVIDENCE);
-    if fields.text("scope").is_some_and(|scope| scope != "all") {
-        fields.problem("scope", "must be all: an entry applies to all messages to the number");
-    }
-    let consent = action.zip(source).zip(evidence);
-    fields.finish_with(consent.map(|((action, source), evidence)| Consent {
-        action,
-        source,
-        evidence,
-        api_key_id,
-    }))
-}
-
-fn action(fields: &mut Fields) -> Option<OptOutAction> {
-    let found = fields.required_text("action")?.parse().ok();
-    if found.is_none() {
-        fields.problem("action", "must be opt_out or opt_in");
-    }
-    found
-}
-
-fn text(fields: &mut Fields, name: &str, max: usize) -> Option<String> {
-    let text = fields.required_text(name)?;
-    if text.trim().is_empty() {
-        fields.problem(name, "is blank");
-    } else if text.chars().count() > max {
-        fields.problem(name, format!("has more than {max} characters"));
-    }
-    Some(text)
+    let consent = consent::stated(&mut fields, api_key_id);
+    fields.finish_with(consent)
 }

@@ -8,24 +8,19 @@
 //! own.
 
 mod config;
-mod judge;
-mod request;
-mod senders;
 
 pub use common::service::conversation::InitError;
+pub use common::service::sending::SendRequest;
 pub use config::Config;
-pub use request::SendRequest;
-pub use senders::Senders;
 
 use common::clock;
 use common::db::sends::{self, Created, Idempotency, NewSend, Repeated};
 use common::db::{Db, DbError, conversations, messages};
 use common::domain::ids::{ConversationId, MessageId};
 use common::domain::message::Status;
-use common::domain::phone::{NumberingPlan, Recipient, last_four};
-use common::domain::segments::{self, Encoding};
+use common::domain::phone::Recipient;
+use common::domain::segments::Encoding;
 use common::domain::sids::MessageSid;
-use common::domain::smart_encoding::SmartEncoding;
 use common::error::chain;
 use common::http::{
     self, ApiError, ErrorEnvelope, Fields, HttpRequestExt, Principal, Request, Response, Scope, StatusCode,
@@ -33,10 +28,9 @@ use common::http::{
 };
 use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
 use common::service::caller;
-use common::telemetry::{self, Metric, traces};
-use senders::Choice;
+use common::service::sending::{self, Choice, Origin, Sending};
+use common::telemetry::{self, Metric};
 use serde::Serialize;
-use serde_json::json;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -44,7 +38,7 @@ use utoipa::ToSchema;
 #[derive(Debug)]
 pub struct App {
     config: Config,
-    plan: NumberingPlan,
+    sending: Sending,
     publisher: Publisher,
     db: Db,
 }
@@ -56,10 +50,10 @@ impl App {
     ///
     /// [`InitError`] when the function cannot start.
     pub async fn init(config: Config) -> Result<Self, InitError> {
-        let plan = NumberingPlan::load(config.region)?;
+        let sending = Sending::load(config.sending.clone())?;
         let publisher = Publisher::new(config.publisher.clone());
         let db = Db::new(&config.database)?;
-        Ok(Self { config, plan, publisher, db })
+        Ok(Self { config, sending, publisher, db })
     }
 
     /// Opens the connection before the first event.
@@ -140,7 +134,7 @@ async fn accept(
     let mut fields = Fields::from_slice(request.payload()?)?;
     let wanted = SendRequest::take(&mut fields);
     let mut problems = fields.finish();
-    let key = request::idempotency_key(request, &mut problems);
+    let key = sending::idempotency_key(request, &mut problems);
     ParsedRequest { wanted, key, principal, request }.store(app, problems).await
 }
 
@@ -165,11 +159,14 @@ impl ParsedRequest<'_> {
         let hash = self.wanted.hash().map_err(ApiError::internal)?;
         let idempotency = self.key.clone().map(|key| Idempotency { key, payload_hash: hash });
         let recipient = self.recipient(app, &mut problems).await?;
-        judge::judge(&self.wanted, now, &mut problems);
+        sending::judge(&self.wanted, now, &mut problems);
         let choice = self.sender(app, recipient.as_ref(), &mut problems).await?;
         self.check_conversation(app, recipient.as_ref(), &mut problems).await?;
         let send = match (recipient.zip(choice), problems.check()) {
-            (Some((recipient, choice)), Ok(())) => self.new_send(app, choice, recipient, now),
+            (Some((recipient, choice)), Ok(())) => {
+                let origin = Origin::new(&self.principal, self.request, now);
+                app.sending.new_send(self.wanted.clone(), choice, recipient, &origin)
+            }
             (_, refused) => {
                 // A valid request may have become invalid since, such as by a send_at in the past.
                 if let Some(idempotency) = idempotency.filter(|_| is_readable)
@@ -185,7 +182,7 @@ impl ParsedRequest<'_> {
         match sends::create(&app.db, &send, idempotency.as_ref()).await? {
             Created::Stored { conversation_id } => {
                 telemetry::count(Metric::SendsRequested, 1);
-                let wait = send.send_at.map_or(Duration::ZERO, |at| until(now, at));
+                let wait = sending::wait(send.send_at, now);
                 let accepted = accepted(&send, conversation_id);
                 let message = DispatchMessage::new(send.id, Some(send.sender));
                 Ok((accepted, (wait <= MAX_DELAY).then_some((message, wait))))
@@ -202,11 +199,12 @@ impl ParsedRequest<'_> {
         app: &App,
         problems: &mut ValidationError,
     ) -> Result<Option<Recipient>, DbError> {
-        let recipient = match app.plan.recipient(&self.wanted.to) {
+        let plan = app.sending.plan();
+        let recipient = match plan.recipient(&self.wanted.to) {
             Ok(recipient) => recipient,
-            Err(refusal) => match app.plan.unlisted_recipient(&self.wanted.to, refusal) {
+            Err(refusal) => match plan.unlisted_recipient(&self.wanted.to, refusal) {
                 Some(unlisted)
-                    if conversations::has_written(&app.db, &app.config.account_sid, unlisted.e164())
+                    if conversations::has_written(&app.db, app.sending.account_sid(), unlisted.e164())
                         .await? =>
                 {
                     unlisted
@@ -217,10 +215,8 @@ impl ParsedRequest<'_> {
                 }
             },
         };
-        let country = app.plan.country(recipient.e164());
-        if country.is_none_or(|country| !app.config.recipient_countries.contains(&country)) {
-            let country = country.map_or_else(|| "no country".to_owned(), |country| country.to_string());
-            problems.add_once("to", format!("can't be sent to: {country} is not in RECIPIENT_COUNTRIES"));
+        if let Some(refusal) = app.sending.country_refusal(recipient.e164()) {
+            problems.add_once("to", refusal);
             return Ok(None);
         }
         Ok(Some(recipient))
@@ -233,26 +229,16 @@ impl ParsedRequest<'_> {
         recipient: Option<&Recipient>,
         problems: &mut ValidationError,
     ) -> Result<Option<Choice>, DbError> {
-        let senders = &app.config.senders;
         if let Some(from) = self.wanted.from.as_deref() {
-            let choice = senders.named(from, &app.plan);
+            let choice = app.sending.named_sender(from);
             if choice.is_none() {
                 problems.add("from", "is not a configured number or messaging service");
             }
             return Ok(choice);
         }
         let Some(recipient) = recipient else { return Ok(None) };
-        let last = conversations::last_sender(&app.db, &app.config.account_sid, recipient.e164()).await?;
-        let choice = senders.default(last.as_ref());
-        if let Some(Choice { sender, replaced: Some(replaced) }) = &choice {
-            let [sender, replaced] = [sender, replaced].map(|sender| last_four(sender.as_str()));
-            tracing::warn!(
-                sender,
-                replaced,
-                "sender of the conversation is not configured, using the default"
-            );
-        }
-        Ok(choice)
+        let last = conversations::last_sender(&app.db, app.sending.account_sid(), recipient.e164()).await?;
+        Ok(app.sending.default_sender(last.as_ref()))
     }
 
     /// Adds a problem when the conversation does not exist or is with another number.
@@ -263,7 +249,7 @@ impl ParsedRequest<'_> {
         problems: &mut ValidationError,
     ) -> Result<(), DbError> {
         let Some(id) = self.wanted.conversation_id else { return Ok(()) };
-        match conversations::number(&app.db, &app.config.account_sid, id).await? {
+        match conversations::number(&app.db, app.sending.account_sid(), id).await? {
             None => problems.add("conversation_id", "is not a conversation"),
             Some(number) if recipient.is_some_and(|recipient| Some(recipient.e164()) != number.number()) => {
                 problems.add("conversation_id", "is the conversation with another number");
@@ -272,50 +258,6 @@ impl ParsedRequest<'_> {
         }
         Ok(())
     }
-
-    fn new_send(&self, app: &App, choice: Choice, recipient: Recipient, now: jiff::Timestamp) -> NewSend {
-        let wanted = self.wanted.clone();
-        let smart_encoding = wanted.smart_encoding.unwrap_or(app.config.smart_encoding);
-        let written = wanted.body.unwrap_or_default();
-        // A replacement can be longer, such as three dots for an ellipsis. Composing never makes a text longer.
-        let body = match smart_encoding.apply(&written) {
-            body if body.chars().count() > judge::MAX_BODY => SmartEncoding::None.apply(&written),
-            body => body,
-        };
-        let body = body.into_owned();
-        let cost = segments::count(&body);
-        let (to, to_original) = recipient.into_parts();
-        let media = wanted.media_urls.unwrap_or_default().into_iter();
-        NewSend {
-            id: clock::new_id().into(),
-            conversation_id: clock::new_id().into(),
-            account_sid: app.config.account_sid.clone(),
-            to,
-            to_original,
-            sender: choice.sender,
-            replaced_from: choice.replaced,
-            message_content: body,
-            media: media.map(|url| json!({"url": url, "content_type": null})).collect(),
-            encoding: cost.encoding,
-            // 1600 characters have at most a few dozen segments.
-            segments: i32::try_from(cost.segments).unwrap_or(i32::MAX),
-            priority: wanted.priority.unwrap_or_default(),
-            purpose: wanted.purpose.unwrap_or_default(),
-            workflow_type: wanted.workflow_type,
-            workflow_id: wanted.workflow_id,
-            metadata: wanted.metadata,
-            send_at: wanted.send_at,
-            send_before: wanted.send_before,
-            api_key_id: self.principal.key_id,
-            request_id: self.request.request_id().to_owned(),
-            trace_context: traces::to_store(self.request.request_id()),
-            created_at: now,
-        }
-    }
-}
-
-fn until(now: jiff::Timestamp, at: jiff::Timestamp) -> Duration {
-    Duration::try_from(at.duration_since(now)).unwrap_or_default()
 }
 
 fn accepted(send: &NewSend, conversation_id: ConversationId) -> SendAccepted {

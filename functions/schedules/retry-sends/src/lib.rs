@@ -4,6 +4,8 @@
 //! - wakes senders with messages due within the next minute and no wake-up on `[outbound]`: scheduled messages,
 //!   retries, and messages whose queue message was lost;
 //! - fails messages that have waited too long;
+//! - cancels the waiting messages of cancelled batches, makes those of resumed ones due, and completes batches for
+//!   whose messages no status is expected any more;
 //! - marks the messages of functions that died as `unknown`. They are not sent again;
 //! - joins status callbacks that arrived before their message's SID was known;
 //! - gives events their positions in the log, also if there are no readers, and sends a hint for `deliver-event`;
@@ -18,9 +20,11 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::senders;
 use common::db::spool::SpoolQueue;
-use common::db::{DatabaseConfig, Db, DbError, events, maintenance, sends, statuses};
+use common::db::{DatabaseConfig, Db, DbError, batches, events, maintenance, sends, statuses};
+use common::domain::batch::BatchStatus;
 use common::domain::delivery_failure::FailurePolicy;
 use common::queue::{PublishError, Publisher, PublisherConfig};
+use common::service::batch;
 use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::service::parts::{Part, PartTimedOut, Run};
 use common::service::wake_ups::{self, QueuedWakeUp, WakeUpError};
@@ -37,18 +41,33 @@ const STATUS_SPOOL: Part = Part { name: "status spool", share: 12 };
 const BACKLOG: Part = Part { name: "spool backlog", share: 2 };
 const CLAIMS: Part = Part { name: "claims", share: 6 };
 const EXPIRED: Part = Part { name: "expired sends", share: 6 };
+const BATCHES: Part = Part { name: "batches", share: 6 };
+const COMPLETIONS: Part = Part { name: "completion of batches", share: 2 };
 const SENDS: Part = Part { name: "sends", share: 6 };
 const CALLBACKS: Part = Part { name: "callbacks", share: 4 };
 const EVENTS: Part = Part { name: "events", share: 4 };
 const KEYS: Part = Part { name: "idempotency keys", share: 2 };
-const PARTS: [Part; 9] =
-    [INBOUND_SPOOL, STATUS_SPOOL, BACKLOG, CLAIMS, EXPIRED, SENDS, CALLBACKS, EVENTS, KEYS];
+const PARTS: [Part; 11] = [
+    INBOUND_SPOOL,
+    STATUS_SPOOL,
+    BACKLOG,
+    CLAIMS,
+    EXPIRED,
+    BATCHES,
+    COMPLETIONS,
+    SENDS,
+    CALLBACKS,
+    EVENTS,
+    KEYS,
+];
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`RenewalPolicy`],
 /// [`EventHintsConfig`], and
 ///
 /// - `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`.
 /// - `SEND_CLAIM_TIMEOUT_SECONDS` (60): when a claim is abandoned. It must exceed the timeout of `send-outbound`.
+/// - `BATCH_COMPLETE_AFTER_SECONDS` (36000, Twilio's default validity period): how long after its last status change a
+///   batch is complete, if its messages were handed to Twilio and have no final status.
 /// - `SWEEP_BUDGET_SECONDS` (50): how long a run may take. It must be less than the function's timeout.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -56,6 +75,7 @@ pub struct Config {
     publisher: PublisherConfig,
     queues: Queues,
     claim_timeout: Duration,
+    batch_complete_after: Duration,
     budget: Duration,
     renewals: RenewalPolicy,
     events: EventHintsConfig,
@@ -77,6 +97,7 @@ impl Configuration for Config {
         let status = env.url("STATUS_QUEUE_URL");
         let outbound = env.url("OUTBOUND_QUEUE_URL");
         let claim_timeout = env.seconds("SEND_CLAIM_TIMEOUT_SECONDS", 1..=86_400, 60);
+        let batch_complete_after = env.seconds("BATCH_COMPLETE_AFTER_SECONDS", 1..=2_592_000, 36_000);
         let budget = env.seconds("SWEEP_BUDGET_SECONDS", 1..=840, 50);
         let renewals = RenewalPolicy::from_env(env);
         let events = EventHintsConfig::from_env(env);
@@ -85,6 +106,7 @@ impl Configuration for Config {
             publisher: publisher?,
             queues: Queues { inbound: inbound?.into(), status: status?.into(), outbound: outbound?.into() },
             claim_timeout: claim_timeout?,
+            batch_complete_after: batch_complete_after?,
             budget: budget?,
             renewals: renewals?,
             events: events?,
@@ -141,6 +163,8 @@ pub struct Swept {
     spool_drained: usize,
     claims_abandoned: usize,
     sends_expired: usize,
+    batch_messages_changed: usize,
+    batches_completed: usize,
     senders_woken: usize,
     callbacks_joined: usize,
     events_numbered: usize,
@@ -163,6 +187,8 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
                 .await,
         claims_abandoned: run.part(&CLAIMS, async |until| abandon_claims(app, until).await).await,
         sends_expired: run.part(&EXPIRED, async |until| expire(app, until).await).await,
+        batch_messages_changed: run.part(&BATCHES, async |until| finish_batches(app, until).await).await,
+        batches_completed: run.part(&COMPLETIONS, async |_| complete_batches(app).await).await,
         senders_woken: run.part(&SENDS, async |_| wake(app).await).await,
         callbacks_joined: run.part(&CALLBACKS, async |_| join_callbacks(app).await).await,
         events_numbered: run.part(&EVENTS, async |until| number_events(app, until).await).await,
@@ -195,6 +221,30 @@ async fn abandon_claims(app: &App, until: Instant) -> Result<usize, SweepError> 
         }
     }
     Ok(ended)
+}
+
+/// Finishes what requests to cancel or resume a batch left.
+async fn finish_batches(app: &App, until: Instant) -> Result<usize, SweepError> {
+    let mut changed = 0;
+    for unfinished in batches::unfinished(&app.db, PAGE).await? {
+        changed += match unfinished.state {
+            BatchStatus::Cancelled => batch::cancel(&app.db, unfinished.id, until).await?,
+            _ => batch::resume(&app.db, unfinished.id, until).await?,
+        };
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    Ok(changed)
+}
+
+async fn complete_batches(app: &App) -> Result<usize, SweepError> {
+    let now = clock::now();
+    let completed = batches::complete(&app.db, now - app.config.batch_complete_after, now, PAGE).await?;
+    if completed > 0 {
+        tracing::info!(batches = completed, "completed batches without further statuses");
+    }
+    Ok(completed)
 }
 
 /// Gives events their positions. Readers do the same before they read.

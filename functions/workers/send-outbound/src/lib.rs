@@ -27,6 +27,7 @@ use common::domain::quiet_hours::QuietHours;
 use common::queue::{Batch, DispatchMessage, Publisher, PublisherConfig};
 use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::service::lookup::InitError;
+use common::service::sending;
 use common::telemetry::{self, Metric};
 use common::twilio::webhook::WEBHOOK_PATHS;
 use common::twilio::{RenewalPolicy, TwilioClient, TwilioConfig};
@@ -73,7 +74,7 @@ impl Configuration for Config {
         let verify_after = env.seconds("SEND_VERIFY_AFTER_SECONDS", 1..=2_592_000, 600);
         let verify_since = env.optional_parse("SEND_VERIFY_SINCE");
         let pace = pace::from_env(env, retry.as_ref());
-        let quiet = quiet::from_env(env);
+        let quiet = sending::quiet_hours(env);
         let publisher = PublisherConfig::from_env(env);
         let queue_url = env.url("OUTBOUND_QUEUE_URL");
         let events = EventHintsConfig::from_env(env);

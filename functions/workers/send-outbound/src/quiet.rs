@@ -2,10 +2,8 @@
 
 use crate::App;
 use common::clock;
-use common::config::Env;
 use common::db::DbError;
 use common::db::sends::{self, ClaimRequest};
-use common::domain::quiet_hours::{QuietHours, Table};
 use common::telemetry::{self, Metric};
 
 /// How many messages of a sender and priority are checked at a time.
@@ -13,26 +11,6 @@ const PAGE: i64 = 100;
 
 /// The maximum number of pages for one batch. Later wake-ups postpone the rest.
 const PAGES: usize = 20;
-
-/// Reads `QUIET_HOURS` (none; see [`Table`]) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York), for numbers
-/// without a known time zone.
-pub(crate) fn from_env(env: &mut Env<'_>) -> Option<Option<QuietHours>> {
-    let text = env.optional_text("QUIET_HOURS")?;
-    let zone = env.parse_or("QUIET_HOURS_DEFAULT_TIME_ZONE", "America/New_York".to_owned())?;
-    let table: Table = match text.map(|text| text.parse()) {
-        None => return Some(None),
-        Some(Ok(table)) => table,
-        Some(Err(error)) => {
-            env.problem(format!("QUIET_HOURS is invalid ({error})"));
-            return None;
-        }
-    };
-    let quiet = QuietHours::new(table, &zone);
-    if quiet.is_none() {
-        env.problem("QUIET_HOURS_DEFAULT_TIME_ZONE is not a time zone");
-    }
-    quiet.map(Some)
-}
 
 /// Postpones messages that are in quiet hours now and limits `request` to the other messages.
 ///

@@ -93,6 +93,9 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
         Ok(CreateResult::NotStarted) => {
             app.config.retry.not_started(claim, "the function was frozen before the request")
         }
+        Ok(CreateResult::Stopped) => {
+            app.config.retry.not_started(claim, "its batch was paused or cancelled before the request")
+        }
         Ok(CreateResult::Expired) => SendResult::Failed {
             by_twilio: false,
             error_code: RETRIES_EXHAUSTED.to_owned(),
@@ -153,6 +156,8 @@ enum CreateResult {
     Settled,
     /// The gate was passed too long ago, and there may have been a STOP since.
     NotStarted,
+    /// Its batch is paused or cancelled. The next claim takes it out of the queue.
+    Stopped,
     /// The message's `send_before` has passed since it was claimed.
     Expired,
 }
@@ -164,6 +169,7 @@ impl CreateResult {
             Passage::Go => None,
             Passage::Settled => Some(Self::Settled),
             Passage::OptedOut => Some(Self::OptedOut),
+            Passage::Stopped => Some(Self::Stopped),
             Passage::TooLate => Some(Self::Expired),
         }
     }

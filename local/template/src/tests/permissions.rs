@@ -230,9 +230,23 @@ fn alarms_queues_and_mappings_are_connected_to_the_resources_that_their_names_sa
             .iter()
             .filter_map(|metric| metric.pointer("/MetricStat/Metric/Dimensions/0/Value"))
             .collect();
-        assert!(!watched.is_empty(), "{id}");
-        for value in watched {
-            assert_eq!(value, &reference(&format!("{endpoint}Function")), "{id}");
+        // An alarm is for one function, or for several, whose deployments it rolls back.
+        let own = format!("{endpoint}Function");
+        let functions = resources(&document, "AWS::Serverless::Function");
+        let expected: Vec<Value> = functions
+            .iter()
+            .filter(|(function, properties)| {
+                let alarms = properties["DeploymentPreference"]["Alarms"].to_string();
+                *function == own || alarms.contains(&format!("{{\"Ref\":\"{id}\"}}"))
+            })
+            .map(|(function, _)| reference(function))
+            .collect();
+        assert!(!expected.is_empty(), "{id}");
+        for value in &watched {
+            assert!(expected.contains(value), "{id} watches {value}");
+        }
+        for value in &expected {
+            assert!(watched.contains(&value), "{id} does not watch {value}");
         }
     }
 }

@@ -27,6 +27,8 @@ const FUNCTIONS: &[&str] = &[
     "inbound-sms",
     "delivery-status",
     "send-sms",
+    "send-bulk",
+    "resume-batch",
     "retry-sends",
     "deliver-event",
     "retry-events",

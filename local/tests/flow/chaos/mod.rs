@@ -3,6 +3,7 @@
 //! `SMS_CHAOS_SEED` repeats the plan of a run. `SMS_CHAOS_MESSAGES` is the number of messages. `SMS_CHAOS_RUNS` is the
 //! number of runs, each with the next seed. `make chaos` runs a longer version.
 
+mod bulk;
 mod failures;
 mod plan;
 mod random;

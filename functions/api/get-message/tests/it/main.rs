@@ -58,6 +58,7 @@ async fn a_message_has_its_attempts_and_status_history_in_order() {
         json!({
             "id": ID, "conversation_id": CONVERSATION, "direction": "outbound", "from_number": "+18605550100",
             "to_number": "+12035550123", "messaging_service_sid": null, "replaced_from": null,
+            "batch_id": null,
             "message_content": "hello", "content": "hello",
             "media": [{"url": "https://example.com/a", "content_type": null}], "twilio_sid": "SM1",
             "delivery_status": "delivered", "error_code": null, "encoding": "GSM-7", "segments": 1,

@@ -1,6 +1,8 @@
 //! Tests of the binary through the Runtime API: the document is complete and correct.
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+mod bulk;
+mod message_templates;
 mod responses;
 mod subscriptions;
 mod template;
@@ -118,6 +120,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::PayloadTooLarge { limit: 0 },
         ApiError::internal(""),
         ApiError::unavailable(""),
+        ApiError::Incomplete { done: String::new(), cause: "".into() },
     ]
 }
 

@@ -202,6 +202,13 @@ async fn responses_of_the_functions_match_the_document() {
         assert_eq!(reply["statusCode"], status, "{reply}");
         contract.check("~1conversations~1{phone_number}~1consent/post", &reply);
     }
+    let mut import = start("import-consent", &environment).await;
+    let row = json!({"phone_number": TENANT, "action": "opt_in", "source": "web", "evidence": "form 17"});
+    for (payload, status) in [(json!({"rows": [row, {}]}), 200), (json!({"rows": 1}), 400)] {
+        let reply = import.call(ApiRequest::new("POST", "/consent/import").json(&payload).event()).await;
+        assert_eq!(reply["statusCode"], status, "{reply}");
+        contract.check("~1consent~1import/post", &reply);
+    }
     let mut consent = start("list-consent", &environment).await;
     for (number, status) in [(TENANT, 200), ("\0", 400), ("+12035550124", 404)] {
         let request =

@@ -1,19 +1,19 @@
 //! Validation of a request beyond the types of its fields.
 
 use super::SendRequest;
-use common::http::ValidationError;
+use crate::http::ValidationError;
 use jiff::Timestamp;
 use url::Url;
 
 /// The longest text, in Unicode scalar values (Twilio's limit).
-pub(crate) const MAX_BODY: usize = 1_600;
+pub const MAX_BODY: usize = 1_600;
 /// How many files Twilio accepts per message.
 const MAX_MEDIA: usize = 10;
 /// The longest workflow type and id, in characters.
 const MAX_WORKFLOW: usize = 255;
 
 /// Validates all fields but recipient and sender, and adds problems to `problems`.
-pub(crate) fn judge(wanted: &SendRequest, now: Timestamp, problems: &mut ValidationError) {
+pub fn judge(wanted: &SendRequest, now: Timestamp, problems: &mut ValidationError) {
     content(wanted, problems);
     times(wanted, now, problems);
     for (field, value) in [("workflow_type", &wanted.workflow_type), ("workflow_id", &wanted.workflow_id)] {

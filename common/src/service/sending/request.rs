@@ -1,10 +1,10 @@
-//! The request body and its idempotency key.
+//! The message of a request, and the idempotency key of a request.
 
-use common::domain::ids::ConversationId;
-use common::domain::message::{Priority, Purpose};
-use common::domain::metadata::Metadata;
-use common::domain::smart_encoding::SmartEncoding;
-use common::http::{Fields, HttpRequestExt, Request, ValidationError};
+use crate::domain::ids::ConversationId;
+use crate::domain::message::{Priority, Purpose};
+use crate::domain::metadata::Metadata;
+use crate::domain::smart_encoding::SmartEncoding;
+use crate::http::{Fields, HttpRequestExt, Request, ValidationError};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -57,8 +57,29 @@ pub struct SendRequest {
 }
 
 impl SendRequest {
+    /// Returns a message without content.
+    #[must_use]
+    pub fn to(to: String) -> Self {
+        Self {
+            to,
+            body: None,
+            conversation_id: None,
+            media_urls: None,
+            from: None,
+            send_at: None,
+            send_before: None,
+            workflow_type: None,
+            workflow_id: None,
+            priority: None,
+            purpose: None,
+            smart_encoding: None,
+            metadata: None,
+        }
+    }
+
     /// Reads the fields. Problems are recorded in `fields`.
-    pub(crate) fn take(fields: &mut Fields) -> Self {
+    #[must_use]
+    pub fn take(fields: &mut Fields) -> Self {
         Self {
             to: fields.required_text("to").unwrap_or_default(),
             body: fields.text("body"),
@@ -77,7 +98,11 @@ impl SendRequest {
     }
 
     /// Returns the SHA-256 of the payload, independent of the order and spacing of its fields.
-    pub(crate) fn hash(&self) -> Result<Vec<u8>, serde_json::Error> {
+    ///
+    /// # Errors
+    ///
+    /// None is expected: every field can be serialized.
+    pub fn hash(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut value = serde_json::to_value(self)?;
         if let Value::Object(fields) = &mut value {
             // Absent fields are not hashed, so that a future field does not change the hash of old payloads.
@@ -101,7 +126,8 @@ fn smart_encoding(fields: &mut Fields) -> Option<SmartEncoding> {
     }
 }
 
-fn priority(fields: &mut Fields) -> Option<Priority> {
+/// Reads `priority`. A problem is recorded in `fields`.
+pub fn priority(fields: &mut Fields) -> Option<Priority> {
     let found = fields.text("priority")?.parse().ok();
     if found.is_none() {
         fields.problem("priority", "must be urgent, normal or bulk");
@@ -109,7 +135,8 @@ fn priority(fields: &mut Fields) -> Option<Priority> {
     found
 }
 
-fn purpose(fields: &mut Fields) -> Option<Purpose> {
+/// Reads `purpose`. A problem is recorded in `fields`.
+pub fn purpose(fields: &mut Fields) -> Option<Purpose> {
     let found = fields.text("purpose")?.parse().ok();
     if found.is_none() {
         fields.problem("purpose", "must be service, marketing or emergency");
@@ -118,7 +145,8 @@ fn purpose(fields: &mut Fields) -> Option<Purpose> {
 }
 
 /// Returns the `Idempotency-Key` if it is valid, or adds a problem.
-pub(crate) fn idempotency_key(request: &Request, problems: &mut ValidationError) -> Option<String> {
+#[must_use]
+pub fn idempotency_key(request: &Request, problems: &mut ValidationError) -> Option<String> {
     let key = request.header("idempotency-key")?;
     if (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Some(key.to_owned());

@@ -1,29 +1,31 @@
 //! The senders that are configured, and which of them sends a message.
 
-use common::db::conversations::LastSender;
-use common::domain::phone::NumberingPlan;
-use common::domain::sender::Sender;
+use crate::db::conversations::LastSender;
+use crate::domain::phone::NumberingPlan;
+use crate::domain::sender::Sender;
 
 /// The configured senders: phone numbers, and a messaging service, which chooses one of its own numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Senders {
     /// E.164 numbers or short codes.
-    pub(crate) numbers: Vec<String>,
+    pub numbers: Vec<String>,
     /// `MG…`.
-    pub(crate) messaging_service_sid: Option<String>,
+    pub messaging_service_sid: Option<String>,
 }
 
 /// The sender of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Choice {
-    pub(crate) sender: Sender,
+pub struct Choice {
+    /// The sender.
+    pub sender: Sender,
     /// The sender that the conversation used before, if it is not configured any more.
-    pub(crate) replaced: Option<Sender>,
+    pub replaced: Option<Sender>,
 }
 
 impl Senders {
     /// Returns the sender that a request names, if it is configured.
-    pub(crate) fn named(&self, from: &str, plan: &NumberingPlan) -> Option<Choice> {
+    #[must_use]
+    pub fn named(&self, from: &str, plan: &NumberingPlan) -> Option<Choice> {
         let canonical = plan.canonical(from);
         let sender = self
             .service(Some(from))
@@ -35,7 +37,8 @@ impl Senders {
     /// Returns the sender of a message whose request names none: our number that the conversation used last, or the
     /// messaging service through which its last message went. Else, and if that is not configured any more, the
     /// messaging service, which keeps using the number that a recipient already knows, or the first number.
-    pub(crate) fn default(&self, last: Option<&LastSender>) -> Option<Choice> {
+    #[must_use]
+    pub fn default(&self, last: Option<&LastSender>) -> Option<Choice> {
         let number = last.and_then(|last| last.our_number.as_deref());
         let service = last.and_then(|last| last.messaging_service_sid.as_deref());
         if let Some(sender) = self.number(number).or_else(|| self.service(service)) {

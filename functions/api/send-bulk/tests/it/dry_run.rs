@@ -1,0 +1,58 @@
+//! What a request would do, without storing anything.
+
+use super::{TENANT, World};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_dry_run_counts_and_stores_nothing() {
+    // Quiet at every hour.
+    let mut world = World::with(&[("QUIET_HOURS", "service * * 12:00-12:01".to_owned())]).await;
+    world.conversation("+12035550129", ", opted_out_at", ", now()").await;
+    world.conversation("+12035550122", ", language_detected", ", 'es'").await;
+    let run = world
+        .dry_run(json!({
+            "texts": {
+                "en": "Hi {{name}}, the water is off on May 3.",
+                "es": "Hola {{name}}, mañana no hay agua. Perdón 🙏",
+            },
+            "recipients": [
+                {"to": TENANT, "variables": {"name": "Tom"}},
+                {"to": "+12035550122", "variables": {"name": "Ana"}},
+                {"to": "+12035550125", "variables": {"name": "x".repeat(200)}},
+                {"to": "+12035550129", "variables": {"name": "Eve"}},
+                {"to": "12", "variables": {"name": "x"}},
+                {"to": TENANT, "variables": {"name": "Tom"}},
+            ],
+        }))
+        .await;
+    assert_eq!(run["accepted"], 3, "{run}");
+    assert_eq!(run["opted_out"], 1);
+    assert_eq!(run["segments"], 4);
+    assert_eq!(run["by_language"]["en"], json!({"messages": 2, "segments": 3, "encodings": {"GSM-7": 2}}));
+    assert_eq!(run["by_language"]["es"], json!({"messages": 1, "segments": 1, "encodings": {"UCS-2": 1}}));
+    assert_eq!((&run["longest"]["to"], &run["longest"]["segments"]), (&json!("+12035550125"), &json!(2)));
+    let reasons: Vec<_> = run["rejected"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (r["reason"].clone(), r["count"].clone()))
+        .collect();
+    assert!(reasons.contains(&(json!("opted_out"), json!(1))), "{reasons:?}");
+    assert!(reasons.contains(&(json!("duplicate"), json!(1))), "{reasons:?}");
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    assert!(run["in_quiet_hours"].as_u64().unwrap() >= 2, "{run}");
+}
+
+#[tokio::test]
+async fn the_language_of_messages_is_detected() {
+    let mut world = World::start().await;
+    let run = world
+        .dry_run(json!({"messages": [
+            {"to": TENANT, "body": "Your rent is due on the first of the month."},
+            {"to": "+12035550124", "body": "Su alquiler vence el primero del mes, gracias por su pago."},
+        ]}))
+        .await;
+    assert_eq!(run["by_language"]["en"]["messages"], 1, "{run}");
+    assert_eq!(run["by_language"]["es"]["messages"], 1, "{run}");
+    assert_eq!((&run["in_quiet_hours"], &run["rejected"]), (&json!(0), &json!([])));
+}
