@@ -18,7 +18,7 @@ fn names(page: &Value) -> Vec<&str> {
     listed.map(|template| template["name"].as_str().unwrap()).collect()
 }
 
-/// Starts with five templates, of which one was changed, and a deleted one.
+/// Starts with five templates and a deleted one. One of the five has two versions.
 async fn start() -> (Function, Database) {
     let database = Database::create().await;
     let db = database.db();
