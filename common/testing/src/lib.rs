@@ -5,6 +5,7 @@
 
 mod api;
 mod batch;
+mod batches;
 mod collector;
 mod database;
 pub mod environment;
@@ -22,6 +23,7 @@ mod webhook;
 
 pub use api::{ApiRequest, GATEWAY_REQUEST_ID, KEY_ID, body, refusal};
 pub use batch::{batch, failed};
+pub use batches::{BATCH, store_batch};
 pub use collector::{Collector, Exported};
 pub use database::{Database, connect};
 pub use events::SUBSCRIPTION_SECRET;

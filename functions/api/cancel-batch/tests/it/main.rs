@@ -1,32 +1,10 @@
 //! Tests of the binary through the Runtime API.
-#![expect(clippy::expect_used, reason = "a failed test setup should stop the test")]
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use testing::{ApiRequest, Database, Function, body, environment, refusal};
+use testing::{ApiRequest, BATCH, Database, Function, body, environment, refusal, store_batch};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cancel-batch");
-const BATCH: &str = "01900000-0000-7000-8000-0000000000bb";
-
-/// Stores a batch with three messages: one is pending, one was handed over, one is claimed.
-const STORE: &str = "
-    insert into sms_batches (id, state, total, segments, created_at, changed_at)
-    values ('01900000-0000-7000-8000-0000000000bb', 'STATE', 3, 5, now(), now());
-    insert into sms_batch_counts (batch_id, status, messages)
-    select '01900000-0000-7000-8000-0000000000bb', c.* from (values ('pending', 2), ('queued', 1), ('failed', 0)) c;
-    insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
-    values (sms_new_id(), 'AC1', '+12035550123', '+12035550123', now());
-    insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content, delivery_status,
-        encoding, segments, priority, next_attempt_at, claimed_at, twilio_sid, created_at, batch_id)
-    select sms_new_id(), c.id, 'outbound', '+18605550100', '+12035550123', 'x', m.status, 'GSM-7', 1, 'bulk', DUE,
-        m.claimed_at, m.sid, now(), '01900000-0000-7000-8000-0000000000bb'
-    from sms_conversations c, (values ('pending', null, null), ('queued', null, 'SM1'), ('pending', now(), null))
-        as m (status, claimed_at, sid)";
-
-async fn store(database: &Database, state: &str, due: &str) {
-    let sql = STORE.replace("STATE", state).replace("DUE", due);
-    database.client.batch_execute(&sql).await.expect("a batch");
-}
 
 async fn world() -> (Function, Database) {
     let database = Database::create().await;
@@ -46,7 +24,7 @@ async fn call(function: &mut Function, id: &str) -> Value {
 #[tokio::test]
 async fn waiting_messages_are_canceled_and_the_others_are_not() {
     let (mut function, database) = world().await;
-    store(&database, "paused", "sms_paused_until()").await;
+    store_batch(&database, "paused", "sms_paused_until()").await;
     for _ in 0..2 {
         let reply = call(&mut function, BATCH).await;
         assert_eq!(reply["statusCode"], 200, "{reply}");
@@ -61,7 +39,7 @@ async fn waiting_messages_are_canceled_and_the_others_are_not() {
 #[tokio::test]
 async fn a_batch_that_has_ended_is_a_conflict() {
     let (mut function, database) = world().await;
-    store(&database, "running", "now()").await;
+    store_batch(&database, "running", "now()").await;
     database.client.batch_execute("update sms_batches set completed_at = now()").await.expect("an update");
     assert_eq!(refusal(&call(&mut function, BATCH).await), "409 sms.conflict");
 }
