@@ -330,7 +330,7 @@ metrics! {
     /// Status callbacks stored, without duplicates.
     StatusesStored = "statuses_stored", Counter in Count, from &["record-status"];
     /// Sends accepted by the API.
-    SendsRequested = "sends_requested", Counter in Count, from &["send-sms", "send-bulk"];
+    SendsRequested = "sends_requested", Counter in Count, from &["send-bulk", "send-sms"];
     /// Messages accepted by Twilio.
     SendsAccepted = "sends_accepted", Counter in Count, from &["send-outbound"];
     /// Messages that failed permanently.
