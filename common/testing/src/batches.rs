@@ -19,8 +19,8 @@ const STORE: &str = "
     from sms_conversations c, (values ('pending', null, null), ('queued', null, 'SM1'), ('pending', now(), null))
         as m (status, claimed_at, sid)";
 
-/// Stores a batch with three messages: one is pending, one was handed over, one is claimed. `due` is the SQL of the time at
-/// which they are due.
+/// Stores a batch with three messages: one is pending, one was handed over, one is claimed. `due` is the SQL of the
+/// time at which they are due.
 ///
 /// # Panics
 ///
