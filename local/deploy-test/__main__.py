@@ -71,6 +71,7 @@ class World:
             "TwilioAccountSid": self.account,
             "TwilioPhoneNumber": stack.number,
             "TwilioApiBaseUrl": self.twilio.url,
+            "TwilioMessagingApiBaseUrl": self.twilio.url,
             "PublicWebhookBaseUrl": stack.base,
             "SubscriberQueueArns": self.subscriber_arn,
             "AlarmTopicArn": self.topic_arn,

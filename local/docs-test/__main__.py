@@ -204,6 +204,7 @@ def deploy(options, started):
         "TwilioAccountSid": ACCOUNT,
         "TwilioPhoneNumber": stack.number,
         "TwilioApiBaseUrl": twilio.url,
+        "TwilioMessagingApiBaseUrl": twilio.url,
         "PublicWebhookBaseUrl": domain.url,
     }
     stack.deploy(ROOT / "template.yaml", keys, parameters)

@@ -8,10 +8,13 @@
 -- tenant_unsettled_at is set if the evidence may matter to the tenant's other numbers or profile: another language, stronger
 -- evidence, the first of this number, or any evidence if the tenant has other numbers. Who settles it clears exactly the
 -- value that it read, so that newer evidence is settled again.
+--
+-- deactivated_at is cleared if the number wrote after the day on which it was deactivated (sms_deactivate_numbers).
 create or replace function sms_conversation_activity() returns trigger language plpgsql as $$
 begin
     with fresh as (
-        select conversation_id, count(*) as messages, max(created_at) as latest
+        select conversation_id, count(*) as messages, max(created_at) as latest,
+            max(created_at) filter (where direction = 'inbound') as latest_inbound
         from inserted group by conversation_id order by conversation_id
     ), evidence as (
         select distinct on (conversation_id) conversation_id, language, language_confidence, language_strength,
@@ -37,7 +40,9 @@ begin
         language_own = c.language_own or p.conversation_id is not null,
         language_at = coalesce(p.created_at, c.language_at),
         language_evidence = coalesce(p.twilio_sid, c.language_evidence),
-        tenant_unsettled_at = case when p.is_news then clock_timestamp() else c.tenant_unsettled_at end
+        tenant_unsettled_at = case when p.is_news then clock_timestamp() else c.tenant_unsettled_at end,
+        deactivated_at = case when f.latest_inbound >= c.deactivated_at + interval '24 hours' then null
+                              else c.deactivated_at end
     from fresh f left join prior p on p.conversation_id = f.conversation_id
     where c.id = f.conversation_id;
     return null;

@@ -30,6 +30,8 @@ row! {
         pub conversation_id: ConversationId,
         /// Whether it has opted out.
         pub opted_out: bool,
+        /// Whether its carrier deactivated it.
+        pub deactivated: bool,
         /// Whether it has sent us a message. False for numbers that were not asked about.
         pub has_written: bool,
         /// The time zone, if it is known better than by the number.
@@ -59,8 +61,9 @@ impl KnownRecipient {
 const RECIPIENTS: Statement<KnownRecipient> = Statement::new(
     "look up recipients",
     "
-select n.number, c.id as conversation_id, c.opted_out_at is not null as opted_out, c.time_zone, c.language_detected,
-    t.language_preference, l.our_number, l.messaging_service_sid,
+select n.number, c.id as conversation_id, c.opted_out_at is not null as opted_out,
+    c.deactivated_at is not null as deactivated, c.time_zone, c.language_detected, t.language_preference, l.our_number,
+    l.messaging_service_sid,
     n.is_unlisted and exists (
         select from sms_messages m where m.conversation_id = c.id and m.direction = 'inbound') as has_written
 from unnest($numbers::text[], $unlisted::bool[]) as n (number, is_unlisted)

@@ -48,6 +48,8 @@ row! {
         pub opted_out_at: Option<Timestamp>,
         /// Since when the carrier blocks the number, if it does.
         pub carrier_blocked_at: Option<Timestamp>,
+        /// The day on which its carrier deactivated the number, while messages to it are refused because of that.
+        pub deactivated_at: Option<Timestamp>,
         /// When its latest message was received or requested.
         pub last_message_at: Option<Timestamp>,
         /// The number of messages.
@@ -101,7 +103,7 @@ pub enum PageStart {
 const PAGE: Statement<(Conversation, Option<PageMessage>)> = Statement::new(
     "read a conversation",
     "
-select * from sms_conversation_page(account => $account_sid, numbers => $variants, before => $before,
+select * from sms_conversation_page_2(account => $account_sid, numbers => $variants, before => $before,
     before_id => $before_id, skip => $offset, take => $limit)",
 );
 
@@ -184,7 +186,7 @@ pub async fn has_written(db: &Db, account_sid: &AccountSid, number: &E164) -> Re
 }
 
 row! {
-    /// Our side of the latest message of a conversation.
+    /// Our side of the latest message of a conversation; empty if it has none.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct LastSender {
         /// Our number; `None` if a messaging service chose it.
@@ -194,27 +196,38 @@ row! {
     }
 }
 
-const LAST_SENDER: Statement<LastSender> = Statement::new(
-    "find the last sender of a conversation",
+row! {
+    /// Whether messages to a number that has a conversation are refused.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Refused {
+        /// Because its carrier deactivated it. False if it has opted out, which is the more important reason.
+        pub is_deactivated: bool,
+    }
+}
+
+const RECIPIENT: Statement<(Refused, LastSender)> = Statement::new(
+    "look up a recipient",
     "
-select case m.direction when 'inbound' then m.to_number else m.from_number end as our_number, m.messaging_service_sid
-from sms_conversations c cross join lateral (
-    select * from sms_messages m where m.conversation_id = c.id order by m.created_at desc, m.id desc limit 1) m
+select c.deactivated_at is not null and c.opted_out_at is null as is_deactivated,
+    case m.direction when 'inbound' then m.to_number else m.from_number end as our_number, m.messaging_service_sid
+from sms_conversations c left join lateral (
+    select * from sms_messages m where m.conversation_id = c.id order by m.created_at desc, m.id desc limit 1
+) m on true
 where c.account_sid = $account_sid and c.phone_number_canonical = $number",
 );
 
-/// Returns our side of the latest message with a number, if there is one.
+/// Returns what must be known about a recipient that has a conversation, before a message to it is stored.
 ///
 /// # Errors
 ///
 /// [`DbError`] when the query fails.
-pub async fn last_sender(
+pub async fn recipient(
     db: &Db,
     account_sid: &AccountSid,
     number: &E164,
-) -> Result<Option<LastSender>, DbError> {
-    let rows = db.query_idempotent(&LAST_SENDER, &params! { account_sid, number }).await?;
+) -> Result<Option<(Refused, LastSender)>, DbError> {
+    let rows = db.query_idempotent(&RECIPIENT, &params! { account_sid, number }).await?;
     Ok(rows.into_iter().next())
 }
 
-statements!(PAGE, NUMBER, HAS_WRITTEN, LAST_SENDER, LIST, UPDATE);
+statements!(PAGE, NUMBER, HAS_WRITTEN, RECIPIENT, LIST, UPDATE);

@@ -32,6 +32,7 @@ pub mod batches;
 mod connect;
 pub mod consent;
 pub mod conversations;
+pub mod deactivations;
 pub mod deliveries;
 pub mod erasure;
 mod error;
@@ -367,6 +368,7 @@ pub fn all_statements() -> Vec<Described> {
         archives::STATEMENTS,
         batches::STATEMENTS,
         conversations::STATEMENTS,
+        deactivations::STATEMENTS,
         deliveries::STATEMENTS,
         erasure::STATEMENTS,
         events::STATEMENTS,

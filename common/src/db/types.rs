@@ -18,6 +18,7 @@ use crate::domain::segments::Encoding;
 use crate::domain::sender::Sender;
 use crate::domain::sids::{AccountSid, MessageSid};
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -75,6 +76,7 @@ sql_types! {
     [u8]: BYTEA, BYTEA_ARRAY;
     Uuid: UUID, UUID_ARRAY;
     Timestamp: TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
+    Date: DATE, DATE_ARRAY;
     Value: JSONB, JSONB_ARRAY;
     Metadata: JSONB, JSONB_ARRAY;
 }

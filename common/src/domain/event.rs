@@ -40,6 +40,8 @@ named_enum! {
         OptedIn = "contact.opted_in",
         /// A message may be an opt-out: [`OptOutSuspected`].
         OptOutSuspected = "contact.opt_out_suspected",
+        /// The carrier of a number deactivated it: [`NumberDeactivated`].
+        NumberDeactivated = "contact.number_deactivated",
         /// Every message of a batch has its final status: [`BatchCompleted`].
         BatchCompleted = "batch.completed",
         /// A subscription fails and will be disabled: [`SubscriptionWarning`].
@@ -62,6 +64,7 @@ impl EventType {
             | Self::OptedOut
             | Self::OptedIn
             | Self::OptOutSuspected
+            | Self::NumberDeactivated
             | Self::BatchCompleted
             | Self::SubscriptionWarning
             | Self::SubscriptionDisabled => 1,
@@ -98,6 +101,9 @@ impl EventType {
             Self::OptedOut => "A number opted out of messages.",
             Self::OptedIn => "A number that had opted out opted in again.",
             Self::OptOutSuspected => "A message may be an opt-out. Messages to the number continue.",
+            Self::NumberDeactivated => {
+                "The carrier of a number deactivated it. Messages to it are refused until it writes or is opted in."
+            }
             Self::BatchCompleted => {
                 "Every message of a batch has its final status, or was sent so long ago that no status is expected. \
                  Written again if messages join the batch later."
@@ -182,6 +188,7 @@ event_data! {
     OptedOut: OptedOut,
     OptedIn: OptedIn,
     OptOutSuspected: OptOutSuspected,
+    NumberDeactivated: NumberDeactivated,
     BatchCompleted: BatchCompleted,
     SubscriptionWarning: SubscriptionWarning,
     SubscriptionDisabled: SubscriptionDisabled,
@@ -293,6 +300,23 @@ pub struct OptedIn {
 pub struct OptOutSuspected {
     /// Twilio's message SID.
     pub twilio_sid: String,
+}
+
+named_enum! {
+    /// Who reported that a number is deactivated.
+    pub enum DeactivationSource: "the source of a deactivation" {
+        /// Twilio's daily list.
+        Twilio = "twilio",
+    }
+}
+
+/// Data of `contact.number_deactivated`: the carrier of a number deactivated it. Messages to it are refused until it
+/// writes or is opted in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NumberDeactivated {
+    /// Who reported it.
+    #[schema(inline)]
+    pub source: DeactivationSource,
 }
 
 /// Data of `batch.completed`: every message of a batch has its final status.

@@ -135,6 +135,9 @@ pub struct Conversation {
     pub opted_out: bool,
     /// Time since which the carrier blocks messages to the number (error 30004); null after a delivery.
     pub carrier_blocked_at: Option<Timestamp>,
+    /// Day on which the carrier deactivated the number (midnight UTC). Messages to it are refused until it has written
+    /// or was opted in; then it is null.
+    pub number_deactivated_at: Option<Timestamp>,
     /// Time of the latest message, inbound or outbound.
     pub last_message_at: Option<Timestamp>,
 }
@@ -155,6 +158,7 @@ impl From<conversations::Conversation> for Conversation {
             language_confidence: conversation.language_confidence,
             opted_out: conversation.opted_out_at.is_some(),
             carrier_blocked_at: conversation.carrier_blocked_at,
+            number_deactivated_at: conversation.deactivated_at,
             last_message_at: conversation.last_message_at,
         }
     }

@@ -5,10 +5,12 @@
 //! connection: a pooled connection that died while the function was frozen fails only after the request was written.
 
 mod config;
+mod deactivations;
 mod response;
 
 use config::Credentials;
 pub use config::{ClientError, TwilioConfig};
+pub use deactivations::{DeactivationLists, ListError, NumberList, NumberPage};
 
 use super::connect_limit::ConnectLimitLayer;
 use super::form::Form;
@@ -353,6 +355,8 @@ fn template(url: &Url) -> &'static str {
         "/2010-04-01/Accounts/{AccountSid}/Messages.json"
     } else if path.ends_with("/Media.json") {
         "/2010-04-01/Accounts/{AccountSid}/Messages/{MessageSid}/Media.json"
+    } else if path.ends_with(deactivations::PATH) {
+        deactivations::PATH
     } else {
         "/2010-04-01/Accounts/{AccountSid}/Messages/{MessageSid}.json"
     }

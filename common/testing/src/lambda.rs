@@ -208,6 +208,14 @@ impl Function {
         Arc::clone(&self.lines)
     }
 
+    /// Returns the peak memory of the process in KiB, or `None` on systems without `/proc`.
+    #[must_use]
+    pub fn peak_memory_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// Kills the process with SIGKILL.
     pub async fn kill(&mut self) {
         let _ = self.child.kill().await;

@@ -28,7 +28,7 @@ async fn the_rows_read_for_a_page_do_not_depend_on_its_offset() {
         .batch_execute("analyze sms_messages; set plan_cache_mode = force_generic_plan; begin")
         .await
         .unwrap();
-    let page = "select count(*) from sms_conversation_page('AC1', array['+12025550123'],
+    let page = "select count(*) from sms_conversation_page_2('AC1', array['+12025550123'],
         now() - $1::bigint * interval '1 minute', 'ffffffff-ffff-ffff-ffff-ffffffffffff', 0, 20)";
     for call in 1..=CALLS {
         let row = database.client.query_one(page, &[&(MESSAGES - call * 50)]).await.unwrap();

@@ -6,11 +6,11 @@ use crate::{inbound, now};
 use common::db::inbound::{NewInbound, OptOutChange, store};
 use common::db::sends::{self, Decision, NewSend, Search, SendResult};
 use common::db::tenants::{self, CheckedNumber, Identification, LookupIntervals};
-use common::db::{Db, erasure, messages};
+use common::db::{Db, deactivations, erasure, messages};
 use common::domain::delivery_failure::RecipientEffect;
 use common::domain::event::{
-    Event, EventData, EventType, LanguageChanged, MessageFailed, MessageReceived, MessageStatus,
-    OptOutSuspected, OptedIn, OptedOut, TenantIdentified,
+    DeactivationSource, Event, EventData, EventType, LanguageChanged, MessageFailed, MessageReceived,
+    MessageStatus, NumberDeactivated, OptOutSuspected, OptedIn, OptedOut, TenantIdentified,
 };
 use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
@@ -199,6 +199,21 @@ async fn an_identification_writes_the_tenant_before_and_after() {
         request_id: "r-1".to_owned(),
     };
     assert_eq!((event.data, event.timestamp), (expected, now()));
+}
+
+#[tokio::test]
+async fn a_deactivation_is_reported_once() {
+    let database = Database::create().await;
+    let db = database.db();
+    created(&db, HANDSET).await;
+    let account = new_send(HANDSET).account_sid;
+    for day in ["2026-10-30", "2026-10-30", "2026-10-31"] {
+        let numbers = [HANDSET.parse().unwrap()];
+        deactivations::mark(&db, &account, day.parse().unwrap(), &numbers, now()).await.unwrap();
+    }
+    let event = only::<NumberDeactivated>(&database).await;
+    assert_eq!(event.data, NumberDeactivated { source: DeactivationSource::Twilio });
+    assert_eq!((event.conversation_sequence, event.message_id, event.timestamp), (1, None, now()));
 }
 
 /// Records each change of a status and each parking, to compare with the events.

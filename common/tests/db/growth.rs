@@ -4,8 +4,9 @@ use crate::now;
 use crate::sends::{claimed, new_send};
 use common::db::senders::WakeUp;
 use common::db::sends::{self, ClaimRequest, Created, MessageFilter, SendPace, SendResult};
-use common::db::{Db, Statement};
+use common::db::{Db, Statement, deactivations};
 use common::domain::message::Status;
+use common::domain::phone::E164;
 use testing::Database;
 
 const FLUSH: Statement<()> = Statement::new("report statistics", "select from pg_stat_force_next_flush()");
@@ -105,4 +106,22 @@ async fn a_list_of_failures_reads_a_page_of_each_status() {
     let statuses: Vec<_> = listed[..2].iter().map(|message| message.delivery_status).collect();
     assert_eq!(statuses, [Status::Undelivered, Status::Failed], "the oldest of both statuses");
     assert!(read < 100, "{read} messages were read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_deactivated_numbers_reads_only_their_conversations() {
+    let database = Database::create().await;
+    database.conversations(5_000).await;
+    database.client.batch_execute("analyze sms_conversations").await.unwrap();
+    let db = database.db();
+    let send = new_send("+18605550999");
+    sends::create(&db, &send, None).await.unwrap();
+    let numbers: Vec<E164> = (0..1_000).map(|n| format!("+18605550{n:03}").parse().unwrap()).collect();
+    let before = reads(&database, &db, "sms_conversations").await;
+    for day in ["2026-10-30", "2026-10-31"] {
+        let marked = deactivations::mark(&db, &send.account_sid, day.parse().unwrap(), &numbers, now()).await;
+        assert_eq!(marked.unwrap(), i64::from(day == "2026-10-30"));
+    }
+    let read = reads(&database, &db, "sms_conversations").await - before;
+    assert!(read < 50, "{read} conversations were read");
 }

@@ -6,6 +6,7 @@ mod batches;
 mod bulk;
 mod consent_import;
 mod conversations;
+mod deactivations;
 mod deliveries;
 mod erasure;
 mod errors;

@@ -88,7 +88,10 @@ pub fn rows() -> Vec<Row> {
                 listed("Webhooks", &[M::WebhooksAccepted, M::WebhooksRefused, M::WebhooksMisrouted]),
                 listed("Stored", &[M::MessagesStored, M::StatusesStored, M::Duplicates]),
                 listed("Languages of inbound messages", &[M::LanguagesDetected]),
-                listed("Opt-outs and automatic replies", &[M::OptOuts, M::OptOutsUnsure, M::AutoReplies]),
+                listed(
+                    "Opt-outs, deactivated numbers, automatic replies",
+                    &[M::OptOuts, M::OptOutsUnsure, M::NumbersDeactivated, M::AutoReplies],
+                ),
                 listed(
                     "Tenants",
                     &[M::TenantsIdentified, M::UnknownNumbers, M::TenantsAmbiguous, M::ProfilesUpdated],

@@ -314,6 +314,8 @@ fn functions(
     endpoints: &Endpoints<'_>,
     metrics: &Arc<Metrics>,
 ) -> Result<Functions, StackError> {
+    // The simulator has both of Twilio's APIs. Twilio has a host for each: api.twilio.com, messaging.twilio.com.
+    let twilio_messaging_api_url = info.twilio_api_url.replace("://api.", "://messaging.");
     let defaults = [
         ("DATABASE_SECRET_ARN", endpoints.secrets.database.as_str()),
         ("MONITOR_API_URL", &info.monitor_api_url),
@@ -323,6 +325,7 @@ fn functions(
         ("TENANT_PROFILE_API_URL", endpoints.profiles),
         ("TWILIO_ACCOUNT_SID", &info.account_sid),
         ("TWILIO_API_BASE_URL", &info.twilio_api_url),
+        ("TWILIO_MESSAGING_API_BASE_URL", &twilio_messaging_api_url),
         ("TWILIO_SECRET_ARN", &endpoints.secrets.twilio),
         ("TWILIO_PHONE_NUMBER", &info.phone_number),
     ];

@@ -17,6 +17,7 @@ mod create_faults;
 mod database_crash;
 mod database_restore;
 mod database_tls;
+mod deactivations;
 mod delivery_retries;
 mod duplicates;
 mod event_stream;

@@ -38,7 +38,7 @@ mod state;
 
 pub use config::{ApiKey, Delays, MessagingService, PhoneNumber, SenderQueue, SimulatorConfig};
 
-use api::{control, messages, server};
+use api::{control, deactivations, messages, server};
 use delivery::engine::Engine;
 use delivery::outbound;
 use state::journal::Journal;
@@ -91,7 +91,8 @@ impl Simulator {
         let store = load_store(&config)?;
         let engine = Engine::new(config, store);
         outbound::resume(&engine);
-        let router = messages::routes(&engine).merge(control::routes()).with_state(Arc::clone(&engine));
+        let router = messages::routes(&engine).merge(deactivations::routes()).merge(control::routes());
+        let router = router.with_state(Arc::clone(&engine));
         let server = tokio::spawn(server::serve(listener, address, Arc::clone(&engine), router));
         Ok(Self { url: format!("http://{address}"), engine, server })
     }

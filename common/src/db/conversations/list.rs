@@ -43,8 +43,8 @@ pub(super) const LIST: Statement<(Conversation, Position)> = Statement::new(
     "
 select c.id as conversation_id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.tenant_candidates,
     c.workflow_type, c.workflow_id, c.conversation_status, c.time_zone, c.language_detected,
-    c.language_confidence as conversation_language_confidence, c.opted_out_at, c.carrier_blocked_at, c.last_message_at,
-    c.message_count, coalesce(c.last_message_at, c.created_at) as active_at, c.id
+    c.language_confidence as conversation_language_confidence, c.opted_out_at, c.carrier_blocked_at, c.deactivated_at,
+    c.last_message_at, c.message_count, coalesce(c.last_message_at, c.created_at) as active_at, c.id
 from sms_conversations c
 where c.account_sid = $account_sid
   and ($tenant_id::text is null or c.tenant_id = $tenant_id)

@@ -48,8 +48,8 @@ with conversation as (
 )
 select id as conversation_id, phone_number_canonical, phone_number_original, tenant_id, tenant_candidates,
     workflow_type, workflow_id, conversation_status, time_zone, language_detected,
-    language_confidence as conversation_language_confidence, opted_out_at, carrier_blocked_at, last_message_at,
-    message_count
+    language_confidence as conversation_language_confidence, opted_out_at, carrier_blocked_at, deactivated_at,
+    last_message_at, message_count
 from changed",
 );
 

@@ -2,7 +2,8 @@
 
 use super::{
     BatchCompleted, EventType, LanguageChanged, MessageFailed, MessageReceived, MessageStatus,
-    OptOutSuspected, OptedIn, OptedOut, SubscriptionDisabled, SubscriptionWarning, TenantIdentified,
+    NumberDeactivated, OptOutSuspected, OptedIn, OptedOut, SubscriptionDisabled, SubscriptionWarning,
+    TenantIdentified,
 };
 use utoipa::PartialSchema;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
@@ -67,6 +68,7 @@ fn data(of: EventType) -> RefOr<Schema> {
         EventType::OptedOut => OptedOut::schema(),
         EventType::OptedIn => OptedIn::schema(),
         EventType::OptOutSuspected => OptOutSuspected::schema(),
+        EventType::NumberDeactivated => NumberDeactivated::schema(),
         EventType::BatchCompleted => BatchCompleted::schema(),
         EventType::SubscriptionWarning => SubscriptionWarning::schema(),
         EventType::SubscriptionDisabled => SubscriptionDisabled::schema(),

@@ -71,6 +71,7 @@ pub const FUNCTIONS: &[&str] = &[
     "create-stream-token",
     "create-subscription",
     "create-template",
+    "deactivations",
     "delete-subscription",
     "delete-template",
     "deliver-event",
@@ -129,6 +130,7 @@ const DATABASE: &[&str] = &[
     "create-stream-token",
     "create-subscription",
     "create-template",
+    "deactivations",
     "delete-subscription",
     "delete-template",
     "deliver-event",
@@ -375,6 +377,8 @@ metrics! {
     OptOuts = "opt_outs", Counter in Count, from &["record-inbound"];
     /// Inbound messages that may be an opt-out. Messages continue; a person should check.
     OptOutsUnsure = "opt_outs_unsure", Counter in Count, from &["record-inbound"];
+    /// Conversations whose numbers Twilio lists as deactivated.
+    NumbersDeactivated = "numbers_deactivated", Counter in Count, from &["deactivations"];
     /// API keys rejected by the authorizer: malformed, unknown, revoked or expired.
     KeysRefused = "keys_refused", Counter in Count, from &["authorize"];
     /// API requests with a 5xx response.

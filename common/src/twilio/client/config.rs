@@ -55,9 +55,19 @@ impl TwilioConfig {
     /// The credentials are `TWILIO_API_KEY_SID` with `TWILIO_API_KEY_SECRET`, or else `TWILIO_AUTH_TOKEN` (a list
     /// during a rotation). An API key is safer: it cannot sign webhooks and can be revoked separately.
     pub fn from_env(env: &mut Env<'_>) -> Option<Self> {
+        Self::of_product(env, "TWILIO_API_BASE_URL", "https://api.twilio.com")
+    }
+
+    /// Reads the same for Twilio's messaging API, which has a host of its own: `TWILIO_MESSAGING_API_BASE_URL` (default
+    /// `https://messaging.twilio.com`) instead of `TWILIO_API_BASE_URL`.
+    pub fn for_messaging(env: &mut Env<'_>) -> Option<Self> {
+        Self::of_product(env, "TWILIO_MESSAGING_API_BASE_URL", "https://messaging.twilio.com")
+    }
+
+    fn of_product(env: &mut Env<'_>, base_url: &'static str, default: &'static str) -> Option<Self> {
         let account_sid = env.parse::<AccountSid>("TWILIO_ACCOUNT_SID");
         let credentials = Credentials::from_env(env, account_sid.as_ref());
-        let base_url = env.url_or("TWILIO_API_BASE_URL", "https://api.twilio.com");
+        let base_url = env.url_or(base_url, default);
         let timeout = env.millis("TWILIO_TIMEOUT_MS", 1..=120_000, 10_000);
         Some(Self {
             account_sid: account_sid?,

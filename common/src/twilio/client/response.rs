@@ -4,13 +4,17 @@ use super::{MessagePage, SendError};
 use crate::clock;
 use crate::retry_after::retry_after;
 use crate::twilio::message::Message;
+use reqwest::header::LOCATION;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 
-/// A 2xx response with a JSON body.
+/// A 2xx response with a JSON body, or a redirect.
 pub(super) struct JsonResponse {
     pub(super) status: StatusCode,
+    /// The body. Null for a redirect, so that it is no resource.
     pub(super) json: Value,
+    /// Where a redirect leads, as Twilio wrote it. The client does not follow it.
+    pub(super) location: Option<String>,
 }
 
 /// Sends a request once and returns its JSON, or what the failure proves about the request.
@@ -22,6 +26,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<JsonResponse, SendEr
     })?;
     let status = response.status();
     let retry_after = retry_after(response.headers(), clock::now());
+    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let body = response.bytes().await.map_err(reqwest::Error::without_url);
     let json =
         body.map_err(Into::into).and_then(|body| serde_json::from_slice::<Value>(&body).map_err(Into::into));
@@ -32,8 +37,13 @@ pub(super) async fn send(request: RequestBuilder) -> Result<JsonResponse, SendEr
     if status.is_server_error() {
         return Err(SendError::Failed { status: status.as_u16(), code });
     }
+    if status.is_redirection()
+        && let Some(location) = location.or_else(|| redirect_to(json.as_ref().ok()?))
+    {
+        return Ok(JsonResponse { status, json: Value::Null, location: Some(location) });
+    }
     match (json, code) {
-        (Ok(json), _) if status.is_success() => Ok(JsonResponse { status, json }),
+        (Ok(json), _) if status.is_success() => Ok(JsonResponse { status, json, location: None }),
         (Err(source), _) => Err(SendError::Unreadable { status: status.as_u16(), source }),
         (Ok(_), Some(code)) if status.is_client_error() => {
             Err(SendError::Refused { status: status.as_u16(), code, retry_after })
@@ -48,7 +58,7 @@ pub(super) fn message(response: JsonResponse) -> Result<Message, SendError> {
 }
 
 /// Reads one page of a list of Message resources.
-pub(super) fn page(JsonResponse { status, json }: JsonResponse) -> Result<MessagePage, SendError> {
+pub(super) fn page(JsonResponse { status, json, .. }: JsonResponse) -> Result<MessagePage, SendError> {
     let listed = json.get("messages").and_then(Value::as_array);
     let messages =
         listed.and_then(|listed| listed.iter().map(Message::from_json).collect::<Option<Vec<_>>>());
@@ -60,6 +70,11 @@ pub(super) fn page(JsonResponse { status, json }: JsonResponse) -> Result<Messag
 /// Returns the error for a response whose content is not the expected one.
 pub(super) fn unreadable(status: StatusCode, reason: &'static str) -> SendError {
     SendError::Unreadable { status: status.as_u16(), source: reason.into() }
+}
+
+/// Reads the address from the body of a redirect, which is documented next to the header.
+fn redirect_to(json: &Value) -> Option<String> {
+    json.get("redirect_to")?.as_str().map(str::to_owned)
 }
 
 fn error_code(json: &Value) -> Option<u32> {

@@ -262,6 +262,8 @@ fn the_configuration_has_defaults_and_reports_missing_variables() {
         (config.base_url.as_str(), config.timeout),
         ("https://api.twilio.com/", Duration::from_secs(10))
     );
+    let messaging = TwilioConfig::for_messaging(&mut Env::new(&set)).unwrap();
+    assert_eq!(messaging.base_url.as_str(), "https://messaging.twilio.com/");
     let mut env = Env::new(&|_| None);
     assert!(TwilioConfig::from_env(&mut env).is_none());
     let error = env.finish(|| None::<()>).unwrap_err();

@@ -135,7 +135,7 @@ impl ConversationList {
                 "tenant_candidates": null, "workflow_type": "collections", "workflow_id": "case-17",
                 "conversation_status": "open", "time_zone": null, "language_detected": "es",
                 "language_confidence": 0.75, "opted_out": false, "carrier_blocked_at": null,
-                "last_message_at": "2026-11-01T12:00:03Z", "total": 3
+                "number_deactivated_at": null, "last_message_at": "2026-11-01T12:00:03Z", "total": 3
             }],
             "limit": 20, "next_cursor": null
         })),

@@ -9,7 +9,7 @@ use common::domain::language::Language;
 use common::domain::phone::{PhoneError, Recipient};
 use common::domain::template::Texts;
 use common::http::{ApiError, ValidationError};
-use common::service::sending::{self, Choice, MAX_BODY, Origin, SendRequest};
+use common::service::sending::{self, Choice, MAX_BODY, NUMBER_DEACTIVATED, Origin, SendRequest};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
@@ -29,6 +29,8 @@ pub(crate) struct Ready {
 pub(crate) enum Refusal {
     Invalid(ValidationError),
     OptedOut,
+    /// The carrier has deactivated the number.
+    Deactivated,
     /// The same text to the same number is in an earlier entry.
     Duplicate {
         of: usize,
@@ -41,6 +43,7 @@ impl Refusal {
         match self {
             Self::Invalid(problems) => ApiError::Validation(problems.clone()),
             Self::OptedOut => ApiError::RecipientOptedOut,
+            Self::Deactivated => ApiError::Conflict(NUMBER_DEACTIVATED.into()),
             Self::Duplicate { of } => {
                 ApiError::Conflict(Cow::Owned(format!("the message is a duplicate of entry {of}")))
             }
@@ -55,6 +58,7 @@ impl Refusal {
                 [] => "invalid".to_owned(),
             },
             Self::OptedOut => "opted_out".to_owned(),
+            Self::Deactivated => "number_deactivated".to_owned(),
             Self::Duplicate { .. } => "duplicate".to_owned(),
         }
     }
@@ -257,6 +261,9 @@ fn ready(
     };
     if known.is_some_and(|known| known.opted_out) {
         return Err(Refusal::OptedOut);
+    }
+    if known.is_some_and(|known| known.deactivated) {
+        return Err(Refusal::Deactivated);
     }
     let send = app.sending.new_send(message, choice, recipient, origin);
     Ok(Box::new(Ready { send, language, time_zone: known.and_then(|known| known.time_zone.clone()) }))

@@ -14,8 +14,9 @@ pub use common::service::sending::SendRequest;
 pub use config::Config;
 
 use common::clock;
+use common::db::conversations::{self, LastSender};
 use common::db::sends::{self, Created, Idempotency, NewSend, Repeated};
-use common::db::{Db, DbError, conversations, messages};
+use common::db::{Db, DbError, messages};
 use common::domain::ids::{ConversationId, MessageId};
 use common::domain::message::Status;
 use common::domain::phone::Recipient;
@@ -28,7 +29,7 @@ use common::http::{
 };
 use common::queue::{DispatchMessage, MAX_DELAY, Publisher};
 use common::service::caller;
-use common::service::sending::{self, Choice, Origin, Sending};
+use common::service::sending::{self, Choice, NUMBER_DEACTIVATED, Origin, Sending};
 use common::telemetry::{self, Metric};
 use serde::Serialize;
 use std::time::Duration;
@@ -104,8 +105,8 @@ pub struct SendAccepted {
     request_body = SendRequest,
     responses(
         (status = 202, description = "The message is stored and will be sent.", body = SendAccepted),
-        (status = 409, description = "`sms.recipient_opted_out`, or `sms.idempotency_conflict`: the idempotency \
-            key was used with another payload.", body = ErrorEnvelope),
+        (status = 409, description = "`sms.recipient_opted_out`; `sms.conflict`: the number is deactivated; or \
+            `sms.idempotency_conflict`: the idempotency key was used with another payload.", body = ErrorEnvelope),
         responses::InvalidRequest,
         responses::MissingScope,
         responses::PayloadTooLarge,
@@ -160,10 +161,11 @@ impl ParsedRequest<'_> {
         let idempotency = self.key.clone().map(|key| Idempotency { key, payload_hash: hash });
         let recipient = self.recipient(app, &mut problems).await?;
         sending::judge(&self.wanted, now, &mut problems);
-        let choice = self.sender(app, recipient.as_ref(), &mut problems).await?;
+        let (is_deactivated, last) = self.known(app, recipient.as_ref()).await?;
+        let choice = self.sender(app, recipient.as_ref(), last.as_ref(), &mut problems);
         self.check_conversation(app, recipient.as_ref(), &mut problems).await?;
         let send = match (recipient.zip(choice), problems.check()) {
-            (Some((recipient, choice)), Ok(())) => {
+            (Some((recipient, choice)), Ok(())) if !is_deactivated => {
                 let origin = Origin::new(&self.principal, self.request, now);
                 app.sending.new_send(self.wanted.clone(), choice, recipient, &origin)
             }
@@ -176,6 +178,9 @@ impl ParsedRequest<'_> {
                     return Ok((repeated_response(app, repeated).await?, None));
                 }
                 refused?;
+                if is_deactivated {
+                    return Err(ApiError::Conflict(NUMBER_DEACTIVATED.into()));
+                }
                 return Err(ValidationError::field("to", "can't be sent to").into());
             }
         };
@@ -222,23 +227,33 @@ impl ParsedRequest<'_> {
         Ok(Some(recipient))
     }
 
-    /// Returns the sender: the one that the request names, or else the default for the conversation.
-    async fn sender(
+    /// Returns whether the number of the recipient is deactivated, and our side of its latest message.
+    async fn known(
         &self,
         app: &App,
         recipient: Option<&Recipient>,
+    ) -> Result<(bool, Option<LastSender>), DbError> {
+        let Some(recipient) = recipient else { return Ok((false, None)) };
+        let known = conversations::recipient(&app.db, app.sending.account_sid(), recipient.e164()).await?;
+        Ok(known.map_or((false, None), |(refused, last)| (refused.is_deactivated, Some(last))))
+    }
+
+    /// Returns the sender: the one that the request names, or else the default for the conversation.
+    fn sender(
+        &self,
+        app: &App,
+        recipient: Option<&Recipient>,
+        last: Option<&LastSender>,
         problems: &mut ValidationError,
-    ) -> Result<Option<Choice>, DbError> {
+    ) -> Option<Choice> {
         if let Some(from) = self.wanted.from.as_deref() {
             let choice = app.sending.named_sender(from);
             if choice.is_none() {
                 problems.add("from", "is not a configured number or messaging service");
             }
-            return Ok(choice);
+            return choice;
         }
-        let Some(recipient) = recipient else { return Ok(None) };
-        let last = conversations::last_sender(&app.db, app.sending.account_sid(), recipient.e164()).await?;
-        Ok(app.sending.default_sender(last.as_ref()))
+        recipient.and_then(|_| app.sending.default_sender(last))
     }
 
     /// Adds a problem when the conversation does not exist or is with another number.

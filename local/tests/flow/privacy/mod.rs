@@ -13,6 +13,7 @@ use serde_json::json;
 
 use self::planted::Planted;
 use crate::client::{HttpResponse, fresh_sid, request, send_request};
+use crate::deactivations::two_days_ago;
 use crate::services::{Database, Queues};
 use crate::stack::{Setup, Stack, eventually};
 
@@ -221,7 +222,7 @@ async fn invalid_requests(world: &mut World) {
     world.wait_for_event("inbound-sms", "invalid Twilio signature").await;
 }
 
-/// Twilio rejects, limits, fails, or does not respond.
+/// Twilio rejects, limits, fails, or does not respond. It lists a number as deactivated, and text.
 async fn twilio_errors(world: &mut World) {
     for (fault, status) in [
         (json!({ "kind": "error", "code": 21211, "status": 400 }), "failed"),
@@ -244,6 +245,10 @@ async fn twilio_errors(world: &mut World) {
     {
         world.wait_for_event("send-outbound", event).await;
     }
+    let number = world.number();
+    world.stack.set_deactivations(&two_days_ago(), &[&number, FIELD]).await;
+    let event = "lines of a list of deactivated numbers are no numbers";
+    world.wait_for_event("deactivations", event).await;
 }
 
 /// The Monitor and the profile service fail.

@@ -12,6 +12,7 @@ use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use futures::Stream;
 use http::{StatusCode, header};
+use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -48,6 +49,7 @@ pub(crate) fn routes() -> Router<Arc<Engine>> {
         .route("/simulator/outage", post(outage))
         .route("/simulator/smart-encoding", put(set_smart_encoding))
         .route("/simulator/credentials", put(set_credentials))
+        .route("/simulator/deactivations", post(set_deactivations))
         .route("/simulator/creates", get(creates))
         .route("/simulator/refusals", get(refusals))
         .route("/simulator/webhooks", get(webhooks))
@@ -196,6 +198,23 @@ async fn set_credentials(
         return Err(refusal(StatusCode::BAD_REQUEST, "auth_tokens: at least one token, and no empty one"));
     }
     engine.set_credentials(credentials);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeactivationList {
+    date: Date,
+    numbers: Vec<String>,
+}
+
+/// Sets the list of the numbers that were deactivated on a day.
+async fn set_deactivations(
+    State(engine): Shared,
+    list: Result<Json<DeactivationList>, JsonRejection>,
+) -> Result<StatusCode, Refusal> {
+    let Json(DeactivationList { date, numbers }) = list.map_err(unreadable)?;
+    engine.set_deactivations(date, numbers);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,6 +3,7 @@
 mod auth;
 pub(crate) mod control;
 mod create;
+pub(crate) mod deactivations;
 mod error;
 mod faulty;
 mod form;

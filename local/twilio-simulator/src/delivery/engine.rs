@@ -1,11 +1,12 @@
 //! The state that all requests and deliveries share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
@@ -41,6 +42,7 @@ pub(crate) struct Engine {
     calls: Mutex<VecDeque<CallRecord>>,
     creates: Mutex<VecDeque<CreateRecord>>,
     refusals: Mutex<VecDeque<Refusal>>,
+    deactivations: Mutex<BTreeMap<Date, Arc<[String]>>>,
     queues: Mutex<Queues>,
     smart_encoding: AtomicBool,
     events: broadcast::Sender<Arc<str>>,
@@ -89,6 +91,7 @@ impl Engine {
             calls: Mutex::default(),
             creates: Mutex::default(),
             refusals: Mutex::default(),
+            deactivations: Mutex::default(),
             queues: Mutex::new(Queues::new(config.sender_queue)),
             smart_encoding: AtomicBool::new(config.smart_encoding),
             events: broadcast::Sender::new(EVENTS_KEPT),
@@ -127,6 +130,17 @@ impl Engine {
     /// Returns the latest refused requests, oldest first.
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Returns the list of the numbers that were deactivated on a day.
+    pub(crate) fn deactivations(&self, day: Date) -> Option<Arc<[String]>> {
+        self.deactivations.lock().unwrap_or_else(PoisonError::into_inner).get(&day).cloned()
+    }
+
+    /// Sets the list of a day.
+    pub(crate) fn set_deactivations(&self, day: Date, numbers: Vec<String>) {
+        let mut lists = self.deactivations.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.insert(day, numbers.into());
     }
 
     /// Returns whether Smart Encoding is enabled.

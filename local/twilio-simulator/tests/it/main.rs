@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure in a support function fails the test")]
 
 mod callbacks;
+mod deactivations;
 mod faults;
 mod handsets;
 mod imports;

@@ -84,7 +84,7 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
             "tenant_id": null, "workflow_type": null, "workflow_id": null,
             "conversation_status": "open", "time_zone": null, "language_detected": "es",
             "language_confidence": 0.75, "tenant_candidates": null, "opted_out": false, "carrier_blocked_at": null,
-            "last_message_at": "2026-11-01T12:00:03Z",
+            "number_deactivated_at": null, "last_message_at": "2026-11-01T12:00:03Z",
             "messages": [message(3, "inbound", "received"), message(2, "outbound", "sent")],
             "page": 1, "limit": 2, "offset": 0, "total": 3, "next_cursor": null,
         })
@@ -245,20 +245,22 @@ async fn an_opted_out_conversation_is_reported() {
 }
 
 #[tokio::test]
-async fn tenant_candidates_and_carrier_blocks_are_reported() {
+async fn tenant_candidates_carrier_blocks_and_deactivations_are_reported() {
     let mut world = World::with_messages(1).await;
     world
         .database
         .client
         .batch_execute(
             "update sms_conversations
-             set tenant_candidates = '[\"t-1\", \"t-2\"]', carrier_blocked_at = '2026-11-01T12:00:00Z'",
+             set tenant_candidates = '[\"t-1\", \"t-2\"]', carrier_blocked_at = '2026-11-01T12:00:00Z',
+                 deactivated_at = '2026-10-31T00:00:00Z'",
         )
         .await
         .unwrap();
     let page = world.page("").await;
     assert_eq!((&page["tenant_id"], &page["tenant_candidates"]), (&Value::Null, &json!(["t-1", "t-2"])));
     assert_eq!(page["carrier_blocked_at"], "2026-11-01T12:00:00Z");
+    assert_eq!(page["number_deactivated_at"], "2026-10-31T00:00:00Z");
 }
 
 #[tokio::test]

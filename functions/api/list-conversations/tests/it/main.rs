@@ -90,7 +90,8 @@ async fn a_conversation_has_exactly_the_fields_of_the_contract() {
             "conversation_id": "00000000-0000-0000-0000-000000000002",
             "tenant_id": "t-2", "tenant_candidates": null, "workflow_type": null, "workflow_id": null,
             "conversation_status": "open", "time_zone": null, "language_detected": "pt", "language_confidence": 0.0,
-            "opted_out": false, "carrier_blocked_at": null, "last_message_at": "2026-11-01T12:40:00Z", "total": 0,
+            "opted_out": false, "carrier_blocked_at": null, "number_deactivated_at": null,
+            "last_message_at": "2026-11-01T12:40:00Z", "total": 0,
         }])
     );
 }

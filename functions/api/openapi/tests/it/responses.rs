@@ -108,6 +108,13 @@ async fn responses_of_the_functions_match_the_document() {
         contract.check("~1sms~1send/post", &reply);
     }
 
+    let mark = |at: &str| format!("update sms_conversations set deactivated_at = {at}");
+    database.client.batch_execute(&mark("now()")).await.unwrap();
+    let refused = send.call(ApiRequest::new("POST", "/sms/send").json(&payload).event()).await;
+    assert_eq!(refused["statusCode"], 409);
+    contract.check("~1sms~1send/post", &refused);
+    database.client.batch_execute(&mark("null")).await.unwrap();
+
     let attempt = "insert into sms_send_attempts (id, message_id, number, outcome, twilio_sid, started_at) \
         select sms_new_id(), id, 1, 'accepted', 'SM1', now() from sms_messages; \
         insert into sms_callbacks (packed_sid, event_status, message_id, event_id, created_at) \

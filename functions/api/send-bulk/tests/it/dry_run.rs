@@ -9,6 +9,7 @@ async fn a_dry_run_counts_and_stores_nothing() {
     let mut world = World::with(&[("QUIET_HOURS", "service * * 12:00-12:01".to_owned())]).await;
     world.conversation("+12035550129", ", opted_out_at", ", now()").await;
     world.conversation("+12035550122", ", language_detected", ", 'es'").await;
+    world.conversation("+12035550128", ", deactivated_at", ", now()").await;
     let run = world
         .dry_run(json!({
             "texts": {
@@ -20,6 +21,7 @@ async fn a_dry_run_counts_and_stores_nothing() {
                 {"to": "+12035550122", "variables": {"name": "Ana"}},
                 {"to": "+12035550125", "variables": {"name": "x".repeat(200)}},
                 {"to": "+12035550129", "variables": {"name": "Eve"}},
+                {"to": "+12035550128", "variables": {"name": "Kim"}},
                 {"to": "12", "variables": {"name": "x"}},
                 {"to": TENANT, "variables": {"name": "Tom"}},
             ],
@@ -37,9 +39,10 @@ async fn a_dry_run_counts_and_stores_nothing() {
         .iter()
         .map(|r| (r["reason"].clone(), r["count"].clone()))
         .collect();
-    assert!(reasons.contains(&(json!("opted_out"), json!(1))), "{reasons:?}");
-    assert!(reasons.contains(&(json!("duplicate"), json!(1))), "{reasons:?}");
-    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    for reason in ["opted_out", "number_deactivated", "duplicate"] {
+        assert!(reasons.contains(&(json!(reason), json!(1))), "{reasons:?}");
+    }
+    assert_eq!(reasons.len(), 4, "{reasons:?}");
     assert!(run["in_quiet_hours"].as_u64().unwrap() >= 2, "{run}");
 }
 

@@ -182,6 +182,7 @@ async fn a_bad_item_does_not_stop_the_others() {
     let mut world = World::start().await;
     world.conversation("+12035550129", ", opted_out_at", ", now()").await;
     world.conversation("+12035550128", "", "").await;
+    world.conversation("+12035550126", ", deactivated_at", ", now()").await;
     let response = world
         .accepted(&json!({"messages": [
             {"to": TENANT, "body": "ok"},
@@ -195,9 +196,10 @@ async fn a_bad_item_does_not_stop_the_others() {
             {"to": "+442079460000", "body": "x"},
             {"to": "+12035550128", "body": "x", "conversation_id": "01900000-0000-7000-8000-0000000000aa"},
             {"to": "+12035550127", "body": "x", "from": "+12035559999"},
+            {"to": "+12035550126", "body": "x"},
         ]}))
         .await;
-    assert_eq!((&response["accepted"], &response["rejected"]), (&json!(2), &json!(9)));
+    assert_eq!((&response["accepted"], &response["rejected"]), (&json!(2), &json!(10)));
     let expected = [
         "1 sms.validation_error to: can't be sent to: ",
         "2 sms.recipient_opted_out",
@@ -208,6 +210,7 @@ async fn a_bad_item_does_not_stop_the_others() {
         "8 sms.validation_error to: can't be sent to: GB is not in RECIPIENT_COUNTRIES",
         "9 sms.validation_error conversation_id: is not the conversation with this number",
         "10 sms.validation_error from: is not a configured number or messaging service",
+        "11 sms.conflict",
     ];
     let found = errors(&response);
     assert_eq!(found.len(), expected.len(), "{found:#?}");
@@ -215,6 +218,8 @@ async fn a_bad_item_does_not_stop_the_others() {
         assert!(found.starts_with(expected), "{found} / {expected}");
     }
     assert_eq!(response["items"][3]["error"]["message"], "the message is a duplicate of entry 0");
+    let deactivated = response["items"][11]["error"]["message"].as_str().unwrap();
+    assert!(deactivated.starts_with("number_deactivated: "), "{deactivated}");
     assert_eq!(world.rows("sms_messages").await, "2");
 }
 

@@ -332,6 +332,36 @@ async fn a_recipient_who_opted_out_is_refused_and_nothing_is_stored() {
 }
 
 #[tokio::test]
+async fn a_deactivated_number_is_refused_until_the_mark_is_cleared() {
+    let mut world = World::start().await;
+    let payload = json!({"to": TENANT, "body": "x"});
+    let keyed = || sms(&payload).header("idempotency-key", "k-1").event();
+    let first = world.function.call(keyed()).await;
+    let mark = "update sms_conversations set deactivated_at = '2026-10-31T00:00:00Z'";
+    world.database.client.batch_execute(mark).await.unwrap();
+    for payload in [payload.clone(), json!({"to": TENANT, "body": "x", "from": OUR_NUMBER})] {
+        let reply = world.send(payload).await;
+        assert_eq!(refusal(&reply), "409 sms.conflict");
+        let message = body(&reply)["error"]["message"].as_str().unwrap().to_owned();
+        assert!(
+            message.starts_with("number_deactivated: the carrier has deactivated the number"),
+            "{message}"
+        );
+    }
+    // An invalid request and an opt-out are reported as such, and a repeated request gets the first response.
+    let invalid = world.send(json!({"to": TENANT, "body": "x", "send_at": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!(refusal(&invalid), "400 sms.validation_error\n  send_at: has passed");
+    assert_eq!(body(&world.function.call(keyed()).await), body(&first));
+    world.database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
+    assert_eq!(refusal(&world.send(payload.clone()).await), "409 sms.recipient_opted_out");
+    assert_eq!((world.rows("sms_messages").await.as_str(), world.sqs.sent().len()), ("1", 1));
+
+    let clear = "update sms_conversations set opted_out_at = null, deactivated_at = null";
+    world.database.client.batch_execute(clear).await.unwrap();
+    world.accepted(payload).await;
+}
+
+#[tokio::test]
 async fn a_postgres_that_refuses_connections_is_503_within_two_seconds_with_nothing_queued() {
     let sqs = Sqs::start().await;
     let url = "postgres://u:hunter2@127.0.0.1:1/x";

@@ -104,7 +104,8 @@ async fn the_response_is_the_conversation_without_messages() {
             "conversation_id": CONVERSATION, "tenant_id": null, "tenant_candidates": null,
             "workflow_type": "collections", "workflow_id": "l-1", "conversation_status": "waiting",
             "time_zone": "America/Chicago", "language_detected": "unknown", "language_confidence": 0.0,
-            "opted_out": false, "carrier_blocked_at": null, "last_message_at": null, "total": 0,
+            "opted_out": false, "carrier_blocked_at": null, "number_deactivated_at": null, "last_message_at": null,
+            "total": 0,
         })
     );
 }
