@@ -10,6 +10,7 @@ use crate::domain::language::Language;
 use crate::domain::message::{Priority, Purpose, Status};
 use crate::domain::metadata::Metadata;
 use crate::domain::phone::E164;
+use crate::domain::rate_limit::RECIPIENT_WINDOW;
 use crate::domain::segments::Encoding;
 use crate::domain::sids::AccountSid;
 use jiff::Timestamp;
@@ -44,6 +45,8 @@ row! {
         pub our_number: Option<String>,
         /// The messaging service of the latest message.
         pub messaging_service_sid: Option<String>,
+        /// How many messages to it were requested in the last 24 hours, at most the limit; 0 without a limit.
+        pub recent_messages: i64,
     }
 }
 
@@ -63,7 +66,7 @@ const RECIPIENTS: Statement<KnownRecipient> = Statement::new(
     "
 select n.number, c.id as conversation_id, c.opted_out_at is not null as opted_out,
     c.deactivated_at is not null as deactivated, c.time_zone, c.language_detected, t.language_preference, l.our_number,
-    l.messaging_service_sid,
+    l.messaging_service_sid, r.recent_messages,
     n.is_unlisted and exists (
         select from sms_messages m where m.conversation_id = c.id and m.direction = 'inbound') as has_written
 from unnest($numbers::text[], $unlisted::bool[]) as n (number, is_unlisted)
@@ -73,11 +76,17 @@ left join lateral (
     select case m.direction when 'inbound' then m.to_number else m.from_number end as our_number,
         m.messaging_service_sid
     from sms_messages m where m.conversation_id = c.id order by m.created_at desc, m.id desc limit 1
-) l on true",
+) l on true
+cross join lateral (
+    select count(*) as recent_messages from (
+        select from sms_messages m
+        where m.conversation_id = c.id and m.created_at > $since and m.direction = 'outbound' and m.in_reply_to is null
+        limit $recipient_limit) m
+) r",
 );
 
 /// Returns what is known about numbers that have a conversation. For those that the numbering plan does not list, also
-/// whether they have sent us a message.
+/// whether they have sent us a message. With a limit of messages to one recipient, also how many were requested.
 ///
 /// # Errors
 ///
@@ -86,9 +95,14 @@ pub async fn recipients(
     db: &Db,
     account_sid: &AccountSid,
     numbers: &[(&E164, bool)],
+    limit: Option<u32>,
+    now: Timestamp,
 ) -> Result<Vec<KnownRecipient>, DbError> {
     let params = params! {
         account_sid,
+        since: now - RECIPIENT_WINDOW,
+        // Without a limit, no message is read.
+        recipient_limit: limit.map_or(0, i64::from),
         numbers: numbers.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
         unlisted: numbers.iter().map(|(_, is_unlisted)| *is_unlisted).collect::<Vec<_>>(),
     };

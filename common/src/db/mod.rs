@@ -46,6 +46,7 @@ pub mod messages;
 pub mod migrations;
 pub mod notices;
 pub mod partitions;
+pub mod rate_limits;
 pub mod reconciliation;
 pub mod retention;
 mod row;
@@ -380,6 +381,7 @@ pub fn all_statements() -> Vec<Described> {
         messages::STATEMENTS,
         migrations::STATEMENTS,
         partitions::STATEMENTS,
+        rate_limits::STATEMENTS,
         reconciliation::STATEMENTS,
         retention::STATEMENTS,
         senders::STATEMENTS,

@@ -17,6 +17,7 @@ pub mod opt_out;
 pub mod pace;
 pub mod phone;
 pub mod quiet_hours;
+pub mod rate_limit;
 pub mod segments;
 pub mod send_plan;
 pub mod sender;

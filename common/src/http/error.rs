@@ -1,9 +1,11 @@
 //! The error envelope of the API. Callers get a code and a message; the log gets the cause.
 
 use super::{Response, Scope};
+use crate::domain::rate_limit::Quota;
 use crate::error::Retryable;
 use crate::telemetry;
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -113,6 +115,9 @@ pub enum ApiError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A limit of messages is reached.
+    #[error("too many messages: {0}")]
+    RateLimited(Quota),
     /// An unexpected failure of this service.
     #[error("internal error")]
     Internal(#[source] Box<dyn Error + Send + Sync>),
@@ -188,6 +193,7 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::IdempotencyConflict | Self::RecipientOptedOut | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(_) | Self::Incomplete { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -206,6 +212,7 @@ impl ApiError {
             Self::RecipientOptedOut => "sms.recipient_opted_out",
             Self::Conflict(_) => "sms.conflict",
             Self::PayloadTooLarge { .. } => "sms.payload_too_large",
+            Self::RateLimited(_) => "sms.rate_limited",
             Self::Internal(_) => "sms.internal",
             Self::Unavailable(_) | Self::Incomplete { .. } => "sms.unavailable",
         }
@@ -253,7 +260,12 @@ impl ApiError {
             timestamp: now,
         };
         let body = serde_json::to_string(&ErrorEnvelope { error }).unwrap_or_default();
-        super::text(self.status(), "application/json", body)
+        let mut response = super::text(self.status(), "application/json", body);
+        if let Self::RateLimited(quota) = self {
+            super::add_quota(&mut response, quota);
+            response.headers_mut().insert(RETRY_AFTER, quota.reset_seconds.into());
+        }
+        response
     }
 }
 
@@ -269,6 +281,7 @@ fn loggable(field: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::rate_limit::Limit;
 
     #[test]
     fn every_code_is_an_outcome_of_the_metric_errors() {
@@ -284,6 +297,7 @@ mod tests {
             ApiError::RecipientOptedOut,
             ApiError::Conflict("it".into()),
             ApiError::PayloadTooLarge { limit: 1 },
+            ApiError::RateLimited(Quota { limit: Limit::Key(600), remaining: 0, reset_seconds: 12 }),
             ApiError::Internal(source()),
             ApiError::Unavailable(source()),
             ApiError::Incomplete { done: "half".to_owned(), cause: source() },
@@ -300,6 +314,32 @@ mod tests {
         let reply = ApiError::Validation(fields).response("r-1", Timestamp::UNIX_EPOCH);
         insta::assert_snapshot!(std::str::from_utf8(reply.body()).unwrap(),
             @r#"{"error":{"code":"sms.validation_error","message":"the request is not valid","details":[{"field":"to","reason":"is missing"},{"field":"body","reason":"has 1601 characters; 1600 are allowed"}],"request_id":"r-1","timestamp":"1970-01-01T00:00:00Z"}}"#);
+    }
+
+    #[test]
+    fn a_rate_limited_response_has_the_headers_of_its_limit() {
+        for (limit, policy, state, message) in [
+            (
+                Limit::Key(600),
+                "\"key\";q=600;w=60",
+                "\"key\";r=7;t=12",
+                "too many messages: 600 per minute are allowed for an API key",
+            ),
+            (
+                Limit::Recipient(5),
+                "\"recipient\";q=5;w=86400",
+                "\"recipient\";r=7;t=12",
+                "too many messages: 5 in 24 hours are allowed to one recipient",
+            ),
+        ] {
+            let error = ApiError::RateLimited(Quota { limit, remaining: 7, reset_seconds: 12 });
+            assert_eq!(error.to_string(), message);
+            let reply = error.response("r-1", Timestamp::UNIX_EPOCH);
+            assert_eq!(reply.status(), 429);
+            assert_eq!(reply.headers()["retry-after"], "12");
+            assert_eq!(reply.headers()["ratelimit-policy"], policy);
+            assert_eq!(reply.headers()["ratelimit"], state);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Responses, and their form for API Gateway and function URLs.
 
 use super::{ApiError, Response};
+use crate::domain::rate_limit::Quota;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use lambda_http::Body;
@@ -40,6 +41,16 @@ pub fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(empty_body());
     *response.status_mut() = status;
     response
+}
+
+/// Adds the headers `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) to a response.
+pub fn add_quota(response: &mut Response, quota: &Quota) {
+    for (name, value) in [("ratelimit", quota.state()), ("ratelimit-policy", quota.policy())] {
+        // Always valid: ASCII.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
 }
 
 pub(super) fn empty_body() -> Body {

@@ -4,8 +4,11 @@
 //! types in `responses(…)` of their `utoipa::path`.
 
 use super::{ApiError, Scope, ValidationError};
+use crate::domain::rate_limit::{Limit, Quota};
 use std::collections::BTreeMap;
 use utoipa::IntoResponses;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 macro_rules! error_responses {
@@ -39,6 +42,35 @@ error_responses! {
     PayloadTooLarge: ApiError::PayloadTooLarge { limit: 0 }, "the body exceeds 256 KiB (webhooks: 64 KiB).";
     /// 503: a dependency is unavailable.
     Unavailable: ApiError::unavailable(""), "nothing was changed; retry later.";
+}
+
+/// 429: a limit of messages is reached.
+#[derive(Debug)]
+pub struct RateLimited;
+
+impl IntoResponses for RateLimited {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let quota = Quota { limit: Limit::Key(0), remaining: 0, reset_seconds: 0 };
+        let reason =
+            "too many messages of the key in a minute, or to the recipient in 24 hours; nothing was stored.";
+        let mut described = describe(&ApiError::RateLimited(quota), reason);
+        for response in described.values_mut() {
+            let RefOr::T(response) = response else { continue };
+            for (name, of, description) in [
+                ("Retry-After", Type::Integer, "Seconds until the request can succeed."),
+                ("RateLimit", Type::String, "The messages that are left, and the seconds of `Retry-After`."),
+                ("RateLimit-Policy", Type::String, "The limit, its messages, and its window in seconds."),
+            ] {
+                response.headers.insert(name.to_owned(), RefOr::T(header(of, description)));
+            }
+        }
+        described
+    }
+}
+
+fn header(of: Type, description: &str) -> Header {
+    let schema = ObjectBuilder::new().schema_type(of).build();
+    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
 }
 
 fn describe(error: &ApiError, reason: &str) -> BTreeMap<String, RefOr<Response>> {

@@ -18,6 +18,7 @@ mod languages;
 mod lost_responses;
 mod migrations;
 mod partitions;
+mod rate_limits;
 mod renewals;
 mod senders;
 mod sends;

@@ -1,11 +1,13 @@
 //! What `send-sms` and `send-bulk` share: the message of a request, its validation, its sender, and the row to store.
 
 mod judge;
+mod limits;
 mod quiet;
 mod request;
 mod senders;
 
 pub use judge::{MAX_BODY, judge};
+pub use limits::SendLimits;
 pub use quiet::quiet_hours;
 pub use request::{SendRequest, idempotency_key, priority, purpose};
 pub use senders::{Choice, Senders};
@@ -32,8 +34,8 @@ pub const NUMBER_DEACTIVATED: &str = "number_deactivated: the carrier has deacti
 
 /// Configuration, read from the environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
 /// `TWILIO_MESSAGING_SERVICE_SID`; `DEFAULT_REGION` (US), the region of numbers without a country code;
-/// `RECIPIENT_COUNTRIES` (the default region), to whose numbers messages may be sent; and `SMART_ENCODING` (none), the
-/// default for requests.
+/// `RECIPIENT_COUNTRIES` (the default region), to whose numbers messages may be sent; `SMART_ENCODING` (none), the
+/// default for requests; and the variables of [`SendLimits`].
 #[derive(Debug, Clone)]
 pub struct SendingConfig {
     account_sid: AccountSid,
@@ -41,6 +43,7 @@ pub struct SendingConfig {
     region: Region,
     recipient_countries: Vec<Region>,
     smart_encoding: SmartEncoding,
+    limits: SendLimits,
 }
 
 impl SendingConfig {
@@ -51,12 +54,14 @@ impl SendingConfig {
         let region = conversation::region(env);
         let recipient_countries = recipient_countries(env, region);
         let smart_encoding = env.parse_or("SMART_ENCODING", SmartEncoding::None);
+        let limits = SendLimits::from_env(env);
         Some(Self {
             account_sid: account_sid?,
             senders: senders?,
             region: region?,
             recipient_countries: recipient_countries?,
             smart_encoding: smart_encoding?,
+            limits: limits?,
         })
     }
 }

@@ -239,6 +239,7 @@ const ERRORS: &[&str] = &[
     "method_not_allowed",
     "not_found",
     "payload_too_large",
+    "rate_limited",
     "recipient_opted_out",
     "unauthorized",
     "unavailable",

@@ -199,10 +199,14 @@ fn complete_operation(operation: &mut Operation) {
         if !is_own {
             let refused = json_response("The request has no key.", message());
             responses.insert("401".to_owned(), RefOr::T(refused));
-            if let Some(RefOr::T(forbidden)) = responses.get_mut("403") {
-                forbidden.description.push_str(" Or the key is not valid.");
-                let content = ContentBuilder::new().schema(Some(either())).build();
-                forbidden.content.insert("application/json".to_owned(), RefOr::T(content));
+            for (status, reason) in
+                [("403", " Or the key is not valid."), ("429", " Or the gateway gets too many requests.")]
+            {
+                if let Some(RefOr::T(refused)) = responses.get_mut(status) {
+                    refused.description.push_str(reason);
+                    let content = ContentBuilder::new().schema(Some(either())).build();
+                    refused.content.insert("application/json".to_owned(), RefOr::T(content));
+                }
             }
         }
         let other = json_response("Any other error, such as too many requests.", either());

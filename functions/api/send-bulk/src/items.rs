@@ -7,9 +7,11 @@ use common::db::sends::NewSend;
 use common::db::templates;
 use common::domain::language::Language;
 use common::domain::phone::{PhoneError, Recipient};
+use common::domain::rate_limit::{Quota, is_exempt};
 use common::domain::template::Texts;
 use common::http::{ApiError, ValidationError};
 use common::service::sending::{self, Choice, MAX_BODY, NUMBER_DEACTIVATED, Origin, SendRequest};
+use jiff::Timestamp;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
@@ -35,6 +37,8 @@ pub(crate) enum Refusal {
     Duplicate {
         of: usize,
     },
+    /// The recipient has got too many messages.
+    RateLimited(Quota),
 }
 
 impl Refusal {
@@ -47,6 +51,7 @@ impl Refusal {
             Self::Duplicate { of } => {
                 ApiError::Conflict(Cow::Owned(format!("the message is a duplicate of entry {of}")))
             }
+            Self::RateLimited(quota) => ApiError::RateLimited(*quota),
         }
     }
 
@@ -60,6 +65,7 @@ impl Refusal {
             Self::OptedOut => "opted_out".to_owned(),
             Self::Deactivated => "number_deactivated".to_owned(),
             Self::Duplicate { .. } => "duplicate".to_owned(),
+            Self::RateLimited(_) => "rate_limited".to_owned(),
         }
     }
 }
@@ -134,7 +140,9 @@ pub(crate) async fn prepare(app: &App, bulk: Bulk, origin: &Origin) -> Result<Ve
             })
         })
         .collect();
-    let known = known(app, &drafts).await?;
+    let known = known(app, &drafts, origin.at).await?;
+    let mut counts =
+        RecipientCounts { limit: app.sending.limits().recipient, known: &known, in_request: HashMap::new() };
     let mut earlier: HashMap<(String, String, String), usize> = HashMap::new();
     let mut prepared = Vec::with_capacity(drafts.len());
     for (index, draft) in drafts.into_iter().enumerate() {
@@ -146,7 +154,7 @@ pub(crate) async fn prepare(app: &App, bulk: Bulk, origin: &Origin) -> Result<Ve
             }
             Err(problems) => Err(Refusal::Invalid(problems)),
         };
-        prepared.push(item.and_then(|ready| {
+        let item = item.and_then(|ready| {
             let content = (
                 ready.send.to.as_str().to_owned(),
                 ready.send.message_content.clone(),
@@ -159,9 +167,35 @@ pub(crate) async fn prepare(app: &App, bulk: Bulk, origin: &Origin) -> Result<Ve
                 }
                 None => Ok(ready),
             }
-        }));
+        });
+        prepared.push(item.and_then(|ready| counts.count(ready, origin.at)));
     }
     Ok(prepared)
+}
+
+/// Counts the messages to each recipient.
+struct RecipientCounts<'a> {
+    limit: Option<u32>,
+    /// With the messages of the last 24 hours.
+    known: &'a HashMap<String, KnownRecipient>,
+    /// Those of this request.
+    in_request: HashMap<String, i64>,
+}
+
+impl RecipientCounts<'_> {
+    /// Counts a message, or refuses it if its recipient has got too many.
+    fn count(&mut self, ready: Box<Ready>, now: Timestamp) -> Item {
+        let Some(limit) = self.limit else { return Ok(ready) };
+        let send = &ready.send;
+        let recent = self.known.get(send.to.as_str()).map_or(0, |known| known.recent_messages);
+        let in_request = self.in_request.entry(send.to.as_str().to_owned()).or_default();
+        if recent + *in_request >= i64::from(limit) && !is_exempt(send.priority, send.purpose) {
+            // The error of an entry has no headers, so the time of the oldest message is not needed.
+            return Err(Refusal::RateLimited(Quota::used_up(limit, now, now)));
+        }
+        *in_request += 1;
+        Ok(ready)
+    }
 }
 
 impl From<BulkRecipient> for Draft {
@@ -207,13 +241,15 @@ fn check_variables(texts: &Texts, entries: &[Entry<BulkRecipient>]) -> Result<()
 async fn known(
     app: &App,
     drafts: &[Entry<(Draft, Address)>],
+    now: Timestamp,
 ) -> Result<HashMap<String, KnownRecipient>, ApiError> {
     let addresses = drafts.iter().flatten().filter_map(|(_, address)| address.recipient());
     let numbers: BTreeMap<&str, _> = addresses
         .map(|(recipient, is_unlisted)| (recipient.e164().as_str(), (recipient.e164(), is_unlisted)))
         .collect();
     let numbers: Vec<_> = numbers.into_values().collect();
-    let found = batches::recipients(&app.db, app.sending.account_sid(), &numbers).await?;
+    let limit = app.sending.limits().recipient;
+    let found = batches::recipients(&app.db, app.sending.account_sid(), &numbers, limit, now).await?;
     Ok(found.into_iter().map(|known| (known.number.clone(), known)).collect())
 }
 

@@ -1,9 +1,10 @@
 //! POST /sms/bulk: stores up to 1,000 messages in one transaction, and wakes their senders.
 //!
 //! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `sms_batches`, `sms_batch_counts`,
-//! `idempotency_keys`, `sms_templates`). Puts one message per sender on `[outbound]` (`OUTBOUND_QUEUE_URL`): a claim
-//! takes the next messages of a sender and wakes it again. If SQS is unavailable, the response is still 202, and the
-//! next sweep wakes the senders. Invalid messages are reported in the response and do not stop the others.
+//! `idempotency_keys`, `sms_templates`; `sms_key_usage` if keys have a limit). Puts one message per sender on
+//! `[outbound]` (`OUTBOUND_QUEUE_URL`): a claim takes the next messages of a sender and wakes it again. If SQS is
+//! unavailable, the response is still 202, and the next sweep wakes the senders. Invalid messages are reported in the
+//! response and do not stop the others.
 
 mod config;
 mod items;
@@ -72,7 +73,7 @@ type WakeUps = Vec<(DispatchMessage, String, Duration)>;
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 with all invalid fields of the request, 403, 409, 413, or 503 when Postgres is unavailable.
+/// [`ApiError`]: 400 with all invalid fields of the request, 403, 409, 413, 429, or 503 when Postgres is unavailable.
 #[utoipa::path(
     post, path = "/sms/bulk", tag = "bulk",
     operation_id = "send_bulk",
@@ -81,20 +82,27 @@ type WakeUps = Vec<(DispatchMessage, String, Duration)>;
         a higher priority. An invalid message is reported in `items` and does not stop the others. With `recipients`, \
         the text is chosen by the language of the recipient, of the conversation, of the tenant's profile, or is the \
         fallback. A missing variable is an error of the whole request. A message that repeats an earlier one of the \
-        request (same number, text and media) is refused. `dry_run` stores nothing and returns counts. With an \
-        `Idempotency-Key` a request can be retried without sending twice: it gets the first response. \
-        Scope: `messages:send`.",
+        request (same number, text and media) is refused. The messages of an API key per minute can be limited: a \
+        request with more is refused as a whole. So can those to a recipient in 24 hours: further ones are refused in \
+        `items`, except with the priority `urgent` or the purpose `emergency`. `dry_run` stores nothing, uses up no \
+        limit, and returns counts. With an `Idempotency-Key` a request can be retried without sending twice: it gets \
+        the first response. Scope: `messages:send`.",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
         description = "Printable ASCII; stored per API key for 24 hours.")),
     request_body = BulkRequest,
     responses(
         (status = 200, description = "The result of a dry run.", body = DryRun),
-        (status = 202, description = "The accepted messages are stored and will be sent.", body = BulkAccepted),
+        (status = 202, description = "The accepted messages are stored and will be sent.", body = BulkAccepted, headers(
+            ("RateLimit" = String, description = "The messages that the API key has left, and the seconds until it has \
+                all; if its limit is configured, and not for a repeated request."),
+            ("RateLimit-Policy" = String, description = "The limit of the API key, and its window in seconds."),
+        )),
         (status = 409, description = "`sms.idempotency_conflict`: the idempotency key was used with another payload; \
             or `sms.conflict`: the batch was cancelled.", body = ErrorEnvelope),
         responses::InvalidRequest,
         responses::MissingScope,
         responses::PayloadTooLarge,
+        responses::RateLimited,
         responses::Unavailable,
     ),
     security(("api_key" = ["messages:send"])),
@@ -130,6 +138,7 @@ async fn accept(app: &App, request: &Request) -> Result<(Response, WakeUps), Api
         (None, Ok(())) => return Err(ValidationError::field("messages", "is missing").into()),
         (_, Err(problems)) => return Err(problems.into()),
     };
+    check_size(app, &bulk)?;
     check_batch(app, bulk.batch_id).await?;
     let origin = Origin::new(&principal, request, now);
     let (batch_id, dry_run) = (bulk.batch_id, bulk.dry_run);
@@ -139,7 +148,13 @@ async fn accept(app: &App, request: &Request) -> Result<(Response, WakeUps), Api
         return Ok((http::json(StatusCode::OK, &run)?, WakeUps::new()));
     }
     let batch_id = batch_id.unwrap_or_else(|| clock::new_id().into());
-    store(app, batch_id, prepared, &origin, idempotency.as_ref()).await
+    let ready = prepared.iter().flatten().count();
+    let quota = app.sending.count_messages(&app.db, ready, &origin).await?;
+    let (mut response, wake_ups) = store(app, batch_id, prepared, &origin, idempotency.as_ref()).await?;
+    if let Some(quota) = quota {
+        http::add_quota(&mut response, &quota);
+    }
+    Ok((response, wake_ups))
 }
 
 /// Returns the response of the first request with this key, if there was one.
@@ -157,6 +172,18 @@ async fn repeated(
             Ok(Some(http::text(StatusCode::ACCEPTED, "application/json", response)))
         }
         _ => Err(ApiError::IdempotencyConflict),
+    }
+}
+
+/// A request with more messages than a key may request per minute would always be refused.
+fn check_size(app: &App, bulk: &Bulk) -> Result<(), ValidationError> {
+    let (field, entries) = bulk.items.count();
+    match app.sending.limits().key {
+        Some(limit) if entries > limit as usize => {
+            let allowed = format!("{limit} messages per minute are allowed for an API key");
+            Err(ValidationError::field(field, format!("has {entries} entries; {allowed}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -100,6 +100,16 @@ pub(crate) enum Items {
     Recipients(Source, Vec<Entry<BulkRecipient>>),
 }
 
+impl Items {
+    /// Returns the field with the messages and their number.
+    pub(crate) fn count(&self) -> (&'static str, usize) {
+        match self {
+            Self::Messages(entries) => ("messages", entries.len()),
+            Self::Recipients(_, entries) => ("recipients", entries.len()),
+        }
+    }
+}
+
 /// Where the text of the recipients comes from.
 pub(crate) enum Source {
     Texts(Texts),

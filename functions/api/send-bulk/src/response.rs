@@ -112,7 +112,7 @@ pub struct DryRun {
 /// Refused messages with the same reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RejectedCount {
-    /// `opted_out`, `number_deactivated`, `duplicate`, or a field and what is wrong with it.
+    /// `opted_out`, `number_deactivated`, `duplicate`, `rate_limited`, or a field and what is wrong with it.
     pub reason: String,
     /// The number of messages.
     pub count: usize,

@@ -1,11 +1,11 @@
 //! POST /sms/send: stores a message, and puts it on a queue to be sent.
 //!
-//! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `idempotency_keys`). Puts the message's id on
-//! `[outbound]` (`OUTBOUND_QUEUE_URL`) with a delay until it is due, unless that is longer than SQS allows. If SQS is
-//! unavailable, the response is still 202: the message is stored, and the next sweep enqueues it. If Postgres is down,
-//! the response is 503 within two seconds; if it is slow, within `DATABASE_BUDGET_MS`. Then the message is not stored
-//! later either: a statement that must not take effect after its caller has timed out is committed by a message of its
-//! own.
+//! Reads and writes Postgres (`sms_messages`, `sms_conversations`, `idempotency_keys`; `sms_key_usage` if keys have a
+//! limit). Puts the message's id on `[outbound]` (`OUTBOUND_QUEUE_URL`) with a delay until it is due, unless that is
+//! longer than SQS allows. If SQS is unavailable, the response is still 202: the message is stored, and the next sweep
+//! enqueues it. If Postgres is down, the response is 503 within two seconds; if it is slow, within
+//! `DATABASE_BUDGET_MS`. Then the message is not stored later either: a statement that must not take effect after its
+//! caller has timed out is committed by a message of its own.
 
 mod config;
 
@@ -20,6 +20,7 @@ use common::db::{Db, DbError, messages};
 use common::domain::ids::{ConversationId, MessageId};
 use common::domain::message::Status;
 use common::domain::phone::Recipient;
+use common::domain::rate_limit::Quota;
 use common::domain::segments::Encoding;
 use common::domain::sids::MessageSid;
 use common::error::chain;
@@ -93,23 +94,30 @@ pub struct SendAccepted {
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 with all invalid fields, 403, 409, 413, or 503 when Postgres is unavailable.
+/// [`ApiError`]: 400 with all invalid fields, 403, 409, 413, 429, or 503 when Postgres is unavailable.
 #[utoipa::path(
     post, path = "/sms/send", tag = "messages",
     operation_id = "send_sms",
     summary = "Send a message",
     description = "Stores a message and sends it in the background. With an `Idempotency-Key` a request can be retried \
-                   without sending twice: it gets the first response. Scope: `messages:send`.",
+                   without sending twice: it gets the first response. The messages of an API key per minute, and to a \
+                   recipient in 24 hours, can be limited; messages with the priority `urgent` or the purpose \
+                   `emergency` are not refused for their recipient. Scope: `messages:send`.",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
         description = "Printable ASCII; stored per API key for 24 hours.")),
     request_body = SendRequest,
     responses(
-        (status = 202, description = "The message is stored and will be sent.", body = SendAccepted),
+        (status = 202, description = "The message is stored and will be sent.", body = SendAccepted, headers(
+            ("RateLimit" = String, description = "The messages that the API key has left, and the seconds until it has \
+                all; if its limit is configured, and not for a repeated request."),
+            ("RateLimit-Policy" = String, description = "The limit of the API key, and its window in seconds."),
+        )),
         (status = 409, description = "`sms.recipient_opted_out`; `sms.conflict`: the number is deactivated; or \
             `sms.idempotency_conflict`: the idempotency key was used with another payload.", body = ErrorEnvelope),
         responses::InvalidRequest,
         responses::MissingScope,
         responses::PayloadTooLarge,
+        responses::RateLimited,
         responses::Unavailable,
     ),
     security(("api_key" = ["messages:send"])),
@@ -119,18 +127,37 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let accepted = tokio::time::timeout(budget, accept(app, request)).await;
     let accepted =
         accepted.map_err(|_| DbError::TimedOut { operation: "store a message to send", after: budget })?;
-    let (accepted, queued) = accepted?;
+    let Outcome { accepted, queued, quota } = accepted?;
     if let Some((message, delay)) = queued {
         app.enqueue(accepted.id, &message, request.request_id(), delay).await;
     }
-    http::json(StatusCode::ACCEPTED, &accepted)
+    let mut response = http::json(StatusCode::ACCEPTED, &accepted)?;
+    if let Some(quota) = quota {
+        http::add_quota(&mut response, &quota);
+    }
+    Ok(response)
 }
 
-/// Validates and stores the message. Returns as [`ParsedRequest::store`] does.
-async fn accept(
-    app: &App,
-    request: &Request,
-) -> Result<(SendAccepted, Option<(DispatchMessage, Duration)>), ApiError> {
+/// The outcome of a request.
+struct Outcome {
+    /// The response body.
+    accepted: SendAccepted,
+    /// The queue message with its delay. `None` if it was enqueued before, or if the delay is longer than SQS allows,
+    /// so that a sweep does it.
+    queued: Option<(DispatchMessage, Duration)>,
+    /// What is left of the key's limit. `None` without a limit, and for a repeated request.
+    quota: Option<Quota>,
+}
+
+impl Outcome {
+    /// Returns the response of the first request again, whatever the message's status is now.
+    async fn repeated(app: &App, repeated: Repeated) -> Result<Self, ApiError> {
+        Ok(Self { accepted: repeated_response(app, repeated).await?, queued: None, quota: None })
+    }
+}
+
+/// Validates and stores the message.
+async fn accept(app: &App, request: &Request) -> Result<Outcome, ApiError> {
     let principal = caller::authorize(&app.db, request, Scope::MessagesSend).await?;
     let mut fields = Fields::from_slice(request.payload()?)?;
     let wanted = SendRequest::take(&mut fields);
@@ -148,13 +175,8 @@ struct ParsedRequest<'a> {
 }
 
 impl ParsedRequest<'_> {
-    /// Stores the message. Returns the response body, and the queue message with its delay: `None` if it was enqueued
-    /// before, or if the delay is longer than SQS allows, so that a sweep does it.
-    async fn store(
-        self,
-        app: &App,
-        mut problems: ValidationError,
-    ) -> Result<(SendAccepted, Option<(DispatchMessage, Duration)>), ApiError> {
+    /// Stores the message.
+    async fn store(self, app: &App, mut problems: ValidationError) -> Result<Outcome, ApiError> {
         let now = clock::now();
         let is_readable = problems.is_empty();
         let hash = self.wanted.hash().map_err(ApiError::internal)?;
@@ -175,7 +197,7 @@ impl ParsedRequest<'_> {
                     && let Ok(Some(repeated)) =
                         sends::repeated(&app.db, self.principal.key_id, &idempotency, now).await
                 {
-                    return Ok((repeated_response(app, repeated).await?, None));
+                    return Outcome::repeated(app, repeated).await;
                 }
                 refused?;
                 if is_deactivated {
@@ -184,15 +206,16 @@ impl ParsedRequest<'_> {
                 return Err(ValidationError::field("to", "can't be sent to").into());
             }
         };
+        let quota = app.sending.count_message(&app.db, &send, idempotency.as_ref()).await?;
         match sends::create(&app.db, &send, idempotency.as_ref()).await? {
             Created::Stored { conversation_id } => {
                 telemetry::count(Metric::SendsRequested, 1);
                 let wait = sending::wait(send.send_at, now);
                 let accepted = accepted(&send, conversation_id);
                 let message = DispatchMessage::new(send.id, Some(send.sender));
-                Ok((accepted, (wait <= MAX_DELAY).then_some((message, wait))))
+                Ok(Outcome { accepted, queued: (wait <= MAX_DELAY).then_some((message, wait)), quota })
             }
-            Created::Repeated(repeated) => Ok((repeated_response(app, repeated).await?, None)),
+            Created::Repeated(repeated) => Outcome::repeated(app, repeated).await,
             Created::OptedOut => Err(ApiError::RecipientOptedOut),
         }
     }
@@ -288,7 +311,6 @@ fn accepted(send: &NewSend, conversation_id: ConversationId) -> SendAccepted {
     }
 }
 
-/// Returns the response of the first request again, whatever the message's status is now.
 async fn repeated_response(app: &App, repeated: Repeated) -> Result<SendAccepted, ApiError> {
     let Repeated { same_payload, message_id } = repeated;
     if !same_payload {

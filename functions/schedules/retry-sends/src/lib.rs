@@ -9,7 +9,7 @@
 //! - marks the messages of functions that died as `unknown`. They are not sent again;
 //! - joins status callbacks that arrived before their message's SID was known;
 //! - gives events their positions in the log, also if there are no readers, and sends a hint for `deliver-event`;
-//! - deletes expired idempotency keys.
+//! - deletes expired idempotency keys, and what API keys have used of their limits in past minutes.
 //!
 //! Each part has its own share of the run's time and runs even if another fails or times out. Then the invocation
 //! fails, which raises the alarm on errors. Repeated and concurrent runs are safe.
@@ -195,8 +195,9 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
     };
     run.part(&BACKLOG, async |_| Ok::<_, SweepError>(spool::report_backlog(app).await?)).await;
     run.part(&KEYS, async |_| {
-        let forgotten = maintenance::forget_idempotency_keys(&app.db, clock::now(), PAGE * 10).await;
-        Ok::<_, SweepError>(forgotten?)
+        maintenance::forget_idempotency_keys(&app.db, clock::now(), PAGE * 10).await?;
+        // A key has up to 16 rows per minute.
+        Ok::<_, SweepError>(maintenance::forget_key_usage(&app.db, clock::now(), PAGE * 100).await?)
     })
     .await;
     if run.failures() > 0 { Err(SweepError::Parts(run.failures())) } else { Ok(swept) }

@@ -10,6 +10,7 @@ mod template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::domain::event::EventType;
+use common::domain::rate_limit::{Limit, Quota};
 use common::http::{ApiError, Scope, ValidationError};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -118,6 +119,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::RecipientOptedOut,
         ApiError::Conflict("".into()),
         ApiError::PayloadTooLarge { limit: 0 },
+        ApiError::RateLimited(Quota { limit: Limit::Key(0), remaining: 0, reset_seconds: 0 }),
         ApiError::internal(""),
         ApiError::unavailable(""),
         ApiError::Incomplete { done: String::new(), cause: "".into() },

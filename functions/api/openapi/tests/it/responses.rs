@@ -243,6 +243,40 @@ async fn responses_of_the_functions_match_the_document() {
 }
 
 #[tokio::test]
+async fn refusals_by_limits_match_the_document() {
+    let contract = Contract(document().await);
+    let (sqs, database) = (Sqs::start().await, Database::create().await);
+    let (url, outbound) = (database.url(), sqs.queue("outbound"));
+    let environment = [
+        ("TWILIO_ACCOUNT_SID", "AC1"),
+        ("TWILIO_PHONE_NUMBER", "+18605550100"),
+        ("OUTBOUND_QUEUE_URL", &outbound),
+        ("AWS_ENDPOINT_URL_SQS", sqs.url()),
+        ("DATABASE_URL", &url),
+        ("API_KEY_MESSAGES_PER_MINUTE", "2"),
+    ];
+    let message = json!({"to": TENANT, "body": "x"});
+    let bulk = json!({"messages": [message]});
+    for (function, path, operation, payload) in [
+        ("send-sms", "/sms/send", "~1sms~1send/post", &message),
+        ("send-bulk", "/sms/bulk", "~1sms~1bulk/post", &bulk),
+    ] {
+        let mut function = start(function, &environment).await;
+        // Each endpoint has a key of its own.
+        let key = common::clock::new_id().to_string();
+        for status in [202, 202, 429] {
+            let reply = function.call(ApiRequest::new("POST", path).key(&key).json(payload).event()).await;
+            assert_eq!(reply["statusCode"], status, "{reply}");
+            contract.check(operation, &reply);
+            let headers = contract.0.pointer(&format!("/paths/{operation}/responses/{status}/headers"));
+            for (name, _) in headers.unwrap().as_object().unwrap() {
+                assert!(reply["headers"][name.to_lowercase()].is_string(), "{name}: {reply}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_request_schema_accepts_and_refuses_what_the_function_does() {
     let contract = Contract(document().await);
     let schema = contract.schema("/paths/~1sms~1send/post/requestBody/content/application~1json/schema");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use testing::{ApiRequest, Behaviour, Database, Function, Sqs, body, environment, refusal};
 
 mod dry_run;
+mod rate_limits;
 mod refusals;
 mod texts;
 

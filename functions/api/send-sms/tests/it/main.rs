@@ -8,6 +8,7 @@ use testing::{
 };
 
 mod idempotency;
+mod rate_limits;
 mod refusals;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_send-sms");

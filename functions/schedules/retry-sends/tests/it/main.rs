@@ -389,6 +389,18 @@ async fn idempotency_keys_are_deleted_after_a_day_and_not_earlier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_api_keys_used_is_deleted_after_ten_minutes_and_not_earlier() {
+    let world = World::start().await;
+    let usage = "insert into sms_key_usage (api_key_id, minute, shard, used)
+        select gen_random_uuid(), date_trunc('minute', now()) - age * interval '1 minute', shard, age
+        from unnest(array[0, 1, 8, 12, 5000]) age, generate_series(0, 15) shard";
+    world.run(usage).await;
+    world.function().await.call(event()).await;
+    let left = "select string_agg(distinct used::text, ',' order by used::text) from sms_key_usage";
+    assert_eq!(world.database.scalar(left).await, "0,1,8");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_part_does_not_stop_others_and_fails_the_run() {
     let world = World::start().await;
     world.pending("req-1").await;
