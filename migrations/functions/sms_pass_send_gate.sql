@@ -3,6 +3,7 @@
 -- - settled: the attempt no longer holds its message, or the message must not be created again: its status is not pending,
 --   or an attempt has a SID that counts as accepted (no failure was reported for it) or delivered;
 -- - opted_out: the recipient has opted out;
+-- - deactivated: the carrier has deactivated the recipient's number;
 -- - stopped: its batch is paused or cancelled;
 -- - too_late: its send_before has passed.
 -- It waits for a STOP that is being committed. No recipient of a returned message can opt out until the caller's
@@ -35,6 +36,7 @@ begin
                                   and b.event_status in ('delivered', 'read')))
             ) then 'settled'
             when c.opted_out_at is not null then 'opted_out'
+            when c.deactivated_at is not null then 'deactivated'
             when m.send_before <= at then 'too_late'
             when b.state <> 'running' then 'stopped'
             else 'go'

@@ -28,6 +28,8 @@ pub use unknown::{Absence, Rival, Search, Unresolved, absent, claimed_sids, park
 
 /// The error code of a message whose recipient opted out before it was sent.
 pub const OPTED_OUT: &str = "opted_out";
+/// The error code of a message whose number was deactivated before it was sent.
+pub const NUMBER_DEACTIVATED: &str = "number_deactivated";
 /// The error code of a message that expired.
 pub const RETRIES_EXHAUSTED: &str = "retries_exhausted";
 

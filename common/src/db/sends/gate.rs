@@ -17,6 +17,8 @@ named_enum! {
         Settled = "settled",
         /// The recipient has opted out.
         OptedOut = "opted_out",
+        /// The carrier has deactivated the recipient's number.
+        Deactivated = "deactivated",
         /// Its batch is paused or cancelled.
         Stopped = "stopped",
         /// Its `send_before` has passed.

@@ -29,8 +29,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// Why a message to a deactivated number is refused: the text of an [`ApiError::Conflict`](crate::http::ApiError).
-pub const NUMBER_DEACTIVATED: &str = "number_deactivated: the carrier has deactivated the number; it gets messages again after it has written to us or \
-     was opted in";
+pub const NUMBER_DEACTIVATED: &str = "number_deactivated: the carrier has deactivated the number; it gets messages \
+     again after it has written to us or was opted in";
 
 /// Configuration, read from the environment: `TWILIO_ACCOUNT_SID`; `TWILIO_PHONE_NUMBER` (a list) and/or
 /// `TWILIO_MESSAGING_SERVICE_SID`; `DEFAULT_REGION` (US), the region of numbers without a country code;

@@ -4,7 +4,9 @@ use crate::gate::Gate;
 use crate::record::{self, Outcomes};
 use crate::{App, pace, verify};
 use common::clock;
-use common::db::sends::{self, Claimed, OPTED_OUT, Passage, RETRIES_EXHAUSTED, SendResult};
+use common::db::sends::{
+    self, Claimed, NUMBER_DEACTIVATED, OPTED_OUT, Passage, RETRIES_EXHAUSTED, SendResult,
+};
 use common::domain::message::Status;
 use common::domain::segments;
 use common::telemetry::traces::{self, Kind, Span, TraceContext};
@@ -89,6 +91,12 @@ async fn send<'a>(app: &App, claim: &'a Claimed, gate: &Gate, passage: Passage, 
             recipient: None,
             detail: "the recipient opted out before the request".to_owned(),
         },
+        Ok(CreateResult::Deactivated) => SendResult::Failed {
+            by_twilio: false,
+            error_code: NUMBER_DEACTIVATED.to_owned(),
+            recipient: None,
+            detail: "the carrier has deactivated the number".to_owned(),
+        },
         Ok(CreateResult::Settled) => app.config.retry.settled(claim, clock::now()),
         Ok(CreateResult::NotStarted) => {
             app.config.retry.not_started(claim, "the function was frozen before the request")
@@ -152,6 +160,8 @@ enum CreateResult {
     Created(Box<Message>),
     /// The recipient opted out.
     OptedOut,
+    /// The carrier has deactivated the recipient's number.
+    Deactivated,
     /// The claim has ended, or Twilio has the message already.
     Settled,
     /// The gate was passed too long ago, and there may have been a STOP since.
@@ -169,6 +179,7 @@ impl CreateResult {
             Passage::Go => None,
             Passage::Settled => Some(Self::Settled),
             Passage::OptedOut => Some(Self::OptedOut),
+            Passage::Deactivated => Some(Self::Deactivated),
             Passage::Stopped => Some(Self::Stopped),
             Passage::TooLate => Some(Self::Expired),
         }

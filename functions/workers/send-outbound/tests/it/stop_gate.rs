@@ -78,6 +78,18 @@ async fn the_gate_waits_for_a_stop_in_progress_and_then_blocks_the_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_message_to_a_deactivated_number_is_not_sent() {
+    let world = World::start().await;
+    let mut function = world.function().await;
+    let id = world.message().await;
+    world.database.client.batch_execute("update sms_conversations set deactivated_at = now()").await.unwrap();
+    send(&mut function, [id]).await;
+    assert!(world.twilio.requests().is_empty());
+    assert_eq!(world.state(id).await, "failed number_deactivated - free");
+    assert_eq!(world.attempts(id).await, "not_processed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_expires_at_the_gate_is_not_sent() {
     let world = World::start().await;
     let mut function = world.function().await;
