@@ -79,7 +79,7 @@ row! {
 }
 
 /// Postgres returns attempts and history as JSON: one round trip and one row. A message that waits for another create
-/// shows its latest SID.
+/// shows its latest SID. The next attempt of one that waits for a daily limit is on the next day.
 const FIND: Statement<MessageDetails> = Statement::new(
     "read a message",
     "
@@ -103,7 +103,8 @@ select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messa
          select sms_pack_sid(a.twilio_sid) from sms_send_attempts a where a.message_id = m.id
          union select sms_pack_sid(m.twilio_sid))) as history,
     case when m.delivery_status = 'pending' and m.claimed_at is null and m.next_attempt_at < sms_paused_until()
-        then m.next_attempt_at end as next_attempt_at,
+        then greatest(m.next_attempt_at, (select s.day_full_until from sms_senders s where s.sender = m.sender))
+        end as next_attempt_at,
     m.parked_at, m.opt_out
 from sms_messages m where m.id = $id",
 );

@@ -75,7 +75,7 @@ row! {
 
 /// The steps of the statement:
 /// - `sender`: every sender with pending messages, found by skipping through the index;
-/// - `waiting`: when the first message of each is due and its hold is over;
+/// - `waiting`: when the first message of each is due, its hold is over, and its daily limit begins again;
 /// - `woken`: those without a wake-up by then. Times within a second are equal: of two concurrent runs, the one with
 ///   the slower clock must not wake all senders again.
 const WAKE: Statement<Woken> = Statement::new(
@@ -92,7 +92,7 @@ with recursive sender as (
             order by 1 limit 1)
     from sender where sender.name is not null
 ), waiting as (
-    select sender.name, greatest(min(first.next_attempt_at), max(s.held_until), $now) as due_at
+    select sender.name, greatest(min(first.next_attempt_at), max(s.held_until), max(s.day_full_until), $now) as due_at
     from sender
     cross join unnest(array['urgent', 'normal', 'bulk']) as p (priority)
     cross join lateral (

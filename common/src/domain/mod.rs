@@ -18,6 +18,7 @@ pub mod pace;
 pub mod phone;
 pub mod quiet_hours;
 pub mod rate_limit;
+pub mod registration;
 pub mod segments;
 pub mod send_plan;
 pub mod sender;

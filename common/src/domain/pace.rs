@@ -1,11 +1,16 @@
-//! Rate limits per sender, in segments per second, and the reasons of holds.
+//! Limits per sender: segments and MMS per second, segments and MMS per day; and the reasons of holds.
 //!
 //! Twilio queues excess messages for up to ten hours. A message in that queue cannot be overtaken by an urgent message
-//! or stopped by an opt-out, so this service sends to Twilio no faster than the sender's own rate.
+//! or stopped by an opt-out, so this service sends to Twilio no faster than the sender's own rate. What exceeds a daily
+//! limit is not queued but fails (error 30023), so it waits here for the next day.
 
 use super::message::Priority;
 use super::named::named_enum;
+use super::quiet_hours::zone;
+use super::registration::Registration;
 use super::sender::Sender;
+use jiff::Timestamp;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,84 +34,139 @@ const TOLL_FREE_RATE: f64 = 3.0;
 /// Segments per second of a short code.
 const SHORT_CODE_RATE: f64 = 100.0;
 
+/// MMS per second of a long code of the US or Canada
+/// (<https://support.twilio.com/hc/en-us/articles/360034954613-Twilio-Multimedia-Messaging-MMS-Account-Rate-Limits>,
+/// stored copy, read 2026-11). The same page: Twilio does not limit the MMS of short codes.
+const LONG_CODE_MMS_RATE: f64 = 1.0;
+/// MMS per second of a toll-free number
+/// (<https://support.twilio.com/hc/en-us/articles/4411046744987-Toll-Free-SMS-and-MMS-messaging-throughput-MPS>, stored
+/// copy, read 2026-11).
+const TOLL_FREE_MMS_RATE: f64 = 3.0;
+
 /// The minimum length of a burst. Wake-ups have a resolution of one second, so a burst covers the time until the next.
 const BURST_SECONDS: f64 = 3.0;
+/// The minimum burst of MMS, so that the part of bulk messages is at least one.
+const MIN_MMS_BURST: f64 = 2.0;
 /// Bulk messages leave half of the burst to more urgent ones.
 const BULK_SHARE: f64 = 0.5;
 /// How long the outcome of a probe is waited for, unless a repair is needed.
 const PROBE_HOLD: Duration = Duration::from_secs(30);
 
+/// The time zone of the day of daily limits: T-Mobile's counters are reset at 00:00 Pacific Time
+/// (<https://www.twilio.com/docs/api/errors/30023>, read in a copy of 2026-06).
+const DAY_ZONE: &str = "America/Los_Angeles";
+/// The length of a day, if the zone's rules were missing.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// The area codes of toll-free numbers of the North American Numbering Plan.
 const TOLL_FREE: [&str; 7] = ["800", "833", "844", "855", "866", "877", "888"];
 
-/// Which senders a rate applies to.
-#[derive(Debug, Clone, PartialEq)]
-enum Senders {
-    /// One number or messaging service.
-    One(String),
+/// The kinds of senders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
     TollFree,
-    ShortCodes,
-    All,
+    ShortCode,
+    /// A long code of the North American Numbering Plan.
+    LongCode,
+    MessagingService,
+    /// A number of another country.
+    Other,
 }
 
-impl Senders {
-    fn include(&self, sender: &Sender) -> bool {
+impl Kind {
+    fn of(sender: &Sender) -> Self {
         let text = sender.as_str();
-        match self {
-            Self::One(name) => name == text,
-            Self::TollFree => text.strip_prefix("+1").is_some_and(|number| {
-                number.len() == 10 && TOLL_FREE.iter().any(|area_code| number.starts_with(area_code))
-            }),
+        let national = text.strip_prefix("+1");
+        let is_toll_free = |number: &str| {
+            number.len() == 10 && TOLL_FREE.iter().any(|area_code| number.starts_with(area_code))
+        };
+        if national.is_some_and(is_toll_free) {
+            Self::TollFree
+        } else if national.is_some() {
+            Self::LongCode
+        } else if text.starts_with("MG") {
+            Self::MessagingService
+        } else if (3..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
             // Digits without a country code.
-            Self::ShortCodes => {
-                (3..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-            }
-            Self::All => true,
+            Self::ShortCode
+        } else {
+            Self::Other
         }
     }
 }
 
-/// Rate limits per sender, in segments per second.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SenderRates {
-    /// The first entry that includes a sender applies; the last one includes all.
-    rules: Vec<(Senders, f64)>,
+/// The limits of all senders. A limit that is not configured is that of the sender's kind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SenderLimits {
+    /// Segments per second.
+    pub segments_per_second: PerSender<Rate>,
+    /// MMS per second.
+    pub mms_per_second: PerSender<Rate>,
+    /// Segments and MMS per day.
+    pub segments_per_day: PerSender<NonZeroU32>,
+    /// How the brand of the long codes and messaging services is registered for 10DLC.
+    pub registration: Option<Registration>,
 }
 
-impl SenderRates {
-    fn new(listed: Vec<(String, f64)>, default: f64) -> Self {
-        let listed = listed.into_iter().map(|(sender, rate)| (Senders::One(sender), rate));
-        let kinds = [
-            (Senders::TollFree, TOLL_FREE_RATE),
-            (Senders::ShortCodes, SHORT_CODE_RATE),
-            (Senders::All, default),
-        ];
-        Self { rules: listed.chain(kinds).collect() }
-    }
-
+impl SenderLimits {
     /// Returns the pace of a sender. `min_burst` is in segments.
     #[must_use]
     pub fn pace_of(&self, sender: &Sender, min_burst: u32) -> SenderPace {
-        let rule = self.rules.iter().find(|(senders, _)| senders.include(sender));
-        let rate = rule.map_or(DEFAULT_RATE, |(_, rate)| *rate);
-        let burst = f64::from(min_burst).max(rate * BURST_SECONDS);
-        SenderPace { rate, burst, bulk_burst: burst * BULK_SHARE }
+        let kind = Kind::of(sender);
+        let registration =
+            self.registration.filter(|_| matches!(kind, Kind::LongCode | Kind::MessagingService));
+        let segments = match kind {
+            Kind::TollFree => TOLL_FREE_RATE,
+            Kind::ShortCode => SHORT_CODE_RATE,
+            _ => registration.map_or(DEFAULT_RATE, Registration::segments_per_second),
+        };
+        let mms = match kind {
+            Kind::TollFree => Some(TOLL_FREE_MMS_RATE),
+            Kind::LongCode => Some(LONG_CODE_MMS_RATE),
+            // Of a service, it depends on its numbers.
+            Kind::ShortCode | Kind::MessagingService | Kind::Other => None,
+        };
+        let mms = registration.and_then(Registration::mms_per_second).or(mms);
+        let segments = self.segments_per_second.of(sender, kind).map_or(segments, Rate::per_second);
+        let mms = self.mms_per_second.of(sender, kind).map(Rate::per_second).or(mms);
+        let per_day = self.segments_per_day.of(sender, kind).map(NonZeroU32::get);
+        SenderPace {
+            segments: Pace::new(segments, f64::from(min_burst)),
+            mms: mms.map(|rate| Pace::new(rate, MIN_MMS_BURST)),
+            per_day: per_day.or_else(|| registration.map(Registration::segments_per_day)),
+        }
     }
 }
 
 /// The pace of a sender.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SenderPace {
-    /// Segments per second.
+    /// The pace of segments.
+    pub segments: Pace,
+    /// The pace of MMS, if they have one of their own. Otherwise, they count as their segments.
+    pub mms: Option<Pace>,
+    /// Segments and MMS per day, if they are limited.
+    pub per_day: Option<u32>,
+}
+
+/// A rate with its bursts, in segments or MMS.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// How many per second.
     pub rate: f64,
-    /// Segments that may be sent at once after a pause.
+    /// How many may be sent at once after a pause.
     pub burst: f64,
     /// The part of the burst that bulk messages may use.
     pub bulk_burst: f64,
 }
 
-impl SenderPace {
-    /// Returns how many segments may be waiting at Twilio after a message of this priority.
+impl Pace {
+    fn new(rate: f64, min_burst: f64) -> Self {
+        let burst = min_burst.max(rate * BURST_SECONDS);
+        Self { rate, burst, bulk_burst: burst * BULK_SHARE }
+    }
+
+    /// Returns how many may be waiting at Twilio after a message of this priority.
     #[must_use]
     pub fn allowance(&self, priority: Priority) -> f64 {
         match priority {
@@ -114,6 +174,17 @@ impl SenderPace {
             Priority::Bulk => self.bulk_burst,
         }
     }
+}
+
+/// Returns the end of the current day of daily limits: the next midnight in Pacific Time.
+#[must_use]
+pub fn day_end(now: Timestamp) -> Timestamp {
+    let midnight = || {
+        let zone = zone(DAY_ZONE)?;
+        let tomorrow = zone.to_datetime(now).date().tomorrow().ok()?;
+        Some(tomorrow.to_zoned(zone).ok()?.timestamp())
+    };
+    midnight().unwrap_or(now + DAY)
 }
 
 /// Returns how long a hold lasts after its probe was sent, unless the probe's outcome ends it: at most half a minute,
@@ -126,50 +197,80 @@ pub fn probe_hold(reason: HoldReason, hold: Duration) -> Duration {
     }
 }
 
-impl Default for SenderRates {
+/// Values by sender: `10,+12035550100=1,MG…=100`. A value without a sender applies to unlisted senders that are neither
+/// toll-free nor short codes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PerSender<T> {
+    listed: Vec<(String, T)>,
+    default: Option<T>,
+}
+
+impl<T> Default for PerSender<T> {
     fn default() -> Self {
-        Self::new(Vec::new(), DEFAULT_RATE)
+        Self { listed: Vec::new(), default: None }
     }
 }
 
-/// Why a list of rates is invalid.
+impl<T: Copy> PerSender<T> {
+    fn of(&self, sender: &Sender, kind: Kind) -> Option<T> {
+        let listed = self.listed.iter().find(|(name, _)| name == sender.as_str()).map(|(_, value)| *value);
+        let default = self.default.filter(|_| !matches!(kind, Kind::TollFree | Kind::ShortCode));
+        listed.or(default)
+    }
+}
+
+impl<T: FromStr> FromStr for PerSender<T> {
+    type Err = LimitError;
+
+    fn from_str(list: &str) -> Result<Self, LimitError> {
+        let parse =
+            |text: &str| text.trim().parse().map_err(|_| LimitError::NotALimit(text.trim().to_owned()));
+        let mut values = Self::default();
+        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+            match entry.split_once('=') {
+                None => values.default = Some(parse(entry)?),
+                Some((sender, text)) => values.listed.push((sender_name(sender.trim())?, parse(text)?)),
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Why a list of limits is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RatesError {
-    /// The rate of an entry is missing or not a positive number.
-    #[error("{0:?} is not a positive number of segments a second")]
-    NotARate(String),
+pub enum LimitError {
+    /// The limit of an entry is missing or not a number above 0, or not a whole number where one is needed.
+    #[error("{0:?} is not a limit")]
+    NotALimit(String),
     /// The sender of an entry is neither a phone number nor a messaging service SID.
     #[error("{0:?} is neither a number nor a messaging service")]
     NotASender(String),
 }
 
-impl FromStr for SenderRates {
-    type Err = RatesError;
+/// A positive number per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(f64);
 
-    /// Parses `10,+12035550100=1,MG…=100`. A rate without a sender applies to unlisted senders that are neither
-    /// toll-free nor short codes.
-    fn from_str(list: &str) -> Result<Self, RatesError> {
-        let mut default = DEFAULT_RATE;
-        let mut listed = Vec::new();
-        for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            match entry.split_once('=') {
-                None => default = rate(entry)?,
-                Some((sender, text)) => listed.push((sender_name(sender.trim())?, rate(text.trim())?)),
-            }
-        }
-        Ok(Self::new(listed, default))
+impl Rate {
+    fn per_second(self) -> f64 {
+        self.0
     }
 }
 
-fn rate(text: &str) -> Result<f64, RatesError> {
-    let rate: Option<f64> = text.parse().ok();
-    rate.filter(|rate| rate.is_finite() && *rate > 0.0).ok_or_else(|| RatesError::NotARate(text.to_owned()))
+impl FromStr for Rate {
+    type Err = LimitError;
+
+    fn from_str(text: &str) -> Result<Self, LimitError> {
+        let rate: Option<f64> = text.parse().ok();
+        let rate = rate.filter(|rate| rate.is_finite() && *rate > 0.0);
+        rate.map(Self).ok_or_else(|| LimitError::NotALimit(text.to_owned()))
+    }
 }
 
-fn sender_name(text: &str) -> Result<String, RatesError> {
+fn sender_name(text: &str) -> Result<String, LimitError> {
     let digits = text.strip_prefix('+').or_else(|| text.strip_prefix("MG")).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(RatesError::NotASender(text.to_owned()));
+        return Err(LimitError::NotASender(text.to_owned()));
     }
     Ok(text.to_owned())
 }
@@ -178,8 +279,12 @@ fn sender_name(text: &str) -> Result<String, RatesError> {
 mod tests {
     use super::*;
 
+    fn segments(list: &str) -> SenderLimits {
+        SenderLimits { segments_per_second: list.parse().unwrap(), ..SenderLimits::default() }
+    }
+
     fn rate_of(list: &str, sender: &str) -> f64 {
-        list.parse::<SenderRates>().unwrap().pace_of(&sender.into(), 30).rate
+        segments(list).pace_of(&sender.into(), 30).segments.rate
     }
 
     #[test]
@@ -203,14 +308,77 @@ mod tests {
 
     #[test]
     fn a_burst_is_three_seconds_or_the_configured_minimum_and_bulk_uses_half() {
-        let rates: SenderRates = "20,+12035550100=0.5".parse().unwrap();
+        let limits = segments("20,+12035550100=0.5");
         let burst = |sender: &str| {
-            let pace = rates.pace_of(&sender.into(), 30);
+            let pace = limits.pace_of(&sender.into(), 30).segments;
             (pace.burst, pace.bulk_burst, pace.allowance(Priority::Bulk), pace.allowance(Priority::Urgent))
         };
         assert_eq!(burst("+12035550100"), (30.0, 15.0, 15.0, 30.0));
         assert_eq!(burst("12345"), (300.0, 150.0, 150.0, 300.0));
         assert_eq!(burst("+12035550101"), (60.0, 30.0, 30.0, 60.0));
+    }
+
+    #[test]
+    fn mms_have_the_rate_of_their_number_and_those_of_services_and_short_codes_no_own_rate() {
+        let mms = |limits: &SenderLimits, sender: &str| {
+            limits.pace_of(&sender.into(), 30).mms.map(|pace| (pace.rate, pace.burst, pace.bulk_burst))
+        };
+        let default = SenderLimits::default();
+        assert_eq!(mms(&default, "+12035550100"), Some((1.0, 3.0, 1.5)));
+        assert_eq!(mms(&default, "+18335550100"), Some((3.0, 9.0, 4.5)));
+        for sender in ["MG1a", "12345", "+447700900100"] {
+            assert_eq!(mms(&default, sender), None, "{sender}");
+        }
+        let limits =
+            SenderLimits { mms_per_second: "0.5,MG1a=10,12345=50".parse().unwrap(), ..SenderLimits::default() };
+        assert_eq!(mms(&limits, "+12035550100"), Some((0.5, 2.0, 1.0)), "a burst allows one bulk message");
+        assert_eq!(mms(&limits, "MG1a").map(|pace| pace.0), Some(10.0));
+        assert_eq!(mms(&limits, "12345").map(|pace| pace.0), Some(50.0));
+        assert_eq!(mms(&limits, "+18335550100").map(|pace| pace.0), Some(3.0));
+    }
+
+    #[test]
+    fn a_registration_sets_what_is_not_configured_of_long_codes_and_services() {
+        let limits = SenderLimits {
+            segments_per_second: "+12035550101=1".parse().unwrap(),
+            segments_per_day: "+12035550101=500,12345=9".parse().unwrap(),
+            registration: Some("60".parse().unwrap()),
+            ..SenderLimits::default()
+        };
+        let of = |sender: &str| {
+            let pace = limits.pace_of(&sender.into(), 30);
+            (pace.segments.rate, pace.mms.map(|mms| mms.rate), pace.per_day)
+        };
+        assert_eq!(of("+12035550100"), (40.0, Some(20.0), Some(40_000)));
+        assert_eq!(of("MG1a"), (40.0, Some(20.0), Some(40_000)));
+        assert_eq!(of("+12035550101"), (1.0, Some(20.0), Some(500)));
+        assert_eq!(of("+18335550100"), (3.0, Some(3.0), None));
+        assert_eq!(of("12345"), (100.0, None, Some(9)));
+        assert_eq!(of("+447700900100"), (10.0, None, None));
+    }
+
+    #[test]
+    fn a_low_volume_registration_has_no_source_for_mms_and_keeps_the_rate_of_the_number() {
+        let limits =
+            SenderLimits { registration: Some("low_volume".parse().unwrap()), ..SenderLimits::default() };
+        let mms = |sender: &str| limits.pace_of(&sender.into(), 30).mms.map(|pace| pace.rate);
+        assert_eq!((mms("+12035550100"), mms("MG1a")), (Some(1.0), None));
+    }
+
+    #[test]
+    fn a_day_ends_at_midnight_in_pacific_time_also_when_clocks_change() {
+        for (now, end) in [
+            ("2026-11-29T03:00:00Z", "2026-11-29T08:00:00Z"),
+            ("2026-11-29T07:59:59.999Z", "2026-11-29T08:00:00Z"),
+            ("2026-11-29T08:00:00Z", "2026-11-30T08:00:00Z"),
+            ("2026-07-01T06:59:59Z", "2026-07-01T07:00:00Z"),
+            // The day with 23 hours, and the one with 25.
+            ("2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
+            ("2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
+            ("2026-11-02T07:30:00Z", "2026-11-02T08:00:00Z"),
+        ] {
+            assert_eq!(day_end(now.parse().unwrap()).to_string(), end, "{now}");
+        }
     }
 
     #[test]
@@ -224,14 +392,18 @@ mod tests {
     #[test]
     fn invalid_rates_are_rejected_with_the_invalid_text() {
         for (list, refusal) in [
-            ("x", r#""x" is not a positive number of segments a second"#),
-            ("0", r#""0" is not a positive number of segments a second"#),
-            ("10,+1203=-1", r#""-1" is not a positive number of segments a second"#),
-            ("inf", r#""inf" is not a positive number of segments a second"#),
+            ("x", r#""x" is not a limit"#),
+            ("0", r#""0" is not a limit"#),
+            ("10,+1203=-1", r#""-1" is not a limit"#),
+            ("10,+1203= ", r#""" is not a limit"#),
+            ("inf", r#""inf" is not a limit"#),
             ("+1.*=3", r#""+1.*" is neither a number nor a messaging service"#),
             ("=3", r#""" is neither a number nor a messaging service"#),
         ] {
-            assert_eq!(list.parse::<SenderRates>().unwrap_err().to_string(), refusal);
+            assert_eq!(list.parse::<PerSender<Rate>>().unwrap_err().to_string(), refusal);
+        }
+        for list in ["0", "-1", "2000.5", "many", "+1203=0", "4294967296"] {
+            list.parse::<PerSender<NonZeroU32>>().unwrap_err();
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Plans which waiting messages of a sender are sent now, within its pace, and when the next ones can be.
 //!
 //! The pace is the generic cell rate algorithm. `ready_at` is when everything sent so far will have left at the
-//! sender's rate. The segments until then are the backlog, which may grow to the burst.
+//! sender's rate. The segments until then are the backlog, which may grow to the burst. MMS have their own, if they have
+//! a rate of their own. What was sent in a day is counted, too, and messages beyond the daily limit wait for its end.
 
 use super::ids::MessageId;
 use super::message::Priority;
 use super::named::named_enum;
-use super::pace::{HoldReason, SenderPace, probe_hold};
+use super::pace::{HoldReason, Pace, SenderPace, probe_hold};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -15,12 +16,27 @@ use std::time::Duration;
 pub struct SenderState {
     /// When everything sent so far will have left.
     pub ready_at: Option<Timestamp>,
+    /// The same of MMS, if they have a rate of their own.
+    pub mms_ready_at: Option<Timestamp>,
+    /// What was sent in the day.
+    pub day: Day,
     /// Nothing is sent before. After it, one message is sent as a probe.
     pub held_until: Option<Timestamp>,
     /// The reason of the hold.
     pub held_reason: Option<HoldReason>,
     /// When the wake-up in the queue is due, if there is one besides those of this batch.
     pub wake_at: Option<Timestamp>,
+}
+
+/// What was sent in a day, which ends at midnight in Pacific Time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Day {
+    /// The end of the day. After it, the next one has begun.
+    pub ends_at: Option<Timestamp>,
+    /// How many segments and MMS were claimed for a call to Twilio.
+    pub sent: i32,
+    /// The end of the day, if a message waits for it.
+    pub full_until: Option<Timestamp>,
 }
 
 /// A waiting message.
@@ -32,6 +48,8 @@ pub struct Waiting {
     pub priority: Priority,
     /// Its length.
     pub segments: i32,
+    /// Whether it has media.
+    pub is_mms: bool,
     /// When it is due.
     pub due_at: Timestamp,
     /// Whether it is locked for this plan. Another one is not due, not allowed, or being changed by another function.
@@ -61,6 +79,8 @@ pub struct Limits {
     pub hold: Duration,
     /// Later wake-ups are left to a schedule.
     pub horizon: Duration,
+    /// The end of the current day.
+    pub day_ends_at: Timestamp,
 }
 
 /// What to do with the messages of a sender.
@@ -72,6 +92,8 @@ pub struct Plan {
     pub refused: Vec<(MessageId, Refusal)>,
     /// The new state of the sender.
     pub sender: SenderState,
+    /// Whether messages begin to wait for the next day.
+    pub day_filled: bool,
     /// The delay of a new wake-up to queue, which is due at `sender.wake_at`.
     pub wake_in: Option<Duration>,
 }
@@ -79,7 +101,9 @@ pub struct Plan {
 /// Plans the messages of a sender. `waiting` has the first messages of each priority, the longest due first.
 ///
 /// - More urgent messages go first. Bulk messages leave a part of the burst to them.
-/// - A message that is longer than the burst goes if the backlog is empty.
+/// - A message that is longer than the burst goes if the backlog is empty, and one longer than the daily limit if nothing
+///   was sent in the day.
+/// - SMS and MMS with rates of their own do not wait for each other. All wait for the next day.
 /// - After refusals, lower priorities are left to the next wake-up: `waiting` may lack more urgent messages.
 #[must_use]
 pub fn plan(
@@ -94,28 +118,36 @@ pub fn plan(
         Some(_) => limits.messages.min(1),
         None => limits.messages,
     };
-    let mut ready_at = state.ready_at.unwrap_or(now).max(now);
-    let mut backlog = seconds(now, ready_at) * pace.rate;
+    let mut lanes = Lanes {
+        sms: Lane::new(pace.segments, state.ready_at, now),
+        mms: pace.mms.map(|pace| Lane::new(pace, state.mms_ready_at, now)),
+    };
+    let mut day = state.day.at(now, limits.day_ends_at);
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
 
     'priorities: for priority in Priority::ALL {
-        let allowance = pace.allowance(priority);
-        let fits = |backlog: f64, segments: f64| backlog <= 0.0 || backlog + segments <= allowance;
         for message in waiting.iter().filter(|message| message.priority == priority && message.is_locked) {
-            let segments = f64::from(message.segments);
-            if room == 0 || !fits(backlog, 1.0) {
+            let (lane, length) = lanes.of(message);
+            if room == 0 {
                 break 'priorities;
+            }
+            lane.is_blocked |= !lane.fits(priority, 1.0);
+            if lane.is_blocked {
+                continue;
             }
             if let Some(refusal) = message.refusal(now) {
                 refused.push((message.message_id, refusal));
                 continue;
             }
-            if !fits(backlog, segments) {
+            lane.is_blocked = !lane.fits(priority, length);
+            if lane.is_blocked {
+                continue;
+            }
+            if !day.add(message, pace.per_day) {
                 break 'priorities;
             }
+            lane.add(length);
             taken.push(message.message_id);
-            backlog += segments;
-            ready_at += duration(segments / pace.rate);
             room -= 1;
         }
         if !refused.is_empty() {
@@ -129,21 +161,112 @@ pub fn plan(
         }
         (until, _) => until,
     };
-    let remaining = waiting
+    let remaining: Vec<&Waiting> = waiting
         .iter()
-        .filter(|m| !taken.contains(&m.message_id) && refused.iter().all(|(id, _)| *id != m.message_id));
-    let next = remaining.min_by_key(|message| (message.due_at.max(now), message.priority));
+        .filter(|m| !taken.contains(&m.message_id) && refused.iter().all(|(id, _)| *id != m.message_id))
+        .collect();
     let is_idle = taken.is_empty() && refused.is_empty();
-    let next_at = next.map(|next| {
-        let excess = backlog + f64::from(next.segments) - pace.allowance(next.priority);
-        let paced_at = now + duration(excess.max(0.0).min(backlog) / pace.rate);
-        let at = paced_at.max(next.due_at).max(held_until.unwrap_or(now));
+    let blocked_until = held_until.max(day.full_until);
+    let next_at = lanes.next_at(&remaining, now).map(|paced_at| {
+        let at = paced_at.max(blocked_until.unwrap_or(now));
         // Another function is changing the due message: not at once again.
         if at <= now && is_idle { now + SECOND } else { at.max(now) }
     });
-    let mut sender = SenderState { ready_at: Some(ready_at), held_until, ..state.clone() };
+    let mut sender = SenderState {
+        ready_at: Some(lanes.sms.ready_at),
+        mms_ready_at: lanes.mms.map_or(state.mms_ready_at, |mms| Some(mms.ready_at)),
+        day,
+        held_until,
+        ..state.clone()
+    };
     let wake_in = next_at.and_then(|at| sender.wake(at, limits.horizon, now));
-    Plan { taken, refused, sender, wake_in }
+    let day_filled = day.full_until.is_some() && day.full_until != state.day.full_until;
+    Plan { taken, refused, sender, day_filled, wake_in }
+}
+
+/// What is sent at one rate.
+#[derive(Debug, Clone, Copy)]
+struct Lane {
+    pace: Pace,
+    ready_at: Timestamp,
+    backlog: f64,
+    /// Whether a message did not fit. No other one of the lane may overtake it.
+    is_blocked: bool,
+}
+
+impl Lane {
+    fn new(pace: Pace, ready_at: Option<Timestamp>, now: Timestamp) -> Self {
+        let ready_at = ready_at.unwrap_or(now).max(now);
+        Self { pace, ready_at, backlog: seconds(now, ready_at) * pace.rate, is_blocked: false }
+    }
+
+    fn fits(&self, priority: Priority, length: f64) -> bool {
+        self.backlog <= 0.0 || self.backlog + length <= self.pace.allowance(priority)
+    }
+
+    fn add(&mut self, length: f64) {
+        self.backlog += length;
+        self.ready_at += duration(length / self.pace.rate);
+    }
+
+    /// Returns when a message fits.
+    fn fits_at(&self, priority: Priority, length: f64, now: Timestamp) -> Timestamp {
+        let excess = self.backlog + length - self.pace.allowance(priority);
+        now + duration(excess.max(0.0).min(self.backlog) / self.pace.rate)
+    }
+}
+
+/// The lanes of a sender. MMS without a rate of their own are sent at that of SMS.
+struct Lanes {
+    sms: Lane,
+    mms: Option<Lane>,
+}
+
+impl Lanes {
+    /// Returns the lane of a message and its length there: one if it is for MMS, otherwise its segments.
+    fn of(&mut self, message: &Waiting) -> (&mut Lane, f64) {
+        match &mut self.mms {
+            Some(mms) if message.is_mms => (mms, 1.0),
+            _ => (&mut self.sms, f64::from(message.segments)),
+        }
+    }
+
+    /// Returns when the next of these messages can be sent: the first of one lane or the other.
+    fn next_at(&mut self, remaining: &[&Waiting], now: Timestamp) -> Option<Timestamp> {
+        let has_mms = self.mms.is_some();
+        let firsts = [false, true].map(|of_mms| {
+            let in_lane = remaining.iter().filter(|message| (has_mms && message.is_mms) == of_mms);
+            in_lane.min_by_key(|message| (message.due_at.max(now), message.priority))
+        });
+        let at = |message: &&Waiting| {
+            let (lane, length) = self.of(message);
+            lane.fits_at(message.priority, length, now).max(message.due_at)
+        };
+        firsts.into_iter().flatten().map(at).min()
+    }
+}
+
+impl Day {
+    /// Returns the day at a time: this one, or the next one, in which nothing was sent. A function whose clock is late
+    /// continues with the next day.
+    fn at(self, now: Timestamp, next_ends_at: Timestamp) -> Self {
+        match self.ends_at {
+            Some(ends_at) if ends_at > now => Self { full_until: None, ..self },
+            _ => Self { ends_at: Some(next_ends_at), sent: 0, full_until: None },
+        }
+    }
+
+    /// Counts a message, or marks the day as full if the message exceeds the limit. An MMS counts as one segment.
+    fn add(&mut self, message: &Waiting, limit: Option<u32>) -> bool {
+        let sent = self.sent.saturating_add(if message.is_mms { 1 } else { message.segments });
+        let exceeds = limit.is_some_and(|limit| i64::from(sent) > i64::from(limit)) && self.sent > 0;
+        if exceeds {
+            self.full_until = self.ends_at;
+        } else {
+            self.sent = sent;
+        }
+        !exceeds
+    }
 }
 
 /// Wake-ups have a resolution of one second.

@@ -20,6 +20,7 @@ mod migrations;
 mod partitions;
 mod rate_limits;
 mod renewals;
+mod sender_limits;
 mod senders;
 mod sends;
 mod statements;

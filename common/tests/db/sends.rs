@@ -8,6 +8,7 @@ use common::db::sends::{
 use common::domain::delivery_failure::FailurePolicy;
 use common::domain::ids::MessageId;
 use common::domain::message::{Priority, Status};
+use common::domain::pace::SenderLimits;
 use common::domain::segments::Encoding;
 use common::twilio::RenewalPolicy;
 use jiff::{Timestamp, ToSpan};
@@ -379,7 +380,8 @@ async fn a_burst_lasts_until_the_next_whole_second_at_every_rate() {
     for (rates, of_bulk) in [("10", 15), ("10,+15550100=100", 150), ("3", 15)] {
         let database = Database::create().await;
         let db = database.db();
-        let pace = SendPace { rates: rates.parse().unwrap(), ..SendPace::default() };
+        let limits = SenderLimits { segments_per_second: rates.parse().unwrap(), ..SenderLimits::default() };
+        let pace = SendPace { limits, ..SendPace::default() };
         let last = NewSend { priority: Priority::Bulk, ..new_send("+18605550100") };
         sends::create(&db, &last, None).await.unwrap();
         let many = "insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,

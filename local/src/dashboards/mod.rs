@@ -135,7 +135,7 @@ pub fn rows() -> Vec<Row> {
                     "Sends that need attention",
                     &[M::SendsUnknown, M::SendsParked, M::SendsMisconfigured],
                 ),
-                listed("Holds", &[M::SendersHeld, M::WakeUpsLimited]),
+                listed("Holds", &[M::SendersHeld, M::DailyLimitsReached, M::WakeUpsLimited]),
                 listed("Monitor and profiles", &[M::TenantLookupsFailed, M::ProfilePushesFailed]),
                 listed("Records that failed", &[M::RecordsFailed]),
             ],

@@ -14,6 +14,7 @@ mod chaos;
 mod client;
 mod cold_start;
 mod create_faults;
+mod daily_limit;
 mod database_crash;
 mod database_restore;
 mod database_tls;

@@ -7,9 +7,9 @@ use crate::domain::event::EventType;
 use crate::domain::ids::{AttemptId, MessageId};
 use crate::domain::message::Priority;
 use crate::domain::named::named_enum;
-use crate::domain::pace::{HoldReason, SenderRates};
+use crate::domain::pace::{HoldReason, SenderLimits, day_end};
 use crate::domain::phone::E164;
-use crate::domain::send_plan::{Limits, Plan, Refusal, SenderState, Waiting, plan};
+use crate::domain::send_plan::{Day, Limits, Plan, Refusal, SenderState, Waiting, plan};
 use crate::domain::sender::Sender;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -58,8 +58,8 @@ row! {
 /// The pace of senders, and their holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SendPace {
-    /// Segments per second.
-    pub rates: SenderRates,
+    /// Segments and MMS per second and per day.
+    pub limits: SenderLimits,
     /// The burst in segments after a pause, at least three seconds' worth.
     pub burst: u32,
     /// The default length of a hold.
@@ -71,7 +71,7 @@ pub struct SendPace {
 impl Default for SendPace {
     fn default() -> Self {
         Self {
-            rates: SenderRates::default(),
+            limits: SenderLimits::default(),
             burst: 30,
             hold: Duration::from_secs(300),
             max_age: Duration::from_secs(86_400),
@@ -109,6 +109,8 @@ pub struct Claims {
     pub done: usize,
     /// Wake-ups to queue, with their delays.
     pub wake_ups: Vec<(WakeUp, Duration)>,
+    /// Senders whose messages begin to wait for the next day, and when it begins.
+    pub filled: Vec<(Sender, Timestamp)>,
 }
 
 named_enum! {
@@ -132,6 +134,10 @@ row! {
         kind: Kind,
         sender: Option<Sender>,
         ready_at: Option<Timestamp>,
+        mms_ready_at: Option<Timestamp>,
+        day_ends_at: Option<Timestamp>,
+        day_sent: Option<i32>,
+        day_full_until: Option<Timestamp>,
         held_until: Option<Timestamp>,
         held_reason: Option<HoldReason>,
         wake_at: Option<Timestamp>,
@@ -143,6 +149,7 @@ row! {
         message_id: MessageId,
         priority: Option<Priority>,
         segments: Option<i32>,
+        is_mms: Option<bool>,
         due_at: Option<Timestamp>,
         is_locked: Option<bool>,
         opted_out: Option<bool>,
@@ -154,9 +161,9 @@ row! {
 const LOCK: Statement<(Found, Option<FoundMessage>)> = Statement::new(
     "lock senders",
     "
-select kind, sender, ready_at, held_until, held_reason, wake_at, message_id, priority, segments, due_at, is_locked,
-    opted_out, send_before, wanted_at
-from sms_lock_senders(named => $messages, woken => $woken, attempt_ids => $attempt_ids, allowed => $allowed,
+select kind, sender, ready_at, mms_ready_at, day_ends_at, day_sent, day_full_until, held_until, held_reason, wake_at,
+    message_id, priority, segments, is_mms, due_at, is_locked, opted_out, send_before, wanted_at
+from sms_lock_senders_2(named => $messages, woken => $woken, attempt_ids => $attempt_ids, allowed => $allowed,
     max_number => $max_claims, now_at => $now)",
 );
 
@@ -168,9 +175,10 @@ select message_id, attempt_id, attempt_number, sender, to_number, message_conten
     coalesce(request_id, message_id::text) as request_id,
     (select m.trace_context from sms_messages m where m.id = message_id) as trace_context, send_before, wanted_at,
     due_at, is_probe
-from sms_store_claims(refused => $refused, refusals => $refusals, taken => $taken, attempt_ids => $attempt_ids,
-    senders => $senders, ready_ats => $ready_ats, held_untils => $held_untils, wake_ats => $wake_ats, now_at => $now,
-    status_event => $status_event, failed_event => $failed_event)",
+from sms_store_claims_2(refused => $refused, refusals => $refusals, taken => $taken, attempt_ids => $attempt_ids,
+    senders => $senders, ready_ats => $ready_ats, mms_ready_ats => $mms_ready_ats, day_ends_ats => $day_ends_ats,
+    days_sent => $days_sent, day_full_untils => $day_full_untils, held_untils => $held_untils,
+    wake_ats => $wake_ats, now_at => $now, status_event => $status_event, failed_event => $failed_event)",
 );
 
 /// Claims the most urgent messages of the senders, within their pace, and fails those that must not be sent any more.
@@ -225,6 +233,10 @@ async fn claim_once(
         attempt_ids,
         senders: planned.iter().map(|(sender, _)| sender).collect::<Vec<_>>(),
         ready_ats: plans().map(|plan| plan.sender.ready_at).collect::<Vec<_>>(),
+        mms_ready_ats: plans().map(|plan| plan.sender.mms_ready_at).collect::<Vec<_>>(),
+        day_ends_ats: plans().map(|plan| plan.sender.day.ends_at).collect::<Vec<_>>(),
+        days_sent: plans().map(|plan| plan.sender.day.sent).collect::<Vec<_>>(),
+        day_full_untils: plans().map(|plan| plan.sender.day.full_until).collect::<Vec<_>>(),
         held_untils: plans().map(|plan| plan.sender.held_until).collect::<Vec<_>>(),
         wake_ats: plans().map(|plan| plan.sender.wake_at).collect::<Vec<_>>(),
         now,
@@ -232,6 +244,9 @@ async fn claim_once(
         failed_event: EventType::MessageFailed,
     };
     let claimed = held.query_and_commit(db, &STORE, &params).await?;
+    let filled = planned.iter().filter(|(_, plan)| plan.day_filled);
+    let filled = filled.filter_map(|(sender, plan)| Some((sender.clone(), plan.sender.day.full_until?)));
+    let filled = filled.collect();
     let wake_up = |(sender, plan): (Sender, Plan)| {
         Some((WakeUp { sender, due_at: plan.sender.wake_at? }, plan.wake_in?))
     };
@@ -240,6 +255,7 @@ async fn claim_once(
         refused: refused.into_iter().map(|(id, _)| id).collect(),
         done,
         wake_ups: planned.into_iter().filter_map(wake_up).collect(),
+        filled,
     })
 }
 
@@ -266,9 +282,11 @@ fn plan_senders(
     }
     let share = (MAX_CLAIMS / found.len().max(1)).max(1);
     let mut unused = MAX_CLAIMS;
+    let day_ends_at = day_end(now);
     let plan_one = |(sender, state, waiting): (Sender, SenderState, Vec<Waiting>)| {
-        let limits = Limits { messages: share.min(unused), hold: pace.hold, horizon: HORIZON };
-        let pace = pace.rates.pace_of(&sender, pace.burst);
+        let messages = share.min(unused);
+        let limits = Limits { messages, hold: pace.hold, horizon: HORIZON, day_ends_at };
+        let pace = pace.limits.pace_of(&sender, pace.burst);
         let plan = plan(&state, &pace, &waiting, &limits, now);
         unused -= plan.taken.len();
         (sender, plan)
@@ -278,14 +296,19 @@ fn plan_senders(
 
 impl Found {
     fn sender_state(self, request: &ClaimRequest, now: Timestamp) -> Option<(Sender, SenderState)> {
-        let Self { sender, ready_at, held_until, held_reason, wake_at, .. } = self;
+        let Self { sender, ready_at, mms_ready_at, held_until, held_reason, wake_at, .. } = self;
         let sender = sender?;
+        let day = Day {
+            ends_at: self.day_ends_at,
+            sent: self.day_sent.unwrap_or_default(),
+            full_until: self.day_full_until,
+        };
         // A wake-up of this batch, or one whose time has passed, is not in the queue any more.
         let is_queued = |at: &Timestamp| {
             *at > now && request.wake_ups.iter().all(|woken| woken.sender != sender || woken.due_at != *at)
         };
         let wake_at = wake_at.filter(is_queued);
-        Some((sender, SenderState { ready_at, held_until, held_reason, wake_at }))
+        Some((sender, SenderState { ready_at, mms_ready_at, day, held_until, held_reason, wake_at }))
     }
 }
 
@@ -296,6 +319,7 @@ impl FoundMessage {
             message_id: self.message_id,
             priority: self.priority.unwrap_or_default(),
             segments: self.segments.unwrap_or(1),
+            is_mms: self.is_mms.unwrap_or_default(),
             due_at: self.due_at.unwrap_or(wanted_at),
             is_locked: self.is_locked.unwrap_or_default(),
             opted_out: self.opted_out.unwrap_or_default(),

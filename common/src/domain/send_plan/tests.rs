@@ -1,11 +1,26 @@
 use super::*;
 
-const PACE: SenderPace = SenderPace { rate: 10.0, burst: 30.0, bulk_burst: 15.0 };
-const LIMITS: Limits =
-    Limits { messages: 20, hold: Duration::from_secs(300), horizon: Duration::from_secs(90) };
+const PACE: SenderPace = SenderPace {
+    segments: Pace { rate: 10.0, burst: 30.0, bulk_burst: 15.0 },
+    mms: Some(Pace { rate: 0.5, burst: 2.0, bulk_burst: 1.0 }),
+    per_day: None,
+};
 
 fn now() -> Timestamp {
     "2026-11-01T12:00:00Z".parse().unwrap()
+}
+
+fn limits() -> Limits {
+    Limits {
+        messages: 20,
+        hold: Duration::from_secs(300),
+        horizon: Duration::from_secs(90),
+        day_ends_at: tonight(),
+    }
+}
+
+fn tonight() -> Timestamp {
+    after(43_200.0)
 }
 
 fn after(seconds: f64) -> Timestamp {
@@ -13,7 +28,14 @@ fn after(seconds: f64) -> Timestamp {
 }
 
 fn idle() -> SenderState {
-    SenderState { ready_at: None, held_until: None, held_reason: None, wake_at: None }
+    SenderState {
+        ready_at: None,
+        mms_ready_at: None,
+        day: Day::default(),
+        held_until: None,
+        held_reason: None,
+        wake_at: None,
+    }
 }
 
 fn held(seconds: f64) -> SenderState {
@@ -27,6 +49,7 @@ fn due(number: u128, priority: Priority, segments: i32) -> Waiting {
         message_id: uuid::Uuid::from_u128(number).into(),
         priority,
         segments,
+        is_mms: false,
         due_at: now(),
         is_locked: true,
         opted_out: false,
@@ -39,7 +62,7 @@ fn numbers(ids: &[MessageId]) -> Vec<u128> {
 }
 
 fn planned(state: &SenderState, waiting: &[Waiting]) -> Plan {
-    plan(state, &PACE, waiting, &LIMITS, now())
+    plan(state, &PACE, waiting, &limits(), now())
 }
 
 #[test]
@@ -126,7 +149,8 @@ fn a_held_sender_sends_nothing_and_then_one_probe() {
 }
 
 fn held_without_messages() -> SenderState {
-    SenderState { ready_at: Some(now()), ..held(-1.0) }
+    let day = Day { ends_at: Some(tonight()), ..Day::default() };
+    SenderState { ready_at: Some(now()), mms_ready_at: Some(now()), day, ..held(-1.0) }
 }
 
 #[test]
@@ -149,4 +173,114 @@ fn the_next_message_gets_a_wake_up_within_the_horizon_unless_an_earlier_one_is_q
     assert_eq!(woken(&queued(60.0), &[later(60.0)]), None);
     assert_eq!(woken(&queued(61.0), &[later(60.0)]), Some(duration(60.0)));
     assert_eq!(planned(&queued(50.0), &[later(60.0)]).sender.wake_at, Some(after(50.0)));
+}
+
+fn mms(number: u128, priority: Priority) -> Waiting {
+    Waiting { is_mms: true, ..due(number, priority, 3) }
+}
+
+#[test]
+fn mms_have_their_own_pace_and_neither_wait_for_sms_nor_delay_them() {
+    let waiting = [
+        mms(1, Priority::Normal),
+        mms(2, Priority::Normal),
+        mms(3, Priority::Normal),
+        due(4, Priority::Normal, 1),
+        mms(5, Priority::Bulk),
+        due(6, Priority::Bulk, 1),
+    ];
+    let plan = planned(&idle(), &waiting);
+    assert_eq!(numbers(&plan.taken), [1, 2, 4, 6]);
+    assert_eq!(plan.sender.mms_ready_at, Some(after(4.0)));
+    assert_eq!(plan.sender.ready_at, Some(after(0.2)));
+    assert_eq!(plan.wake_in, Some(duration(2.0)), "the third MMS");
+
+    let full = SenderState { ready_at: Some(after(3.0)), ..idle() };
+    assert_eq!(numbers(&planned(&full, &waiting).taken), [1, 2]);
+}
+
+#[test]
+fn the_next_wake_up_is_for_the_lane_that_is_free_first() {
+    let busy = SenderState { ready_at: Some(after(3.0)), mms_ready_at: Some(after(60.0)), ..idle() };
+    let waiting = [mms(1, Priority::Urgent), due(2, Priority::Bulk, 1)];
+    let plan = planned(&busy, &waiting);
+    assert_eq!((plan.taken.len(), plan.wake_in), (0, Some(duration(1.6))), "16 segments of 15 for bulk");
+}
+
+#[test]
+fn mms_without_a_rate_of_their_own_count_as_their_segments() {
+    let pace = SenderPace { mms: None, ..PACE };
+    let waiting = [mms(1, Priority::Normal), due(2, Priority::Normal, 1)];
+    let plan = plan(&idle(), &pace, &waiting, &limits(), now());
+    assert_eq!((numbers(&plan.taken), plan.sender.ready_at), (vec![1, 2], Some(after(0.4))));
+    assert_eq!(plan.sender.mms_ready_at, None);
+}
+
+/// Plans with a daily limit of four, of which some are used.
+fn planned_in_day(day: Day, waiting: &[Waiting]) -> Plan {
+    let pace = SenderPace { per_day: Some(4), ..PACE };
+    plan(&SenderState { day, ..idle() }, &pace, waiting, &limits(), now())
+}
+
+fn sent(number: i32) -> Day {
+    Day { ends_at: Some(tonight()), sent: number, full_until: None }
+}
+
+#[test]
+fn messages_beyond_the_daily_limit_wait_for_the_next_day_and_are_not_overtaken() {
+    let waiting = [
+        due(1, Priority::Bulk, 1),
+        due(2, Priority::Normal, 2),
+        mms(3, Priority::Urgent),
+        due(4, Priority::Urgent, 1),
+    ];
+    let plan = planned_in_day(sent(1), &waiting);
+    assert_eq!(numbers(&plan.taken), [3, 4], "an MMS counts as one segment");
+    assert_eq!(plan.sender.day, Day { sent: 3, full_until: Some(tonight()), ..sent(3) });
+    assert!(plan.day_filled);
+    assert_eq!((plan.wake_in, plan.sender.wake_at), (None, None), "beyond the horizon");
+
+    let full = plan.sender.day;
+    let again = planned_in_day(full, &waiting[..2]);
+    assert_eq!((again.taken.len(), again.day_filled, again.sender.day), (0, false, full));
+    let soon = Day { ends_at: Some(after(60.0)), ..full };
+    assert_eq!(planned_in_day(soon, &waiting[..2]).wake_in, Some(duration(60.0)));
+}
+
+#[test]
+fn the_next_day_begins_empty_with_the_most_urgent_message() {
+    let over = Day { ends_at: Some(now()), sent: 4, full_until: Some(now()) };
+    let plan = planned_in_day(over, &[due(1, Priority::Bulk, 1), due(2, Priority::Urgent, 3)]);
+    assert_eq!(numbers(&plan.taken), [2, 1]);
+    assert_eq!((plan.sender.day, plan.day_filled), (sent(4), false));
+}
+
+#[test]
+fn a_day_is_full_only_if_a_message_waits_and_a_higher_limit_ends_the_wait() {
+    assert_eq!(planned_in_day(sent(3), &[due(1, Priority::Normal, 1)]).sender.day, sent(4));
+    let full = Day { full_until: Some(tonight()), ..sent(4) };
+    assert_eq!(planned_in_day(full, &[]).sender.day, sent(4));
+    let unlimited = plan(
+        &SenderState { day: full, ..idle() },
+        &PACE,
+        &[due(1, Priority::Normal, 1)],
+        &limits(),
+        now(),
+    );
+    assert_eq!((unlimited.taken.len(), unlimited.sender.day), (1, sent(5)));
+}
+
+#[test]
+fn a_message_longer_than_the_daily_limit_goes_if_nothing_was_sent() {
+    let long = [due(1, Priority::Normal, 5)];
+    assert_eq!(planned_in_day(Day::default(), &long).sender.day, sent(5));
+    assert!(planned_in_day(sent(1), &long).taken.is_empty());
+}
+
+#[test]
+fn an_expired_message_fails_while_the_day_is_full() {
+    let waiting = [Waiting { expires_at: now(), ..due(1, Priority::Normal, 1) }, due(2, Priority::Normal, 1)];
+    let plan = planned_in_day(sent(4), &waiting);
+    assert_eq!((plan.refused.len(), plan.taken.len()), (1, 0));
+    assert_eq!(plan.sender.day.full_until, Some(tonight()));
 }

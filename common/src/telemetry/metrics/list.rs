@@ -360,6 +360,8 @@ metrics! {
     WakeUpsLimited = "wake_ups_limited", Counter in Count, from &["send-outbound"];
     /// Senders held because Twilio rejects or limits their messages.
     SendersHeld = "senders_held", Counter in Count, from &["send-outbound"];
+    /// Senders that used up their daily limit, so that messages wait for the next day.
+    DailyLimitsReached = "daily_limits_reached", Counter in Count, from &["send-outbound"];
     /// Messages that Twilio accepted, could not deliver, and that are created again.
     SendsRenewed = "sends_renewed", Counter in Count, from &["record-status"];
     /// Automatic replies.

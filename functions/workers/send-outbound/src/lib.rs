@@ -45,6 +45,8 @@ use std::time::Duration;
 /// - `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it is created.
 /// - `SEND_VERIFY_SINCE` (none): the time of a restored backup. Every message is looked for at Twilio since then.
 /// - `SENDER_SEGMENTS_PER_SECOND` (10, with defaults for other kinds of senders; example: `10,+12035550100=1,MG…=100`).
+/// - `SENDER_MMS_PER_SECOND` (1 for long codes, 3 for toll-free numbers) and `SENDER_SEGMENTS_PER_DAY` (none), likewise.
+/// - `SENDER_10DLC_REGISTRATION` (none): a trust score, `low_volume` or `sole_proprietor`, for the limits above.
 /// - `SENDER_BURST_SEGMENTS` (30, at least three seconds' worth).
 /// - `SENDER_HOLD_SECONDS` (300): how long a sender is held after Twilio refused it.
 /// - `QUIET_HOURS` (none) and `QUIET_HOURS_DEFAULT_TIME_ZONE` (America/New_York): when messages are not sent.
@@ -167,6 +169,7 @@ fn distinct(request: &ClaimRequest) -> usize {
 
 async fn send(app: &App, claims: Claims, hops: &Hops) {
     telemetry::count(Metric::SendsFailed, claims.refused.len());
+    pace::report_filled(&claims.filled);
     for message_id in &claims.refused {
         tracing::info!(%message_id, "message not sent, opted out or expired");
     }

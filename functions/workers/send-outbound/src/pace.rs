@@ -5,7 +5,7 @@ use common::clock;
 use common::config::Env;
 use common::db::senders::{self, Hold, WakeUp};
 use common::db::sends::{Claimed, SendPace};
-use common::domain::pace::{HoldReason, SenderRates};
+use common::domain::pace::{HoldReason, PerSender, SenderLimits};
 use common::domain::phone::last_four;
 use common::domain::sender::Sender;
 use common::error::chain;
@@ -13,18 +13,43 @@ use common::queue::{Batch, DispatchMessage};
 use common::service::wake_ups::{self, QueuedWakeUp};
 use common::telemetry::{self, Metric};
 use common::twilio::{Retry, SendError, SendOutcome};
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300). A hold is at most
-/// as long as the longest retry delay.
+/// Reads the limits of senders, `SENDER_BURST_SEGMENTS` (30) and `SENDER_HOLD_SECONDS` (300). A hold is at most as long
+/// as the longest retry delay.
 pub(crate) fn from_env(env: &mut Env<'_>, retry: Option<&RetryPolicy>) -> Option<SendPace> {
-    let rates = env.parse_or("SENDER_SEGMENTS_PER_SECOND", SenderRates::default());
+    let limits = limits(env);
     let burst = env.number("SENDER_BURST_SEGMENTS", 2..=100_000, 30);
     let hold = env.seconds("SENDER_HOLD_SECONDS", 1..=86_400, 300);
     let (hold, retry) = (hold?, retry?);
     let hold = hold.min(retry.longest_delay().max(Duration::from_secs(1)));
-    Some(SendPace { rates: rates?, burst: u32::try_from(burst?).ok()?, hold, max_age: retry.max_age() })
+    Some(SendPace { limits: limits?, burst: u32::try_from(burst?).ok()?, hold, max_age: retry.max_age() })
+}
+
+/// Reads `SENDER_SEGMENTS_PER_SECOND`, `SENDER_MMS_PER_SECOND`, `SENDER_SEGMENTS_PER_DAY` and
+/// `SENDER_10DLC_REGISTRATION`, whose limits apply where the others have none.
+fn limits(env: &mut Env<'_>) -> Option<SenderLimits> {
+    let segments_per_second = env.parse_or("SENDER_SEGMENTS_PER_SECOND", PerSender::default());
+    let mms_per_second = env.parse_or("SENDER_MMS_PER_SECOND", PerSender::default());
+    let segments_per_day = env.parse_or("SENDER_SEGMENTS_PER_DAY", PerSender::default());
+    let registration = env.optional_parse("SENDER_10DLC_REGISTRATION");
+    Some(SenderLimits {
+        segments_per_second: segments_per_second?,
+        mms_per_second: mms_per_second?,
+        segments_per_day: segments_per_day?,
+        registration: registration?,
+    })
+}
+
+/// Reports the senders whose messages begin to wait for the next day.
+pub(crate) fn report_filled(filled: &[(Sender, Timestamp)]) {
+    telemetry::count(Metric::DailyLimitsReached, filled.len());
+    for (sender, until) in filled {
+        let sender_ends = last_four(sender.as_str());
+        tracing::warn!(sender_ends, %until, "daily limit reached, messages wait for the next day");
+    }
 }
 
 /// Returns how long and why an error holds the whole sender.
@@ -136,6 +161,31 @@ pub(crate) async fn wake(app: &App, due: Vec<(WakeUp, Duration)>, hops: &Hops) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invalid_limit_names_its_variable() {
+        let lookup = |name: &str| {
+            let value = match name {
+                "SENDER_SEGMENTS_PER_SECOND" => "fast",
+                "SENDER_MMS_PER_SECOND" => "1,+1203=0",
+                "SENDER_SEGMENTS_PER_DAY" => "MG1=0.5",
+                "SENDER_10DLC_REGISTRATION" => "101",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        let mut env = Env::new(&lookup);
+        assert_eq!(limits(&mut env), None);
+        let error = env.finish(|| None::<()>).unwrap_err().to_string();
+        for name in [
+            "SENDER_SEGMENTS_PER_SECOND",
+            "SENDER_MMS_PER_SECOND",
+            "SENDER_SEGMENTS_PER_DAY",
+            "SENDER_10DLC_REGISTRATION",
+        ] {
+            assert!(error.contains(name), "{name}: {error}");
+        }
+    }
 
     #[test]
     fn a_chain_of_wake_ups_ends_at_its_limit() {

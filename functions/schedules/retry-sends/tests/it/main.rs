@@ -220,21 +220,26 @@ async fn senders_due_or_released_within_a_minute_are_woken_on_time() {
     let world = World::start().await;
     let held = world.pending("req-held").await;
     let (soon, held_for_long) = (world.pending("req-soon").await, world.pending("req-held-long").await);
+    let (day_ends, day_is_full) = (world.pending("req-day-ends").await, world.pending("req-day-full").await);
     world
         .run(&format!(
             "update sms_messages set from_number = '+1' where id = '{held}';
              update sms_messages set from_number = '+2', next_attempt_at = now() + interval '40 seconds'
              where id = '{soon}';
              update sms_messages set from_number = '+3' where id = '{held_for_long}';
+             update sms_messages set from_number = '+4' where id = '{day_ends}';
+             update sms_messages set from_number = '+5' where id = '{day_is_full}';
              insert into sms_senders (sender, held_until) values ('+1', now() + interval '20 seconds'),
-                 ('+3', now() + interval '1 hour')"
+                 ('+3', now() + interval '1 hour');
+             insert into sms_senders (sender, day_full_until) values ('+4', now() + interval '40 seconds'),
+                 ('+5', now() + interval '1 hour')"
         ))
         .await;
     let mut function = world.function().await;
-    assert_eq!(function.call(event()).await["senders_woken"], 2);
+    assert_eq!(function.call(event()).await["senders_woken"], 3);
     let woken = world.woken();
     let delays: Vec<_> = woken.iter().map(|(sender, delay)| (sender.as_str(), *delay)).collect();
-    assert!(matches!(delays[..], [("+1", 15..=20), ("+2", 35..=40)]), "{delays:?}");
+    assert!(matches!(delays[..], [("+1", 15..=20), ("+2", 35..=40), ("+4", 35..=40)]), "{delays:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

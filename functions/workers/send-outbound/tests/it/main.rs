@@ -142,9 +142,16 @@ impl World {
         let earlier = format!(
             "update sms_messages set next_attempt_at = next_attempt_at - interval '{seconds} seconds';
              update sms_senders set held_until = held_until - interval '{seconds} seconds',
-                 ready_at = ready_at - interval '{seconds} seconds', wake_at = wake_at - interval '{seconds} seconds'"
+                 ready_at = ready_at - interval '{seconds} seconds',
+                 mms_ready_at = mms_ready_at - interval '{seconds} seconds', wake_at = wake_at - interval '{seconds} seconds'"
         );
         self.database.client.batch_execute(&earlier).await.unwrap();
+    }
+
+    /// Ends the day of the daily limits.
+    async fn day_passes(&self) {
+        let over = "update sms_senders set day_ends_at = now(), day_full_until = now()";
+        self.database.client.batch_execute(over).await.unwrap();
     }
 
     /// Returns in how many seconds a message is due.

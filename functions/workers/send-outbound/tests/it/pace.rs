@@ -277,3 +277,64 @@ async fn a_chain_of_wake_ups_is_counted_and_ends_at_its_limit_until_the_next_swe
     let wake_at = "select count(*) from sms_senders where wake_at is not null";
     assert_eq!(world.database.scalar(wake_at).await, "0", "the sweep wakes it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_beyond_the_daily_limit_wait_and_are_sent_on_the_next_day_the_most_urgent_first() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SENDER_SEGMENTS_PER_DAY", "2,+15005550009=1")]).await;
+    for number in 0..4 {
+        world.stored(of("bulk", &format!("bulk {number}"))).await;
+    }
+    let other = world.stored(NewSend { sender: OTHER.into(), ..of("normal", "other") }).await;
+    let last = world.stored(of("bulk", "last")).await;
+    send(&mut function, [last, other]).await;
+    let mut bodies = world.bodies();
+    bodies.sort();
+    assert_eq!(bodies, ["bulk 0", "bulk 1", "other"], "each sender has its own limit");
+    assert_eq!(world.state(last).await, "pending - - free");
+    assert_eq!(crate::metric(&function, "daily_limits_reached", 1).await, [json!(1.0)]);
+    let waits = "select day_full_until = day_ends_at and day_ends_at > now() from sms_senders where day_sent = 2";
+    assert_eq!(world.database.scalar(waits).await, "t");
+
+    let urgent = world.stored(of("urgent", "urgent")).await;
+    send(&mut function, [urgent]).await;
+    assert_eq!(world.bodies().len(), 3, "urgent messages wait, too");
+    world.day_passes().await;
+    send(&mut function, [urgent]).await;
+    let mut bodies = world.bodies().split_off(3);
+    bodies.sort();
+    assert_eq!(bodies, ["bulk 2", "urgent"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trust_score_limits_the_senders_of_the_brand() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SENDER_10DLC_REGISTRATION", "24")]).await;
+    let first = world.message().await;
+    send(&mut function, [first]).await;
+    world.database.client.batch_execute("update sms_senders set day_sent = 1999").await.unwrap();
+    let ids = [world.message().await, world.message().await];
+    send(&mut function, ids).await;
+    assert_eq!(world.twilio.requests().len(), 2, "2,000 segments a day");
+    assert_eq!(world.pending().await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mms_wait_for_their_own_pace_while_sms_are_sent() {
+    let world = World::start().await;
+    let mut function = world.function_with(&[("SENDER_MMS_PER_SECOND", "0.1")]).await;
+    let mut last = None;
+    for number in 0..4 {
+        let media = json!([{"url": "https://a.example/1"}]);
+        last = Some(world.stored(NewSend { media, ..of("normal", &format!("mms {number}")) }).await);
+    }
+    world.stored(of("normal", "sms")).await;
+    send(&mut function, [last.unwrap()]).await;
+    let mut bodies = world.bodies();
+    bodies.sort();
+    assert_eq!(bodies, ["mms 0", "mms 1", "sms"]);
+    assert_eq!(world.woken(), [(FROM.to_owned(), 10)]);
+    world.time_passes(20).await;
+    world.wake(&mut function).await;
+    assert_eq!(world.pending().await, "0");
+}
