@@ -7,6 +7,7 @@ use common::db::{Db, messages, senders};
 use common::domain::ids::MessageId;
 use common::domain::message::Priority;
 use common::domain::pace::SenderLimits;
+use common::domain::sender::Sender;
 use jiff::{Timestamp, ToSpan};
 use serde_json::json;
 use std::time::Duration;
@@ -54,7 +55,8 @@ async fn mms_are_claimed_at_their_own_rate_beside_sms() {
     let db = database.db();
     for _ in 0..6 {
         let media = json!([{"url": "https://example.com/a.png"}]);
-        stored(&db, NewSend { media, segments: 2, ..text(Priority::Normal, "mms") }).await;
+        let created_at = now() - 1.minute();
+        stored(&db, NewSend { media, segments: 2, created_at, ..text(Priority::Normal, "mms") }).await;
     }
     for _ in 0..4 {
         stored(&db, text(Priority::Normal, "sms")).await;
@@ -88,8 +90,8 @@ async fn messages_beyond_the_daily_limit_wait_until_midnight_in_pacific_time() {
         }
         let first = claim(&db, &pace, at(begin)).await;
         assert_eq!(first.claimed.len(), 3);
-        assert_eq!(first.filled, [(SENDER.into(), at(midnight))]);
-        assert_eq!(first.wake_ups, [], "a sweep wakes the sender");
+        assert_eq!(first.filled, [(Sender::from(SENDER), at(midnight))]);
+        assert!(first.wake_ups.is_empty(), "a sweep wakes the sender");
         let again = claim(&db, &pace, at(before)).await;
         assert_eq!((again.claimed.len(), again.filled.len()), (0, 0), "the limit is reported once");
         let details = messages::find(&db, last.unwrap()).await.unwrap().unwrap();
@@ -120,8 +122,8 @@ async fn a_sender_with_a_full_day_is_woken_at_its_end() {
 async fn urgent_messages_go_first_on_the_next_day_and_a_message_expires_in_time() {
     let database = Database::create().await;
     let (db, pace) = (database.db(), per_day("2"));
-    for name in ["first", "second", "third"] {
-        stored(&db, text(Priority::Bulk, name)).await;
+    for (seconds, name) in [(3, "first"), (2, "second"), (1, "third")] {
+        stored(&db, NewSend { created_at: now() - seconds.seconds(), ..text(Priority::Bulk, name) }).await;
     }
     let late = NewSend { send_before: Some(now() + 2.hours()), ..text(Priority::Bulk, "late") };
     let late = stored(&db, late).await;
