@@ -329,8 +329,10 @@ mod tests {
         for sender in ["MG1a", "12345", "+447700900100"] {
             assert_eq!(mms(&default, sender), None, "{sender}");
         }
-        let limits =
-            SenderLimits { mms_per_second: "0.5,MG1a=10,12345=50".parse().unwrap(), ..SenderLimits::default() };
+        let limits = SenderLimits {
+            mms_per_second: "0.5,MG1a=10,12345=50".parse().unwrap(),
+            ..SenderLimits::default()
+        };
         assert_eq!(mms(&limits, "+12035550100"), Some((0.5, 2.0, 1.0)), "a burst allows one bulk message");
         assert_eq!(mms(&limits, "MG1a").map(|pace| pace.0), Some(10.0));
         assert_eq!(mms(&limits, "12345").map(|pace| pace.0), Some(50.0));

@@ -69,7 +69,8 @@ async fn mms_are_claimed_at_their_own_rate_beside_sms() {
     assert!(claim(&db, &pace, now() + 900.milliseconds()).await.claimed.is_empty());
     assert_eq!(texts(&claim(&db, &pace, now() + 1.second()).await), ["mms"]);
     assert_eq!(texts(&claim(&db, &pace, now() + 3.seconds()).await), ["mms", "mms"]);
-    let counters = "select day_sent || ' ' || extract(epoch from mms_ready_at - '2026-11-01T12:00:00Z')::int || ' '
+    let counters =
+        "select day_sent || ' ' || extract(epoch from mms_ready_at - '2026-11-01T12:00:00Z')::int || ' '
         || extract(epoch from ready_at - '2026-11-01T12:00:00Z')::int from sms_senders";
     assert_eq!(database.scalar(counters).await, "10 6 3", "each MMS is one segment of the day");
 }

@@ -260,13 +260,8 @@ fn a_day_is_full_only_if_a_message_waits_and_a_higher_limit_ends_the_wait() {
     assert_eq!(planned_in_day(sent(3), &[due(1, Priority::Normal, 1)]).sender.day, sent(4));
     let full = Day { full_until: Some(tonight()), ..sent(4) };
     assert_eq!(planned_in_day(full, &[]).sender.day, sent(4));
-    let unlimited = plan(
-        &SenderState { day: full, ..idle() },
-        &PACE,
-        &[due(1, Priority::Normal, 1)],
-        &limits(),
-        now(),
-    );
+    let unlimited =
+        plan(&SenderState { day: full, ..idle() }, &PACE, &[due(1, Priority::Normal, 1)], &limits(), now());
     assert_eq!((unlimited.taken.len(), unlimited.sender.day), (1, sent(5)));
 }
 

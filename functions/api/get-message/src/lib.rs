@@ -82,8 +82,9 @@ pub struct MessageDetails {
     pub send_at: Option<Timestamp>,
     /// Latest time to send; after that the message fails.
     pub send_before: Option<Timestamp>,
-    /// Earliest time of the next attempt of a `pending` message: `send_at`, the end of the recipient's quiet hours, or
-    /// the next retry. Null during an attempt, and while its batch is paused.
+    /// Earliest time of the next attempt of a `pending` message: `send_at`, the end of the recipient's quiet hours, the
+    /// next day if the sender's daily limit is used up, or the next retry. Null during an attempt, and while its batch is
+    /// paused.
     pub next_attempt_at: Option<Timestamp>,
     /// Time since which an `unknown` message waits for an operator.
     pub parked_at: Option<Timestamp>,

@@ -293,7 +293,8 @@ async fn messages_beyond_the_daily_limit_wait_and_are_sent_on_the_next_day_the_m
     assert_eq!(bodies, ["bulk 0", "bulk 1", "other"], "each sender has its own limit");
     assert_eq!(world.state(last).await, "pending - - free");
     assert_eq!(crate::metric(&function, "daily_limits_reached", 1).await, [json!(1.0)]);
-    let waits = "select day_full_until = day_ends_at and day_ends_at > now() from sms_senders where day_sent = 2";
+    let waits =
+        "select day_full_until = day_ends_at and day_ends_at > now() from sms_senders where day_sent = 2";
     assert_eq!(world.database.scalar(waits).await, "t");
 
     let urgent = world.stored(of("urgent", "urgent")).await;
