@@ -1,5 +1,5 @@
--- The pace of MMS, and what a sender has sent in a day (common/docs/decisions/0035-daily-limits-and-mms-pace.md). Each claim
--- updates the row anyway.
+-- The pace of MMS, and what a sender has sent in a day. Each claim updates the row anyway
+-- (common/docs/decisions/0035-daily-limits-and-mms-pace.md).
 alter table sms_senders
     -- As ready_at, of MMS with a rate of their own.
     add column mms_ready_at   timestamptz,

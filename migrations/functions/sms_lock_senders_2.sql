@@ -5,7 +5,8 @@
 -- - sender: a locked sender, followed by its messages: those that are due and are not being changed by another
 --   function, locked, at most its share of max_number. If "allowed" is given, only these are locked;
 -- - waiting: a message. The first one of each priority that is not locked follows the locked ones.
--- A message with media is an MMS. Replaces sms_lock_senders, which returns neither that nor the counters of MMS and days.
+-- A message with media is an MMS. Replaces sms_lock_senders, which does not return that and the counters of MMS and
+-- days.
 -- A batch of wake-ups names no messages. With "id = any('{}')" Postgres may scan a whole partial index, hence the joins with
 -- unnest here and in the functions below.
 create or replace function sms_lock_senders_2(
@@ -59,8 +60,8 @@ begin
                 locked_ids := locked_ids || message_id;
                 return next;
             end loop;
-            select of_priority, m.id, coalesce(m.segments, 1), m.media <> '[]', m.next_attempt_at, false, false, m.send_before,
-                coalesce(m.send_at, m.created_at)
+            select of_priority, m.id, coalesce(m.segments, 1), m.media <> '[]', m.next_attempt_at, false, false,
+                m.send_before, coalesce(m.send_at, m.created_at)
             into priority, message_id, segments, is_mms, due_at, is_locked, opted_out, send_before, wanted_at
             from sms_messages m
             where m.sender = sms_lock_senders_2.sender and m.priority = of_priority and m.id <> all(locked_ids)

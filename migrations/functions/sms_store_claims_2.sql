@@ -1,6 +1,6 @@
 -- Stores a plan for locked senders: fails the refused messages, and claims the taken ones. Their attempts, with these ids in
--- order, are stored before the call to Twilio. Returns the messages that the attempts hold. Events are written last. Replaces
--- sms_store_claims, which does not store the counters of MMS and days.
+-- order, are stored before the call to Twilio. Returns the messages that the attempts hold. Events are written last.
+-- Replaces sms_store_claims, which does not store the counters of MMS and days.
 create or replace function sms_store_claims_2(
     refused uuid[], refusals text[], taken uuid[], attempt_ids uuid[],
     senders text[], ready_ats timestamptz[], mms_ready_ats timestamptz[], day_ends_ats timestamptz[], days_sent int[],

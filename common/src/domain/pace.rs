@@ -197,8 +197,8 @@ pub fn probe_hold(reason: HoldReason, hold: Duration) -> Duration {
     }
 }
 
-/// Values by sender: `10,+12035550100=1,MG…=100`. A value without a sender applies to unlisted senders that are neither
-/// toll-free nor short codes.
+/// Values by sender: `10,+12035550100=1,MG…=100`. A value without a sender applies to unlisted senders that are
+/// neither toll-free nor short codes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PerSender<T> {
     listed: Vec<(String, T)>,

@@ -21,7 +21,8 @@ impl Registration {
     ///
     /// Source: "Message throughput (MPS) and Trust Scores for A2P 10DLC in the US",
     /// <https://help.twilio.com/articles/1260803225669>, read in a copy of 2025-01
-    /// (<https://help.gohighlevel.com/support/solutions/articles/155000004527>). Sole proprietors: AT&T's rate, the lowest.
+    /// (<https://help.gohighlevel.com/support/solutions/articles/155000004527>). Sole proprietors: AT&T's rate, the
+    /// lowest.
     #[must_use]
     pub fn segments_per_second(self) -> f64 {
         match self {
@@ -37,8 +38,8 @@ impl Registration {
     /// low volume.
     ///
     /// Source: "Increased MMS rate limits for A2P 10DLC Phone Numbers in the U.S. starting March 18, 2026",
-    /// <https://www.twilio.com/en-us/changelog/increased-mms-rate-limits-for-a2p-10dlc-phone-numbers-in-the-u-s0>, read in
-    /// a copy of 2026-06.
+    /// <https://www.twilio.com/en-us/changelog/increased-mms-rate-limits-for-a2p-10dlc-phone-numbers-in-the-u-s0>, read
+    /// in a copy of 2026-06.
     #[must_use]
     pub fn mms_per_second(self) -> Option<f64> {
         match self {

@@ -1,8 +1,9 @@
 //! Plans which waiting messages of a sender are sent now, within its pace, and when the next ones can be.
 //!
 //! The pace is the generic cell rate algorithm. `ready_at` is when everything sent so far will have left at the
-//! sender's rate. The segments until then are the backlog, which may grow to the burst. MMS have their own, if they have
-//! a rate of their own. What was sent in a day is counted, too, and messages beyond the daily limit wait for its end.
+//! sender's rate. The segments until then are the backlog, which may grow to the burst. MMS have their own, if they
+//! have a rate of their own. What was sent in a day is counted, too, and messages beyond the daily limit wait for its
+//! end.
 
 use super::ids::MessageId;
 use super::message::Priority;
@@ -101,8 +102,8 @@ pub struct Plan {
 /// Plans the messages of a sender. `waiting` has the first messages of each priority, the longest due first.
 ///
 /// - More urgent messages go first. Bulk messages leave a part of the burst to them.
-/// - A message that is longer than the burst goes if the backlog is empty, and one longer than the daily limit if nothing
-///   was sent in the day.
+/// - A message that is longer than the burst goes if the backlog is empty, and one longer than the daily limit if
+///   nothing was sent in the day.
 /// - SMS and MMS with rates of their own do not wait for each other. All wait for the next day.
 /// - After refusals, lower priorities are left to the next wake-up: `waiting` may lack more urgent messages.
 #[must_use]

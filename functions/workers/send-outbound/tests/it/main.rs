@@ -143,7 +143,8 @@ impl World {
             "update sms_messages set next_attempt_at = next_attempt_at - interval '{seconds} seconds';
              update sms_senders set held_until = held_until - interval '{seconds} seconds',
                  ready_at = ready_at - interval '{seconds} seconds',
-                 mms_ready_at = mms_ready_at - interval '{seconds} seconds', wake_at = wake_at - interval '{seconds} seconds'"
+                 mms_ready_at = mms_ready_at - interval '{seconds} seconds',
+                 wake_at = wake_at - interval '{seconds} seconds'"
         );
         self.database.client.batch_execute(&earlier).await.unwrap();
     }
