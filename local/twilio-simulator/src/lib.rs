@@ -38,8 +38,8 @@ mod state;
 
 pub use config::{ApiKey, Delays, MessagingService, PhoneNumber, SenderQueue, SimulatorConfig};
 
-use api::{control, deactivations, messages, server};
-use delivery::engine::Engine;
+use api::{control, deactivations, media, messages, server};
+use delivery::engine::{Engine, Origins};
 use delivery::outbound;
 use state::journal::Journal;
 use state::store::Store;
@@ -72,9 +72,8 @@ pub enum StartError {
 
 /// A running simulator. Dropping it stops the simulator without waiting for the journal.
 pub struct Simulator {
-    url: String,
     engine: Arc<Engine>,
-    server: JoinHandle<()>,
+    servers: [JoinHandle<()>; 2],
 }
 
 impl Simulator {
@@ -88,18 +87,25 @@ impl Simulator {
         let unbound = |source| StartError::Bind { address, source };
         let listener = server::bind(address).await.map_err(unbound)?;
         let address = listener.local_addr().map_err(unbound)?;
+        let media_address = SocketAddr::from((config.host, 0));
+        let unbound = |source| StartError::Bind { address: media_address, source };
+        let media_listener = server::bind(media_address).await.map_err(unbound)?;
+        let media_address = media_listener.local_addr().map_err(unbound)?;
+        let origins = Origins { api: format!("http://{address}"), media: format!("http://{media_address}") };
         let store = load_store(&config)?;
-        let engine = Engine::new(config, store);
+        let engine = Engine::new(config, origins, store);
         outbound::resume(&engine);
         let router = messages::routes(&engine).merge(deactivations::routes()).merge(control::routes());
         let router = router.with_state(Arc::clone(&engine));
-        let server = tokio::spawn(server::serve(listener, address, Arc::clone(&engine), router));
-        Ok(Self { url: format!("http://{address}"), engine, server })
+        let media_router = media::host_routes().with_state(Arc::clone(&engine));
+        let api = server::serve(listener, address, Arc::clone(&engine), router);
+        let media = server::serve(media_listener, media_address, Arc::clone(&engine), media_router);
+        Ok(Self { engine, servers: [tokio::spawn(api), tokio::spawn(media)] })
     }
 
     /// Returns the base URL without a trailing slash, such as `http://127.0.0.1:9010`.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.engine.origins.api
     }
 
     /// Closes the listener and all connections for `length`.
@@ -110,8 +116,10 @@ impl Simulator {
     /// Stops the simulator, cancels running requests and flushes the journal.
     pub async fn shutdown(mut self) {
         self.engine.stop();
-        if let Err(error) = (&mut self.server).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "listener task failed");
+        for server in &mut self.servers {
+            if let Err(error) = server.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "listener task failed");
+            }
         }
         let journal = self.engine.store().take_journal();
         if let Some(journal) = journal {

@@ -5,24 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use futures::Stream;
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::api::media;
 use crate::config::Credentials;
-use crate::delivery::engine::{CallRecord, CreateRecord, Engine, Refusal as RefusedRequest};
-use crate::delivery::inbound::{self, Text};
+use crate::delivery::engine::{CallRecord, CreateRecord, Engine, MediaRequest, Refusal as RefusedRequest};
+use crate::delivery::inbound::{self, Text, Unsendable};
 use crate::faults::armed::{Armed, FaultRequest};
 use crate::state::change::Change;
-use crate::state::message::{Message, Received};
+use crate::state::message::{MAX_MEDIA, MAX_MEDIA_BYTES, Message, Received};
 use crate::state::store::Handset;
 
 type Shared = State<Arc<Engine>>;
@@ -30,9 +31,11 @@ type Refusal = (StatusCode, Json<Value>);
 
 /// The longest outage.
 const MAX_OUTAGE_SECONDS: f64 = 3_600.0;
-/// The page loads nothing from other origins.
+/// The largest text from a handset: its media as Base64, and 1 MiB for the rest.
+const MAX_TEXT: usize = MAX_MEDIA * MAX_MEDIA_BYTES.div_ceil(3) * 4 + 1024 * 1024;
+/// The page loads nothing from other origins except the images of messages.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                           connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                           connect-src 'self'; img-src 'self' data: http: https:; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
 
 /// Returns the routes under `/simulator` and the phone page at `/`.
@@ -43,7 +46,12 @@ pub(crate) fn routes() -> Router<Arc<Engine>> {
         .route("/simulator/ledger", get(ledger).delete(clear))
         .route("/simulator/handsets", get(handsets))
         .route("/simulator/handsets/{number}", delete(clear_handset))
-        .route("/simulator/handsets/{number}/messages", get(conversation).post(send))
+        .route(
+            "/simulator/handsets/{number}/messages",
+            get(conversation).post(send).layer(DefaultBodyLimit::max(MAX_TEXT)),
+        )
+        .route("/simulator/media/{sid}", get(file))
+        .route("/simulator/media-requests", get(media_requests))
         .route("/simulator/faults", get(faults).post(arm).delete(disarm_all))
         .route("/simulator/faults/{id}", delete(disarm))
         .route("/simulator/outage", post(outage))
@@ -117,7 +125,7 @@ async fn clear_handset(State(engine): Shared, Path(number): Path<String>) -> Sta
 
 async fn conversation(State(engine): Shared, Path(number): Path<String>) -> Json<Vec<Value>> {
     let messages: Vec<Message> = engine.store().conversation(&spelled(&number));
-    Json(messages.iter().map(|message| engine.resource(message)).collect())
+    Json(messages.iter().map(|message| engine.shown(message)).collect())
 }
 
 async fn send(
@@ -129,8 +137,28 @@ async fn send(
     // A separate task: the text is sent even if the client disconnects.
     let sent = tokio::spawn(async move { inbound::send(&engine, &spelled(&number), text).await }).await;
     let sent = sent.map_err(|error| refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let sent = sent.map_err(|error| refusal(StatusCode::NOT_FOUND, error.to_string()))?;
+    let sent = sent.map_err(|error| {
+        let status = match error {
+            Unsendable::UnknownNumber(_) => StatusCode::NOT_FOUND,
+            Unsendable::Media => StatusCode::BAD_REQUEST,
+        };
+        refusal(status, error.to_string())
+    })?;
     Ok(Json(json!(sent)))
+}
+
+/// Serves a media file to the page, without a log entry or a fault.
+async fn file(State(engine): Shared, Path(sid): Path<String>) -> Response {
+    let file = engine.store().file(&sid).cloned();
+    let Some(file) = file else { return StatusCode::NOT_FOUND.into_response() };
+    let mut response = media::bytes(&file);
+    // A handset can send HTML, which must not use the control API.
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    response
+}
+
+async fn media_requests(State(engine): Shared) -> Json<Vec<MediaRequest>> {
+    Json(engine.media_requests())
 }
 
 async fn faults(State(engine): Shared) -> Json<Vec<Armed>> {

@@ -13,14 +13,12 @@ use crate::clock::now;
 use crate::config::SimulatorConfig;
 use crate::delivery::engine::Engine;
 use crate::error_codes;
-use crate::state::message::{Direction, MAX_VALIDITY_SECONDS, Media, Message};
+use crate::state::message::{Direction, MAX_MEDIA, MAX_VALIDITY_SECONDS, Media, Message};
 use crate::state::plan::Plan;
 use crate::state::status::Status;
 
 /// The maximum length of a body in characters.
 const MAX_BODY: usize = 1_600;
-/// The maximum number of media files.
-const MAX_MEDIA: usize = 10;
 /// The allowed range of `SendAt` from now: five minutes to 35 days.
 const SCHEDULE_WINDOW: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(300), SignedDuration::from_secs(35 * 24 * 3_600));

@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use crate::api::auth::{Caller, caller};
 use crate::api::create;
 use crate::api::error::ApiError;
-use crate::api::faulty::{MAX_REQUEST, with_fault};
+use crate::api::faulty::{MAX_REQUEST, respond, with_fault};
 use crate::api::form::{Form, recipient};
 use crate::api::list;
+use crate::api::media;
 use crate::api::server::Connection;
-use crate::clock::{now, rfc2822};
+use crate::clock::now;
 use crate::delivery::engine::{CreateRecord, Engine};
 use crate::delivery::outbound;
 use crate::faults::armed::{Facts, Met, Operation};
@@ -33,13 +34,12 @@ type Shared = State<Arc<Engine>>;
 pub(crate) fn routes(engine: &Arc<Engine>) -> Router<Arc<Engine>> {
     let messages = format!("/{API_VERSION}/Accounts/{{account}}/Messages.json");
     let one = format!("/{API_VERSION}/Accounts/{{account}}/Messages/{{file}}");
-    let media = format!("/{API_VERSION}/Accounts/{{account}}/Messages/{{sid}}/Media.json");
     let account = format!("/{API_VERSION}/Accounts/{{file}}");
     Router::new()
         .route(&messages, get(list_messages).post(create_message))
         .route(&one, get(fetch_message).post(update_message).delete(delete_message))
-        .route(&media, get(list_media))
         .route(&account, get(fetch_account))
+        .merge(media::routes())
         .method_not_allowed_fallback(|| async { ApiError::of(20004) })
         .fallback(|uri: Uri| async move { ApiError::not_found(uri.path()) })
         .layer(axum::middleware::from_fn_with_state(Arc::clone(engine), request_id))
@@ -123,19 +123,6 @@ async fn created(engine: &Arc<Engine>, caller: Caller, message: Message) -> Resp
         }
     }
     response
-}
-
-/// Authenticates a request other than create and applies its fault.
-async fn respond(
-    engine: &Arc<Engine>,
-    connection: &Connection,
-    (headers, account): (&HeaderMap, &str),
-    (operation, facts): (Operation, Facts<'_>),
-    run: impl AsyncFnOnce() -> Result<Response, ApiError>,
-) -> Result<Response, ApiError> {
-    caller(engine, headers, account)?;
-    let fault = engine.faults().meet(operation, &facts);
-    Ok(with_fault(fault, connection, async || run().await.into_response()).await)
 }
 
 async fn list_messages(
@@ -234,32 +221,6 @@ async fn delete_message(
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
-}
-
-async fn list_media(
-    State(engine): Shared,
-    Path((account, message_sid)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    caller(&engine, &headers, &account)?;
-    let message = find(&engine, &message_sid)?;
-    let uri = format!("/{API_VERSION}/Accounts/{account}/Messages/{message_sid}/Media");
-    let media_list: Vec<Value> = message.media.iter().map(|media| {
-        json!({
-            "sid": media.sid, "account_sid": account, "parent_sid": message_sid, "content_type": media.content_type,
-            "date_created": rfc2822(message.created), "date_updated": rfc2822(message.updated),
-            "uri": format!("{uri}/{}.json", media.sid),
-        })
-    }).collect();
-    let end = media_list.len().saturating_sub(1);
-    let page = format!("{uri}.json?PageSize=50&Page=0");
-    Ok(json_response(
-        StatusCode::OK,
-        &json!({
-            "media_list": media_list, "page": 0, "page_size": 50, "start": 0, "end": end, "uri": page,
-            "first_page_uri": page, "next_page_uri": null, "previous_page_uri": null,
-        }),
-    ))
 }
 
 async fn fetch_account(

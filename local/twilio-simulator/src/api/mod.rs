@@ -8,6 +8,7 @@ mod error;
 mod faulty;
 mod form;
 mod list;
+pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod server;
 mod smart_encoding;

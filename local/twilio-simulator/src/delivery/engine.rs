@@ -28,12 +28,15 @@ const CALLS_KEPT: usize = 50_000;
 const CREATES_KEPT: usize = 200_000;
 /// The number of refused requests in the log.
 const REFUSALS_KEPT: usize = 50_000;
+/// The number of requests for media in the log.
+const MEDIA_REQUESTS_KEPT: usize = 50_000;
 /// The number of events buffered for a slow subscriber.
 const EVENTS_KEPT: usize = 4_096;
 
 /// The state of one simulator.
 pub(crate) struct Engine {
     pub(crate) config: SimulatorConfig,
+    pub(crate) origins: Origins,
     pub(crate) poster: Poster,
     credentials: Arc<RwLock<Credentials>>,
     store: Mutex<Store>,
@@ -42,12 +45,21 @@ pub(crate) struct Engine {
     calls: Mutex<VecDeque<CallRecord>>,
     creates: Mutex<VecDeque<CreateRecord>>,
     refusals: Mutex<VecDeque<Refusal>>,
+    media_requests: Mutex<VecDeque<MediaRequest>>,
     deactivations: Mutex<BTreeMap<Date, Arc<[String]>>>,
     queues: Mutex<Queues>,
     smart_encoding: AtomicBool,
     events: broadcast::Sender<Arc<str>>,
     outages: broadcast::Sender<Duration>,
     stop: watch::Sender<bool>,
+}
+
+/// The base URLs of the two listeners, without a trailing slash.
+pub(crate) struct Origins {
+    /// The REST API, the control API and the page.
+    pub(crate) api: String,
+    /// The host to which the REST API redirects requests for media files.
+    pub(crate) media: String,
 }
 
 /// A webhook request in the log.
@@ -79,8 +91,20 @@ pub(crate) struct Refusal {
     user: String,
 }
 
+/// A request for a media file.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct MediaRequest {
+    pub(crate) at: jiff::Timestamp,
+    /// `api` or `media`.
+    pub(crate) host: &'static str,
+    pub(crate) method: String,
+    pub(crate) media_sid: String,
+    /// Whether the request had an `Authorization` header.
+    pub(crate) authorization: bool,
+}
+
 impl Engine {
-    pub(crate) fn new(config: SimulatorConfig, store: Store) -> Arc<Self> {
+    pub(crate) fn new(config: SimulatorConfig, origins: Origins, store: Store) -> Arc<Self> {
         let credentials = Arc::new(RwLock::new(Credentials::of(&config)));
         Arc::new(Self {
             poster: Poster::new(Arc::clone(&credentials)),
@@ -91,6 +115,7 @@ impl Engine {
             calls: Mutex::default(),
             creates: Mutex::default(),
             refusals: Mutex::default(),
+            media_requests: Mutex::default(),
             deactivations: Mutex::default(),
             queues: Mutex::new(Queues::new(config.sender_queue)),
             smart_encoding: AtomicBool::new(config.smart_encoding),
@@ -98,6 +123,7 @@ impl Engine {
             outages: broadcast::Sender::new(4),
             stop: watch::Sender::new(false),
             config,
+            origins,
         })
     }
 
@@ -130,6 +156,19 @@ impl Engine {
     /// Returns the latest refused requests, oldest first.
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    pub(crate) fn log_media_request(&self, request: MediaRequest) {
+        let mut requests = self.media_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        if requests.len() == MEDIA_REQUESTS_KEPT {
+            requests.pop_front();
+        }
+        requests.push_back(request);
+    }
+
+    /// Returns the latest requests for media files, oldest first.
+    pub(crate) fn media_requests(&self) -> Vec<MediaRequest> {
+        self.media_requests.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Returns the list of the numbers that were deactivated on a day.
@@ -182,9 +221,7 @@ impl Engine {
     pub(crate) fn publish_message(&self, message: &Message) {
         if self.events.receiver_count() > 0 {
             let handset = message.handset();
-            self.publish(
-                &json!({ "event": "message", "handset": handset, "message": self.resource(message) }),
-            );
+            self.publish(&json!({ "event": "message", "handset": handset, "message": self.shown(message) }));
         }
     }
 
@@ -195,6 +232,18 @@ impl Engine {
 
     pub(crate) fn resource(&self, message: &Message) -> Value {
         message.resource(&self.config.account_sid)
+    }
+
+    /// Returns a message as the control API shows it: the resource, and the media with URLs that need no credentials.
+    pub(crate) fn shown(&self, message: &Message) -> Value {
+        let mut shown = self.resource(message);
+        let media = message.media.iter().map(|media| {
+            let own = format!("/simulator/media/{}", media.sid);
+            let url = if media.is_stored { own.as_str() } else { media.url.as_str() };
+            json!({ "sid": media.sid, "content_type": media.content_type, "url": url })
+        });
+        shown["media"] = media.collect();
+        shown
     }
 
     /// Subscribes the listener to outages.

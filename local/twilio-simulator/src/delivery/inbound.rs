@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -15,8 +16,10 @@ use crate::delivery::opt_out::{Keyword, is_toll_free, keyword_of};
 use crate::delivery::twiml;
 use crate::delivery::webhook::{Call, Outcome};
 use crate::state::change::Change;
+use crate::state::file::{Bytes, File};
 use crate::state::message::{
-    API_VERSION, Direction, MAX_VALIDITY_SECONDS, Media, Message, Received, ReceivedKind,
+    API_VERSION, Direction, MAX_MEDIA, MAX_MEDIA_BYTES, MAX_VALIDITY_SECONDS, Media, Message, Received,
+    ReceivedKind,
 };
 use crate::state::plan::Plan;
 use crate::state::segments;
@@ -32,6 +35,9 @@ pub(crate) struct Text {
     pub(crate) body: String,
     #[serde(default)]
     pub(crate) media_urls: Vec<String>,
+    /// Files to attach.
+    #[serde(default)]
+    pub(crate) media: Vec<Attachment>,
     /// Parameters to add to the webhook request or to replace.
     #[serde(default)]
     pub(crate) params: BTreeMap<String, String>,
@@ -42,6 +48,24 @@ pub(crate) struct Text {
 
 fn once() -> usize {
     1
+}
+
+/// A file that a handset attaches to a text.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Attachment {
+    pub(crate) content_type: String,
+    /// The content as Base64.
+    pub(crate) data: Bytes,
+}
+
+impl Attachment {
+    fn is_valid(&self) -> bool {
+        let content_type = &self.content_type;
+        content_type.contains('/')
+            && HeaderValue::from_str(content_type).is_ok()
+            && self.data.0.len() <= MAX_MEDIA_BYTES
+    }
 }
 
 /// The result of a text from a handset.
@@ -59,21 +83,31 @@ pub(crate) struct Sent {
     replies: Vec<String>,
 }
 
-/// The account does not have this phone number.
+/// A text that cannot be sent.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is not one of this account's numbers")]
-pub(crate) struct UnknownNumber(String);
+pub(crate) enum Unsendable {
+    /// The account does not have this phone number.
+    #[error("{0} is not one of this account's numbers")]
+    UnknownNumber(String),
+    /// Twilio accepts no such message from a carrier.
+    #[error("media: at most {MAX_MEDIA} files, each with a content type and at most {MAX_MEDIA_BYTES} bytes")]
+    Media,
+}
 
 /// Sends a text from `handset` to a phone number of the account and waits for the webhook.
 ///
 /// # Errors
-/// [`UnknownNumber`] when the account does not have the number in `to`.
-pub(crate) async fn send(engine: &Arc<Engine>, handset: &str, text: Text) -> Result<Sent, UnknownNumber> {
+/// [`Unsendable`] when the account does not have the number in `to`, or when Twilio does not accept the media.
+pub(crate) async fn send(engine: &Arc<Engine>, handset: &str, mut text: Text) -> Result<Sent, Unsendable> {
     let own = match &text.to {
-        Some(to) => engine.config.number(to).ok_or_else(|| UnknownNumber(to.clone()))?,
-        None => engine.config.numbers.first().ok_or_else(|| UnknownNumber(String::new()))?,
+        Some(to) => engine.config.number(to).ok_or_else(|| Unsendable::UnknownNumber(to.clone()))?,
+        None => engine.config.numbers.first().ok_or_else(|| Unsendable::UnknownNumber(String::new()))?,
     };
-    let message = incoming(engine, handset, &own.number, &text);
+    if text.media.len() + text.media_urls.len() > MAX_MEDIA || !text.media.iter().all(Attachment::is_valid) {
+        return Err(Unsendable::Media);
+    }
+    let mut message = incoming(engine, handset, &own.number, &text);
+    attach(engine, &mut message, std::mem::take(&mut text.media));
     engine.store().record(Change::Message(Box::new(message.clone())));
     engine.publish_message(&message);
     let keyword = keyword_of(&text.body, is_toll_free(&own.number));
@@ -94,7 +128,7 @@ pub(crate) async fn send(engine: &Arc<Engine>, handset: &str, text: Text) -> Res
     }
     let message = engine.store().get(&message.sid).cloned().unwrap_or(message);
     Ok(Sent {
-        message: engine.resource(&message),
+        message: engine.shown(&message),
         message_sid: message.sid,
         opt_out: keyword.map(Keyword::as_str),
         delivered: outcomes.iter().filter(|outcome| outcome.delivered).count(),
@@ -105,8 +139,9 @@ pub(crate) async fn send(engine: &Arc<Engine>, handset: &str, text: Text) -> Res
 
 fn incoming(engine: &Engine, handset: &str, own: &str, text: &Text) -> Message {
     let at = now();
+    let has_media = !text.media.is_empty() || !text.media_urls.is_empty();
     Message {
-        sid: engine.fresh_sid(if text.media_urls.is_empty() { "SM" } else { "MM" }),
+        sid: engine.fresh_sid(if has_media { "MM" } else { "SM" }),
         direction: Direction::Inbound,
         from: Some(handset.to_owned()),
         to: own.to_owned(),
@@ -122,6 +157,18 @@ fn incoming(engine: &Engine, handset: &str, own: &str, text: &Text) -> Message {
         validity_seconds: MAX_VALIDITY_SECONDS,
         status_callback: None,
         plan: Plan::default(),
+    }
+}
+
+/// Stores files and adds them to a message.
+fn attach(engine: &Engine, message: &mut Message, files: Vec<Attachment>) {
+    for Attachment { content_type, data } in files {
+        let sid = engine.fresh_sid("ME");
+        let uri = message.media_uri(&engine.config.account_sid, &sid);
+        let url = format!("{}{uri}", engine.origins.api);
+        let file = File { message_sid: message.sid.clone(), content_type: content_type.clone(), bytes: data };
+        engine.store().record(Change::File(sid.clone(), file));
+        message.media.push(Media { sid, url, content_type, is_stored: true });
     }
 }
 

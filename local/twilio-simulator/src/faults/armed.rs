@@ -1,7 +1,9 @@
 //! Armed faults: which requests meet them, and how often.
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::now;
 use crate::faults::fault::{CallbackFault, Fault};
 use crate::faults::reserved::reserved;
 use crate::state::plan::Plan;
@@ -36,6 +38,10 @@ pub(crate) enum Operation {
     List,
     Update,
     Delete,
+    /// A media file, at the REST API, which redirects to the media host.
+    Media,
+    /// A media file, at the media host.
+    MediaFile,
     /// In a matcher: any operation.
     Any,
 }
@@ -85,6 +91,8 @@ pub(crate) struct FaultRequest {
     /// The number of requests that meet the fault; 0 means all until the fault is removed.
     #[serde(default = "once")]
     count: u32,
+    /// The fault ends after this time, even if requests remain.
+    for_ms: Option<u32>,
     fault: Fault,
     /// An additional fault for the status callbacks of an accepted message.
     callbacks: Option<CallbackFault>,
@@ -103,6 +111,8 @@ pub(crate) struct Armed {
     skip: u32,
     /// `None` means no limit.
     remaining: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
     hits: u64,
     fault: Fault,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,6 +133,7 @@ impl Faults {
             id: self.next_id,
             matcher: request.matcher,
             skip: request.skip,
+            until: request.for_ms.map(|ms| now() + SignedDuration::from_millis(ms.into())),
             remaining: (request.count > 0).then_some(request.count),
             hits: 0,
             fault: request.fault,
@@ -171,7 +182,8 @@ impl Faults {
 
     fn take(&mut self, wanted: impl Fn(&Armed) -> bool) -> Option<Met> {
         for armed in &mut self.armed {
-            if armed.remaining == Some(0) || !wanted(armed) {
+            let is_over = armed.remaining == Some(0) || armed.until.is_some_and(|until| until <= now());
+            if is_over || !wanted(armed) {
                 continue;
             }
             if armed.skip > 0 {
@@ -206,6 +218,16 @@ mod tests {
         );
         assert!(faults.meet(Operation::List, &to("+1")).is_none());
         assert_eq!(faults.all()[0].hits, 2);
+    }
+
+    #[test]
+    fn a_fault_ends_after_its_time() {
+        let mut faults = Faults::default();
+        arm(&mut faults, r#"{"count":0,"for_ms":3600000,"fault":{"kind":"garbled"}}"#);
+        assert!(faults.meet(Operation::Create, &Facts::default()).is_some());
+        faults.disarm(None);
+        arm(&mut faults, r#"{"count":0,"for_ms":0,"fault":{"kind":"garbled"}}"#);
+        assert!(faults.meet(Operation::Create, &Facts::default()).is_none());
     }
 
     #[test]

@@ -43,6 +43,16 @@ pub(crate) enum Fault {
     Late { ms: u64 },
     /// Responds with a Twilio error. `status` overrides the usual HTTP status.
     Error { code: u32, status: Option<u16> },
+    /// Redirects (307). Requests for media files are redirected to their own URL, a redirect loop, without `location`.
+    Redirect { location: Option<String> },
+    /// Responds with this content type and the normal body.
+    ContentType { value: String },
+    /// Responds with a body of this size in place of the normal one.
+    Oversized { bytes: u64 },
+    /// Responds with a body that does not end.
+    Endless {},
+    /// Sends the body in ten parts, each after this time.
+    SlowBody { ms: u64 },
     /// Accepts the message; its statuses are `sent` and `undelivered`.
     Undelivered { code: u32 },
     /// Accepts the message; its status becomes `failed`.

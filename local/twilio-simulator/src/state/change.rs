@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::file::File;
 use crate::state::message::{Message, Received};
 
 /// One change of the store, as written to the journal.
@@ -12,6 +13,10 @@ pub(crate) enum Change {
     Message(Box<Message>),
     /// A message was deleted.
     Deleted(String),
+    /// A media file was stored under its SID.
+    File(String, File),
+    /// A media file of a message was deleted.
+    MediaDeleted { message: String, media: String },
     /// A handset received a text.
     Received(Received),
     /// A handset opted out of a sender or messaging service, or opted in again.

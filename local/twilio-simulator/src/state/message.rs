@@ -16,6 +16,14 @@ pub(crate) const API_VERSION: &str = "2010-04-01";
 /// The longest validity period, and the default: ten hours.
 pub(crate) const MAX_VALIDITY_SECONDS: u32 = 36_000;
 
+/// The maximum number of media files of a message.
+/// <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>
+pub(crate) const MAX_MEDIA: usize = 10;
+
+/// The maximum size of a media file: 5 MB.
+/// <https://www.twilio.com/docs/messaging/guides/accepted-mime-types>
+pub(crate) const MAX_MEDIA_BYTES: usize = 5 * 1024 * 1024;
+
 /// The direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +39,9 @@ pub(crate) struct Media {
     pub(crate) sid: String,
     pub(crate) url: String,
     pub(crate) content_type: String,
+    /// Whether the simulator has the bytes. Without them, only the URL is known.
+    #[serde(default)]
+    pub(crate) is_stored: bool,
 }
 
 impl Media {
@@ -45,7 +56,7 @@ impl Media {
             "vcf" => "text/vcard",
             _ => "image/jpeg",
         };
-        Self { sid, url: url.to_owned(), content_type: content_type.to_owned() }
+        Self { sid, url: url.to_owned(), content_type: content_type.to_owned(), is_stored: false }
     }
 }
 
@@ -102,6 +113,11 @@ impl Message {
             "to": self.to,
             "uri": uri,
         })
+    }
+
+    /// Returns the path of a media file.
+    pub(crate) fn media_uri(&self, account_sid: &str, media_sid: &str) -> String {
+        format!("{}/Media/{media_sid}", self.uri(account_sid).trim_end_matches(".json"))
     }
 
     /// Returns the phone number that does not belong to the account.

@@ -1,6 +1,7 @@
 //! Messages, opt-outs and received texts, with their journal.
 
 pub(crate) mod change;
+pub(crate) mod file;
 pub(crate) mod journal;
 pub(crate) mod message;
 pub(crate) mod plan;

@@ -1,4 +1,4 @@
-//! The in-memory store: messages, received texts and opt-outs.
+//! The in-memory store: messages, media files, received texts and opt-outs.
 //!
 //! One lock guards the store. No operation blocks or awaits while it is held.
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::state::change::Change;
+use crate::state::file::File;
 use crate::state::journal::Journal;
 use crate::state::message::{Message, Received};
 
@@ -65,6 +66,8 @@ pub(crate) struct Store {
     by_sid: HashMap<String, u64>,
     /// Position numbers of messages, ascending, by sender and by recipient.
     by_party: HashMap<String, Vec<u64>>,
+    /// The files by media SID.
+    files: HashMap<String, File>,
     ledger: Vec<Received>,
     ledger_by_handset: HashMap<String, Vec<usize>>,
     opt_outs: HashMap<String, HashSet<String>>,
@@ -86,6 +89,7 @@ impl Store {
     /// Returns the shortest list of changes that restores this store.
     pub(crate) fn changes(&self) -> Vec<Change> {
         let messages = self.messages.values().cloned().map(|message| Change::Message(Box::new(message)));
+        let files = self.files.iter().map(|(sid, file)| Change::File(sid.clone(), file.clone()));
         let received = self.ledger.iter().cloned().map(Change::Received);
         let opt_outs = self.opt_outs.iter().flat_map(|(handset, scopes)| {
             scopes.iter().map(|scope| Change::OptOut {
@@ -94,7 +98,7 @@ impl Store {
                 out: true,
             })
         });
-        messages.chain(received).chain(opt_outs).collect()
+        messages.chain(files).chain(received).chain(opt_outs).collect()
     }
 
     /// Removes and returns the journal, so that the caller can close it.
@@ -114,6 +118,14 @@ impl Store {
         match change {
             Change::Message(message) => self.put(*message),
             Change::Deleted(sid) => self.remove(&sid),
+            Change::File(sid, file) => _ = self.files.insert(sid, file),
+            Change::MediaDeleted { message, media } => {
+                self.files.remove(&media);
+                let number = self.by_sid.get(&message);
+                if let Some(message) = number.and_then(|number| self.messages.get_mut(number)) {
+                    message.media.retain(|file| file.sid != media);
+                }
+            }
             Change::Received(received) => {
                 self.ledger_by_handset.entry(received.handset.clone()).or_default().push(self.ledger.len());
                 self.ledger.push(received);
@@ -155,6 +167,9 @@ impl Store {
         let Some(message) = self.by_sid.remove(sid).and_then(|number| self.messages.remove(&number)) else {
             return;
         };
+        for media in &message.media {
+            self.files.remove(&media.sid);
+        }
         if let Some(count) = self.handsets.get_mut(message.handset()) {
             *count -= 1;
         }
@@ -177,6 +192,11 @@ impl Store {
 
     pub(crate) fn get(&self, sid: &str) -> Option<&Message> {
         self.by_sid.get(sid).and_then(|number| self.messages.get(number))
+    }
+
+    /// Returns a media file.
+    pub(crate) fn file(&self, media_sid: &str) -> Option<&File> {
+        self.files.get(media_sid)
     }
 
     /// Changes a message. Returns `None` if the message does not exist or `change` returns false.
