@@ -33,8 +33,8 @@ const SIGNATURE: &str = "Signature=simulated";
 pub(crate) fn routes() -> Router<Arc<Engine>> {
     let messages = format!("/{API_VERSION}/Accounts/{{account}}/Messages");
     Router::new()
-        .route(&format!("{messages}/{{sid}}/Media.json"), get(list))
-        .route(&format!("{messages}/{{sid}}/Media/{{file}}"), get(fetch).delete(remove))
+        .route(&format!("{messages}/{{message}}/Media.json"), get(list))
+        .route(&format!("{messages}/{{message}}/Media/{{file}}"), get(fetch).delete(remove))
 }
 
 /// Returns the routes of the media host.

@@ -7,6 +7,8 @@ mod deactivations;
 mod faults;
 mod handsets;
 mod imports;
+mod media;
+mod page;
 mod rest;
 mod sdk;
 mod support;
