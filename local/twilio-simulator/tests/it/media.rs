@@ -116,9 +116,11 @@ async fn a_file_needs_credentials_and_redirects_to_another_origin_that_needs_non
     assert_eq!(unsigned.status(), StatusCode::FORBIDDEN);
     // A client that sends its credentials to the media host.
     mms.client.get(&redirect).basic_auth(ACCOUNT, Some(TOKEN)).send().await.unwrap();
-    let request = |host: &str, authorization: bool| json!({ "at": null, "host": host, "method": "GET", "media_sid": media, "authorization": authorization });
     let requests = [("api", false), ("api", true), ("media", false), ("media", false), ("media", true)];
-    assert_eq!(mms.requests().await, requests.map(|(host, authorization)| request(host, authorization)));
+    let expected = requests.map(|(host, sent)| {
+        json!({ "at": null, "host": host, "method": "GET", "media_sid": media, "authorization": sent })
+    });
+    assert_eq!(mms.requests().await, expected);
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ async fn the_page_attaches_and_shows_images_at_phone_and_desktop_width() {
             "too_large": "large.png is larger than 5 MB.",
             "too_many": "A message has at most 10 files.",
             "problem_is_hidden": true,
-            "fits_with_previews": true,
+            "fits_with_ten_previews": true,
             "remove": "Remove roof.png",
             "previews": ["kitchen.png", "wall.png"],
             "focus_after_remove": "Remove wall.png",

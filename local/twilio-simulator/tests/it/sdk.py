@@ -73,6 +73,10 @@ def use(base, server_url):
     assert all(valid for _, _, valid in hits), hits
     media = client.messages(sent["message_sid"]).media.list()
     assert [file.content_type for file in media] == ["image/png"]
+    media = client.messages(sent["message_sid"]).media(media[0].sid)
+    assert media.fetch().parent_sid == sent["message_sid"]
+    assert media.delete()
+    refused(20404, 404, media.fetch)
 
     for number in range(5):
         client.messages.create(to="+12035559999", from_=NUMBER, body=str(number))
