@@ -46,7 +46,8 @@ begin
             m.send_before, greatest(m.send_at, now_at), now_at, m.replaced, m.purpose, m.language, m.language_confidence, batch
         from sms_bulk_messages(messages) m
         join sms_conversations c on c.account_sid = account and c.phone_number_canonical = m.recipient
-        where c.opted_out_at is null
+        where not sms_refuses(
+            c.opted_out_at, c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose)
         returning segments
     )
     select count(*)::integer as messages, coalesce(sum(segments), 0) as segments into stored from inserted;

@@ -18,7 +18,9 @@ as $$
 declare
     conversation uuid;
 begin
-    select c.id, c.opted_out_at is not null into conversation, opted_out
+    select c.id,
+        sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce(for_workflow_type, c.workflow_type), for_purpose)
+    into conversation, opted_out
     from sms_conversations c where c.account_sid = account and c.phone_number_canonical = recipient;
     opted_out := coalesce(opted_out, false);
     if opted_out then

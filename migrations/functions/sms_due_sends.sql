@@ -17,8 +17,9 @@ begin
     for page in 1..50 loop
         stopped := '{}';
         for message_id, segments, due_at, opted_out, send_before, wanted_at, is_stopped in
-            select m.id, coalesce(m.segments, 1), m.next_attempt_at, c.opted_out_at is not null, m.send_before,
-                coalesce(m.send_at, m.created_at), b.state <> 'running'
+            select m.id, coalesce(m.segments, 1), m.next_attempt_at,
+                sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose),
+                m.send_before, coalesce(m.send_at, m.created_at), b.state <> 'running'
             from (
                 select * from sms_messages m
                 where m.sender = of_sender and m.priority = of_priority

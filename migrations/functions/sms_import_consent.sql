@@ -9,7 +9,8 @@
 --   are later than the latest one, even if that has the time of a clock that is ahead;
 -- - written: the entries, in one statement. Its trigger takes the locks of all opt-outs in one order, and waits for
 --   calls to Twilio that have passed the gate (sms_conversation_opt_out).
--- The events are written last and at once (sms_emit_events): one for each row that changed what applies to its number.
+-- The events are written last and at once (sms_emit_events): one for each row that changed what applies to its number. A row
+-- with a scope has event data of its own. Rows of the previous release have neither and apply to all messages.
 create or replace function sms_import_consent(
     account text, stated jsonb, entry_source text, opted_out_event text, opted_out_data text, opted_in_event text,
     opted_in_data text, at timestamptz)
@@ -29,15 +30,17 @@ begin
     conversations := sms_consent_conversations(account, stated, at);
     repeated := sms_repeated_consent(conversations, stated);
     with given as (
-        select r.*, conversations[r.place] as conversation_id,
+        select r.place, r.entry_id, r.action, coalesce(r.scope, 'all') as scope, r.source, r.evidence, r.api_key_id,
+            conversations[r.place] as conversation_id,
             row_number() over (partition by conversations[r.place] order by r.place) as rank
         from jsonb_to_recordset(stated) as r (
-            place int, entry_id uuid, action text, source text, evidence text, api_key_id uuid)
+            place int, entry_id uuid, action text, scope text, source text, evidence text, api_key_id uuid)
         where conversations[r.place] is not null and conversations[r.place] <> all(repeated)
     ), compared as (
         select g.*, max(latest.created_at) over ledger as latest_at,
-            (g.action, g.source, g.evidence) is distinct from (
-                lag(g.action, 1, latest.action) over ledger, lag(g.source, 1, latest.stated_source) over ledger,
+            (g.action, g.scope, g.source, g.evidence) is distinct from (
+                lag(g.action, 1, latest.action) over ledger, lag(g.scope, 1, latest.scope) over ledger,
+                lag(g.source, 1, latest.stated_source) over ledger,
                 lag(g.evidence, 1, latest.stated_evidence) over ledger) as differs
         from given g left join lateral (
             select o.* from sms_opt_out_events o where g.rank = 1 and o.conversation_id = g.conversation_id
@@ -46,8 +49,8 @@ begin
         window ledger as (partition by g.conversation_id order by g.place)
     ), written as (
         insert into sms_opt_out_events as o (
-            id, conversation_id, action, source, evidence, stated_source, stated_evidence, api_key_id, created_at)
-        select c.entry_id, c.conversation_id, c.action, entry_source, c.entry_id::text, c.source, c.evidence,
+            id, conversation_id, action, scope, source, evidence, stated_source, stated_evidence, api_key_id, created_at)
+        select c.entry_id, c.conversation_id, c.action, c.scope, entry_source, c.entry_id::text, c.source, c.evidence,
             c.api_key_id, greatest(at, c.latest_at + interval '1 microsecond')
         from compared c where c.differs
         returning o.id
@@ -59,9 +62,10 @@ begin
         array_agg(case r.action when 'opt_out' then opted_out_event else opted_in_event end order by r.place) as types,
         array_agg(conversations[r.place] order by r.place) as conversation_ids,
         array_agg(null::uuid) as message_ids,
-        array_agg(case r.action when 'opt_out' then opted_out_data else opted_in_data end order by r.place) as data
+        array_agg(coalesce(r.event_data, case r.action when 'opt_out' then opted_out_data else opted_in_data end)
+                  order by r.place) as data
     into events
-    from jsonb_to_recordset(stated) as r (place int, entry_id uuid, action text) where r.entry_id = any(changes);
+    from jsonb_to_recordset(stated) as r (place int, entry_id uuid, action text, event_data text) where r.entry_id = any(changes);
     perform sms_emit_events(events.types, events.conversation_ids, events.message_ids, events.data, at);
     return query
     select r.place, conversations[r.place] is not null, r.entry_id = any(entries)

@@ -1,51 +1,13 @@
--- Records consent in the ledger of a number, and returns its entry; nothing if there is no conversation and no recipient to
--- create one with. If the latest entry states the same, it is returned, and nothing is written: a request may be repeated.
---
--- - The conversation is that of the first known variant of the number. Locked before the ledger is read, as for inbound messages.
--- - A trigger applies the entry. An opt-out waits for calls to Twilio that have passed the gate (sms_conversation_opt_out).
--- - The event is written last, and only if the entry changed what applies to the number.
+-- Records consent for all messages. Called by the previous release only; the next one drops it.
 create or replace function sms_record_consent(
     account text, variants text[], recipient text, recipient_original text, new_conversation uuid, entry_id uuid,
     entry_action text, entry_source text, caller_source text, caller_evidence text, by_key uuid,
     event_type text, event_data text, at timestamptz)
 returns table (action text, source text, evidence text, recorded_at timestamptz, recorded_by uuid)
-language plpgsql
--- A connection keeps plans that it made for small tables.
-set enable_seqscan = off set enable_bitmapscan = off set jit = off
-as $$
-#variable_conflict use_column
-declare
-    conversation uuid;
-    latest sms_opt_out_events;
+language plpgsql as $$
 begin
-    select c.id into conversation from unnest(variants) with ordinality as v (number, position)
-    join sms_conversations c on c.account_sid = account and c.phone_number_canonical = v.number
-    order by v.position limit 1;
-    if conversation is null then
-        if recipient is null then
-            return;
-        end if;
-        insert into sms_conversations as c (id, account_sid, phone_number_canonical, phone_number_original, created_at)
-        values (new_conversation, account, recipient, recipient_original, at)
-        on conflict (account_sid, phone_number_canonical)
-            do update set phone_number_canonical = excluded.phone_number_canonical
-        returning c.id into conversation;
-    end if;
-    perform from sms_conversations c where c.id = conversation for no key update;
-
-    select o.* into latest from sms_opt_out_events o where o.conversation_id = conversation
-    order by o.created_at desc, o.id desc limit 1;
-    if latest.action is distinct from entry_action or latest.stated_source is distinct from caller_source
-        or latest.stated_evidence is distinct from caller_evidence
-    then
-        insert into sms_opt_out_events as o (id, conversation_id, action, source, evidence, stated_source, stated_evidence,
-            api_key_id, created_at)
-        values (entry_id, conversation, entry_action, entry_source, entry_id::text, caller_source, caller_evidence, by_key,
-            greatest(at, latest.created_at))
-        returning o.* into latest;
-        if cardinality(sms_opt_out_changes(array[conversation], array[entry_id::text])) > 0 then
-            perform sms_emit_events(array[event_type], array[conversation], array[null::uuid], array[event_data], at);
-        end if;
-    end if;
-    return query select latest.action, latest.stated_source, latest.stated_evidence, latest.created_at, latest.api_key_id;
+    return query
+    select r.action, r.source, r.evidence, r.recorded_at, r.recorded_by
+    from sms_record_consent_2(account, variants, recipient, recipient_original, new_conversation, entry_id, entry_action,
+        'all', entry_source, caller_source, caller_evidence, by_key, event_type, event_data, at) r;
 end $$;

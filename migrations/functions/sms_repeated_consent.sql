@@ -13,15 +13,15 @@ begin
               from (select g.*, g.statement is distinct from lag(g.statement) over (
                         partition by g.conversation_id order by g.place) as differs
                     from (select r.place, conversations[r.place] as conversation_id,
-                              jsonb_build_array(r.action, r.source, r.evidence) as statement
+                              jsonb_build_array(r.action, coalesce(r.scope, 'all'), r.source, r.evidence) as statement
                           from jsonb_to_recordset(stated)
-                              as r (place int, action text, source text, evidence text)) g) d
+                              as r (place int, action text, scope text, source text, evidence text)) g) d
               where d.differs and d.conversation_id is not null
               group by d.conversation_id) s
         where s.statements = array(
             select e.statement
             from (select o.created_at, o.id,
-                      jsonb_build_array(o.action, o.stated_source, o.stated_evidence) as statement
+                      jsonb_build_array(o.action, o.scope, o.stated_source, o.stated_evidence) as statement
                   from sms_opt_out_events o where o.conversation_id = s.conversation_id
                   order by o.created_at desc, o.id desc limit cardinality(s.statements)) e
             order by e.created_at, e.id));

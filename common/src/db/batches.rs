@@ -9,6 +9,7 @@ use crate::domain::ids::{BatchId, ConversationId, MessageId};
 use crate::domain::language::Language;
 use crate::domain::message::{Priority, Purpose, Status};
 use crate::domain::metadata::Metadata;
+use crate::domain::opt_out::ConsentScope;
 use crate::domain::phone::E164;
 use crate::domain::rate_limit::RECIPIENT_WINDOW;
 use crate::domain::segments::Encoding;
@@ -29,8 +30,12 @@ row! {
         pub number: String,
         /// The conversation.
         pub conversation_id: ConversationId,
-        /// Whether it has opted out.
+        /// Whether it has opted out of all messages.
         pub opted_out: bool,
+        /// What it has opted out of otherwise.
+        pub opted_out_scopes: Vec<String>,
+        /// The workflow of the conversation.
+        pub workflow_type: Option<String>,
         /// Whether its carrier deactivated it.
         pub deactivated: bool,
         /// Whether it has sent us a message. False for numbers that were not asked about.
@@ -51,6 +56,13 @@ row! {
 }
 
 impl KnownRecipient {
+    /// Returns whether it has opted out of a message. A message without a workflow belongs to that of the conversation.
+    #[must_use]
+    pub fn refuses(&self, workflow_type: Option<&str>, purpose: Purpose) -> bool {
+        let workflow_type = workflow_type.or(self.workflow_type.as_deref());
+        self.opted_out || ConsentScope::any_contains(&self.opted_out_scopes, workflow_type, purpose)
+    }
+
     /// Returns our side of the latest message.
     #[must_use]
     pub fn last_sender(&self) -> LastSender {
@@ -64,7 +76,7 @@ impl KnownRecipient {
 const RECIPIENTS: Statement<KnownRecipient> = Statement::new(
     "look up recipients",
     "
-select n.number, c.id as conversation_id, c.opted_out_at is not null as opted_out,
+select n.number, c.id as conversation_id, c.opted_out_at is not null as opted_out, c.opted_out_scopes, c.workflow_type,
     c.deactivated_at is not null as deactivated, c.time_zone, c.language_detected, t.language_preference, l.our_number,
     l.messaging_service_sid, r.recent_messages,
     n.is_unlisted and exists (

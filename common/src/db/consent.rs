@@ -2,8 +2,8 @@
 
 use super::{Db, DbError, Json, Statement, params, row, statements};
 use crate::clock;
-use crate::domain::event::{EventData, OptedIn, OptedOut};
-use crate::domain::opt_out::{OptOutAction, OptOutSource};
+use crate::domain::event::{EventData, EventType, OptedIn, OptedOut};
+use crate::domain::opt_out::{ConsentScope, OptOutAction, OptOutSource};
 use crate::domain::phone::Recipient;
 use crate::domain::sids::AccountSid;
 use jiff::Timestamp;
@@ -15,6 +15,8 @@ use uuid::Uuid;
 pub struct Consent {
     /// Whether messages are refused or allowed.
     pub action: OptOutAction,
+    /// Which messages.
+    pub scope: ConsentScope,
     /// How it was stated, such as on paper.
     pub source: String,
     /// What proves it.
@@ -23,12 +25,25 @@ pub struct Consent {
     pub api_key_id: Uuid,
 }
 
+impl Consent {
+    /// Returns the type and the data of its event.
+    fn event(&self) -> (EventType, String) {
+        let (source, scope) = (OptOutSource::Consent, self.scope.restriction());
+        match self.action {
+            OptOutAction::OptOut => (OptedOut::TYPE, OptedOut { source, scope }.json()),
+            OptOutAction::OptIn => (OptedIn::TYPE, OptedIn { source, scope }.json()),
+        }
+    }
+}
+
 row! {
     /// An entry of the ledger.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Entry {
         /// Whether messages are refused or allowed from then on.
         pub action: OptOutAction,
+        /// Which messages: a [`ConsentScope`].
+        pub scope: String,
         /// How it was detected or stated.
         pub source: String,
         /// The SID of the message or callback, or the evidence that the caller stated.
@@ -40,13 +55,13 @@ row! {
     }
 }
 
-/// Its steps are described in `migrations/functions/sms_record_consent.sql`.
+/// Its steps are described in `migrations/functions/sms_record_consent_2.sql`.
 const RECORD: Statement<Entry> = Statement::new(
     "record consent",
     "
-select action, source, evidence, recorded_at, recorded_by
-from sms_record_consent($account_sid, $variants, $recipient, $recipient_original, $new_conversation, $entry_id,
-    $action, $source, $stated_source, $stated_evidence, $api_key_id, $event_type, $event_data, $now)",
+select action, scope, source, evidence, recorded_at, recorded_by
+from sms_record_consent_2($account_sid, $variants, $recipient, $recipient_original, $new_conversation, $entry_id,
+    $action, $scope, $source, $stated_source, $stated_evidence, $api_key_id, $event_type, $event_data, $now)",
 );
 
 /// Records consent of the first known variant of a number. A recipient without a conversation gets one. Returns `None`
@@ -63,11 +78,7 @@ pub async fn record(
     consent: &Consent,
     now: Timestamp,
 ) -> Result<Option<Entry>, DbError> {
-    let source = OptOutSource::Consent;
-    let (event_type, event_data) = match consent.action {
-        OptOutAction::OptOut => (OptedOut::TYPE, OptedOut { source }.json()),
-        OptOutAction::OptIn => (OptedIn::TYPE, OptedIn { source }.json()),
-    };
+    let (event_type, event_data) = consent.event();
     let (recipient, recipient_original) = recipient.map(Recipient::into_parts).unzip();
     let params = params! {
         account_sid,
@@ -77,7 +88,8 @@ pub async fn record(
         new_conversation: clock::new_id(),
         entry_id: clock::new_id(),
         action: consent.action,
-        source,
+        scope: consent.scope.to_string(),
+        source: OptOutSource::Consent,
         stated_source: consent.source.as_str(),
         stated_evidence: consent.evidence.as_str(),
         api_key_id: consent.api_key_id,
@@ -121,9 +133,13 @@ struct ImportRow<'a> {
     /// Ids ascend, which keeps the order of entries with the same time.
     entry_id: Uuid,
     action: OptOutAction,
+    scope: String,
     source: &'a str,
     evidence: &'a str,
     api_key_id: Uuid,
+    /// The data of its event, if it has a scope. The others share theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_data: Option<String>,
 }
 
 impl<'a> ImportRow<'a> {
@@ -137,9 +153,11 @@ impl<'a> ImportRow<'a> {
             new_conversation: clock::new_id(),
             entry_id: clock::new_id(),
             action: row.consent.action,
+            scope: row.consent.scope.to_string(),
             source: &row.consent.source,
             evidence: &row.consent.evidence,
             api_key_id: row.consent.api_key_id,
+            event_data: (row.consent.scope != ConsentScope::All).then(|| row.consent.event().1),
         }
     }
 }
@@ -185,9 +203,9 @@ pub async fn import(
         rows: Json(rows),
         source,
         opted_out_event: OptedOut::TYPE,
-        opted_out_data: OptedOut { source }.json(),
+        opted_out_data: OptedOut { source, scope: None }.json(),
         opted_in_event: OptedIn::TYPE,
-        opted_in_data: OptedIn { source }.json(),
+        opted_in_data: OptedIn { source, scope: None }.json(),
         now,
     };
     let imported = match db.query_confirmed(&IMPORT, &params).await {
@@ -205,7 +223,9 @@ pub async fn import(
 row! {
     struct Found {
         is_opted_out: bool,
+        opted_out_scopes: Vec<String>,
         action: Option<OptOutAction>,
+        scope: Option<String>,
         source: Option<String>,
         evidence: Option<String>,
         recorded_at: Option<Timestamp>,
@@ -216,8 +236,10 @@ row! {
 /// The ledger of a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
-    /// Whether messages are refused.
+    /// Whether all messages are refused.
     pub is_opted_out: bool,
+    /// Which messages are refused otherwise.
+    pub opted_out_scopes: Vec<String>,
     /// Its entries, newest first.
     pub entries: Vec<Entry>,
 }
@@ -226,14 +248,14 @@ const LEDGER: Statement<Found> = Statement::new(
     "read the ledger of a number",
     "
 with conversation as (
-    select c.id, c.opted_out_at from unnest($variants::text[]) with ordinality as v (number, position)
+    select c.id, c.opted_out_at, c.opted_out_scopes from unnest($variants::text[]) with ordinality as v (number, position)
     join sms_conversations c on c.account_sid = $account_sid and c.phone_number_canonical = v.number
     order by v.position limit 1
 )
-select c.opted_out_at is not null as is_opted_out, e.action, e.source, e.evidence,
+select c.opted_out_at is not null as is_opted_out, c.opted_out_scopes, e.action, e.scope, e.source, e.evidence,
     e.recorded_at, e.recorded_by
 from conversation c left join lateral (
-    select o.action, coalesce(o.stated_source, o.source) as source, coalesce(o.stated_evidence, o.evidence) as evidence,
+    select o.action, o.scope, coalesce(o.stated_source, o.source) as source, coalesce(o.stated_evidence, o.evidence) as evidence,
         o.created_at as recorded_at, o.api_key_id as recorded_by, o.id
     from sms_opt_out_events o where o.conversation_id = c.id
     order by o.created_at desc, o.id desc limit $limit
@@ -254,17 +276,19 @@ pub async fn ledger(
 ) -> Result<Option<Ledger>, DbError> {
     let rows = db.query_idempotent(&LEDGER, &params! { account_sid, variants, limit }).await?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let is_opted_out = first.is_opted_out;
+    let (is_opted_out, opted_out_scopes) = (first.is_opted_out, first.opted_out_scopes.clone());
     let entry = |found: Found| {
         Some(Entry {
             action: found.action?,
+            scope: found.scope?,
             source: found.source?,
             evidence: found.evidence?,
             recorded_at: found.recorded_at?,
             recorded_by: found.recorded_by,
         })
     };
-    Ok(Some(Ledger { is_opted_out, entries: rows.into_iter().filter_map(entry).collect() }))
+    let entries = rows.into_iter().filter_map(entry).collect();
+    Ok(Some(Ledger { is_opted_out, opted_out_scopes, entries }))
 }
 
 statements!(RECORD, IMPORT, LEDGER);

@@ -90,10 +90,10 @@ impl NewInbound {
     fn opt_event(&self) -> Option<(EventType, String)> {
         match (&self.opt_out, self.opt_out_result) {
             (Some(OptOutChange { action: OptOutAction::OptOut, source, .. }), _) => {
-                Some((OptedOut::TYPE, OptedOut { source: *source }.json()))
+                Some((OptedOut::TYPE, OptedOut { source: *source, scope: None }.json()))
             }
             (Some(OptOutChange { action: OptOutAction::OptIn, source, .. }), _) => {
-                Some((OptedIn::TYPE, OptedIn { source: *source }.json()))
+                Some((OptedIn::TYPE, OptedIn { source: *source, scope: None }.json()))
             }
             (None, OptOut::Unsure) => {
                 let suspected = OptOutSuspected { twilio_sid: self.twilio_sid.to_string() };

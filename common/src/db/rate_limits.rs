@@ -3,6 +3,7 @@
 use super::sends::IDEMPOTENCY_TTL;
 use super::{Db, DbError, Statement, params, row, statements};
 use crate::clock;
+use crate::domain::message::Purpose;
 use crate::domain::phone::E164;
 use crate::domain::rate_limit::{KeyWindow, Minute, Quota, RECIPIENT_WINDOW};
 use crate::domain::sids::AccountSid;
@@ -35,7 +36,8 @@ const COUNT: Statement<Usage> = Statement::new(
     "count messages of a key",
     "
 with recipient as (
-    select c.id, c.opted_out_at is not null as opted_out
+    select c.id,
+        sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce($workflow_type, c.workflow_type), $purpose) as opted_out
     from sms_conversations c where c.account_sid = $account_sid and c.phone_number_canonical = $number
 ), recent as (
     select count(*) as to_recipient, min(m.created_at) as oldest_at
@@ -81,6 +83,10 @@ pub struct Requested<'a> {
     pub recipient: Option<&'a E164>,
     /// The limit of the recipient in 24 hours.
     pub recipient_limit: Option<u32>,
+    /// The workflow of a single message.
+    pub workflow_type: Option<&'a str>,
+    /// The purpose of a single message.
+    pub purpose: Purpose,
     /// The `Idempotency-Key`, unless it was looked up before.
     pub idempotency_key: Option<&'a str>,
     /// When the request was received.
@@ -112,6 +118,8 @@ pub async fn count(db: &Db, requested: &Requested<'_>) -> Result<Count, DbError>
         account_sid: requested.account_sid,
         number: requested.recipient,
         recipient_limit: requested.recipient_limit.map(i64::from),
+        workflow_type: requested.workflow_type,
+        purpose: requested.purpose,
         since: requested.at - RECIPIENT_WINDOW,
         idempotency_key: requested.idempotency_key,
         remembered_since: requested.at - IDEMPOTENCY_TTL,

@@ -119,7 +119,7 @@ impl Effect {
 
 /// Returns the data of the event of an opt-out that an error code reports.
 pub(in crate::db) fn opted_out_by_error() -> String {
-    OptedOut { source: OptOutSource::TwilioError }.json()
+    OptedOut { source: OptOutSource::TwilioError, scope: None }.json()
 }
 
 /// Joins the statuses for which `holds`, in the format of the statement.

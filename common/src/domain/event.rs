@@ -285,6 +285,9 @@ pub struct OptedOut {
     /// How it was detected.
     #[schema(inline)]
     pub source: OptOutSource,
+    /// What it applies to, if not to all messages: `workflow:` with a workflow type, or `purpose:` with a purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 /// Data of `contact.opted_in`: a number that had opted out opted in again.
@@ -293,6 +296,9 @@ pub struct OptedIn {
     /// How it was detected.
     #[schema(inline)]
     pub source: OptOutSource,
+    /// What it applies to, if not to all messages: `workflow:` with a workflow type, or `purpose:` with a purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 /// Data of `contact.opt_out_suspected`: a message may be an opt-out. Messages to the number continue.

@@ -5,7 +5,7 @@ use common::clock::new_id;
 use common::db::Db;
 use common::db::consent::{self, Consent, ImportOutcome, StatedConsent};
 use common::db::inbound::{NewInbound, OptOutChange, store};
-use common::domain::opt_out::{OptOutAction, OptOutSource};
+use common::domain::opt_out::{ConsentScope, OptOutAction, OptOutSource};
 use common::domain::phone::{NumberingPlan, Region};
 use common::domain::sids::AccountSid;
 use testing::Database;
@@ -33,6 +33,7 @@ fn row(plan: &NumberingPlan, number: &str, action: OptOutAction, evidence: &str)
         recipient: plan.recipient(number).ok(),
         consent: Consent {
             action,
+            scope: ConsentScope::All,
             source: "paper".to_owned(),
             evidence: evidence.to_owned(),
             api_key_id: key(),

@@ -8,7 +8,7 @@ use common::db::conversations;
 use common::db::deactivations::{self, ListRead};
 use common::db::inbound::{OptOutChange, store};
 use common::db::{Db, sends};
-use common::domain::opt_out::{OptOutAction, OptOutSource};
+use common::domain::opt_out::{ConsentScope, OptOutAction, OptOutSource};
 use common::domain::phone::E164;
 use common::domain::sids::AccountSid;
 use jiff::civil::{Date, date};
@@ -43,8 +43,13 @@ async fn receive(db: &Db, sid: &str, at: Timestamp) {
 
 /// Records consent through the API.
 async fn consent(db: &Db, action: OptOutAction, evidence: &str, at: Timestamp) {
-    let consent =
-        Consent { action, source: "paper".to_owned(), evidence: evidence.to_owned(), api_key_id: new_id() };
+    let consent = Consent {
+        action,
+        scope: ConsentScope::All,
+        source: "paper".to_owned(),
+        evidence: evidence.to_owned(),
+        api_key_id: new_id(),
+    };
     let variants = [HANDSET.to_owned()];
     consent::record(db, &account(), &variants, None, &consent, at).await.unwrap().unwrap();
 }

@@ -57,6 +57,7 @@ const NEITHER: &[(&str, &str)] = &[
     ("sms_conversations.conversation_status", "name of a status"),
     ("sms_conversations.language_detected", "language"),
     ("sms_conversations.language_evidence", "SID"),
+    ("sms_conversations.opted_out_scopes", "names of workflows and purposes; opt-outs must be kept"),
     ("sms_conversations.tenant_candidates", "tenant ids"),
     (
         "sms_conversations.tenant_found_by",
@@ -102,6 +103,7 @@ const NEITHER: &[(&str, &str)] = &[
     ("sms_messages.twilio_sid", "SID"),
     ("sms_opt_out_events.action", "name"),
     ("sms_opt_out_events.evidence", "SID or id"),
+    ("sms_opt_out_events.scope", "name of a workflow or purpose; opt-outs must be kept"),
     ("sms_opt_out_events.stated_evidence", "proof of consent, which must be kept"),
     ("sms_opt_out_events.stated_source", "name of a way to state consent"),
     ("sms_opt_out_events.our_number", "one of our numbers"),

@@ -5,6 +5,7 @@ mod activity;
 mod batches;
 mod bulk;
 mod consent_import;
+mod consent_scopes;
 mod conversations;
 mod deactivations;
 mod deliveries;

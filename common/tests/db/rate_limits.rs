@@ -30,6 +30,8 @@ fn requested(account: &AccountSid, key_limit: u32) -> Requested<'_> {
         account_sid: account,
         recipient: None,
         recipient_limit: None,
+        workflow_type: None,
+        purpose: Purpose::Service,
         idempotency_key: None,
         at: now(),
     }
@@ -214,6 +216,12 @@ async fn repeated_requests_and_recipients_who_opted_out_are_not_counted() {
     database.client.batch_execute("update sms_conversations set opted_out_at = now()").await.unwrap();
     assert_eq!(count(Requested { idempotency_key: None, ..repeated }).await, Count::NotCounted);
     assert_eq!(used(&database).await, "1");
+
+    let scoped = "update sms_conversations set opted_out_at = null, opted_out_scopes = '{workflow:leasing}'";
+    database.client.batch_execute(scoped).await.unwrap();
+    let other = Requested { idempotency_key: None, ..repeated };
+    assert!(matches!(count(other).await, Count::Refused(_)));
+    assert_eq!(count(Requested { workflow_type: Some("leasing"), ..other }).await, Count::NotCounted);
 }
 
 #[tokio::test]

@@ -63,6 +63,41 @@ async fn no_message_is_sent_between_an_opt_out_on_paper_and_an_opt_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_opt_out_of_a_workflow_stops_only_its_messages_until_a_text_stops_all() {
+    let stack = Setup::fast().with("CONSENT_SCOPES", "workflow,purpose").start().await;
+    let handset = fresh_handset();
+    let message = |workflow: &str, body: &str| json!({"to": handset, "body": body, "workflow_type": workflow});
+    let later = stack.send_in_an_hour(&handset, "Due after the letter").await;
+    let path = format!("/conversations/{handset}/consent");
+    let consent = json!({"action": "opt_out", "scope": "workflow:collections", "source": "paper", "evidence": "scan 1"});
+    let recorded = stack.response("POST", &path, Some(&consent)).await;
+    assert_eq!((recorded.status, recorded.json()["scope"].clone()), (201, json!("workflow:collections")));
+
+    let refused = stack.post_send(&message("collections", "Your rent is due")).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "sms.recipient_opted_out"), "{refused:?}");
+    let accepted = stack.post_send(&message("maintenance", "The plumber comes at noon")).await;
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    stack.wait_for_status(accepted.json()["id"].as_str().unwrap(), "delivered").await;
+    // A waiting message is stopped when a router gives its conversation to that workflow.
+    let route = json!({"workflow_type": "collections"});
+    let routed = stack.response("PATCH", &format!("/conversations/{handset}"), Some(&route)).await;
+    assert_eq!(routed.status, 200, "{routed:?}");
+    stack.make_due(&later).await;
+    let stopped = stack.wait_for_status(&later, "failed").await;
+    assert_eq!((&stopped["error_code"], &stopped["attempts"]), (&"opted_out".into(), &json!([])));
+
+    stack.send_from_handset(&handset, "STOP").await;
+    stack.wait_for_conversation(&handset, |page| page["opted_out"] == true).await;
+    let refused = stack.post_send(&message("maintenance", "Are you at home?")).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "sms.recipient_opted_out"), "{refused:?}");
+    let ledger = stack.response("GET", &path, None).await.json();
+    let scopes: Vec<_> = ledger["entries"].as_array().unwrap().iter().map(|entry| &entry["scope"]).collect();
+    assert_eq!(json!(scopes), json!(["all", "workflow:collections"]));
+    assert_eq!(ledger["opted_out_scopes"], json!(["workflow:collections"]));
+    assert_eq!(stack.received_by(&handset).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn automatic_replies_are_sent_once_in_the_language_of_the_message() {
     let (english, spanish) =
         ("Our office is closed until Monday.", "Nuestra oficina está cerrada hasta el lunes.");

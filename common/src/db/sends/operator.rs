@@ -146,7 +146,9 @@ const RETRY: Statement<RetriedRow> = Statement::new(
     "retry failed messages",
     "
 with held as (
-    select m.id, m.direction, m.delivery_status, m.error_code, c.opted_out_at is not null as opted_out,
+    select m.id, m.direction, m.delivery_status, m.error_code,
+        sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose)
+            as opted_out,
         m.erased_at is not null as is_erased,
         exists (select from sms_send_attempts a
                 join sms_callbacks b on b.packed_sid = sms_pack_sid(a.twilio_sid)

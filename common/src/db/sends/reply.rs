@@ -57,7 +57,8 @@ with input as (
     order by c.account_sid, c.phone_number_canonical for no key update
 ), claimed as (
     update sms_conversations c set auto_replied_at = $now
-    from locked where c.id = locked.id and c.opted_out_at is null
+    from locked where c.id = locked.id
+      and not sms_refuses(c.opted_out_at, c.opted_out_scopes, c.workflow_type, 'service')
       and not exists (select from sms_senders s where s.sender = c.phone_number_canonical)
       and (c.auto_replied_at is null or c.auto_replied_at <= $before)
     returning c.id, c.phone_number_canonical

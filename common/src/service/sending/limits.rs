@@ -5,6 +5,7 @@ use crate::config::Env;
 use crate::db::Db;
 use crate::db::rate_limits::{self, Count, Requested};
 use crate::db::sends::{Idempotency, NewSend};
+use crate::domain::message::Purpose;
 use crate::domain::rate_limit::{Quota, is_exempt};
 use crate::http::ApiError;
 use std::ops::RangeInclusive;
@@ -70,6 +71,8 @@ impl Sending {
             account_sid: &send.account_sid,
             recipient: Some(&send.to),
             recipient_limit,
+            workflow_type: send.workflow_type.as_deref(),
+            purpose: send.purpose,
             idempotency_key: idempotency.map(|idempotency| idempotency.key.as_str()),
             at: send.created_at,
         };
@@ -99,6 +102,8 @@ impl Sending {
             account_sid: self.account_sid(),
             recipient: None,
             recipient_limit: None,
+            workflow_type: None,
+            purpose: Purpose::default(),
             idempotency_key: None,
             at: origin.at,
         };

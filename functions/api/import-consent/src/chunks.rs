@@ -20,19 +20,21 @@ struct Stating {
     /// Its position in the request, from 1.
     number: usize,
     stated: StatedConsent,
+    /// Whether it applies to all messages because its scope is not configured.
+    is_widened: bool,
     /// Why its phone number is no recipient.
     refusal: Option<PhoneError>,
 }
 
 impl Stating {
     fn new(plan: &NumberingPlan, row: Row) -> Self {
-        let Row { number, phone_number, consent } = row;
+        let Row { number, phone_number, consent, is_widened } = row;
         let variants = plan.lookup_variants(&phone_number);
         let (recipient, refusal) = match plan.recipient(&phone_number) {
             Ok(recipient) => (Some(recipient), None),
             Err(refusal) => (None, Some(refusal)),
         };
-        Self { number, stated: StatedConsent { variants, recipient, consent }, refusal }
+        Self { number, stated: StatedConsent { variants, recipient, consent }, is_widened, refusal }
     }
 }
 
@@ -43,7 +45,7 @@ impl Stating {
 /// [`ApiError::Unavailable`] when nothing was stored, [`ApiError::Incomplete`] when some chunks were. Repeating the
 /// request continues.
 pub(crate) async fn import(app: &App, rows: Rows, until: Instant) -> Result<ConsentImport, ApiError> {
-    let mut import = ConsentImport { imported: 0, unchanged: 0, rejected: rows.rejected };
+    let mut import = ConsentImport { imported: 0, unchanged: 0, widened: 0, rejected: rows.rejected };
     for chunk in chunks(app.conversations.plan(), rows.valid) {
         match store(app, &chunk, until).await {
             Ok(outcomes) => add(&mut import, &chunk, &outcomes),
@@ -89,6 +91,9 @@ async fn store(app: &App, chunk: &[Stating], until: Instant) -> Result<Vec<Impor
 
 fn add(import: &mut ConsentImport, chunk: &[Stating], outcomes: &[ImportOutcome]) {
     for (row, outcome) in chunk.iter().zip(outcomes) {
+        if row.is_widened && *outcome != ImportOutcome::UnknownNumber {
+            import.widened += 1;
+        }
         match outcome {
             ImportOutcome::Imported => import.imported += 1,
             ImportOutcome::Unchanged => import.unchanged += 1,

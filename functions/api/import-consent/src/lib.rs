@@ -18,23 +18,26 @@ use common::http::{
     self, ApiError, ErrorEnvelope, HttpRequestExt, MAX_LIST_BYTES, Request, Response, Scope, StatusCode,
     responses,
 };
+use common::service::consent::ConsentScopes;
 use common::service::{caller, conversation};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Configuration, read from the environment: [`conversation::Config`], and `DATABASE_BUDGET_MS` (25000), the time limit
-/// of one request. API Gateway times out after 30 s.
+/// Configuration, read from the environment: [`conversation::Config`], [`ConsentScopes`], and `DATABASE_BUDGET_MS`
+/// (25000), the time limit of one request. API Gateway times out after 30 s.
 #[derive(Debug, Clone)]
 pub struct Config {
     conversation: conversation::Config,
+    scopes: ConsentScopes,
     database_budget: Duration,
 }
 
 impl Configuration for Config {
     fn read(env: &mut Env<'_>) -> Option<Self> {
         let conversation = conversation::Config::read(env);
+        let scopes = ConsentScopes::from_env(env);
         let database_budget = env.millis("DATABASE_BUDGET_MS", 50..=60_000, 25_000);
-        Some(Self { conversation: conversation?, database_budget: database_budget? })
+        Some(Self { conversation: conversation?, scopes: scopes?, database_budget: database_budget? })
     }
 }
 
@@ -42,6 +45,7 @@ impl Configuration for Config {
 #[derive(Debug)]
 pub struct App {
     conversations: conversation::App,
+    scopes: ConsentScopes,
     database_budget: Duration,
 }
 
@@ -53,7 +57,7 @@ impl App {
     /// [`InitError`] when the function cannot start.
     pub fn init(config: Config) -> Result<Self, InitError> {
         let conversations = conversation::App::init(config.conversation)?;
-        Ok(Self { conversations, database_budget: config.database_budget })
+        Ok(Self { conversations, scopes: config.scopes, database_budget: config.database_budget })
     }
 
     /// Opens the connection before the first event.
@@ -108,7 +112,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let until = Instant::now() + app.database_budget;
     let caller = caller::authorize(&app.conversations.db, request, Scope::ConversationsWrite).await?;
     let body = request.payload_up_to(MAX_LIST_BYTES)?;
-    let rows = request::rows(request.header("content-type"), body, caller.key_id)?;
+    let rows = request::rows(request.header("content-type"), body, caller.key_id, app.scopes)?;
     let import = chunks::import(app, rows, until).await?;
     let rejected = import.rejected.len();
     tracing::info!(imported = import.imported, unchanged = import.unchanged, rejected, "consent imported");

@@ -5,7 +5,7 @@ use crate::table;
 use common::db::consent::Consent;
 use common::domain::opt_out::OptOutAction;
 use common::http::{Fields, ValidationError};
-use common::service::consent;
+use common::service::consent::{self, ConsentScopes, RequestedConsent};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -43,8 +43,10 @@ pub struct ConsentImportRow {
     /// erased.
     #[schema(min_length = 1, max_length = 2000)]
     pub evidence: String,
-    /// What it applies to. Only `all`, which is the default.
-    #[schema(pattern = "^all$")]
+    /// Which messages: `all`, which is the default; `workflow:` with a `workflow_type`, such as `workflow:collections`; or
+    /// `purpose:` with `service`, `marketing` or `emergency`. If such scopes are not configured, an opt-out applies to all
+    /// messages, and an opt-in with one is refused.
+    #[schema(pattern = "^(all|workflow:.+|purpose:(service|marketing|emergency))$")]
     pub scope: Option<String>,
 }
 
@@ -58,6 +60,8 @@ pub(crate) struct Row {
     /// The phone number as it is spelled.
     pub(crate) phone_number: String,
     pub(crate) consent: Consent,
+    /// Whether it applies to all messages because its scope is not configured.
+    pub(crate) is_widened: bool,
 }
 
 /// The rows of a request.
@@ -77,13 +81,16 @@ pub(crate) fn rows(
     content_type: Option<&str>,
     body: &[u8],
     api_key_id: Uuid,
+    scopes: ConsentScopes,
 ) -> Result<Rows, ValidationError> {
     let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     let entries = if media_type.eq_ignore_ascii_case("text/csv") { table::entries(body) } else { list(body) };
     let mut rows = Rows::default();
     for (number, entry) in (1..).zip(entries?) {
-        match entry.and_then(|fields| row(fields, api_key_id)) {
-            Ok((phone_number, consent)) => rows.valid.push(Row { number, phone_number, consent }),
+        match entry.and_then(|fields| row(fields, api_key_id, scopes)) {
+            Ok((phone_number, RequestedConsent { consent, is_widened })) => {
+                rows.valid.push(Row { number, phone_number, consent, is_widened });
+            }
             Err(problems) => rows.rejected.push(RejectedRow::new(number, &problems)),
         }
     }
@@ -108,9 +115,13 @@ fn entry(raw: &RawValue) -> Entry {
         .map_err(|_| ValidationError::field("row", "is not a JSON object"))
 }
 
-fn row(mut fields: Fields, api_key_id: Uuid) -> Result<(String, Consent), ValidationError> {
+fn row(
+    mut fields: Fields,
+    api_key_id: Uuid,
+    scopes: ConsentScopes,
+) -> Result<(String, RequestedConsent), ValidationError> {
     let phone_number = fields.required_text("phone_number");
-    let consent = consent::stated(&mut fields, api_key_id);
+    let consent = consent::stated(&mut fields, api_key_id, scopes);
     fields.finish_with(phone_number.zip(consent))
 }
 

@@ -14,8 +14,17 @@ pub struct ConsentImport {
     pub imported: usize,
     /// The number of rows that the ledger states already.
     pub unchanged: usize,
+    /// The number of these opt-outs that apply to all messages although they have another scope, because such scopes are
+    /// not configured. Present if there are any.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub widened: usize,
     /// The invalid rows, in their order.
     pub rejected: Vec<RejectedRow>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A row that was not imported.

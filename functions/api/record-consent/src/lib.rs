@@ -5,14 +5,53 @@
 
 mod request;
 
-pub use common::service::conversation::{App, Config};
+pub use common::service::conversation::InitError;
 pub use request::ConsentRequest;
 
 use common::clock;
+use common::config::{Configuration, Env};
 use common::db::consent;
 use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
-use common::service::caller;
-use common::service::consent::{ConsentEntry, no_number};
+use common::service::consent::{ConsentEntry, ConsentScopes, RequestedConsent, no_number};
+use common::service::{caller, conversation};
+
+/// Configuration, read from the environment: [`conversation::Config`] and [`ConsentScopes`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    conversation: conversation::Config,
+    scopes: ConsentScopes,
+}
+
+impl Configuration for Config {
+    fn read(env: &mut Env<'_>) -> Option<Self> {
+        let conversation = conversation::Config::read(env);
+        let scopes = ConsentScopes::from_env(env);
+        Some(Self { conversation: conversation?, scopes: scopes? })
+    }
+}
+
+/// State built at cold start and shared by all invocations.
+#[derive(Debug)]
+pub struct App {
+    conversations: conversation::App,
+    scopes: ConsentScopes,
+}
+
+impl App {
+    /// Creates the state without connecting.
+    ///
+    /// # Errors
+    ///
+    /// [`InitError`] when the function cannot start.
+    pub fn init(config: Config) -> Result<Self, InitError> {
+        Ok(Self { conversations: conversation::App::init(config.conversation)?, scopes: config.scopes })
+    }
+
+    /// Opens the connection before the first event.
+    pub async fn warm_up(&self) {
+        self.conversations.warm_up().await;
+    }
+}
 
 /// Records consent.
 ///
@@ -24,7 +63,9 @@ use common::service::consent::{ConsentEntry, no_number};
     operation_id = "record_consent",
     summary = "Record an opt-out or opt-in",
     description = "Records consent that was given or revoked elsewhere, and returns its entry in the ledger. An \
-        opt-out stops all messages to the number from then on. A number without a conversation gets one. If the latest \
+        opt-out stops all messages to the number from then on, or with a `scope` those of a workflow or purpose, if the \
+        service is configured for that (`CONSENT_SCOPES`). Otherwise it stops all messages too: `scope` in the response \
+        is `all`. An opt-in ends all opt-outs, or with a `scope` those with the same scope. A number without a conversation gets one. If the latest \
         entry of the number states the same, it is returned again and nothing changes, so a request can be repeated. \
         An opt-in does not end a block by Twilio after a STOP: the recipient must text START. \
         Scope: `conversations:write`.",
@@ -44,9 +85,10 @@ use common::service::consent::{ConsentEntry, no_number};
     security(("api_key" = ["conversations:write"])),
 )]
 pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
+    let App { conversations: app, scopes } = app;
     let caller = caller::authorize(&app.db, request, Scope::ConversationsWrite).await?;
     let variants = app.variants(request)?;
-    let consent = request::consent(request.payload()?, caller.key_id)?;
+    let RequestedConsent { consent, is_widened } = request::consent(request.payload()?, caller.key_id, *scopes)?;
     let (recipient, refusal) = match app.recipient(request)? {
         Ok(recipient) => (Some(recipient), None),
         Err(refusal) => (None, Some(refusal)),
@@ -54,6 +96,6 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let recorded =
         consent::record(&app.db, app.account_sid(), &variants, recipient, &consent, clock::now()).await?;
     let entry = recorded.ok_or_else(|| no_number(refusal))?;
-    tracing::info!(action = consent.action.as_str(), "consent recorded");
+    tracing::info!(action = consent.action.as_str(), is_widened, "consent recorded");
     http::json(StatusCode::CREATED, &ConsentEntry::from(entry))
 }

@@ -1,9 +1,8 @@
 //! The request body.
 
-use common::db::consent::Consent;
 use common::domain::opt_out::OptOutAction;
 use common::http::{Fields, ValidationError};
-use common::service::consent;
+use common::service::consent::{self, ConsentScopes, RequestedConsent};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -22,8 +21,10 @@ pub struct ConsentRequest {
     /// erased.
     #[schema(min_length = 1, max_length = 2000)]
     pub evidence: String,
-    /// What it applies to. Only `all`, which is the default.
-    #[schema(pattern = "^all$")]
+    /// Which messages: `all`, which is the default; `workflow:` with a `workflow_type`, such as `workflow:collections`; or
+    /// `purpose:` with `service`, `marketing` or `emergency`. If such scopes are not configured, an opt-out applies to all
+    /// messages, and an opt-in with one is refused.
+    #[schema(pattern = "^(all|workflow:.+|purpose:(service|marketing|emergency))$")]
     pub scope: Option<String>,
 }
 
@@ -32,8 +33,12 @@ pub struct ConsentRequest {
 /// # Errors
 ///
 /// [`ValidationError`] with all invalid fields.
-pub(crate) fn consent(body: &[u8], api_key_id: Uuid) -> Result<Consent, ValidationError> {
+pub(crate) fn consent(
+    body: &[u8],
+    api_key_id: Uuid,
+    scopes: ConsentScopes,
+) -> Result<RequestedConsent, ValidationError> {
     let mut fields = Fields::from_slice(body)?;
-    let consent = consent::stated(&mut fields, api_key_id);
+    let consent = consent::stated(&mut fields, api_key_id, scopes);
     fields.finish_with(consent)
 }

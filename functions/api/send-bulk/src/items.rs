@@ -295,7 +295,8 @@ fn ready(
     let (Some(recipient), Some(choice), true) = (recipient, choice, problems.is_empty()) else {
         return Err(Refusal::Invalid(problems));
     };
-    if known.is_some_and(|known| known.opted_out) {
+    let purpose = message.purpose.unwrap_or_default();
+    if known.is_some_and(|known| known.refuses(message.workflow_type.as_deref(), purpose)) {
         return Err(Refusal::OptedOut);
     }
     if known.is_some_and(|known| known.deactivated) {

@@ -48,10 +48,37 @@ async fn invalid_rows_are_counted_without_the_header() {
         {"row": 1, "reason": "row has 4 columns; the header has 5"},
         {"row": 2, "reason": "row has 6 columns; the header has 5"},
         {"row": 3, "reason": "action must be opt_out or opt_in; evidence is blank"},
-        {"row": 4, "reason": "scope must be all: an entry applies to all messages to the number"},
+        {"row": 4, "reason": "scope must be all, workflow: with a workflow_type of at most 255 characters, or \
+            purpose: with service, marketing or emergency"},
     ]});
     assert_eq!(world.import(csv(&document)).await, expected);
     assert_eq!(world.database.scalar(STATE).await, format!("{TENANT} t"));
+}
+
+const SCOPES: &str = "select string_agg(concat_ws(' ', phone_number_canonical, opted_out_at is not null,
+        opted_out_scopes::text), ', ' order by phone_number_canonical) from sms_conversations";
+
+#[tokio::test]
+async fn rows_have_scopes_if_these_are_configured_and_otherwise_stop_everything() {
+    let document = format!(
+        "phone_number,action,scope,source,evidence\n\
+         {TENANT},opt_out,purpose:marketing,paper,scan 1\n\
+         {OTHER},opt_out,workflow:collections,paper,scan 1\n"
+    );
+    let mut world = World::with_scopes("workflow,purpose").await;
+    for expected in [all(2, 0), all(0, 2)] {
+        assert_eq!(world.import(csv(&document)).await, expected);
+    }
+    let narrow = format!("{TENANT} f {{purpose:marketing}}, {OTHER} f {{workflow:collections}}");
+    assert_eq!(world.database.scalar(SCOPES).await, narrow);
+
+    let mut world = World::with_scopes("purpose").await;
+    for (imported, unchanged) in [(2, 0), (0, 2)] {
+        let expected = json!({"imported": imported, "unchanged": unchanged, "widened": 1, "rejected": []});
+        assert_eq!(world.import(csv(&document)).await, expected);
+    }
+    let wide = format!("{TENANT} f {{purpose:marketing}}, {OTHER} t {{}}");
+    assert_eq!(world.database.scalar(SCOPES).await, wide);
 }
 
 #[tokio::test]

@@ -25,8 +25,13 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with_scopes("").await
+    }
+
+    async fn with_scopes(scopes: &str) -> Self {
         let database = Database::create().await;
-        let variables = [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", &database.url())];
+        let url = database.url();
+        let variables = [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", url.as_str()), ("CONSENT_SCOPES", scopes)];
         Self { function: Function::start(BINARY, &variables).await, database }
     }
 
@@ -174,7 +179,14 @@ async fn every_invalid_row_is_listed_with_its_reason_and_stops_no_other() {
         (with("evidence", json!(null)), "evidence is missing".to_owned()),
         (
             with("scope", json!("collections")),
-            "scope must be all: an entry applies to all messages to the number".to_owned(),
+            "scope must be all, workflow: with a workflow_type of at most 255 characters, or purpose: with service, \
+             marketing or emergency"
+                .to_owned(),
+        ),
+        (
+            json!({"phone_number": OTHER, "action": "opt_in", "source": "web", "evidence": "1",
+                "scope": "purpose:marketing"}),
+            "scope is not in CONSENT_SCOPES, so that an opt-in can only apply to all messages".to_owned(),
         ),
         (with("note", json!(1)), "note is not a field of this request".to_owned()),
         (json!(7), "row is not a JSON object".to_owned()),

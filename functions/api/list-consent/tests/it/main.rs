@@ -44,6 +44,17 @@ async fn entries_are_newest_first_with_their_evidence() {
                 "recorded_at": "2026-11-01T12:00:00Z", "recorded_by": null},
         ]})
     );
+    let scoped = format!(
+        "insert into sms_opt_out_events (id, conversation_id, action, scope, source, evidence, stated_source,
+             stated_evidence, api_key_id, created_at)
+         select gen_random_uuid(), id, 'opt_out', 'purpose:marketing', 'consent', 'id 2', 'mail', 'scan 2', '{KEY_ID}',
+             '2026-11-03T12:00:00Z'
+         from sms_conversations where phone_number_canonical = '{TENANT}'"
+    );
+    database.client.batch_execute(&scoped).await.unwrap();
+    let ledger = body(&function.call(get(TENANT).event()).await);
+    assert_eq!((&ledger["opted_out"], &ledger["opted_out_scopes"]), (&json!(false), &json!(["purpose:marketing"])));
+    assert_eq!(ledger["entries"][0]["scope"], "purpose:marketing");
     let without = body(&function.call(get("+12035550124").event()).await);
     assert_eq!(without, json!({"opted_out": false, "entries": []}));
 }

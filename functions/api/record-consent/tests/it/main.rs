@@ -18,8 +18,13 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::with_scopes("").await
+    }
+
+    async fn with_scopes(scopes: &str) -> Self {
         let database = Database::create().await;
-        let variables = [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", &database.url())];
+        let url = database.url();
+        let variables = [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", url.as_str()), ("CONSENT_SCOPES", scopes)];
         Self { function: Function::start(BINARY, &variables).await, database }
     }
 
@@ -79,6 +84,55 @@ async fn the_latest_entry_applies_and_only_changes_are_announced() {
     assert_eq!(world.database.scalar("select count(*) from sms_opt_out_events").await, "5");
 }
 
+/// The events with their scopes, and what applies now.
+const SCOPES: &str = "select concat_ws(' ', (
+        select string_agg(concat_ws(':', event_type, body::jsonb->'data'->>'scope'), ',' order by number)
+        from sms_events_pending), opted_out_at is not null, opted_out_scopes::text) from sms_conversations";
+
+fn scoped(action: &str, scope: &str) -> Value {
+    json!({"action": action, "source": "paper", "evidence": "scan 1", "scope": scope})
+}
+
+#[tokio::test]
+async fn an_opt_out_applies_to_a_scope_if_that_is_configured() {
+    let mut world = World::with_scopes("workflow,purpose").await;
+    for (action, scope, state) in [
+        ("opt_out", "workflow:collections", "contact.opted_out:workflow:collections f {workflow:collections}"),
+        // Repeated.
+        ("opt_out", "workflow:collections", "contact.opted_out:workflow:collections f {workflow:collections}"),
+        ("opt_in", "workflow:collections",
+            "contact.opted_out:workflow:collections,contact.opted_in:workflow:collections f {}"),
+    ] {
+        let reply = world.post(TENANT, &scoped(action, scope)).await;
+        assert_eq!((&reply["statusCode"], &body(&reply)["scope"]), (&json!(201), &json!(scope)), "{reply}");
+        assert_eq!(world.database.scalar(SCOPES).await, state, "{action} {scope}");
+    }
+    assert_eq!(world.database.scalar("select count(*) from sms_opt_out_events").await, "2");
+    for action in ["opt_out", "opt_in"] {
+        world.post(TENANT, &scoped(action, "purpose:marketing")).await;
+    }
+    world.post(TENANT, &scoped("opt_out", "all")).await;
+    assert_eq!(world.database.scalar("select opted_out_at is not null from sms_conversations").await, "t");
+}
+
+#[tokio::test]
+async fn an_opt_out_with_a_scope_that_is_not_configured_stops_everything_and_says_so() {
+    for scopes in ["", "purpose"] {
+        let mut world = World::with_scopes(scopes).await;
+        let reply = world.post(TENANT, &scoped("opt_out", "workflow:collections")).await;
+        assert_eq!((&reply["statusCode"], &body(&reply)["scope"]), (&json!(201), &json!("all")), "{reply}");
+        assert_eq!(world.database.scalar(SCOPES).await, "contact.opted_out t {}");
+        // An opt-in must not allow more than was stated.
+        let refused = refusal(&world.post(TENANT, &scoped("opt_in", "workflow:collections")).await);
+        assert_eq!(
+            refused,
+            "400 sms.validation_error\n  scope: is not in CONSENT_SCOPES, so that an opt-in can only apply to all \
+             messages"
+        );
+        assert_eq!(world.database.scalar(SCOPES).await, "contact.opted_out t {}");
+    }
+}
+
 #[tokio::test]
 async fn consent_is_newer_than_an_entry_with_a_later_clock() {
     let mut world = World::start().await;
@@ -117,7 +171,8 @@ async fn every_invalid_field_is_named() {
         (
             json!({"action": "stop", "source": " ", "evidence": "x".repeat(2001), "scope": "collections", "x": 1}),
             "action: must be opt_out or opt_in\n  source: is blank\n  evidence: has more than 2000 characters\n  \
-             scope: must be all: an entry applies to all messages to the number\n  x: is not a field of this request",
+             scope: must be all, workflow: with a workflow_type of at most 255 characters, or purpose: with service, \
+             marketing or emergency\n  x: is not a field of this request",
         ),
     ] {
         let refused = refusal(&world.post(TENANT, &consent).await);

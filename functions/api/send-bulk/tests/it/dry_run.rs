@@ -59,3 +59,22 @@ async fn the_language_of_messages_is_detected() {
     assert_eq!(run["by_language"]["es"]["messages"], 1, "{run}");
     assert_eq!((&run["in_quiet_hours"], &run["rejected"]), (&json!(0), &json!([])));
 }
+
+#[tokio::test]
+async fn opt_outs_of_a_workflow_or_purpose_stop_only_its_messages() {
+    let mut world = World::start().await;
+    let scopes = ", '{workflow:collections,purpose:marketing}'";
+    world.conversation(TENANT, ", opted_out_scopes", scopes).await;
+    let messages = json!([
+        {"to": TENANT, "body": "a"},
+        {"to": TENANT, "body": "b", "workflow_type": "collections"},
+        {"to": TENANT, "body": "c", "purpose": "marketing"},
+        {"to": TENANT, "body": "d", "workflow_type": "leasing"},
+    ]);
+    let run = world.dry_run(json!({"messages": messages})).await;
+    assert_eq!((&run["accepted"], &run["opted_out"]), (&json!(2), &json!(2)), "{run}");
+    let sent = world.accepted(&json!({"messages": messages})).await;
+    assert_eq!((&sent["accepted"], &sent["rejected"]), (&json!(2), &json!(2)), "{sent}");
+    let stored = "select string_agg(message_content, ' ' order by message_content) from sms_messages";
+    assert_eq!(world.database.scalar(stored).await, "a d");
+}

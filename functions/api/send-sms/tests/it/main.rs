@@ -333,6 +333,23 @@ async fn a_recipient_who_opted_out_is_refused_and_nothing_is_stored() {
 }
 
 #[tokio::test]
+async fn a_recipient_who_opted_out_of_a_workflow_gets_the_other_messages() {
+    let mut world = World::start().await;
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    let scoped = "update sms_conversations set opted_out_scopes = '{workflow:collections,purpose:marketing}'";
+    world.database.client.batch_execute(scoped).await.unwrap();
+    for refused in [
+        json!({"to": TENANT, "body": "x", "workflow_type": "collections"}),
+        json!({"to": TENANT, "body": "x", "purpose": "marketing"}),
+    ] {
+        assert_eq!(refusal(&world.send(refused).await), "409 sms.recipient_opted_out");
+    }
+    world.accepted(json!({"to": TENANT, "body": "x", "workflow_type": "leasing"})).await;
+    world.accepted(json!({"to": TENANT, "body": "x"})).await;
+    assert_eq!(world.rows("sms_messages").await, "3");
+}
+
+#[tokio::test]
 async fn a_deactivated_number_is_refused_until_the_mark_is_cleared() {
     let mut world = World::start().await;
     let payload = json!({"to": TENANT, "body": "x"});
