@@ -1,11 +1,12 @@
 -- transaction: none
 -- What an entry of the consent ledger applies to: "all", "workflow:" with a workflow type, or "purpose:" with a purpose.
 alter table sms_opt_out_events add column if not exists scope text not null default 'all';
--- A text always stops all messages. Repeatable, because a run that fails starts with the first statement again.
+-- A text always stops all messages. Repeatable: a run that fails starts with the first statement again.
 -- squawk-ignore ban-drop-constraint
 alter table sms_opt_out_events drop constraint if exists sms_opt_out_events_scope_check,
     add constraint sms_opt_out_events_scope_check
-        check (scope = 'all' or source = 'consent' and scope ~ '^(workflow:.|purpose:(service|marketing|emergency)$)') not valid;
+        check (scope = 'all' or source = 'consent'
+            and scope ~ '^(workflow:.|purpose:(service|marketing|emergency)$)') not valid;
 -- Each statement has a transaction of its own.
 -- squawk-ignore constraint-missing-not-valid
 alter table sms_opt_out_events validate constraint sms_opt_out_events_scope_check;

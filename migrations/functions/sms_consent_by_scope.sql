@@ -1,8 +1,8 @@
 -- Returns the entries of ledgers by the scopes to which they apply. In each scope, the latest entry wins.
 --
--- An entry applies to its own scope. An opt-in to all messages that was recorded through the API also applies to every other
--- scope of its ledger. A text does not: YES opts in again after a STOP, but is an ordinary answer too, and must not end what
--- was stated elsewhere.
+-- An entry applies to its own scope. An opt-in to all messages that was recorded through the API also applies to every
+-- other scope of its ledger. A text does not: YES opts in again after a STOP, but is an ordinary answer too, and must not
+-- end what was stated elsewhere.
 create or replace function sms_consent_by_scope(conversation_ids uuid[])
 returns table (conversation_id uuid, scope text, action text, evidence text, created_at timestamptz, id uuid)
 language plpgsql stable

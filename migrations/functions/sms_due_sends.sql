@@ -18,7 +18,9 @@ begin
         stopped := '{}';
         for message_id, segments, due_at, opted_out, send_before, wanted_at, is_stopped in
             select m.id, coalesce(m.segments, 1), m.next_attempt_at,
-                sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose),
+                sms_refuses(
+                    case when not (m.is_clarification and sms_may_clarify(m.in_reply_to)) then c.opted_out_at end,
+                    c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose),
                 m.send_before, coalesce(m.send_at, m.created_at), b.state <> 'running'
             from (
                 select * from sms_messages m

@@ -2,7 +2,8 @@
 -- - go: the call may be made;
 -- - settled: the attempt no longer holds its message, or the message must not be created again: its status is not pending,
 --   or an attempt has a SID that counts as accepted (no failure was reported for it) or delivered;
--- - opted_out: the recipient has opted out of the message (sms_refuses);
+-- - opted_out: the recipient has opted out of the message (sms_refuses). A clarification may pass a refusal in free text
+--   (sms_may_clarify), and nothing else may;
 -- - deactivated: the carrier has deactivated the recipient's number;
 -- - stopped: its batch is paused or cancelled;
 -- - too_late: its send_before has passed.
@@ -35,8 +36,9 @@ begin
                        or exists (select from sms_callbacks b where b.packed_sid = sms_pack_sid(o.twilio_sid)
                                   and b.event_status in ('delivered', 'read')))
             ) then 'settled'
-            when sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose)
-                then 'opted_out'
+            when sms_refuses(
+                case when not (m.is_clarification and sms_may_clarify(m.in_reply_to)) then c.opted_out_at end,
+                c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose) then 'opted_out'
             when c.deactivated_at is not null then 'deactivated'
             when m.send_before <= at then 'too_late'
             when b.state <> 'running' then 'stopped'

@@ -2,6 +2,7 @@
 
 mod cancel;
 mod claim;
+mod clarify;
 mod create;
 mod expire;
 mod finish;
@@ -16,6 +17,7 @@ use super::Described;
 pub use cancel::{Canceled, cancel};
 pub(in crate::db) use claim::HORIZON;
 pub use claim::{ClaimRequest, Claimed, Claims, SendPace, claim};
+pub use clarify::create_clarifications;
 pub use create::{Created, IDEMPOTENCY_TTL, Idempotency, NewSend, Repeated, create, repeated};
 pub use expire::expire;
 pub use finish::{Finished, SendResult, finish};
@@ -37,6 +39,7 @@ pub const RETRIES_EXHAUSTED: &str = "retries_exhausted";
 pub(super) const STATEMENTS: &[&[Described]] = &[
     cancel::STATEMENTS,
     claim::STATEMENTS,
+    clarify::STATEMENTS,
     create::STATEMENTS,
     expire::STATEMENTS,
     finish::STATEMENTS,

@@ -2,6 +2,7 @@
 
 pub mod auto_reply;
 pub mod batch;
+pub mod clarification;
 pub mod delivery;
 pub mod delivery_failure;
 pub mod event;

@@ -4,6 +4,7 @@
 mod activity;
 mod batches;
 mod bulk;
+mod clarifications;
 mod consent_import;
 mod consent_scopes;
 mod conversations;

@@ -133,6 +133,7 @@ row! {
         direction: Direction,
         delivery_status: Status,
         opted_out: bool,
+        is_clarification: bool,
         has_arrived: bool,
         is_erased: bool,
         is_emptied: bool,
@@ -149,6 +150,7 @@ with held as (
     select m.id, m.direction, m.delivery_status, m.error_code,
         sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce(m.workflow_type, c.workflow_type), m.purpose)
             as opted_out,
+        m.is_clarification,
         m.erased_at is not null as is_erased,
         exists (select from sms_send_attempts a
                 join sms_callbacks b on b.packed_sid = sms_pack_sid(a.twilio_sid)
@@ -166,13 +168,13 @@ with held as (
         send_at = $now, send_before = case when m.send_before > $now then m.send_before end
     from held
     where m.id = held.id and held.direction = 'outbound' and held.delivery_status in ('failed', 'undelivered')
-      and not held.opted_out and not held.has_arrived and not held.is_untraced
+      and not held.opted_out and not held.is_clarification and not held.has_arrived and not held.is_untraced
       and not held.is_erased and not held.is_emptied
     returning m.id, (m.id, held.delivery_status, held.error_code, false)::sms_message_state as before
 ), announced as (
     select sms_emit_status_events(array_agg(r.before), $status_event, $failed_event, $now) as events from retried r
 )
-select h.id, h.direction, h.delivery_status, h.opted_out, h.has_arrived, h.is_erased, h.is_emptied,
+select h.id, h.direction, h.delivery_status, h.opted_out, h.is_clarification, h.has_arrived, h.is_erased, h.is_emptied,
     exists (select from retried r where r.id = h.id) as is_retried
 from held h cross join announced order by h.id",
 );
@@ -196,6 +198,9 @@ impl RetriedRow {
             (_, Status::Failed | Status::Undelivered) if self.has_arrived => Some("it was delivered"),
             (_, Status::Failed | Status::Undelivered) if self.opted_out => {
                 Some("its recipient has opted out")
+            }
+            (_, Status::Failed | Status::Undelivered) if self.is_clarification => {
+                Some("it is a clarification, which must be sent within minutes")
             }
             (_, Status::Failed | Status::Undelivered) if self.is_erased => Some("its content was erased"),
             (_, Status::Failed | Status::Undelivered) if self.is_emptied => {

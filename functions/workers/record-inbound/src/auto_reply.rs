@@ -1,9 +1,11 @@
 //! Automatic replies: off unless configured, at most one per conversation and period, and none to opt-outs, short codes
 //! and machines.
 
-use crate::{App, Inbound};
+use crate::{App, Inbound, clarification};
 use common::clock;
 use common::config::Env;
+use common::db::DbError;
+use common::db::inbound::NewInbound;
 use common::db::sends::{self, NewReply, StoredReply};
 use common::domain::ids::MessageId;
 use common::domain::language::Language;
@@ -70,23 +72,40 @@ pub(crate) async fn send(
     let due: Vec<&Inbound> = stored
         .iter()
         .filter(|Inbound { message, .. }| {
-            let sender = &message.phone_number_canonical;
-            let is_ours = app.config.phone_numbers.iter().any(|number| number == sender.canonical())
-                || message.from_number == message.to_number;
             message.opt_out.is_none()
-                && !is_ours
-                && auto_reply::may_be_answered(sender, &message.message_content)
+                && !is_ours(app, message)
+                && !clarification::is_due(app, message)
+                && auto_reply::may_be_answered(&message.phone_number_canonical, &message.message_content)
         })
         .collect();
     if due.is_empty() {
         return;
     }
-    let new: Vec<NewReply> = due.iter().map(|inbound| reply(replies, inbound)).collect();
-    match sends::create_replies(&app.db, &new, clock::now(), replies.period).await {
+    let new: Vec<NewReply> = due.iter().map(|inbound| reply(replies.text(inbound.language), inbound)).collect();
+    let created = sends::create_replies(&app.db, &new, clock::now(), replies.period).await;
+    queue(app, batch, &due, &new, created).await;
+}
+
+/// Returns whether a message comes from one of our numbers, which get no replies.
+pub(crate) fn is_ours(app: &App, message: &NewInbound) -> bool {
+    let sender = &message.phone_number_canonical;
+    app.config.phone_numbers.iter().any(|number| number == sender.canonical())
+        || message.from_number == message.to_number
+}
+
+/// Puts the stored ones of new replies on `[outbound]`, or fails the records of the answered messages.
+pub(crate) async fn queue(
+    app: &App,
+    batch: &mut Batch<WebhookMessage>,
+    due: &[&Inbound],
+    new: &[NewReply],
+    created: Result<Vec<StoredReply>, DbError>,
+) {
+    match created {
         Ok(created) => {
             telemetry::count(Metric::AutoReplies, created.len());
             let sender = |id| {
-                let reply = new.iter().zip(&due).find(|(new, _)| new.id == id)?;
+                let reply = new.iter().zip(due).find(|(new, _)| new.id == id)?;
                 Some(Sender::from(reply.1.message.to_number.as_str()))
             };
             enqueue(app, created, sender).await;
@@ -99,8 +118,8 @@ pub(crate) async fn send(
     }
 }
 
-fn reply(replies: &AutoReplies, inbound: &Inbound) -> NewReply {
-    let text = replies.text(inbound.language);
+/// Returns the row of a reply.
+pub(crate) fn reply(text: &str, inbound: &Inbound) -> NewReply {
     let cost = segments::count(text);
     NewReply {
         id: clock::new_id().into(),

@@ -1,13 +1,15 @@
-//! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and automatic replies.
+//! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and replies to them.
 //!
 //! Reads and writes Postgres. Puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) if a Monitor is configured,
-//! automatic replies on `[outbound]` (`OUTBOUND_QUEUE_URL`) if they are configured, and a hint about events on
-//! `[events]`. Outcomes are those of [`common::queue`].
+//! automatic replies and clarifications on `[outbound]` (`OUTBOUND_QUEUE_URL`) if they are configured, and a hint about
+//! events on `[events]`. Outcomes are those of [`common::queue`].
 
 mod auto_reply;
+mod clarification;
 mod identify;
 
 pub use auto_reply::AutoReplies;
+pub use clarification::Clarification;
 pub use identify::IdentifyQueue;
 
 use common::config::{Configuration, Env};
@@ -24,7 +26,7 @@ use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`],
-/// [`AutoReplies`], [`EventHintsConfig`], and
+/// [`AutoReplies`], [`Clarification`], [`EventHintsConfig`], and
 ///
 /// - `INBOUND_QUEUE_URL`: the queue of the records.
 /// - `OUTBOUND_QUEUE_URL`: the queue for automatic replies.
@@ -42,6 +44,7 @@ pub struct Config {
     outbound_queue_url: String,
     identify: Option<IdentifyQueue>,
     auto_replies: Option<AutoReplies>,
+    clarification: Option<Clarification>,
     events: EventHintsConfig,
 }
 
@@ -55,6 +58,7 @@ impl Configuration for Config {
         let outbound_queue_url = env.url("OUTBOUND_QUEUE_URL");
         let identify = IdentifyQueue::from_env(env);
         let auto_replies = AutoReplies::from_env(env);
+        let clarification = Clarification::from_env(env);
         let events = EventHintsConfig::from_env(env);
         Some(Self {
             account_sid: account_sid?,
@@ -65,6 +69,7 @@ impl Configuration for Config {
             outbound_queue_url: outbound_queue_url?.into(),
             identify: identify?,
             auto_replies: auto_replies?,
+            clarification: clarification?,
             events: events?,
         })
     }
@@ -94,7 +99,7 @@ impl App {
     }
 }
 
-/// Stores a batch, queues its conversations for identification, and sends automatic replies.
+/// Stores a batch, queues its conversations for identification, and sends clarifications and automatic replies.
 pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<WebhookMessage> {
     let mut messages = Vec::with_capacity(batch.records.len());
     for record in std::mem::take(&mut batch.records) {
@@ -104,6 +109,9 @@ pub async fn handle(app: &App, mut batch: Batch<WebhookMessage>) -> Batch<Webhoo
         }
     }
     let stored = store(app, &mut batch, messages).await;
+    if let Some(clarification) = app.config.clarification {
+        clarification::send(app, clarification, &mut batch, &stored).await;
+    }
     if let Some(replies) = &app.config.auto_replies {
         auto_reply::send(app, replies, &mut batch, &stored).await;
     }

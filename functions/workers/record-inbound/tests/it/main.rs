@@ -465,10 +465,10 @@ async fn new_messages_send_one_hint_about_their_events_and_duplicates_none() {
 
 #[test]
 fn the_environment_and_the_timeout_match_the_template() {
-    // Publishes replies and identification requests, and makes poison messages visible again.
+    // Publishes replies, clarifications and identification requests, and makes poison messages visible again.
     environment::check::<record_inbound::Config>(
         "record-inbound",
         Duration::ZERO,
-        &[environment::CONNECT, environment::STATEMENT, ("SQS_SEND_BUDGET_MS", 3)],
+        &[environment::CONNECT, environment::STATEMENT, ("SQS_SEND_BUDGET_MS", 4)],
     );
 }
