@@ -248,15 +248,16 @@ const LEDGER: Statement<Found> = Statement::new(
     "read the ledger of a number",
     "
 with conversation as (
-    select c.id, c.opted_out_at, c.opted_out_scopes from unnest($variants::text[]) with ordinality as v (number, position)
+    select c.id, c.opted_out_at, c.opted_out_scopes
+    from unnest($variants::text[]) with ordinality as v (number, position)
     join sms_conversations c on c.account_sid = $account_sid and c.phone_number_canonical = v.number
     order by v.position limit 1
 )
-select c.opted_out_at is not null as is_opted_out, c.opted_out_scopes, e.action, e.scope, e.source, e.evidence,
-    e.recorded_at, e.recorded_by
+select c.opted_out_at is not null as is_opted_out, c.opted_out_scopes, e.action, e.scope, e.source,
+    e.evidence, e.recorded_at, e.recorded_by
 from conversation c left join lateral (
-    select o.action, o.scope, coalesce(o.stated_source, o.source) as source, coalesce(o.stated_evidence, o.evidence) as evidence,
-        o.created_at as recorded_at, o.api_key_id as recorded_by, o.id
+    select o.action, o.scope, coalesce(o.stated_source, o.source) as source,
+        coalesce(o.stated_evidence, o.evidence) as evidence, o.created_at as recorded_at, o.api_key_id as recorded_by, o.id
     from sms_opt_out_events o where o.conversation_id = c.id
     order by o.created_at desc, o.id desc limit $limit
 ) e on true

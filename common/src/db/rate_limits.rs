@@ -37,7 +37,8 @@ const COUNT: Statement<Usage> = Statement::new(
     "
 with recipient as (
     select c.id,
-        sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce($workflow_type, c.workflow_type), $purpose) as opted_out
+        sms_refuses(c.opted_out_at, c.opted_out_scopes, coalesce($workflow_type, c.workflow_type), $purpose)
+            as opted_out
     from sms_conversations c where c.account_sid = $account_sid and c.phone_number_canonical = $number
 ), recent as (
     select count(*) as to_recipient, min(m.created_at) as oldest_at

@@ -76,7 +76,9 @@ pub fn stated(fields: &mut Fields, api_key_id: Uuid, scopes: ConsentScopes) -> O
 
 fn scope(fields: &mut Fields) -> Option<ConsentScope> {
     match fields.text("scope") {
-        Some(text) => text.parse().map_err(|error: InvalidScope| fields.problem("scope", error.to_string())).ok(),
+        Some(text) => {
+            text.parse().map_err(|error: InvalidScope| fields.problem("scope", error.to_string())).ok()
+        }
         None if fields.has_problem("scope") => None,
         None => Some(ConsentScope::All),
     }
@@ -147,7 +149,8 @@ mod tests {
         assert_eq!(scopes(""), Ok(ConsentScopes::default()));
         assert_eq!(scopes("purpose"), Ok(ConsentScopes { workflow: false, purpose: true }));
         assert_eq!(scopes("workflow, purpose"), Ok(ConsentScopes { workflow: true, purpose: true }));
-        let problem = "invalid configuration: CONSENT_SCOPES has an entry that is neither workflow nor purpose";
+        let problem =
+            "invalid configuration: CONSENT_SCOPES has an entry that is neither workflow nor purpose";
         assert_eq!(scopes("workflow,tenant"), Err(problem.to_owned()));
     }
 }

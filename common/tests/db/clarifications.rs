@@ -57,7 +57,9 @@ async fn consent(db: &Db, action: OptOutAction, scope: ConsentScope) {
         evidence: new_id().to_string(),
         api_key_id: new_id(),
     };
-    consent::record(db, &account(), &[HANDSET.to_owned()], None, &consent, now() + 60.seconds()).await.unwrap();
+    consent::record(db, &account(), &[HANDSET.to_owned()], None, &consent, now() + 60.seconds())
+        .await
+        .unwrap();
 }
 
 fn reply(sid: &str) -> NewReply {
@@ -287,7 +289,11 @@ async fn a_failed_clarification_is_not_retried_by_hand() {
     let db = database.db();
     unsure(&db, "SM1", 0).await;
     let ids = clarify(&db, &["SM1"], now()).await;
-    database.client.batch_execute("update sms_messages set delivery_status = 'failed' where is_clarification").await.unwrap();
+    database
+        .client
+        .batch_execute("update sms_messages set delivery_status = 'failed' where is_clarification")
+        .await
+        .unwrap();
     let retried = sends::retry(&db, &ids, now() + 1.hour()).await.unwrap();
     assert_eq!(retried[0].refused, Some("it is a clarification, which must be sent within minutes"));
 }

@@ -16,7 +16,8 @@ use testing::Database;
 
 const HANDSET: &str = "+18605550100";
 /// What applies, and the scopes of the events, `-` for all messages.
-const STATE: &str = "select concat_ws(' ', opted_out_at is not null, opted_out_scopes::text) from sms_conversations";
+const STATE: &str =
+    "select concat_ws(' ', opted_out_at is not null, opted_out_scopes::text) from sms_conversations";
 const EVENTS: &str = "select coalesce(string_agg(concat_ws(':', substr(event_type, 15),
         coalesce(body::jsonb -> 'data' ->> 'scope', '-')), ' ' order by number), '')
     from sms_events_pending where event_type like 'contact.opted_%'";
@@ -86,7 +87,12 @@ async fn each_opt_in_ends_what_it_states_and_each_change_is_announced_with_its_s
         (OptOut, "workflow:collections", "f {workflow:collections}", Some("out:workflow:collections")),
         // Again, with other evidence.
         (OptOut, "workflow:collections", "f {workflow:collections}", None),
-        (OptOut, "purpose:marketing", "f {purpose:marketing,workflow:collections}", Some("out:purpose:marketing")),
+        (
+            OptOut,
+            "purpose:marketing",
+            "f {purpose:marketing,workflow:collections}",
+            Some("out:purpose:marketing"),
+        ),
         (OptIn, "workflow:leasing", "f {purpose:marketing,workflow:collections}", None),
         (OptIn, "workflow:collections", "f {purpose:marketing}", Some("in:workflow:collections")),
         (OptOut, "all", "t {purpose:marketing}", Some("out:-")),
@@ -210,7 +216,11 @@ async fn a_bulk_request_knows_what_postgres_refuses() {
         ] {
             let refused = sends::create(&db, &message, None).await.unwrap() == Created::OptedOut;
             let known = found[0].refuses(message.workflow_type.as_deref(), message.purpose);
-            assert_eq!(known, refused, "{scopes} {of_conversation} {:?} {}", message.workflow_type, message.purpose);
+            assert_eq!(
+                known, refused,
+                "{scopes} {of_conversation} {:?} {}",
+                message.workflow_type, message.purpose
+            );
         }
     }
 }
@@ -240,7 +250,10 @@ async fn an_import_records_scopes_once() {
     let ledger = consent::ledger(&db, &account(), &[HANDSET.to_owned()], 10).await.unwrap().unwrap();
     let scopes: Vec<&str> = ledger.entries.iter().map(|entry| entry.scope.as_str()).collect();
     assert_eq!(scopes, ["purpose:marketing", "purpose:marketing", "workflow:collections"]);
-    assert_eq!((ledger.is_opted_out, ledger.opted_out_scopes), (false, vec!["workflow:collections".to_owned()]));
+    assert_eq!(
+        (ledger.is_opted_out, ledger.opted_out_scopes),
+        (false, vec!["workflow:collections".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -263,5 +276,8 @@ async fn functions_of_the_previous_release_record_consent_for_all_messages() {
     );
     assert_eq!(database.scalar(&old).await, "t");
     assert_eq!(database.scalar(STATE).await, "f {}");
-    assert_eq!(database.scalar("select string_agg(distinct scope, ' ') from sms_opt_out_events").await, "all");
+    assert_eq!(
+        database.scalar("select string_agg(distinct scope, ' ') from sms_opt_out_events").await,
+        "all"
+    );
 }

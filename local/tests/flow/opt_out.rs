@@ -1,5 +1,7 @@
 //! STOP, START and automatic replies.
 
+use common::domain::clarification::{question_text, refusal_text};
+use common::domain::language::Language;
 use serde_json::{Value, json};
 
 use crate::client::fresh_handset;
@@ -66,7 +68,8 @@ async fn no_message_is_sent_between_an_opt_out_on_paper_and_an_opt_in() {
 async fn an_opt_out_of_a_workflow_stops_only_its_messages_until_a_text_stops_all() {
     let stack = Setup::fast().with("CONSENT_SCOPES", "workflow,purpose").start().await;
     let handset = fresh_handset();
-    let message = |workflow: &str, body: &str| json!({"to": handset, "body": body, "workflow_type": workflow});
+    let message =
+        |workflow: &str, body: &str| json!({"to": handset, "body": body, "workflow_type": workflow});
     let later = stack.send_in_an_hour(&handset, "Due after the letter").await;
     let path = format!("/conversations/{handset}/consent");
     let consent = json!({"action": "opt_out", "scope": "workflow:collections", "source": "paper", "evidence": "scan 1"});
@@ -132,4 +135,53 @@ async fn automatic_replies_are_sent_once_in_the_language_of_the_message() {
         response["messages"].as_array().unwrap().iter().filter(|m| m["direction"] == "outbound").collect();
     assert_eq!(replies.len(), 1);
     assert_eq!(replies[0]["message_content"], english);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_clarification_follows_a_refusal_and_nothing_else_is_sent_until_start() {
+    let stack = Setup::fast().with("OPT_OUT_CLARIFICATION", "on").start().await;
+    let (refuser, unsure, stopper) = (fresh_handset(), fresh_handset(), fresh_handset());
+    let later = stack.send_in_an_hour(&refuser, "Due after the refusal").await;
+    let urgent = json!({"to": refuser, "body": "Water leak", "priority": "urgent", "purpose": "emergency"});
+    stack.send_from_handset(&refuser, "no quiero recibir más mensajes").await;
+    stack.send_from_handset(&unsure, "wrong number").await;
+    stack.send_from_handset(&stopper, "STOP").await;
+    let receives = async |handset: &str, text: &str| {
+        eventually(&format!("{handset} has received {text:?}"), async || {
+            stack.received_by(handset).await.iter().any(|received| received["body"] == text).then_some(())
+        })
+        .await;
+    };
+    receives(&refuser, refusal_text(Language::Es)).await;
+    receives(&unsure, question_text(Language::En)).await;
+    stack.wait_for_conversation(&stopper, |page| page["opted_out"] == true).await;
+
+    // Silence: everything stays stopped, whatever its priority, and a second refusal gets no answer.
+    assert_eq!(stack.conversation(&refuser).await.unwrap()["opted_out"], true);
+    for refused in [stack.post_send(&urgent).await, stack.try_send(&refuser, "Hello?").await] {
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (409, "sms.recipient_opted_out"),
+            "{refused:?}"
+        );
+    }
+    stack.make_due(&later).await;
+    stack.wait_for_status(&later, "failed").await;
+    stack.send_from_handset(&refuser, "no me escriban más").await;
+    stack.send_from_handset(&stopper, "no quiero recibir más mensajes").await;
+    stack.wait_for_conversation(&refuser, |page| page["total"] == 4).await;
+    stack.wait_for_conversation(&stopper, |page| page["total"] == 2).await;
+    // A text that may be a refusal stops nothing.
+    let id = stack.send(&unsure, "Sorry, is this Ana?").await;
+    stack.wait_for_status(&id, "delivered").await;
+    stack.wait_for_sweeps(2).await;
+    stack.wait_for_empty_queues().await;
+    for (handset, received) in [(&refuser, 1), (&unsure, 2), (&stopper, 0)] {
+        assert_eq!(stack.received_by(handset).await.len(), received, "{handset}");
+    }
+
+    stack.send_from_handset(&refuser, "START").await;
+    stack.wait_for_conversation(&refuser, |page| page["opted_out"] == false).await;
+    let id = stack.send(&refuser, "Bienvenido de nuevo").await;
+    stack.wait_for_status(&id, "delivered").await;
 }

@@ -14,8 +14,8 @@ pub struct ConsentImport {
     pub imported: usize,
     /// The number of rows that the ledger states already.
     pub unchanged: usize,
-    /// The number of these opt-outs that apply to all messages although they have another scope, because such scopes are
-    /// not configured. Present if there are any.
+    /// The number of these opt-outs that apply to all messages although they have another scope, because such scopes
+    /// are not configured. Present if there are any.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(required = false)]
     pub widened: usize,

@@ -19,8 +19,8 @@ const MAX_ENTRIES: i64 = 1_000;
 pub struct ConsentLedger {
     /// Whether the number has opted out of all messages.
     pub opted_out: bool,
-    /// What it has opted out of besides: `workflow:` with a workflow type, or `purpose:` with a purpose. Absent if there is
-    /// nothing.
+    /// What it has opted out of besides: `workflow:` with a workflow type, or `purpose:` with a purpose. Absent if there
+    /// is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub opted_out_scopes: Vec<String>,
@@ -62,10 +62,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let ledger = consent::ledger(&app.db, app.account_sid(), &variants, MAX_ENTRIES).await?;
     let ledger = ledger.ok_or(ApiError::NotFound("the conversation"))?;
     let entries = ledger.entries.into_iter().map(ConsentEntry::from).collect();
-    let consent = ConsentLedger {
-        opted_out: ledger.is_opted_out,
-        opted_out_scopes: ledger.opted_out_scopes,
-        entries,
-    };
+    let consent =
+        ConsentLedger { opted_out: ledger.is_opted_out, opted_out_scopes: ledger.opted_out_scopes, entries };
     http::json(StatusCode::OK, &consent)
 }

@@ -63,12 +63,12 @@ impl App {
     operation_id = "record_consent",
     summary = "Record an opt-out or opt-in",
     description = "Records consent that was given or revoked elsewhere, and returns its entry in the ledger. An \
-        opt-out stops all messages to the number from then on, or with a `scope` those of a workflow or purpose, if the \
-        service is configured for that (`CONSENT_SCOPES`). Otherwise it stops all messages too: `scope` in the response \
-        is `all`. An opt-in ends all opt-outs, or with a `scope` those with the same scope. A number without a conversation gets one. If the latest \
-        entry of the number states the same, it is returned again and nothing changes, so a request can be repeated. \
-        An opt-in does not end a block by Twilio after a STOP: the recipient must text START. \
-        Scope: `conversations:write`.",
+        opt-out stops all messages to the number from then on, or with a `scope` those of a workflow or purpose, if \
+        the service is configured for that (`CONSENT_SCOPES`). If it is not, all messages stop, and `scope` in the \
+        response is `all`. An opt-in ends all opt-outs, or with a `scope` those with the same scope. A number without \
+        a conversation gets one. If the latest entry of the number states the same, it is returned again and nothing \
+        changes, so a request can be repeated. An opt-in does not end a block by Twilio after a STOP: the recipient \
+        must text START. Scope: `conversations:write`.",
     params(("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
         alphanumeric sender; percent-encoded.", example = "+12035550123")),
     request_body = ConsentRequest,
@@ -88,7 +88,8 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     let App { conversations: app, scopes } = app;
     let caller = caller::authorize(&app.db, request, Scope::ConversationsWrite).await?;
     let variants = app.variants(request)?;
-    let RequestedConsent { consent, is_widened } = request::consent(request.payload()?, caller.key_id, *scopes)?;
+    let RequestedConsent { consent, is_widened } =
+        request::consent(request.payload()?, caller.key_id, *scopes)?;
     let (recipient, refusal) = match app.recipient(request)? {
         Ok(recipient) => (Some(recipient), None),
         Err(refusal) => (None, Some(refusal)),

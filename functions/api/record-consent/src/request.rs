@@ -21,9 +21,9 @@ pub struct ConsentRequest {
     /// erased.
     #[schema(min_length = 1, max_length = 2000)]
     pub evidence: String,
-    /// Which messages: `all`, which is the default; `workflow:` with a `workflow_type`, such as `workflow:collections`; or
-    /// `purpose:` with `service`, `marketing` or `emergency`. If such scopes are not configured, an opt-out applies to all
-    /// messages, and an opt-in with one is refused.
+    /// Which messages: `all`, which is the default; `workflow:` with a `workflow_type`, such as `workflow:collections`;
+    /// or `purpose:` with `service`, `marketing` or `emergency`. If such scopes are not configured, an opt-out applies
+    /// to all messages, and an opt-in with one is refused.
     #[schema(pattern = "^(all|workflow:.+|purpose:(service|marketing|emergency))$")]
     pub scope: Option<String>,
 }

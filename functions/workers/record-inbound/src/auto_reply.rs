@@ -81,7 +81,8 @@ pub(crate) async fn send(
     if due.is_empty() {
         return;
     }
-    let new: Vec<NewReply> = due.iter().map(|inbound| reply(replies.text(inbound.language), inbound)).collect();
+    let new: Vec<NewReply> =
+        due.iter().map(|inbound| reply(replies.text(inbound.language), inbound)).collect();
     let created = sends::create_replies(&app.db, &new, clock::now(), replies.period).await;
     queue(app, batch, &due, &new, created).await;
 }

@@ -26,10 +26,11 @@ impl Clarification {
     /// message it may be sent.
     pub fn from_env(env: &mut Env<'_>) -> Option<Option<Self>> {
         let switch = env.optional_text("OPT_OUT_CLARIFICATION")?;
-        let valid = env.seconds("OPT_OUT_CLARIFICATION_SECONDS", 1..=MAX_DELAY.as_secs(), MAX_DELAY.as_secs())?;
+        let valid =
+            env.seconds("OPT_OUT_CLARIFICATION_SECONDS", 1..=MAX_DELAY.as_secs(), MAX_DELAY.as_secs());
         match switch.as_deref() {
-            None | Some("off") => Some(None),
-            Some("on") => Some(Some(Self { valid })),
+            None | Some("off") => valid.map(|_| None),
+            Some("on") => Some(Some(Self { valid: valid? })),
             Some(_) => {
                 env.problem("OPT_OUT_CLARIFICATION must be on or off");
                 None
@@ -69,8 +70,7 @@ pub(crate) async fn send(
         let of = if is_refusal(&inbound.message) { refusal_text } else { question_text };
         of(inbound.language)
     };
-    let new: Vec<NewReply> =
-        due.iter().map(|inbound| auto_reply::reply(text(inbound), inbound)).collect();
+    let new: Vec<NewReply> = due.iter().map(|inbound| auto_reply::reply(text(inbound), inbound)).collect();
     let created = sends::create_clarifications(&app.db, &new, clock::now(), clarification.valid).await;
     auto_reply::queue(app, batch, &due, &new, created).await;
 }

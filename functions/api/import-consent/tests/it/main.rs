@@ -31,7 +31,8 @@ impl World {
     async fn with_scopes(scopes: &str) -> Self {
         let database = Database::create().await;
         let url = database.url();
-        let variables = [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", url.as_str()), ("CONSENT_SCOPES", scopes)];
+        let variables =
+            [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", url.as_str()), ("CONSENT_SCOPES", scopes)];
         Self { function: Function::start(BINARY, &variables).await, database }
     }
 

@@ -53,7 +53,10 @@ async fn entries_are_newest_first_with_their_evidence() {
     );
     database.client.batch_execute(&scoped).await.unwrap();
     let ledger = body(&function.call(get(TENANT).event()).await);
-    assert_eq!((&ledger["opted_out"], &ledger["opted_out_scopes"]), (&json!(false), &json!(["purpose:marketing"])));
+    assert_eq!(
+        (&ledger["opted_out"], &ledger["opted_out_scopes"]),
+        (&json!(false), &json!(["purpose:marketing"]))
+    );
     assert_eq!(ledger["entries"][0]["scope"], "purpose:marketing");
     let without = body(&function.call(get("+12035550124").event()).await);
     assert_eq!(without, json!({"opted_out": false, "entries": []}));

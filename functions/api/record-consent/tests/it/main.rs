@@ -24,7 +24,8 @@ impl World {
     async fn with_scopes(scopes: &str) -> Self {
         let database = Database::create().await;
         let url = database.url();
-        let variables = [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", url.as_str()), ("CONSENT_SCOPES", scopes)];
+        let variables =
+            [("TWILIO_ACCOUNT_SID", "AC1"), ("DATABASE_URL", url.as_str()), ("CONSENT_SCOPES", scopes)];
         Self { function: Function::start(BINARY, &variables).await, database }
     }
 
@@ -97,11 +98,22 @@ fn scoped(action: &str, scope: &str) -> Value {
 async fn an_opt_out_applies_to_a_scope_if_that_is_configured() {
     let mut world = World::with_scopes("workflow,purpose").await;
     for (action, scope, state) in [
-        ("opt_out", "workflow:collections", "contact.opted_out:workflow:collections f {workflow:collections}"),
+        (
+            "opt_out",
+            "workflow:collections",
+            "contact.opted_out:workflow:collections f {workflow:collections}",
+        ),
         // Repeated.
-        ("opt_out", "workflow:collections", "contact.opted_out:workflow:collections f {workflow:collections}"),
-        ("opt_in", "workflow:collections",
-            "contact.opted_out:workflow:collections,contact.opted_in:workflow:collections f {}"),
+        (
+            "opt_out",
+            "workflow:collections",
+            "contact.opted_out:workflow:collections f {workflow:collections}",
+        ),
+        (
+            "opt_in",
+            "workflow:collections",
+            "contact.opted_out:workflow:collections,contact.opted_in:workflow:collections f {}",
+        ),
     ] {
         let reply = world.post(TENANT, &scoped(action, scope)).await;
         assert_eq!((&reply["statusCode"], &body(&reply)["scope"]), (&json!(201), &json!(scope)), "{reply}");

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use testing::{Behaviour, Database, Function, Sqs, environment, failed};
 
+mod clarifications;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_record-inbound");
 
 /// Returns an SQS event with the given forms.
