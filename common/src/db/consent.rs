@@ -257,7 +257,8 @@ select c.opted_out_at is not null as is_opted_out, c.opted_out_scopes, e.action,
     e.evidence, e.recorded_at, e.recorded_by
 from conversation c left join lateral (
     select o.action, o.scope, coalesce(o.stated_source, o.source) as source,
-        coalesce(o.stated_evidence, o.evidence) as evidence, o.created_at as recorded_at, o.api_key_id as recorded_by, o.id
+        coalesce(o.stated_evidence, o.evidence) as evidence, o.created_at as recorded_at, o.api_key_id as recorded_by,
+        o.id
     from sms_opt_out_events o where o.conversation_id = c.id
     order by o.created_at desc, o.id desc limit $limit
 ) e on true

@@ -43,27 +43,15 @@ pub const fn question_text(language: Language) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::keywords;
     use crate::domain::segments::{self, Encoding};
 
     #[test]
     fn each_text_is_one_segment_and_no_opt_out() {
-        for language in Language::ALL {
+        for language in [Language::En, Language::Es, Language::Pt, Language::Unknown] {
             for text in [refusal_text(language), question_text(language)] {
                 let cost = segments::count(text);
                 assert_eq!((cost.encoding, cost.segments), (Encoding::Gsm7, 1), "{text}");
                 assert!(text.contains("START"), "{text}");
-            }
-        }
-    }
-
-    /// Two of our numbers that write to each other must not opt each other out word for word.
-    #[test]
-    fn no_text_is_a_keyword() {
-        for language in Language::ALL {
-            for text in [refusal_text(language), question_text(language)] {
-                let keyword = keywords::classify(text);
-                assert!(!keyword.is_some_and(|keyword| keyword.is_a_command()), "{text}");
             }
         }
     }

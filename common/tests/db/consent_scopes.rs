@@ -8,7 +8,7 @@ use common::db::inbound::{OptOutChange, store};
 use common::db::sends::{self, Claimed, Created, NewSend, Passage};
 use common::db::{Db, batches};
 use common::domain::message::Purpose;
-use common::domain::opt_out::{ConsentScope, OptOutAction, OptOutSource};
+use common::domain::opt_out::{OptOutAction, OptOutSource};
 use common::domain::phone::E164;
 use common::domain::sids::AccountSid;
 use jiff::ToSpan;

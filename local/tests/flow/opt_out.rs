@@ -72,7 +72,8 @@ async fn an_opt_out_of_a_workflow_stops_only_its_messages_until_a_text_stops_all
         |workflow: &str, body: &str| json!({"to": handset, "body": body, "workflow_type": workflow});
     let later = stack.send_in_an_hour(&handset, "Due after the letter").await;
     let path = format!("/conversations/{handset}/consent");
-    let consent = json!({"action": "opt_out", "scope": "workflow:collections", "source": "paper", "evidence": "scan 1"});
+    let scope = "workflow:collections";
+    let consent = json!({"action": "opt_out", "scope": scope, "source": "paper", "evidence": "scan 1"});
     let recorded = stack.response("POST", &path, Some(&consent)).await;
     assert_eq!((recorded.status, recorded.json()["scope"].clone()), (201, json!("workflow:collections")));
 

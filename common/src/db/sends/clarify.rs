@@ -5,7 +5,7 @@ use crate::db::{Db, DbError, Statement, params, statements};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// - `input`: per conversation the latest refusal, or else the latest message that may be one; new and not answered yet.
+/// - `input`: per conversation the latest refusal, or else the latest text that may be one; new and not answered yet.
 /// - `claimed`: conversations that get one. After a refusal, the opt-out must still be in force and be one that the
 ///   answer may pass; any other opt-out excludes it. One per conversation until the number opts in.
 ///

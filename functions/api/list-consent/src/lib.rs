@@ -19,8 +19,8 @@ const MAX_ENTRIES: i64 = 1_000;
 pub struct ConsentLedger {
     /// Whether the number has opted out of all messages.
     pub opted_out: bool,
-    /// What it has opted out of besides: `workflow:` with a workflow type, or `purpose:` with a purpose. Absent if there
-    /// is nothing.
+    /// What it has opted out of besides: `workflow:` with a workflow type, or `purpose:` with a purpose. Absent if
+    /// there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub opted_out_scopes: Vec<String>,
