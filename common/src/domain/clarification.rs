@@ -46,7 +46,7 @@ mod tests {
     use crate::domain::segments::{self, Encoding};
 
     #[test]
-    fn each_text_is_one_segment_and_no_opt_out() {
+    fn each_text_is_one_segment_and_says_how_to_get_messages() {
         for language in [Language::En, Language::Es, Language::Pt, Language::Unknown] {
             for text in [refusal_text(language), question_text(language)] {
                 let cost = segments::count(text);
