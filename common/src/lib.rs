@@ -3,6 +3,7 @@
 //!
 //! Imports only go down: functions, services, adapters, domain. `common/tests/layers.rs` checks this.
 
+pub mod addresses;
 pub mod aws;
 pub mod clock;
 pub mod config;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules that every other module may use. They use only each other.
 const BASE: &[&str] =
-    &["aws", "clock", "config", "error", "retry_after", "runtime", "secrets", "telemetry", "tls"];
+    &["addresses", "aws", "clock", "config", "error", "retry_after", "runtime", "secrets", "telemetry", "tls"];
 /// Modules that talk to one other system. They use the base and the domain, but no other adapter.
 const ADAPTERS: &[&str] =
     &["db", "http", "invoke", "monitor", "queue", "storage", "subscribers", "topic", "twilio"];

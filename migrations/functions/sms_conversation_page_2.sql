@@ -24,7 +24,8 @@ begin
     )
     select c.id, c.phone_number_canonical, c.phone_number_original, c.tenant_id, c.workflow_type, c.workflow_id,
         c.language_detected, c.language_confidence, c.opted_out_at, c.last_message_at, c.message_count,
-        m.id, m.direction, m.from_number, m.to_number, m.message_content, m.media,
+        m.id, m.direction, m.from_number, m.to_number, m.message_content,
+        case when m.direction = 'inbound' and m.media <> '[]' then sms_message_media(m.id, m.media) else m.media end,
         coalesce(m.twilio_sid, (select a.twilio_sid from sms_send_attempts a
                                 where a.message_id = m.id and a.twilio_sid is not null order by a.number desc limit 1)),
         m.delivery_status, m.error_code, m.language, m.language_confidence, m.created_at,

@@ -1,4 +1,5 @@
--- Empties a kind of data of the next max_rows messages before an id. Bodies: text and metadata. Media: the references to them.
+-- Empties a kind of data of the next max_rows messages before an id. Bodies: text and metadata. Media: the references to them,
+-- and the copies in object storage (sms_erase_media).
 -- Moves the cursor in the same transaction, so that a run which ends at any time continues here.
 -- - A message that may still be sent keeps its data. It and rows that others have locked are put on a list, and later calls
 --   return to those that have settled.
@@ -8,12 +9,12 @@ returns table (passed bigint, emptied bigint, emptied_bytes bigint)
 language plpgsql set lock_timeout = '500ms' as $$
 declare
     start uuid;
+    messages uuid[];
 begin
     insert into sms_retention_cursors (kind, position, updated_at)
     values (wanted, '00000000-0000-0000-0000-000000000000', present) on conflict do nothing;
     -- Concurrent runs take turns.
     select c.position into start from sms_retention_cursors c where c.kind = wanted for update;
-    return query
     with next as materialized (
         select m.id from sms_messages m where m.id > start and m.id < before order by m.id limit max_rows
     ), settled as (
@@ -35,7 +36,7 @@ begin
         from held h
         where m.id = h.id
           and case wanted when 'bodies' then m.message_content <> '' or m.metadata is not null else m.media <> '[]' end
-        returning h.size
+        returning m.id, h.size
     ), moved as (
         update sms_retention_cursors c set position = last.id, updated_at = present
         from (select n.id from next n order by n.id desc limit 1) last where c.kind = wanted
@@ -45,5 +46,10 @@ begin
     ), returned_to as (
         delete from sms_retention_skipped s using held h where s.kind = wanted and s.message_id = h.id
     )
-    select (select count(*) from next), count(*), coalesce(sum(d.size), 0)::bigint from done d;
+    select (select count(*) from next), count(*), coalesce(sum(d.size), 0)::bigint, array_agg(d.id)
+    into passed, emptied, emptied_bytes, messages from done d;
+    if wanted = 'media' and emptied > 0 then
+        perform sms_erase_media(messages, present);
+    end if;
+    return next;
 end $$;

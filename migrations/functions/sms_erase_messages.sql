@@ -16,6 +16,7 @@ declare
     before sms_message_state[];
     erased record;
     removed record;
+    files bigint;
 begin
     select * into this from sms_erasures e where e.id = erasure for no key update;
     select array_agg(b.id order by b.id), count(*), (array_agg(b.created_at order by b.created_at desc, b.id desc))[1],
@@ -36,9 +37,11 @@ begin
             count(*) filter (where is_in_flight) as in_flight, array_agg(id) as ids
         into erased from marked;
         removed := sms_erase_payloads(erased.ids, this.requested_at);
+        files := sms_erase_media(erased.ids, this.requested_at);
         update sms_erasures e set counts = sms_add_counts(e.counts, jsonb_build_object(
             'messages', erased.messages, 'canceled', erased.canceled, 'in_flight', erased.in_flight,
-            'webhooks', removed.webhooks, 'status_callbacks', removed.callbacks, 'archived_rows', removed.archived))
+            'media', files, 'webhooks', removed.webhooks, 'status_callbacks', removed.callbacks,
+            'archived_rows', removed.archived))
         where e.id = erasure;
         perform sms_emit_status_events(before, status_event, failed_event, this.requested_at);
     end if;

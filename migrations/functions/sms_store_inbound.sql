@@ -6,6 +6,7 @@
 -- - conversation: their conversations, locked;
 -- - stored: the messages, except those that a concurrent batch has just stored: a trigger ignores them;
 -- - payload: their raw webhooks;
+-- - file: their files, which store-media copies; Twilio allows ten per message;
 -- - opted: their entries of the opt-out ledger.
 -- A message that was received before the conversation's content was erased is stored without content.
 -- Triggers update the conversations, apply the opt-outs and empty erased messages. Then the events are written; event_data
@@ -54,6 +55,13 @@ begin
         insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
         select f.id, f.raw_webhook_data, f.received_at from fresh f join stored s on s.id = f.id
         where s.erased_at is null
+    ), file as (
+        insert into sms_media (id, message_id, position, url, declared_type, status, next_attempt_at, created_at)
+        select sms_new_id(), s.id, m.position, m.item ->> 'url', m.item ->> 'content_type', 'pending', f.received_at,
+            f.received_at
+        from fresh f join stored s on s.id = f.id
+        cross join lateral jsonb_array_elements(f.media) with ordinality as m (item, position)
+        where s.erased_at is null and m.position <= 10
     ), opted as (
         insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
         select sms_new_id(), s.conversation_id, f.opt_action, f.opt_source,

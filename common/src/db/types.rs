@@ -5,9 +5,10 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::delivery::StreamKind;
 use crate::domain::delivery_failure::RecipientEffect;
 use crate::domain::event::EventType;
-use crate::domain::ids::{AttemptId, BatchId, ConversationId, MessageId, SubscriptionId, TemplateId};
+use crate::domain::ids::{AttemptId, BatchId, ConversationId, MediaId, MessageId, SubscriptionId, TemplateId};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
+use crate::domain::media::MediaStatus;
 use crate::domain::message::{AttemptOutcome, Direction, Priority, Purpose, Status};
 use crate::domain::metadata::Metadata;
 use crate::domain::month::Month;
@@ -166,6 +167,7 @@ text_enums!(
     EventType,
     HoldReason,
     Language,
+    MediaStatus,
     OptOut,
     OptOutAction,
     OptOutSource,
@@ -189,7 +191,7 @@ macro_rules! uuid_types {
     };
 }
 
-uuid_types!(AttemptId, BatchId, ConversationId, MessageId, SubscriptionId, TemplateId);
+uuid_types!(AttemptId, BatchId, ConversationId, MediaId, MessageId, SubscriptionId, TemplateId);
 
 stored_as!(Sender, &str, |value| value.as_str(), |text| Sender::from(text));
 stored_as!(E164, &str, |value| value.as_str(), |text| text.parse::<E164>()?);

@@ -9,7 +9,7 @@ mod schema;
 pub use schema::schema;
 
 use super::batch::BatchStatus;
-use super::ids::{BatchId, ConversationId, MessageId, SubscriptionId};
+use super::ids::{BatchId, ConversationId, MediaId, MessageId, SubscriptionId};
 use super::keywords::OptOut;
 use super::language::Language;
 use super::message::{Direction, Status};
@@ -30,6 +30,8 @@ named_enum! {
         MessageStatus = "message.status",
         /// An outbound message failed: [`MessageFailed`].
         MessageFailed = "message.failed",
+        /// A file of an inbound message was copied to object storage: [`MediaStored`].
+        MediaStored = "media.stored",
         /// The tenant of a number became known or another one: [`TenantIdentified`].
         TenantIdentified = "conversation.tenant_identified",
         /// The language of a conversation changed: [`LanguageChanged`].
@@ -59,6 +61,7 @@ impl EventType {
             Self::MessageReceived
             | Self::MessageStatus
             | Self::MessageFailed
+            | Self::MediaStored
             | Self::TenantIdentified
             | Self::LanguageChanged
             | Self::OptedOut
@@ -96,6 +99,7 @@ impl EventType {
                 "An outbound message failed and is not sent again automatically. Written once per failure, after \
                  its `message.status`."
             }
+            Self::MediaStored => "A file of an inbound message was stored, and `GET /media/{id}` returns it.",
             Self::TenantIdentified => "The tenant of a number became known, or is another one.",
             Self::LanguageChanged => "The language of a conversation changed.",
             Self::OptedOut => "A number opted out of messages.",
@@ -183,6 +187,7 @@ event_data! {
     MessageReceived: MessageReceived,
     MessageStatus: MessageStatus,
     MessageFailed: MessageFailed,
+    MediaStored: MediaStored,
     TenantIdentified: TenantIdentified,
     LanguageChanged: LanguageChanged,
     OptedOut: OptedOut,
@@ -238,6 +243,20 @@ pub struct MessageFailed {
     pub status: Status,
     /// Twilio's error code, or one of this service. A later `message.status` may add it.
     pub error_code: Option<String>,
+}
+
+/// Data of `media.stored`: a file of an inbound message was copied to object storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MediaStored {
+    /// The file, for `GET /media/{id}`.
+    #[schema(value_type = Uuid)]
+    pub media_id: MediaId,
+    /// The type that its bytes have.
+    pub content_type: String,
+    /// Its size in bytes.
+    pub size: i32,
+    /// The SHA-256 of its bytes, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Data of `conversation.tenant_identified`: the tenant of a number became known, or is another one.

@@ -63,4 +63,6 @@ ids! {
     BatchId;
     /// The id of a message template.
     TemplateId;
+    /// The id of a file of an inbound message.
+    MediaId;
 }

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod instant;
 pub mod keywords;
 pub mod language;
+pub mod media;
 pub mod message;
 pub mod metadata;
 pub mod month;

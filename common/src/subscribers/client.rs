@@ -5,8 +5,8 @@ use super::challenge::{Challenge, Refusal};
 use super::config::SubscribersConfig;
 use super::destination::Destination;
 use super::queue::Queues;
-use super::resolver::{CheckedResolver, SystemResolver};
 use super::webhook;
+use crate::addresses::{CheckedResolver, SystemResolver};
 use crate::config::Secret;
 use crate::tls::{self, TlsError};
 use reqwest::Client;
@@ -65,7 +65,7 @@ impl Subscribers {
         names: Arc<dyn Resolve>,
         tls: ClientConfig,
     ) -> Result<Self, SubscribersError> {
-        let resolver = CheckedResolver { names, allow_loopback: config.allow_loopback };
+        let resolver = CheckedResolver::new(names, config.allow_loopback);
         let http = Client::builder()
             .tls_backend_preconfigured(tls)
             .http1_only()

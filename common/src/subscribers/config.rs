@@ -1,11 +1,9 @@
 //! Configuration of sending to subscribers.
 
-use super::address;
 use super::destination::{Destination, QueueArn};
 use super::forbidden::Forbidden;
+use crate::addresses;
 use crate::config::Env;
-use std::net::IpAddr;
-use url::{Host, Url};
 
 /// Which destinations are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,29 +39,8 @@ impl SubscribersConfig {
     /// Checks what can be checked without resolving the host.
     pub(super) fn check(&self, destination: &Destination) -> Result<(), Forbidden> {
         match destination {
-            Destination::Url(url) => self.check_url(url),
+            Destination::Url(url) => Ok(addresses::check_url(url, self.allow_loopback)?),
             Destination::Queue(arn) => self.check_queue(arn),
-        }
-    }
-
-    fn check_url(&self, url: &Url) -> Result<(), Forbidden> {
-        // The connector does not resolve an IP address, so it is checked here, before every request.
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-            Some(Host::Domain(_)) | None => None,
-        };
-        if let Some(address) = address {
-            address::check(address, self.allow_loopback)?;
-        }
-        let is_local = match address {
-            Some(address) => address.is_loopback(),
-            None => url.host_str() == Some("localhost"),
-        };
-        match url.scheme() {
-            "https" => Ok(()),
-            "http" if self.allow_loopback && is_local => Ok(()),
-            _ => Err(Forbidden::NotHttps),
         }
     }
 

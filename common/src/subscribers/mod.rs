@@ -5,7 +5,6 @@
 //! one deadline for the name, the connection, TLS, the headers and the body. Every address is checked by the connector
 //! that connects to it, so a name cannot change between the check and the connection.
 
-mod address;
 mod attempt;
 mod challenge;
 mod client;
@@ -13,7 +12,6 @@ mod config;
 mod destination;
 mod forbidden;
 mod queue;
-mod resolver;
 mod signature;
 mod webhook;
 

@@ -3,13 +3,13 @@
 use super::attempt::{Failure, Outcome, Outgoing};
 use super::forbidden::Forbidden;
 use super::signature;
+use crate::addresses::NotPublic;
 use crate::clock;
 use crate::error::chain;
 use crate::retry_after::retry_after;
 use crate::telemetry::traces::{Kind, Span};
 use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
-use std::error::Error;
 use std::time::{Duration, Instant};
 use url::Url;
 
@@ -99,8 +99,8 @@ async fn read(response: &mut reqwest::Response, body: &mut Vec<u8>) {
 
 /// Describes an error for the owner of the subscription, without the URL.
 fn failure(error: reqwest::Error, timeout: Duration) -> Failure {
-    if let Some(forbidden) = forbidden(&error) {
-        return forbidden.clone().into();
+    if let Some(not_public) = NotPublic::cause_of(&error) {
+        return Forbidden::from(not_public.clone()).into();
     }
     if error.is_timeout() {
         let text = if error.is_connect() { "no connection" } else { "no response" };
@@ -108,16 +108,4 @@ fn failure(error: reqwest::Error, timeout: Duration) -> Failure {
     }
     let text: String = chain(&error.without_url()).chars().take(MAX_ERROR).collect();
     Failure::new(Outcome::Unavailable, text)
-}
-
-/// Finds the resolver's refusal among the causes of an error.
-fn forbidden<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Forbidden> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(forbidden) = error.downcast_ref() {
-            return Some(forbidden);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -1,7 +1,7 @@
 //! JSON schemas of the bodies, one per type and version.
 
 use super::{
-    BatchCompleted, EventType, LanguageChanged, MessageFailed, MessageReceived, MessageStatus,
+    BatchCompleted, EventType, LanguageChanged, MediaStored, MessageFailed, MessageReceived, MessageStatus,
     NumberDeactivated, OptOutSuspected, OptedIn, OptedOut, SubscriptionDisabled, SubscriptionWarning,
     TenantIdentified,
 };
@@ -63,6 +63,7 @@ fn data(of: EventType) -> RefOr<Schema> {
         EventType::MessageReceived => MessageReceived::schema(),
         EventType::MessageStatus => MessageStatus::schema(),
         EventType::MessageFailed => MessageFailed::schema(),
+        EventType::MediaStored => MediaStored::schema(),
         EventType::TenantIdentified => TenantIdentified::schema(),
         EventType::LanguageChanged => LanguageChanged::schema(),
         EventType::OptedOut => OptedOut::schema(),

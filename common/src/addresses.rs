@@ -1,8 +1,110 @@
-//! Which IP addresses a subscriber may have.
+//! Which URLs from outside this service may send a request to: https, and public addresses only.
+//!
+//! Every address is checked by the connector that connects to it, so a name cannot change between the check and the
+//! connection (`common/docs/decisions/0028-destinations.md`).
 
-use super::forbidden::Forbidden;
 use ipnet::{Ipv4Net, Ipv6Net};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use url::{Host, Url};
+
+/// A URL that is not allowed. The text names neither the address of a name nor the URL.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPublic {
+    /// The scheme is not `https`.
+    #[error("must be an https URL")]
+    NotHttps,
+    /// The host is, or one of its addresses is, of this kind.
+    #[error("must have public addresses only, but the host has {0} address")]
+    Address(&'static str),
+}
+
+impl NotPublic {
+    /// Finds the resolver's refusal among the causes of an error.
+    #[must_use]
+    pub fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+/// Checks what can be checked without resolving the host. With `allow_loopback`, URLs of this machine are allowed too,
+/// with or without TLS.
+///
+/// # Errors
+///
+/// [`NotPublic`]: do not send the request.
+pub fn check_url(url: &Url, allow_loopback: bool) -> Result<(), NotPublic> {
+    // The connector does not resolve an IP address, so it is checked here, before every request.
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        Some(Host::Domain(_)) | None => None,
+    };
+    if let Some(address) = address {
+        check(address, allow_loopback)?;
+    }
+    let is_local = match address {
+        Some(address) => address.is_loopback(),
+        None => url.host_str() == Some("localhost"),
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if allow_loopback && is_local => Ok(()),
+        _ => Err(NotPublic::NotHttps),
+    }
+}
+
+/// Resolves a name and refuses it if any of its addresses is forbidden.
+///
+/// The connector connects to the addresses that this returns and does not resolve the name again. So a name cannot have
+/// another address when it is connected to than when it was checked.
+pub struct CheckedResolver {
+    names: Arc<dyn Resolve>,
+    allow_loopback: bool,
+}
+
+impl CheckedResolver {
+    /// Creates a resolver that checks what another one returns.
+    #[must_use]
+    pub fn new(names: Arc<dyn Resolve>, allow_loopback: bool) -> Self {
+        Self { names, allow_loopback }
+    }
+}
+
+impl Resolve for CheckedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (resolving, allow_loopback) = (self.names.resolve(name), self.allow_loopback);
+        Box::pin(async move {
+            let addresses: Vec<SocketAddr> = resolving.await?.collect();
+            for address in &addresses {
+                check(address.ip(), allow_loopback)?;
+            }
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The resolver of the operating system.
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            // The connector replaces port 0.
+            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
+}
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
@@ -68,12 +170,12 @@ const FORBIDDEN_V6: [(Ipv6Net, &str); 18] = [
 ];
 
 /// Checks that an address is public. With `allow_loopback`, loopback addresses are allowed too.
-pub(super) fn check(address: IpAddr, allow_loopback: bool) -> Result<(), Forbidden> {
+fn check(address: IpAddr, allow_loopback: bool) -> Result<(), NotPublic> {
     // Not `is_loopback` of an IPv4-mapped address, which is forbidden.
     if allow_loopback && address.is_loopback() {
         return Ok(());
     }
-    kind(address).map_or(Ok(()), |kind| Err(Forbidden::Address(kind)))
+    kind(address).map_or(Ok(()), |kind| Err(NotPublic::Address(kind)))
 }
 
 /// Returns the kind of an address that is not public.
