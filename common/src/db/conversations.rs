@@ -71,7 +71,7 @@ row! {
         pub to_number: String,
         /// Its text.
         pub message_content: String,
-        /// References to its media: `[{url, content_type}]`.
+        /// Its files, as in [`MessageDetails`](super::messages::MessageDetails).
         pub media: Value,
         /// Twilio's message SID, once it is known.
         pub twilio_sid: Option<MessageSid>,

@@ -1,4 +1,4 @@
-//! Erases the content of a conversation: texts, media references, raw webhooks and metadata.
+//! Erases the content of a conversation: texts, files, raw webhooks and metadata.
 //!
 //! [`begin`] marks the conversation, [`erase`] goes through its messages in batches, and [`finish`] completes the
 //! audit. A request that ends in between leaves no harm: the next one erases the rest.
@@ -114,6 +114,8 @@ pub struct ErasedCounts {
     pub canceled: i64,
     /// Of these, messages that may be at Twilio. Each is emptied when its outcome is known.
     pub in_flight: i64,
+    /// Files of inbound messages. Their copies are deleted within minutes.
+    pub media: i64,
     /// Raw webhooks of inbound messages.
     pub webhooks: i64,
     /// Raw status callbacks.

@@ -42,6 +42,7 @@ mod held;
 pub mod inbound;
 mod locks;
 pub mod maintenance;
+pub mod media;
 pub mod messages;
 pub mod migrations;
 pub mod notices;
@@ -378,6 +379,7 @@ pub fn all_statements() -> Vec<Described> {
         maintenance::STATEMENTS,
         consent::STATEMENTS,
         notices::STATEMENTS,
+        media::STATEMENTS,
         messages::STATEMENTS,
         migrations::STATEMENTS,
         partitions::STATEMENTS,

@@ -16,7 +16,7 @@ pub use http::{HeaderValue, Method, StatusCode};
 pub use lambda_http::{Request, RequestExt};
 pub use payload::{Fields, MAX_BODY_BYTES, MAX_LIST_BYTES};
 pub use query::Parameters;
-pub use response::{add_quota, binary, empty, json, text};
+pub use response::{add_quota, binary, empty, json, redirect, text};
 pub use streamed::Streamed;
 
 use crate::runtime;

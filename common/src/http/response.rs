@@ -2,7 +2,7 @@
 
 use super::{ApiError, Response};
 use crate::domain::rate_limit::Quota;
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, StatusCode};
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
@@ -33,6 +33,19 @@ pub fn binary(status: StatusCode, content_type: &'static str, body: impl Into<Ve
 pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, ApiError> {
     let body = serde_json::to_string(value).map_err(ApiError::internal)?;
     Ok(text(status, "application/json", body))
+}
+
+/// Returns a redirect to a URL that only the caller may see.
+///
+/// # Errors
+///
+/// [`ApiError::Internal`] when the URL cannot be the value of a header.
+pub fn redirect(url: &str) -> Result<Response, ApiError> {
+    let mut response = empty(StatusCode::FOUND);
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, HeaderValue::try_from(url).map_err(ApiError::internal)?);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 /// Returns a response with neither headers nor a body.

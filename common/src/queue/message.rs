@@ -65,6 +65,14 @@ impl Grouped for IdentifyMessage {
     }
 }
 
+/// The group is the conversation.
+impl Grouped for MediaMessage {
+    fn group(&self) -> Option<String> {
+        let Self::V1(media) = self;
+        Some(media.conversation_id.to_string())
+    }
+}
+
 /// The group is the stream. Hints that events were written have none: each is for all subscriptions.
 impl Grouped for EventsMessage {
     fn group(&self) -> Option<String> {
@@ -76,6 +84,10 @@ impl Grouped for EventsMessage {
             Self::V2(StreamHint { subscription_id, kind, .. }) => Some(format!("{subscription_id}:{kind}")),
         }
     }
+}
+
+impl Versioned for MediaMessage {
+    const VERSIONS: &'static [&'static str] = &["1"];
 }
 
 impl Versioned for EventsMessage {
@@ -249,6 +261,33 @@ impl IdentifyMessage {
     }
 }
 
+/// A hint that files of a message are to be copied or deleted, on the queue `[media]`. The rows in Postgres decide what is
+/// done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "version")]
+pub enum MediaMessage {
+    /// The first version.
+    #[serde(rename = "1")]
+    V1(MediaV1),
+}
+
+/// A message with files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaV1 {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its conversation, for the message group.
+    pub conversation_id: ConversationId,
+}
+
+impl MediaMessage {
+    /// Creates a message of version 1.
+    #[must_use]
+    pub fn new(message_id: MessageId, conversation_id: ConversationId) -> Self {
+        Self::V1(MediaV1 { message_id, conversation_id })
+    }
+}
+
 /// A hint that there are events to deliver, on the queues `[events]` and `[slow-events]`. The rows in Postgres decide
 /// what is delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -331,6 +370,11 @@ mod tests {
             @r#"{"version":"1","conversation_id":"00000000-0000-0000-0000-000000000000","number":"+12025550123"}"#
         );
         assert!(!format!("{identify:?}").contains("555"));
+        let media = MediaMessage::new(Uuid::nil().into(), Uuid::max().into());
+        insta::assert_snapshot!(
+            serde_json::to_string(&media).unwrap(),
+            @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000","conversation_id":"ffffffff-ffff-ffff-ffff-ffffffffffff"}"#
+        );
         insta::assert_snapshot!(serde_json::to_string(&EventsMessage::V1).unwrap(), @r#"{"version":"1"}"#);
         let subscription_id = Uuid::nil().into();
         let hint = |kind, slow| EventsMessage::V2(StreamHint::new(Stream { subscription_id, kind }, slow));
@@ -393,6 +437,7 @@ mod tests {
         check::<WebhookMessage>();
         check::<DispatchMessage>();
         check::<IdentifyMessage>();
+        check::<MediaMessage>();
         check::<EventsMessage>();
     }
 }

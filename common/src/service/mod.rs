@@ -15,6 +15,7 @@ pub mod events;
 pub mod identify;
 pub mod inbound;
 pub mod lookup;
+pub mod media;
 pub mod message;
 pub mod parts;
 pub mod receive;

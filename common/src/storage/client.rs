@@ -46,6 +46,13 @@ impl StorageConfig {
         Some(bucket.map(|bucket| Self { bucket, timeout }))
     }
 
+    /// Reads the name of a required bucket from `variable`, and `STORAGE_TIMEOUT_MS` (see [`StorageConfig::optional`]).
+    pub fn required(env: &mut Env<'_>, variable: &'static str) -> Option<Self> {
+        let bucket = env.text(variable);
+        let timeout = env.millis("STORAGE_TIMEOUT_MS", 100..=600_000, 30_000);
+        Some(Self { bucket: bucket?, timeout: timeout? })
+    }
+
     /// Creates a configuration with the default timeout.
     #[must_use]
     pub fn for_bucket(bucket: &str) -> Self {
@@ -207,6 +214,31 @@ impl Storage {
             Err(StorageError::Refused { code, .. }) if code == "NoSuchKey" => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns a URL with which a browser downloads an object, without other credentials. The browser gets the given type,
+    /// and saves the object as a file with the given name instead of showing it. Whether the object exists is not checked.
+    ///
+    /// The URL also ends with the credentials that sign it, which in Lambda are valid for hours.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Credentials`], or [`StorageError::Key`].
+    pub async fn presigned_get(
+        &self,
+        key: &str,
+        valid_for: Duration,
+        content_type: &str,
+        file_name: &str,
+    ) -> Result<Url, StorageError> {
+        check_key(key)?;
+        let credentials = self.credentials().await?;
+        let mut action = self.bucket.get_object(Some(&credentials), key);
+        let query = action.query_mut();
+        query.insert("response-cache-control", "private, no-store");
+        query.insert("response-content-disposition", format!("attachment; filename=\"{file_name}\""));
+        query.insert("response-content-type", content_type.to_owned());
+        Ok(action.sign_with_time(valid_for, &clock::now()))
     }
 
     /// Returns the size of an object in bytes, or `None` if it does not exist.

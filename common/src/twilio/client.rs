@@ -6,11 +6,13 @@
 
 mod config;
 mod deactivations;
+mod media;
 mod response;
 
 use config::Credentials;
 pub use config::{ClientError, TwilioConfig};
 pub use deactivations::{DeactivationLists, ListError, NumberList, NumberPage};
+pub use media::{MediaError, MediaFiles, MediaLimits, MediaRetry};
 
 use super::connect_limit::ConnectLimitLayer;
 use super::form::Form;

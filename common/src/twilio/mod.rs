@@ -14,8 +14,8 @@ mod signed_url;
 pub mod webhook;
 
 pub use client::{
-    ClientError, CreateMessage, DeactivationLists, ListError, MAX_CONNECT_TIMEOUT, MessageFilter,
-    MessagePage, NumberList, NumberPage, TwilioClient, TwilioConfig,
+    ClientError, CreateMessage, DeactivationLists, ListError, MAX_CONNECT_TIMEOUT, MediaError, MediaFiles,
+    MediaLimits, MediaRetry, MessageFilter, MessagePage, NumberList, NumberPage, TwilioClient, TwilioConfig,
 };
 pub use error_codes::ErrorClass;
 pub use form::{Form, FormError, RawForm};

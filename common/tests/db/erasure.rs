@@ -7,6 +7,11 @@ use testing::Database;
 const ERASED: &[(&str, &str)] = &[
     ("sms_conversations.workflow_id", "by sms_begin_erasure: free text of a router"),
     ("sms_conversations.workflow_type", "by sms_begin_erasure: free text of a router"),
+    ("sms_media.declared_type", "by sms_erase_media"),
+    ("sms_media.detected_type", "by sms_erase_media"),
+    ("sms_media.error", "by sms_erase_media"),
+    ("sms_media.sha256", "by sms_erase_media: shows who got the same file"),
+    ("sms_media.url", "by sms_erase_media: where Twilio has the file"),
     ("sms_message_payloads.raw_webhook_data", "deleted by sms_erase_payloads"),
     (
         "sms_message_status_events.raw_webhook_data",

@@ -96,6 +96,10 @@ pub fn rows() -> Vec<Row> {
                     "Tenants",
                     &[M::TenantsIdentified, M::UnknownNumbers, M::TenantsAmbiguous, M::ProfilesUpdated],
                 ),
+                listed(
+                    "Files",
+                    &[M::MediaStored, M::MediaFailed, M::MediaRetried, M::MediaRemoved],
+                ),
                 listed("Recovered from Twilio's lists", &[M::InboundRecovered, M::StatusesRecovered]),
             ],
         },

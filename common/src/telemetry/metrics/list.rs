@@ -80,6 +80,7 @@ pub const FUNCTIONS: &[&str] = &[
     "erase-conversation",
     "get-batch",
     "get-conversation",
+    "get-media",
     "get-message",
     "get-subscription",
     "get-template",
@@ -114,6 +115,7 @@ pub const FUNCTIONS: &[&str] = &[
     "send-bulk",
     "send-outbound",
     "send-sms",
+    "store-media",
     "stream-events",
     "test-subscription",
     "update-conversation",
@@ -139,6 +141,7 @@ const DATABASE: &[&str] = &[
     "erase-conversation",
     "get-batch",
     "get-conversation",
+    "get-media",
     "get-message",
     "get-subscription",
     "get-template",
@@ -172,6 +175,7 @@ const DATABASE: &[&str] = &[
     "send-bulk",
     "send-outbound",
     "send-sms",
+    "store-media",
     "stream-events",
     "test-subscription",
     "update-conversation",
@@ -194,6 +198,7 @@ const HTTP: &[&str] = &[
     "erase-conversation",
     "get-batch",
     "get-conversation",
+    "get-media",
     "get-message",
     "get-subscription",
     "get-template",
@@ -223,11 +228,22 @@ const HTTP: &[&str] = &[
 
 const WEBHOOKS: &[&str] = &["delivery-status", "inbound-sms"];
 const WORKERS: &[&str] =
-    &["deliver-event", "identify-tenant", "record-inbound", "record-status", "send-outbound"];
+    &["deliver-event", "identify-tenant", "record-inbound", "record-status", "send-outbound", "store-media"];
 const LOOKUPS: &[&str] = &["identify-tenant", "reconcile-tenants"];
 
 /// The languages of inbound messages.
 const LANGUAGES: &[&str] = &["en", "es", "pt", "unknown"];
+
+/// Why files of inbound messages were not stored.
+const MEDIA_FAILURES: &[&str] = &[
+    "gone",
+    "not_found",
+    "redirect_not_allowed",
+    "retries_exhausted",
+    "too_large",
+    "unsupported_type",
+    "url_not_allowed",
+];
 
 /// The kinds of errors: codes of the API without `sms.`, then those of queues, invocations and peers.
 const ERRORS: &[&str] = &[
@@ -380,6 +396,14 @@ metrics! {
     OptOuts = "opt_outs", Counter in Count, from &["record-inbound"];
     /// Inbound messages that may be an opt-out. Messages continue; a person should check.
     OptOutsUnsure = "opt_outs_unsure", Counter in Count, from &["record-inbound"];
+    /// Files of inbound messages copied to object storage.
+    MediaStored = "media_stored", Counter in Count, from &["store-media"];
+    /// Files of inbound messages that could not be copied and are not attempted again, by reason.
+    MediaFailed = "media_failed", Counter in Count, from &["store-media"], by outcome MEDIA_FAILURES;
+    /// Attempts to copy or delete a file that failed and are repeated.
+    MediaRetried = "media_retried", Counter in Count, from &["store-media"];
+    /// Copies of files that were deleted because their content was erased or too old.
+    MediaRemoved = "media_removed", Counter in Count, from &["store-media"];
     /// Conversations whose numbers Twilio lists as deactivated.
     NumbersDeactivated = "numbers_deactivated", Counter in Count, from &["deactivations"];
     /// API keys rejected by the authorizer: malformed, unknown, revoked or expired.

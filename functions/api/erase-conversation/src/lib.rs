@@ -83,7 +83,7 @@ pub struct Erasure {
     delete, path = "/conversations/{phone_number}/content", tag = "conversations",
     operation_id = "erase_conversation",
     summary = "Erase a conversation's content",
-    description = "Erases the texts, media references, metadata, workflows, raw webhooks and raw callbacks of \
+    description = "Erases the texts, files, metadata, workflows, raw webhooks and raw callbacks of \
     all messages \
                    up to now, and the texts of opt-outs. Messages that were not passed to Twilio yet are \
                    canceled; one that \
@@ -98,7 +98,7 @@ pub struct Erasure {
             "erasure_id": "01900000-0000-7000-8000-0000000000e1",
             "conversation_id": "01900000-0000-7000-8000-00000000000c",
             "erased": {
-                "messages": 12, "canceled": 1, "in_flight": 0, "webhooks": 7, "status_callbacks": 10,
+                "messages": 12, "canceled": 1, "in_flight": 0, "media": 2, "webhooks": 7, "status_callbacks": 10,
                 "opt_out_texts": 1, "waiting_webhooks": 0, "archived_rows": 3
             },
             "remaining": 0

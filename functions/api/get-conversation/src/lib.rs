@@ -16,6 +16,7 @@ use common::domain::sids::MessageSid;
 use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
 use common::service::caller;
 use common::service::conversation::Conversation;
+use common::service::media::Media;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -57,8 +58,8 @@ pub struct MessageSummary {
     pub message_content: String,
     /// Same as `message_content`, for older clients.
     pub content: String,
-    /// Files: `[{url, content_type}]`.
-    #[schema(value_type = Vec<Object>)]
+    /// Files.
+    #[schema(value_type = Vec<Media>)]
     pub media: Value,
     /// Twilio's SID of the latest attempt; null before the first.
     #[schema(value_type = Option<String>)]

@@ -13,6 +13,7 @@ use common::domain::metadata::Metadata;
 use common::domain::segments::Encoding;
 use common::domain::sids::MessageSid;
 use common::http::{self, ApiError, Request, Response, Scope, StatusCode, responses};
+use common::service::media::Media;
 use common::service::{caller, message};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -94,15 +95,6 @@ pub struct MessageDetails {
     pub attempts: Vec<Attempt>,
     /// Status callbacks of Twilio, in the order of arrival.
     pub status_history: Vec<StatusEvent>,
-}
-
-/// A file of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Media {
-    /// URL. Files of inbound messages are stored at Twilio and need its credentials.
-    pub url: String,
-    /// Media type, if Twilio reported one.
-    pub content_type: Option<String>,
 }
 
 /// An attempt to send a message through Twilio.

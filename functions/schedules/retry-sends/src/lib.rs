@@ -7,6 +7,8 @@
 //! - cancels the waiting messages of cancelled batches, makes those of resumed ones due, and completes batches for
 //!   whose messages no status is expected any more;
 //! - marks the messages of functions that died as `unknown`. They are not sent again;
+//! - puts messages with due files on `[media]`: files whose queue message was lost or whose copy is tried again, and
+//!   copies of erased files, which are deleted;
 //! - joins status callbacks that arrived before their message's SID was known;
 //! - gives events their positions in the log, also if there are no readers, and sends a hint for `deliver-event`;
 //! - deletes expired idempotency keys, and what API keys have used of their limits in past minutes.
@@ -20,12 +22,13 @@ use common::clock;
 use common::config::{Configuration, Env};
 use common::db::senders;
 use common::db::spool::SpoolQueue;
-use common::db::{DatabaseConfig, Db, DbError, batches, events, maintenance, sends, statuses};
+use common::db::{DatabaseConfig, Db, DbError, batches, events, maintenance, media, sends, statuses};
 use common::domain::batch::BatchStatus;
 use common::domain::delivery_failure::FailurePolicy;
-use common::queue::{PublishError, Publisher, PublisherConfig};
+use common::queue::{MediaMessage, PublishError, Publisher, PublisherConfig};
 use common::service::batch;
 use common::service::event_hints::{EventHints, EventHintsConfig};
+use common::service::media::{MediaHints, MediaHintsConfig};
 use common::service::parts::{Part, PartTimedOut, Run};
 use common::service::wake_ups::{self, QueuedWakeUp, WakeUpError};
 use common::telemetry::{self, Metric};
@@ -35,6 +38,8 @@ use std::time::{Duration, Instant};
 
 /// How many rows are processed at a time: a few SQS requests, and little to repeat if one fails.
 const PAGE: i64 = 100;
+/// How many due files are put on the queue per run. Those that are left are the oldest of the next run.
+const DUE_FILES: i64 = 1000;
 
 const INBOUND_SPOOL: Part = Part { name: "inbound spool", share: 12 };
 const STATUS_SPOOL: Part = Part { name: "status spool", share: 12 };
@@ -46,8 +51,9 @@ const COMPLETIONS: Part = Part { name: "completion of batches", share: 2 };
 const SENDS: Part = Part { name: "sends", share: 6 };
 const CALLBACKS: Part = Part { name: "callbacks", share: 4 };
 const EVENTS: Part = Part { name: "events", share: 4 };
+const MEDIA: Part = Part { name: "media", share: 4 };
 const KEYS: Part = Part { name: "idempotency keys", share: 2 };
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     INBOUND_SPOOL,
     STATUS_SPOOL,
     BACKLOG,
@@ -58,11 +64,12 @@ const PARTS: [Part; 11] = [
     SENDS,
     CALLBACKS,
     EVENTS,
+    MEDIA,
     KEYS,
 ];
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`RenewalPolicy`],
-/// [`EventHintsConfig`], and
+/// [`EventHintsConfig`], [`MediaHintsConfig`], and
 ///
 /// - `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`.
 /// - `SEND_CLAIM_TIMEOUT_SECONDS` (60): when a claim is abandoned. It must exceed the timeout of `send-outbound`.
@@ -79,6 +86,7 @@ pub struct Config {
     budget: Duration,
     renewals: RenewalPolicy,
     events: EventHintsConfig,
+    media: MediaHintsConfig,
 }
 
 /// The URLs of the queues.
@@ -101,6 +109,7 @@ impl Configuration for Config {
         let budget = env.seconds("SWEEP_BUDGET_SECONDS", 1..=840, 50);
         let renewals = RenewalPolicy::from_env(env);
         let events = EventHintsConfig::from_env(env);
+        let media = MediaHintsConfig::from_env(env);
         Some(Self {
             database: database?,
             publisher: publisher?,
@@ -110,6 +119,7 @@ impl Configuration for Config {
             budget: budget?,
             renewals: renewals?,
             events: events?,
+            media: media?,
         })
     }
 }
@@ -121,6 +131,7 @@ pub struct App {
     db: Db,
     publisher: Publisher,
     events: EventHints,
+    media: MediaHints,
 }
 
 impl App {
@@ -133,7 +144,8 @@ impl App {
         let db = Db::new(&config.database)?;
         let publisher = Publisher::new(config.publisher.clone());
         let events = EventHints::new(publisher.clone(), config.events.clone());
-        Ok(Self { config, db, publisher, events })
+        let media = MediaHints::new(publisher.clone(), config.media.clone());
+        Ok(Self { config, db, publisher, events, media })
     }
 }
 
@@ -168,6 +180,7 @@ pub struct Swept {
     senders_woken: usize,
     callbacks_joined: usize,
     events_numbered: usize,
+    media_hinted: usize,
 }
 
 /// Runs all parts once.
@@ -192,6 +205,7 @@ pub async fn handle(app: &App) -> Result<Swept, SweepError> {
         senders_woken: run.part(&SENDS, async |_| wake(app).await).await,
         callbacks_joined: run.part(&CALLBACKS, async |_| join_callbacks(app).await).await,
         events_numbered: run.part(&EVENTS, async |until| number_events(app, until).await).await,
+        media_hinted: run.part(&MEDIA, async |_| hint_media(app).await).await,
     };
     run.part(&BACKLOG, async |_| Ok::<_, SweepError>(spool::report_backlog(app).await?)).await;
     run.part(&KEYS, async |_| {
@@ -262,6 +276,16 @@ async fn number_events(app: &App, until: Instant) -> Result<usize, SweepError> {
         app.events.send().await;
     }
     Ok(numbered)
+}
+
+/// Puts messages with due files on `[media]`. A hint for a file that a worker has already has no effect.
+async fn hint_media(app: &App) -> Result<usize, SweepError> {
+    let due = media::due(&app.db, clock::now(), DUE_FILES).await?;
+    let hint = |due: media::DueMessage| {
+        (MediaMessage::new(due.message_id, due.conversation_id), clock::new_id().to_string())
+    };
+    let hints: Vec<_> = due.into_iter().map(hint).collect();
+    Ok(app.media.send(&hints).await)
 }
 
 /// Wakes senders that have messages due and no wake-up on the queue, with one wake-up each.

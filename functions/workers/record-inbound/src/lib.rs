@@ -1,8 +1,8 @@
 //! Consumer of `[inbound]`: stores inbound messages, a batch in one statement, and replies to them.
 //!
 //! Reads and writes Postgres. Puts conversations on `[identify]` (`IDENTIFY_QUEUE_URL`) if a Monitor is configured,
-//! automatic replies and clarifications on `[outbound]` (`OUTBOUND_QUEUE_URL`) if they are configured, and a hint about
-//! events on `[events]`. Outcomes are those of [`common::queue`].
+//! automatic replies and clarifications on `[outbound]` (`OUTBOUND_QUEUE_URL`) if they are configured, messages with
+//! files on `[media]`, and a hint about events on `[events]`. Outcomes are those of [`common::queue`].
 
 mod auto_reply;
 mod clarification;
@@ -18,15 +18,16 @@ use common::db::{DatabaseConfig, Db, DbError};
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
 use common::domain::sids::AccountSid;
-use common::queue::{Batch, Publisher, PublisherConfig, Record, WebhookMessage};
+use common::queue::{Batch, MediaMessage, Publisher, PublisherConfig, Record, WebhookMessage};
 use common::service::batches;
 use common::service::event_hints::{EventHints, EventHintsConfig};
 use common::service::inbound::new_inbound;
+use common::service::media::{MediaHints, MediaHintsConfig};
 use common::telemetry::{self, Metric};
 use common::twilio::{Form, InboundSms, MessageSidMissing, WebhookKind};
 
 /// Configuration, read from the environment: [`DatabaseConfig`], [`PublisherConfig`], [`IdentifyQueue`],
-/// [`AutoReplies`], [`Clarification`], [`EventHintsConfig`], and
+/// [`AutoReplies`], [`Clarification`], [`EventHintsConfig`], [`MediaHintsConfig`], and
 ///
 /// - `INBOUND_QUEUE_URL`: the queue of the records.
 /// - `OUTBOUND_QUEUE_URL`: the queue for automatic replies.
@@ -46,6 +47,7 @@ pub struct Config {
     auto_replies: Option<AutoReplies>,
     clarification: Option<Clarification>,
     events: EventHintsConfig,
+    media: MediaHintsConfig,
 }
 
 impl Configuration for Config {
@@ -60,6 +62,7 @@ impl Configuration for Config {
         let auto_replies = AutoReplies::from_env(env);
         let clarification = Clarification::from_env(env);
         let events = EventHintsConfig::from_env(env);
+        let media = MediaHintsConfig::from_env(env);
         Some(Self {
             account_sid: account_sid?,
             phone_numbers: phone_numbers?,
@@ -71,6 +74,7 @@ impl Configuration for Config {
             auto_replies: auto_replies?,
             clarification: clarification?,
             events: events?,
+            media: media?,
         })
     }
 }
@@ -82,6 +86,7 @@ pub struct App {
     db: Db,
     publisher: Publisher,
     events: EventHints,
+    media: MediaHints,
 }
 
 impl App {
@@ -95,7 +100,8 @@ impl App {
         db.warm_up().await;
         let publisher = Publisher::new(config.publisher.clone());
         let events = EventHints::new(publisher.clone(), config.events.clone());
-        Ok(Self { config, db, publisher, events })
+        let media = MediaHints::new(publisher.clone(), config.media.clone());
+        Ok(Self { config, db, publisher, events, media })
     }
 }
 
@@ -163,8 +169,21 @@ async fn store(app: &App, batch: &mut Batch<WebhookMessage>, mut inbound: Vec<In
             app.events.send().await;
         }
     };
-    tokio::join!(identify, hint);
+    tokio::join!(identify, hint, copy_media(app, &written.rows, &inbound));
     inbound
+}
+
+/// Puts newly stored messages with files on `[media]`. `retry-sends` finds those that are not on the queue.
+async fn copy_media(app: &App, stored: &[StoredInbound], batch: &[Inbound]) {
+    let hint = |stored: &StoredInbound| {
+        let mut messages = batch.iter().map(|inbound| &inbound.message);
+        let message = messages.find(|message| message.twilio_sid == stored.twilio_sid)?;
+        let has_files = message.media.as_array().is_some_and(|files| !files.is_empty());
+        let hint = MediaMessage::new(stored.message_id, stored.conversation_id);
+        has_files.then(|| (hint, message.request_id.clone()))
+    };
+    let hints: Vec<_> = stored.iter().filter_map(hint).collect();
+    app.media.send(&hints).await;
 }
 
 fn report(stored: &[StoredInbound], batch: &[Inbound]) {

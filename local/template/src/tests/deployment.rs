@@ -309,7 +309,7 @@ fn functions_with_public_or_queue_triggers_reserve_concurrency() {
         );
     }
     let sum: usize = template.functions.iter().filter_map(|function| function.reserved_concurrency).sum();
-    assert_eq!(sum, 632, "update the sum in the template and in the description of ReserveConcurrency");
+    assert_eq!(sum, 637, "update the sum in the template and in the description of ReserveConcurrency");
     let none = TEXT.replace(
         "ReservesConcurrency: !Equals [!Ref ReserveConcurrency, \"true\"]",
         "ReservesConcurrency: !Equals [a, b]",

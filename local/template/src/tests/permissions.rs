@@ -12,12 +12,15 @@ const SENDS_TO_ITS_OWN_QUEUE: [&str; 2] = ["DeliverEventFunction", "SendOutbound
 const READS_ATTRIBUTES: [&str; 1] = ["HealthFunction"];
 /// Functions that write archives; others only read them.
 const WRITES_ARCHIVES: [&str; 1] = ["RemoveOldDataFunction"];
+/// Functions that write and delete files of messages; others only read them.
+const WRITES_FILES: [&str; 1] = ["StoreMediaFunction"];
 /// Variables whose value depends on how long the caller of a function waits.
-const DIFFERENT_PER_FUNCTION: [&str; 5] = [
+const DIFFERENT_PER_FUNCTION: [&str; 6] = [
     "DATABASE_BUDGET_MS",
     "DATABASE_CONNECT_TIMEOUT_MS",
     "DATABASE_STATEMENT_TIMEOUT_MS",
     "SQS_SEND_BUDGET_MS",
+    "STORAGE_TIMEOUT_MS",
     "TWILIO_TIMEOUT_MS",
 ];
 
@@ -104,6 +107,15 @@ fn needed(id: &str, properties: &Value, consumed: &BTreeSet<&str>) -> BTreeSet<P
                     needs.insert(permission("s3:PutObject", &format!("{bucket}/archive/*")));
                     needs.insert(permission("s3:DeleteObject", &format!("{bucket}/archive/*")));
                 }
+            }
+            ("MEDIA_BUCKET", Some(bucket)) => {
+                let actions: &[&str] = if WRITES_FILES.contains(&id) {
+                    &["s3:PutObject", "s3:DeleteObject"]
+                } else {
+                    &["s3:GetObject"]
+                };
+                let objects = format!("{bucket}/media/*");
+                needs.extend(actions.iter().map(|action| permission(action, &objects)));
             }
             (name, Some(_)) if name.ends_with("_SECRET_ARN") => {
                 let secrets = branches(value).into_iter().filter_map(|value| value["Ref"].as_str());

@@ -44,6 +44,7 @@ impl World {
             ("IDENTIFY_QUEUE_URL", self.sqs.queue("identify")),
             ("EVENTS_QUEUE_URL", self.sqs.queue("events")),
             ("SLOW_EVENTS_QUEUE_URL", self.sqs.queue("slow-events")),
+            ("MEDIA_QUEUE_URL", self.sqs.queue("media")),
             ("TWILIO_ACCOUNT_SID", "AC1".to_owned()),
             ("TWILIO_AUTH_TOKEN", "token".to_owned()),
             ("TWILIO_API_BASE_URL", self.twilio.uri()),
@@ -300,7 +301,7 @@ async fn all_configuration_errors_are_reported_at_once() {
         error,
         "invalid configuration: DATABASE_URL is missing; INBOUND_QUEUE_URL is missing; STATUS_QUEUE_URL is \
          missing; OUTBOUND_QUEUE_URL is missing; EVENTS_QUEUE_URL is missing; SLOW_EVENTS_QUEUE_URL is missing; \
-         TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
+         MEDIA_QUEUE_URL is missing; TWILIO_ACCOUNT_SID is missing; TWILIO_AUTH_TOKEN is missing; \
          MONITOR_API_URL is not a URL (relative URL without a base)"
     );
 }

@@ -88,6 +88,7 @@ async fn responses_of_the_functions_match_the_document() {
         ("IDENTIFY_QUEUE_URL", &outbound),
         ("EVENTS_QUEUE_URL", &outbound),
         ("SLOW_EVENTS_QUEUE_URL", &outbound),
+        ("MEDIA_QUEUE_URL", &outbound),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("DATABASE_URL", &url),
     ];
