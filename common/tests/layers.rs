@@ -7,8 +7,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that every other module may use. They use only each other.
-const BASE: &[&str] =
-    &["addresses", "aws", "clock", "config", "error", "retry_after", "runtime", "secrets", "telemetry", "tls"];
+const BASE: &[&str] = &[
+    "addresses",
+    "aws",
+    "clock",
+    "config",
+    "error",
+    "retry_after",
+    "runtime",
+    "secrets",
+    "telemetry",
+    "tls",
+];
 /// Modules that talk to one other system. They use the base and the domain, but no other adapter.
 const ADAPTERS: &[&str] =
     &["db", "http", "invoke", "monitor", "queue", "storage", "subscribers", "topic", "twilio"];

@@ -5,7 +5,9 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::delivery::StreamKind;
 use crate::domain::delivery_failure::RecipientEffect;
 use crate::domain::event::EventType;
-use crate::domain::ids::{AttemptId, BatchId, ConversationId, MediaId, MessageId, SubscriptionId, TemplateId};
+use crate::domain::ids::{
+    AttemptId, BatchId, ConversationId, MediaId, MessageId, SubscriptionId, TemplateId,
+};
 use crate::domain::keywords::OptOut;
 use crate::domain::language::Language;
 use crate::domain::media::MediaStatus;

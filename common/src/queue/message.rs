@@ -371,10 +371,11 @@ mod tests {
         );
         assert!(!format!("{identify:?}").contains("555"));
         let media = MediaMessage::new(Uuid::nil().into(), Uuid::max().into());
-        insta::assert_snapshot!(
-            serde_json::to_string(&media).unwrap(),
-            @r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000","conversation_id":"ffffffff-ffff-ffff-ffff-ffffffffffff"}"#
+        let expected = concat!(
+            r#"{"version":"1","message_id":"00000000-0000-0000-0000-000000000000","#,
+            r#""conversation_id":"ffffffff-ffff-ffff-ffff-ffffffffffff"}"#
         );
+        assert_eq!(serde_json::to_string(&media).unwrap(), expected);
         insta::assert_snapshot!(serde_json::to_string(&EventsMessage::V1).unwrap(), @r#"{"version":"1"}"#);
         let subscription_id = Uuid::nil().into();
         let hint = |kind, slow| EventsMessage::V2(StreamHint::new(Stream { subscription_id, kind }, slow));

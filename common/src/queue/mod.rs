@@ -21,8 +21,8 @@ mod spans;
 
 pub use batch::{Batch, Record, run};
 pub use message::{
-    DispatchMessage, DispatchV1, DispatchV2, EventsMessage, Grouped, IdentifyMessage, IdentifyV1, ReadError,
-    MediaMessage, MediaV1, StreamHint, Versioned, WebhookMessage, WebhookV1, group_of,
+    DispatchMessage, DispatchV1, DispatchV2, EventsMessage, Grouped, IdentifyMessage, IdentifyV1,
+    MediaMessage, MediaV1, ReadError, StreamHint, Versioned, WebhookMessage, WebhookV1, group_of,
 };
 pub use publisher::{MAX_DELAY, PublishError, Publisher, PublisherConfig};
 

@@ -40,7 +40,6 @@ pub struct ReceivedMedia {
     /// SHA-256 in hexadecimal digits, once the file is stored.
     pub sha256: Option<String>,
     /// Status.
-    #[schema(inline)]
     pub status: MediaStatus,
 }
 

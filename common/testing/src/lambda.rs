@@ -19,11 +19,12 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Long timeouts for variables that a test does not set. With the defaults, a slow response on a busy machine would
 /// look like an outage. All are shorter than [`TIMEOUT`]. A test gets the default with an empty value.
-const LONG_TIMEOUTS: [(&str, &str); 11] = [
+const LONG_TIMEOUTS: [(&str, &str); 12] = [
     ("DATABASE_BUDGET_MS", "60000"),
     ("DATABASE_CONNECT_TIMEOUT_MS", "60000"),
     ("DATABASE_STATEMENT_TIMEOUT_MS", "60000"),
     ("HEALTH_CHECK_TIMEOUT_MS", "60000"),
+    ("MEDIA_TIMEOUT_MS", "60000"),
     ("MONITOR_BUDGET_MS", "60000"),
     ("MONITOR_TIMEOUT_MS", "30000"),
     ("SPOOL_WRITE_BUDGET_MS", "10000"),

@@ -295,7 +295,9 @@ fn has_credentials(url: &Url) -> bool {
 /// Returns whether a URL is that of one file: `/2010-04-01/Accounts/AC…/Messages/MM…/Media/ME…`.
 fn is_media_resource(url: &Url) -> bool {
     let segments: Vec<&str> = url.path_segments().into_iter().flatten().collect();
-    let ["2010-04-01", "Accounts", _, "Messages", _, "Media", file] = segments.as_slice() else { return false };
+    let ["2010-04-01", "Accounts", _, "Messages", _, "Media", file] = segments.as_slice() else {
+        return false;
+    };
     !file.is_empty()
 }
 

@@ -112,10 +112,8 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
         _ => return Err(ApiError::Conflict("the file could not be stored".into())),
     };
     let name = format!("{id}.{}", file_type.extension);
-    let url = app
-        .storage
-        .presigned_get(&object_key(id), app.valid_for, file_type.content_type, &name)
-        .await?;
+    let url =
+        app.storage.presigned_get(&object_key(id), app.valid_for, file_type.content_type, &name).await?;
     http::redirect(url.as_str())
 }
 

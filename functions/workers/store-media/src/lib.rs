@@ -146,7 +146,9 @@ pub async fn handle(app: &App, mut batch: Batch<MediaMessage>) -> Batch<MediaMes
     for (file, outcome) in claimed.iter().zip(outcomes) {
         match outcome {
             Ok(done) => stored += report(file, &done),
-            Err(error) if failed.insert(file.message_id) => fail(&mut batch, &records, file.message_id, &error),
+            Err(error) if failed.insert(file.message_id) => {
+                fail(&mut batch, &records, file.message_id, &error)
+            }
             Err(_) => {}
         }
     }
@@ -172,7 +174,7 @@ fn report(file: &ClaimedFile, done: &Done) -> usize {
             return 1;
         }
         Done::Failed { code, error } => {
-            telemetry::count_outcome(Metric::MediaFailed, code, 1);
+            telemetry::count_outcome(Metric::MediaFailed, *code, 1);
             tracing::warn!(media_id = %id, %message_id, code, error, "could not store a file");
         }
         Done::Deferred { error } => {

@@ -82,6 +82,39 @@ async fn a_message_has_its_attempts_and_status_history_in_order() {
 }
 
 #[tokio::test]
+async fn an_inbound_message_has_its_files_with_their_status() {
+    let (mut function, database) = world().await;
+    let (pending, stored, erased) = (
+        "01900000-0000-7000-8000-0000000000f1",
+        "01900000-0000-7000-8000-0000000000f2",
+        "01900000-0000-7000-8000-0000000000f3",
+    );
+    let rows = format!(
+        "update sms_messages set direction = 'inbound', delivery_status = 'received'; \
+         insert into sms_media (id, message_id, position, url, declared_type, detected_type, size, sha256, status, \
+             created_at, erased_at) values \
+         ('{stored}', '{ID}', 2, 'https://api.twilio.com/2', 'image/png', 'image/jpeg', 12, 'ab', 'stored', now(), null), \
+         ('{pending}', '{ID}', 1, 'https://api.twilio.com/1', 'image/png', null, null, null, 'pending', now(), null), \
+         ('{erased}', '{ID}', 3, '', null, null, null, null, 'stored', now(), now())"
+    );
+    // A message from before files were copied has Twilio's references.
+    let before = "update sms_messages set direction = 'inbound', delivery_status = 'received'";
+    database.client.batch_execute(before).await.unwrap();
+    let linked = json!([{"url": "https://example.com/a", "content_type": null}]);
+    assert_eq!(body(&function.call(get(ID).event()).await)["media"], linked);
+    database.client.batch_execute(&rows).await.unwrap();
+    assert_eq!(
+        body(&function.call(get(ID).event()).await)["media"],
+        json!([
+            {"id": pending, "url": format!("/media/{pending}"), "content_type": "image/png", "size": null,
+                "sha256": null, "status": "pending"},
+            {"id": stored, "url": format!("/media/{stored}"), "content_type": "image/jpeg", "size": 12,
+                "sha256": "ab", "status": "stored"},
+        ])
+    );
+}
+
+#[tokio::test]
 async fn numbers_in_metadata_are_unchanged() {
     let (mut function, database) = world().await;
     let metadata =

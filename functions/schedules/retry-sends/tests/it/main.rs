@@ -92,6 +92,33 @@ async fn fails(function: &mut Function) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_with_due_files_are_put_on_their_queue() {
+    let world = World::start().await;
+    let queue = world.sqs.queue("media");
+    let message = world.pending("r-1").await;
+    // Due are: a lost hint, an erased file, and a file whose worker died. Each message is named once.
+    let file = |position: u32, next: &str, erased: &str| {
+        format!(
+            "insert into sms_media (id, message_id, position, url, status, next_attempt_at, created_at, erased_at) \
+             values (sms_new_id(), '{message}', {position}, 'x', 'pending', {next}, now(), {erased})"
+        )
+    };
+    let mut function = world.function_with(&[("MEDIA_QUEUE_URL", &queue)]).await;
+    world.run(&file(1, "now() + interval '1 hour'", "null")).await;
+    world.run(&file(2, "null", "null")).await;
+    assert_eq!(function.call(event()).await["media_hinted"], 0);
+    world.run(&file(3, "now()", "null")).await;
+    world.run(&file(4, "now() - interval '1 hour'", "now()")).await;
+    assert_eq!(function.call(event()).await["media_hinted"], 1);
+    let sent: Vec<_> = world.sqs.sent().into_iter().filter(|sent| sent.queue_url == queue).collect();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    assert_eq!(sent[0].body["message_id"], json!(message));
+    // The schedule does not fail without the queue. The next run tries again.
+    world.sqs.refuse_queue("media");
+    assert_eq!(function.call(event()).await["media_hinted"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn spooled_webhooks_are_moved_unchanged_to_their_queues() {
     let world = World::start().await;
     let inbound =

@@ -81,6 +81,37 @@ async fn both_spellings_of_a_mexican_number_share_one_conversation_and_one_opt_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_with_files_are_put_on_their_queue_once() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let queue = sqs.queue("media");
+    let mut function = start(&database, &sqs, &[("MEDIA_QUEUE_URL", queue.as_str())]).await;
+    let with_file = "MessageSid=MM1&From=%2B18605550101&Body=look&NumMedia=1\
+                     &MediaUrl0=https://api.twilio.com/x&MediaContentType0=image/jpeg";
+    let event = batch(&[with_file, "MessageSid=SM2&From=%2B18605550102&Body=x&NumMedia=0"]);
+    assert!(failed(&function.call(event.clone()).await).is_empty());
+    // A duplicate has no hint.
+    assert!(failed(&function.call(event).await).is_empty());
+    let sent: Vec<_> = sqs.sent().into_iter().filter(|sent| sent.queue_url == queue).collect();
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    let ids = "select message_id || ' ' || conversation_id from sms_media f join sms_messages m on m.id = message_id";
+    let named = [&sent[0].body["message_id"], &sent[0].body["conversation_id"]].map(|id| id.as_str().unwrap());
+    assert_eq!(database.scalar(ids).await, named.join(" "));
+    assert_eq!(sent[0].request_id.as_deref(), Some("r-0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unavailable_media_queue_fails_no_record_and_leaves_the_files_to_the_schedule() {
+    let (database, sqs) = (Database::create().await, Sqs::start().await);
+    let queue = sqs.queue("media");
+    sqs.refuse_queue("media");
+    let mut function = start(&database, &sqs, &[("MEDIA_QUEUE_URL", queue.as_str())]).await;
+    let form = "MessageSid=MM1&From=%2B18605550101&Body=look&NumMedia=1&MediaUrl0=https://api.twilio.com/x";
+    assert!(failed(&function.call(batch(&[form])).await).is_empty());
+    let due = "select count(*) from sms_media where status = 'pending' and next_attempt_at <= now()";
+    assert_eq!(database.scalar(due).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_poison_message_fails_alone_and_becomes_visible_immediately() {
     let (database, sqs) = (Database::create().await, Sqs::start().await);
     let mut function = start(&database, &sqs, &[]).await;

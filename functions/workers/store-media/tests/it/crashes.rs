@@ -1,0 +1,117 @@
+//! The worker dies, or the content is erased, while a file is on its way.
+
+use crate::twilio::Reply;
+use crate::world::{JPEG, World, call, hint};
+use testing::{connect, eventually, failed};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_after_it_wrote_the_object_leaves_one_file_and_one_event() {
+    let world = World::start().await;
+    let url = world.file("ME1", &[Reply::Held(JPEG.to_vec()), Reply::File(JPEG.to_vec())]);
+    let message = world.message(&[url]).await;
+    let object = world.s3.file(&world.key().await);
+    let mut first = world.function(&[]).await;
+    let blocker = connect(&world.database.url()).await;
+    let until_written = async {
+        eventually("the file is requested", async || (!world.storage.received().is_empty()).then_some(()))
+            .await;
+        // The claim is committed. Now the worker cannot mark the file as stored.
+        blocker.batch_execute("begin; select from sms_media for update").await.unwrap();
+        world.storage.release();
+        eventually("the object is written", async || object.exists().then_some(())).await;
+    };
+    tokio::select! {
+        outcome = first.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
+        () = until_written => {}
+    }
+    first.kill().await;
+    blocker.batch_execute("rollback").await.unwrap();
+    assert_eq!(world.files().await, "pending");
+
+    let mut second = world.function(&[]).await;
+    call(&mut second, &[message]).await;
+    assert_eq!(world.storage.received().len(), 1, "the first worker still has the file");
+    // What was written is replaced, whatever it is.
+    std::fs::write(&object, "broken").unwrap();
+    world.pass_the_time().await;
+    call(&mut second, &[message]).await;
+    assert_eq!(world.files().await, "stored");
+    assert_eq!(std::fs::read(&object).unwrap(), JPEG);
+    assert_eq!(world.events().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_workers_die_is_given_up_after_the_last_attempt() {
+    let world = World::start().await;
+    let url = world.file("ME1", &[Reply::Held(JPEG.to_vec())]);
+    let message = world.message(&[url]).await;
+    // One attempt, and two more.
+    for requests in 1..=3 {
+        let mut function = world.function(&[("MEDIA_RETRY_DELAYS_SECONDS", "0,0")]).await;
+        tokio::select! {
+            outcome = function.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
+            () = eventually("a request", async || {
+                (world.storage.received().len() == requests).then_some(())
+            }) => {}
+        }
+        function.kill().await;
+        world.pass_the_time().await;
+    }
+    let mut function = world.function(&[("MEDIA_RETRY_DELAYS_SECONDS", "0,0")]).await;
+    call(&mut function, &[message]).await;
+    assert_eq!(world.files().await, "failed retries_exhausted");
+    assert_eq!(world.storage.received().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_erased_on_its_way_is_not_stored() {
+    let world = World::start().await;
+    let url = world.file("ME1", &[Reply::Held(JPEG.to_vec())]);
+    let message = world.message(&[url]).await;
+    let object = world.s3.file(&world.key().await);
+    let mut function = world.function(&[]).await;
+    let erase = async {
+        eventually("the file is requested", async || (!world.storage.received().is_empty()).then_some(()))
+            .await;
+        world.erase().await;
+        world.storage.release();
+    };
+    let (response, ()) = tokio::join!(function.call(testing::batch(&[hint(message)])), erase);
+    assert!(failed(&response).is_empty());
+    assert!(!object.exists());
+    assert_eq!(world.database.scalar("select count(*) from sms_media").await, "0");
+    assert!(world.events().await.is_empty());
+    assert_eq!(function.metric("media_removed").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_object_of_a_worker_that_dies_is_deleted_if_the_content_is_erased_then() {
+    let world = World::start().await;
+    let url = world.file("ME1", &[Reply::Held(JPEG.to_vec())]);
+    let message = world.message(&[url]).await;
+    let object = world.s3.file(&world.key().await);
+    let mut first = world.function(&[]).await;
+    let blocker = connect(&world.database.url()).await;
+    let until_written = async {
+        eventually("the file is requested", async || (!world.storage.received().is_empty()).then_some(()))
+            .await;
+        blocker.batch_execute("begin; select from sms_media for update").await.unwrap();
+        world.storage.release();
+        eventually("the object is written", async || object.exists().then_some(())).await;
+    };
+    tokio::select! {
+        outcome = first.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
+        () = until_written => {}
+    }
+    first.kill().await;
+    blocker.batch_execute("rollback").await.unwrap();
+    world.erase().await;
+
+    let mut second = world.function(&[]).await;
+    call(&mut second, &[message]).await;
+    assert!(object.exists(), "until the first worker cannot write it any more");
+    world.pass_the_time().await;
+    call(&mut second, &[message]).await;
+    assert!(!object.exists());
+    assert_eq!(world.database.scalar("select count(*) from sms_media").await, "0");
+}
