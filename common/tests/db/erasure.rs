@@ -81,6 +81,7 @@ const NEITHER: &[(&str, &str)] = &[
     ("sms_erased_archive_rows.table_name", "table name"),
     ("sms_erasures.counts", "numbers"),
     ("sms_erasures.request_id", "id"),
+    ("sms_media.status", "status"),
     ("sms_events.body", "ids, statuses, codes and languages"),
     ("sms_events.event_type", "name"),
     ("sms_events.tenant_id", "tenant id"),

@@ -6,15 +6,16 @@ use crate::{inbound, now};
 use common::db::inbound::{NewInbound, OptOutChange, store};
 use common::db::sends::{self, Decision, NewSend, Search, SendResult};
 use common::db::tenants::{self, CheckedNumber, Identification, LookupIntervals};
-use common::db::{Db, deactivations, erasure, messages};
+use common::db::{Db, deactivations, erasure, media, messages};
 use common::domain::delivery_failure::RecipientEffect;
 use common::domain::event::{
-    DeactivationSource, Event, EventData, EventType, LanguageChanged, MessageFailed, MessageReceived,
-    MessageStatus, NumberDeactivated, OptOutSuspected, OptedIn, OptedOut, TenantIdentified,
+    DeactivationSource, Event, EventData, EventType, LanguageChanged, MediaStored, MessageFailed,
+    MessageReceived, MessageStatus, NumberDeactivated, OptOutSuspected, OptedIn, OptedOut, TenantIdentified,
 };
 use common::domain::ids::MessageId;
 use common::domain::keywords::OptOut;
 use common::domain::language::Language;
+use common::domain::media::FileType;
 use common::domain::message::Status;
 use common::domain::opt_out::{OptOutAction, OptOutSource};
 use jiff::ToSpan;
@@ -199,6 +200,30 @@ async fn an_identification_writes_the_tenant_before_and_after() {
         request_id: "r-1".to_owned(),
     };
     assert_eq!((event.data, event.timestamp), (expected, now()));
+}
+
+#[tokio::test]
+async fn a_stored_file_is_reported_with_its_message() {
+    let database = Database::create().await;
+    let db = database.db();
+    let mut message = inbound("MM1", HANDSET);
+    message.media = json!([{"url": "https://api.twilio.com/x"}]);
+    let stored = store(&db, &[message]).await.unwrap();
+    let file = media::claim(&db, &[stored[0].message_id], now()).await.unwrap().remove(0);
+    let file_type = FileType::of("image/jpeg").unwrap();
+    let copy = media::StoredFile { id: file.id, file_type, size: 12, sha256: "ab", delete_at: None };
+    for _ in 0..2 {
+        media::store(&db, &copy, now()).await.unwrap();
+    }
+    let event = only::<MediaStored>(&database).await;
+    assert_eq!((event.message_id, event.timestamp), (Some(stored[0].message_id), now()));
+    let expected = MediaStored {
+        media_id: file.id,
+        content_type: "image/jpeg".to_owned(),
+        size: 12,
+        sha256: "ab".to_owned(),
+    };
+    assert_eq!(event.data, expected);
 }
 
 #[tokio::test]

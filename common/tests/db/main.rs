@@ -18,6 +18,7 @@ mod growth;
 mod inbound;
 mod languages;
 mod lost_responses;
+mod media;
 mod migrations;
 mod partitions;
 mod rate_limits;
