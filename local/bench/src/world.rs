@@ -36,6 +36,7 @@ impl World {
             ("IDENTIFY_QUEUE_URL", queue("identify")),
             ("EVENTS_QUEUE_URL", queue("events")),
             ("SLOW_EVENTS_QUEUE_URL", queue("slow-events")),
+            ("MEDIA_QUEUE_URL", queue("media")),
             ("SUBSCRIBERS_ALLOW_LOOPBACK", "true".to_owned()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url.clone()),
         ]
