@@ -1,7 +1,7 @@
 //! Files of inbound messages, which `store-media` copies to object storage.
 //!
-//! `next_attempt_at` is when there is something to do for a file. A worker [claims](claim) what is due, and what it does
-//! not finish is due again when its claim ends.
+//! `next_attempt_at` is when there is something to do for a file. A worker [claims](claim) what is due, and what it
+//! does not finish is due again when its claim ends.
 
 use super::{Db, DbError, Statement, params, row, statements};
 use crate::domain::event::{EventData, EventType, MediaStored};
@@ -68,7 +68,7 @@ row! {
 const STORE: Statement<Stored> = Statement::new(
     "mark a file as stored",
     "
-select sms_store_media(media => $id, type => $content_type, bytes => $size, hash => $sha256,
+select sms_store_media(file_id => $id, file_type => $content_type, bytes => $size, hash => $sha256,
     next_attempt => $delete_at, event_type => $event_type, event_data => $event_data, at => $now) as is_stored",
 );
 

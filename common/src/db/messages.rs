@@ -33,8 +33,8 @@ row! {
         pub batch_id: Option<BatchId>,
         /// Its text.
         pub message_content: String,
-        /// Its files: `[{id, url, content_type, size, sha256, status}]` of an inbound message, `[{url, content_type}]` of an
-        /// outbound one.
+        /// Its files: `[{id, url, content_type, size, sha256, status}]` of an inbound message, `[{url, content_type}]`
+        /// of an outbound one.
         pub media: Value,
         /// The message SID of its latest create, if there is one.
         pub twilio_sid: Option<MessageSid>,
@@ -87,7 +87,8 @@ const FIND: Statement<MessageDetails> = Statement::new(
 select m.id, m.conversation_id, m.direction, m.from_number, m.to_number, m.messaging_service_sid, m.replaced_from,
     m.batch_id,
     m.message_content,
-    case when m.direction = 'inbound' and m.media <> '[]' then sms_message_media(m.id, m.media) else m.media end as media,
+    case when m.direction = 'inbound' and m.media <> '[]' then sms_message_media(m.id, m.media)
+        else m.media end as media,
     coalesce(m.twilio_sid,
         (select a.twilio_sid from sms_send_attempts a
          where a.message_id = m.id and a.twilio_sid is not null order by a.number desc limit 1)) as twilio_sid,

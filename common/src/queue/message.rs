@@ -261,8 +261,8 @@ impl IdentifyMessage {
     }
 }
 
-/// A hint that files of a message are to be copied or deleted, on the queue `[media]`. The rows in Postgres decide what is
-/// done.
+/// A hint that files of a message are to be copied or deleted, on the queue `[media]`. The rows in Postgres decide what
+/// is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "version")]
 pub enum MediaMessage {

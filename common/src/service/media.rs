@@ -80,8 +80,8 @@ impl MediaHints {
         Self { publisher, queue_url: config.queue_url }
     }
 
-    /// Sends hints, each with the id of its request, and returns how many were sent. Best effort: an error is only logged,
-    /// and `retry-sends` sends hints for all due files every minute.
+    /// Sends hints, each with the id of its request, and returns how many were sent. Best effort: an error is only
+    /// logged, and `retry-sends` sends hints for all due files every minute.
     pub async fn send(&self, hints: &[(MediaMessage, String)]) -> usize {
         let Some(queue_url) = self.queue_url.as_ref().filter(|_| !hints.is_empty()) else { return 0 };
         // Boxed: the futures of the AWS SDK are large.

@@ -216,8 +216,9 @@ impl Storage {
         }
     }
 
-    /// Returns a URL with which a browser downloads an object, without other credentials. The browser gets the given type,
-    /// and saves the object as a file with the given name instead of showing it. Whether the object exists is not checked.
+    /// Returns a URL with which a browser downloads an object, without other credentials. The browser gets the given
+    /// type, and saves the object as a file with the given name instead of showing it. Whether the object exists is not
+    /// checked.
     ///
     /// The URL also ends with the credentials that sign it, which in Lambda are valid for hours.
     ///

@@ -52,7 +52,8 @@ async fn events(database: &Database) -> String {
 }
 
 async fn ids_due(db: &Db, message: MessageId, at: Timestamp) -> Vec<MediaId> {
-    let mut ids: Vec<_> = media::claim(db, &[message], at).await.unwrap().iter().map(|file| file.id).collect();
+    let mut ids: Vec<_> =
+        media::claim(db, &[message], at).await.unwrap().iter().map(|file| file.id).collect();
     ids.sort();
     ids
 }
@@ -64,7 +65,8 @@ async fn a_message_gets_a_row_for_each_of_its_first_ten_files_once() {
     let message = with_files("MM1", 12);
     store(&db, &[message.clone(), inbound("SM2", HANDSET)]).await.unwrap();
     store(&db, &[message]).await.unwrap();
-    let rows = "select count(*) || ' ' || string_agg(position || url || declared_type || status, ' ' order by position) \
+    let rows = "select count(*) || ' ' || string_agg(position || url || declared_type || status, ' ' \
+                order by position) \
                 from sms_media where next_attempt_at = created_at and created_at = '2026-11-01T12:00:00Z'";
     let expected: Vec<String> =
         (0..10).map(|n| format!("{}https://api.twilio.com/{n}image/pngpending", n + 1)).collect();
@@ -82,7 +84,10 @@ async fn a_message_that_was_received_before_an_erasure_gets_no_files() {
     let mut later = with_files("MM3", 1);
     later.received_at = now() + 1.second();
     let later = stored(&db, later).await;
-    assert_eq!(database.scalar("select string_agg(message_id::text, ' ') from sms_media").await, later.message_id.to_string());
+    assert_eq!(
+        database.scalar("select string_agg(message_id::text, ' ') from sms_media").await,
+        later.message_id.to_string()
+    );
 }
 
 #[tokio::test]
@@ -91,10 +96,16 @@ async fn one_worker_has_a_file_until_its_claim_ends() {
     let db = database.db();
     let message = stored(&db, with_files("MM1", 1)).await;
     let due = media::due(&db, now(), 10).await.unwrap();
-    assert_eq!((due.len(), due[0].message_id, due[0].conversation_id), (1, message.message_id, message.conversation_id));
+    assert_eq!(
+        (due.len(), due[0].message_id, due[0].conversation_id),
+        (1, message.message_id, message.conversation_id)
+    );
     let claimed = media::claim(&db, &[message.message_id], now()).await.unwrap();
     assert_eq!((claimed.len(), claimed[0].attempts, claimed[0].is_erased), (1, 1, false));
-    assert_eq!((claimed[0].status, claimed[0].url.as_str()), (MediaStatus::Pending, "https://api.twilio.com/0"));
+    assert_eq!(
+        (claimed[0].status, claimed[0].url.as_str()),
+        (MediaStatus::Pending, "https://api.twilio.com/0")
+    );
     assert!(ids_due(&db, message.message_id, now()).await.is_empty());
     assert!(media::due(&db, now(), 10).await.unwrap().is_empty());
     assert_eq!(ids_due(&db, message.message_id, now() + LEASE).await, [claimed[0].id]);
@@ -152,7 +163,11 @@ async fn an_attempt_without_a_next_one_fails_a_pending_file_and_leaves_a_stored_
     media::end_attempt(&db, ids[0], Some("gone: the file was deleted"), None).await.unwrap();
     mark(&db, ids[1], Some(later)).await;
     let claimed = media::claim(&db, &[message.message_id], later).await.unwrap();
-    assert_eq!((claimed.len(), claimed[0].id, claimed[0].attempts), (1, ids[1], 1), "it is deleted at Twilio");
+    assert_eq!(
+        (claimed.len(), claimed[0].id, claimed[0].attempts),
+        (1, ids[1], 1),
+        "it is deleted at Twilio"
+    );
     media::end_attempt(&db, ids[1], None, None).await.unwrap();
     let rows = "select string_agg(concat_ws(' ', status, error, next_attempt_at), ', ' order by status) from sms_media";
     assert_eq!(database.scalar(rows).await, "failed gone: the file was deleted, stored");
@@ -173,7 +188,10 @@ async fn an_erased_file_is_not_stored_and_its_object_is_deleted_after_the_claim(
     let content = "select concat_ws(' ', url, declared_type, detected_type, sha256, error) from sms_media";
     assert_eq!(database.scalar(content).await, "");
 
-    assert!(ids_due(&db, message.message_id, now() + 2.seconds()).await.is_empty(), "the worker may still write it");
+    assert!(
+        ids_due(&db, message.message_id, now() + 2.seconds()).await.is_empty(),
+        "the worker may still write it"
+    );
     let claimed = media::claim(&db, &[message.message_id], now() + LEASE).await.unwrap();
     assert!(claimed.len() == 1 && claimed[0].is_erased);
     media::remove(&db, id).await.unwrap();
@@ -199,7 +217,11 @@ async fn the_object_of_an_erased_file_that_no_worker_has_is_due_at_once() {
         assert_eq!(ids_due(&db, message.message_id, at).await.len(), 1);
     }
     assert!(ids_due(&db, waiting.message_id, at).await.is_empty());
-    assert_eq!(ids_due(&db, waiting.message_id, at + 2.minutes()).await.len(), 1, "an earlier worker may have died");
+    assert_eq!(
+        ids_due(&db, waiting.message_id, at + 2.minutes()).await.len(),
+        1,
+        "an earlier worker may have died"
+    );
 }
 
 #[tokio::test]

@@ -96,10 +96,8 @@ pub fn rows() -> Vec<Row> {
                     "Tenants",
                     &[M::TenantsIdentified, M::UnknownNumbers, M::TenantsAmbiguous, M::ProfilesUpdated],
                 ),
-                listed(
-                    "Files",
-                    &[M::MediaStored, M::MediaFailed, M::MediaRetried, M::MediaRemoved],
-                ),
+                listed("Files", &[M::MediaStored, M::MediaRetried, M::MediaRemoved]),
+                listed("Files that were not stored", &[M::MediaFailed]),
                 listed("Recovered from Twilio's lists", &[M::InboundRecovered, M::StatusesRecovered]),
             ],
         },

@@ -76,14 +76,15 @@ impl App {
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 for an invalid id, 403, 404, 409 for a file that is not stored, or 503 when Postgres is unavailable.
+/// [`ApiError`]: 400 for an invalid id, 403, 404, 409 for a file that is not stored, or 503 when Postgres is
+/// unavailable.
 #[utoipa::path(
     get, path = "/media/{id}", tag = "messages",
     operation_id = "get_media",
     summary = "Get a file of an inbound message",
-    description = "Redirects to a URL that is valid for a minute and returns the file as a download, with the type of its \
-                   bytes. The ids are in `media` of a message and in the event `media.stored`. Do not send the API key \
-                   to the URL. Scope: `conversations:read`.",
+    description = "Redirects to a URL that is valid for a minute and returns the file as a download, with the type of \
+                   its bytes. The ids are in `media` of a message and in the event `media.stored`. Do not send the API \
+                   key to the URL. Scope: `conversations:read`.",
     params(("id" = uuid::Uuid, Path, description = "File id.")),
     responses(
         (status = 302, description = "The file is at the URL in `location`.", headers(
@@ -93,8 +94,8 @@ impl App {
         responses::InvalidRequest,
         responses::MissingScope,
         responses::NotFound,
-        (status = 409, description = "`sms.conflict`: the file is not stored yet, or could not be stored. The `status` in \
-            `media` of the message tells which.", body = http::ErrorEnvelope, example = json!({"error": {
+        (status = 409, description = "`sms.conflict`: the file is not stored yet, or could not be stored. The `status` \
+            in `media` of the message tells which.", body = http::ErrorEnvelope, example = json!({"error": {
                 "code": "sms.conflict", "message": "the file is not stored yet", "details": [],
                 "request_id": "01900000-0000-7000-8000-0000000000e1", "timestamp": "2026-11-01T12:00:00Z"
             }})),

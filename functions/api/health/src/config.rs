@@ -20,8 +20,8 @@ const QUEUES: [&str; 6] = [
 /// Configuration, read from the environment: the variables of [`DatabaseConfig`], [`PublisherConfig`] and
 /// [`TwilioConfig`], `INBOUND_QUEUE_URL`, `STATUS_QUEUE_URL`, `OUTBOUND_QUEUE_URL`, `EVENTS_QUEUE_URL`,
 /// `SLOW_EVENTS_QUEUE_URL`, `MEDIA_QUEUE_URL`, `IDENTIFY_QUEUE_URL` and `MONITOR_API_URL` (both optional),
-/// `HEALTH_CHECK_TIMEOUT_MS` (1000), the time limit of each check, and `HEALTH_CACHE_SECONDS` (10), how long the result of a deep check is
-/// cached; 0 disables the cache.
+/// `HEALTH_CHECK_TIMEOUT_MS` (1000), the time limit of each check, and `HEALTH_CACHE_SECONDS` (10), how long the result
+/// of a deep check is cached; 0 disables the cache.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) database: DatabaseConfig,

@@ -1,5 +1,5 @@
-//! Consumer of `[media]`: copies files of inbound messages from Twilio to object storage, and deletes the copies of erased
-//! files.
+//! Consumer of `[media]`: copies files of inbound messages from Twilio to object storage, and deletes the copies of
+//! erased files.
 //!
 //! Reads and writes Postgres, calls Twilio and the storage services to which it redirects, writes objects, puts a hint
 //! about events on `[events]`. A record is only a hint: the rows in Postgres decide what is done, so duplicates have no
@@ -29,7 +29,8 @@ use task::Done;
 /// - `MEDIA_BUCKET`: where files are stored, as `media/<id>`.
 /// - `MEDIA_RETRY_DELAYS_SECONDS` (30, 60, 300, 1800, 7200, 21600, 43200): the delays between attempts. After the last
 ///   one a file fails.
-/// - `MEDIA_NOT_FOUND_SECONDS` (600): how long after its receipt a message may have files that Twilio does not have yet.
+/// - `MEDIA_NOT_FOUND_SECONDS` (600): how long after its receipt a message may have files that Twilio does not have
+///   yet.
 /// - `MEDIA_DELETE_AT_TWILIO` (false): whether a file is deleted at Twilio after it was stored.
 #[derive(Debug, Clone)]
 pub struct Config {

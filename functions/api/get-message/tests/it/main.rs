@@ -93,7 +93,8 @@ async fn an_inbound_message_has_its_files_with_their_status() {
         "update sms_messages set direction = 'inbound', delivery_status = 'received'; \
          insert into sms_media (id, message_id, position, url, declared_type, detected_type, size, sha256, status, \
              created_at, erased_at) values \
-         ('{stored}', '{ID}', 2, 'https://api.twilio.com/2', 'image/png', 'image/jpeg', 12, 'ab', 'stored', now(), null), \
+         ('{stored}', '{ID}', 2, 'https://api.twilio.com/2', 'image/png', 'image/jpeg', 12, 'ab', 'stored', now(), \
+             null), \
          ('{pending}', '{ID}', 1, 'https://api.twilio.com/1', 'image/png', null, null, null, 'pending', now(), null), \
          ('{erased}', '{ID}', 3, '', null, null, null, null, 'stored', now(), now())"
     );

@@ -94,7 +94,8 @@ async fn messages_with_files_are_put_on_their_queue_once() {
     let sent: Vec<_> = sqs.sent().into_iter().filter(|sent| sent.queue_url == queue).collect();
     assert_eq!(sent.len(), 1, "{sent:?}");
     let ids = "select message_id || ' ' || conversation_id from sms_media f join sms_messages m on m.id = message_id";
-    let named = [&sent[0].body["message_id"], &sent[0].body["conversation_id"]].map(|id| id.as_str().unwrap());
+    let named =
+        [&sent[0].body["message_id"], &sent[0].body["conversation_id"]].map(|id| id.as_str().unwrap());
     assert_eq!(database.scalar(ids).await, named.join(" "));
     assert_eq!(sent[0].request_id.as_deref(), Some("r-0"));
 }
