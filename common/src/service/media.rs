@@ -6,7 +6,6 @@ use crate::domain::media::MediaStatus;
 use crate::queue::{MediaMessage, Publisher};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// Returns the key of a file's object.
 #[must_use]
@@ -28,7 +27,7 @@ pub enum Media {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceivedMedia {
     /// File id.
-    #[schema(value_type = Uuid)]
+    #[schema(value_type = uuid::Uuid)]
     pub id: MediaId,
     /// Path of `GET /media/{id}`, which returns the file once it is stored.
     #[schema(example = "/media/01900000-0000-7000-8000-0000000000f1")]

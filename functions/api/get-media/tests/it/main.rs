@@ -137,7 +137,11 @@ async fn an_invalid_id_is_400_and_a_key_without_the_scope_403() {
 
 #[tokio::test]
 async fn an_unavailable_postgres_is_503() {
-    let variables = [("DATABASE_URL", "postgres://u@127.0.0.1:1/x"), ("MEDIA_BUCKET", "media")];
+    let variables = [
+        ("DATABASE_URL", "postgres://u@127.0.0.1:1/x"),
+        ("MEDIA_BUCKET", "media"),
+        ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
+    ];
     let mut function = Function::start(BINARY, &variables).await;
     assert_eq!(refusal(&function.call(get(ID).event()).await), "503 sms.unavailable");
 }

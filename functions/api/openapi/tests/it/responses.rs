@@ -89,6 +89,8 @@ async fn responses_of_the_functions_match_the_document() {
         ("EVENTS_QUEUE_URL", &outbound),
         ("SLOW_EVENTS_QUEUE_URL", &outbound),
         ("MEDIA_QUEUE_URL", &outbound),
+        ("MEDIA_BUCKET", "media"),
+        ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
         ("AWS_ENDPOINT_URL_SQS", sqs.url()),
         ("DATABASE_URL", &url),
     ];
@@ -128,6 +130,27 @@ async fn responses_of_the_functions_match_the_document() {
             message.call(ApiRequest::new("GET", "/messages/x").path_parameter("id", id).event()).await;
         assert_eq!(reply["statusCode"], status);
         contract.check("~1messages~1{id}/get", &reply);
+    }
+
+    let (received, file) = ("01900000-0000-7000-8000-0000000000aa", "01900000-0000-7000-8000-0000000000f1");
+    let inbound = format!(
+        "insert into sms_messages (id, conversation_id, direction, from_number, to_number, twilio_sid, \
+             message_content, media, delivery_status, created_at) \
+         select '{received}', id, 'inbound', '{TENANT}', '+18605550100', 'MM1', '', '[{{\"url\": \"x\"}}]', \
+             'received', now() from sms_conversations; \
+         insert into sms_media (id, message_id, position, url, status, created_at) \
+         values ('{file}', '{received}', 1, 'x', 'pending', now())"
+    );
+    database.client.batch_execute(&inbound).await.unwrap();
+    let request = ApiRequest::new("GET", "/messages/x").path_parameter("id", received);
+    let reply = message.call(request.event()).await;
+    assert_eq!(body(&reply)["media"][0]["id"], file);
+    contract.check("~1messages~1{id}/get", &reply);
+    let mut media = start("get-media", &environment).await;
+    for (id, status) in [(file, 409), ("x", 400), ("01900000-0000-7000-8000-000000000001", 404)] {
+        let reply = media.call(ApiRequest::new("GET", "/media/x").path_parameter("id", id).event()).await;
+        assert_eq!(reply["statusCode"], status);
+        contract.check("~1media~1{id}/get", &reply);
     }
 
     let mut cancel = start("cancel-message", &environment).await;
