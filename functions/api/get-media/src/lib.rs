@@ -7,9 +7,7 @@ use common::config::{Configuration, Env};
 use common::db::{DatabaseConfig, Db, DbError, media};
 use common::domain::ids::MediaId;
 use common::domain::media::{FileType, MediaStatus};
-use common::http::{
-    self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, ValidationError, responses,
-};
+use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, ValidationError, responses};
 use common::service::caller;
 use common::service::media::object_key;
 use common::storage::{Storage, StorageConfig, StorageError};
