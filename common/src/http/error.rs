@@ -5,7 +5,8 @@ use crate::domain::rate_limit::Quota;
 use crate::error::Retryable;
 use crate::telemetry;
 use http::StatusCode;
-use http::header::RETRY_AFTER;
+use http::HeaderValue;
+use http::header::{ALLOW, RETRY_AFTER};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -99,7 +100,10 @@ pub enum ApiError {
     NotFound(&'static str),
     /// The path does not support the method.
     #[error("the method is not allowed")]
-    MethodNotAllowed,
+    MethodNotAllowed {
+        /// The methods that it supports, for the header `Allow`.
+        allowed: &'static str,
+    },
     /// The idempotency key was used before with another payload.
     #[error("this Idempotency-Key was used with another payload")]
     IdempotencyConflict,
@@ -190,7 +194,7 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden { .. } | Self::BadSignature(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::IdempotencyConflict | Self::RecipientOptedOut | Self::Conflict(_) => StatusCode::CONFLICT,
             Self::PayloadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -207,7 +211,7 @@ impl ApiError {
             Self::Unauthorized => "sms.unauthorized",
             Self::Forbidden { .. } | Self::BadSignature(_) => "sms.forbidden",
             Self::NotFound(_) => "sms.not_found",
-            Self::MethodNotAllowed => "sms.method_not_allowed",
+            Self::MethodNotAllowed { .. } => "sms.method_not_allowed",
             Self::IdempotencyConflict => "sms.idempotency_conflict",
             Self::RecipientOptedOut => "sms.recipient_opted_out",
             Self::Conflict(_) => "sms.conflict",
@@ -261,9 +265,15 @@ impl ApiError {
         };
         let body = serde_json::to_string(&ErrorEnvelope { error }).unwrap_or_default();
         let mut response = super::text(self.status(), "application/json", body);
-        if let Self::RateLimited(quota) = self {
-            super::add_quota(&mut response, quota);
-            response.headers_mut().insert(RETRY_AFTER, quota.reset_seconds.into());
+        match self {
+            Self::RateLimited(quota) => {
+                super::add_quota(&mut response, quota);
+                response.headers_mut().insert(RETRY_AFTER, quota.reset_seconds.into());
+            }
+            Self::MethodNotAllowed { allowed } => {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+            }
+            _ => {}
         }
         response
     }
@@ -292,7 +302,7 @@ mod tests {
             ApiError::Forbidden { missing: Scope::Admin },
             ApiError::BadSignature(source()),
             ApiError::NotFound("it"),
-            ApiError::MethodNotAllowed,
+            ApiError::MethodNotAllowed { allowed: "GET" },
             ApiError::IdempotencyConflict,
             ApiError::RecipientOptedOut,
             ApiError::Conflict("it".into()),
@@ -340,6 +350,12 @@ mod tests {
             assert_eq!(reply.headers()["ratelimit-policy"], policy);
             assert_eq!(reply.headers()["ratelimit"], state);
         }
+    }
+
+    #[test]
+    fn a_refused_method_comes_with_those_that_are_allowed() {
+        let reply = ApiError::MethodNotAllowed { allowed: "GET, POST" }.response("r-1", Timestamp::UNIX_EPOCH);
+        assert_eq!((reply.status().as_u16(), &reply.headers()["allow"]), (405, &HeaderValue::from_static("GET, POST")));
     }
 
     #[test]

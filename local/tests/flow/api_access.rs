@@ -31,12 +31,15 @@ async fn the_gateway_rejects_requests_without_a_valid_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_routes_and_methods_return_404() {
+async fn unknown_routes_return_404_and_other_methods_405() {
     let stack = shared().await;
-    for (method, path) in
-        [("GET", "/nowhere"), ("GET", "/"), ("DELETE", "/sms/send"), ("PUT", "/conversations/1")]
-    {
-        assert_gateway_error(&send_request(stack.api_request(method, path)).await, 404, "Not Found");
+    for (method, path, status, message) in [
+        ("GET", "/nowhere", 404, "Not Found"),
+        ("GET", "/", 404, "Not Found"),
+        ("DELETE", "/sms/send", 405, "Method Not Allowed"),
+        ("PUT", "/conversations/1", 405, "Method Not Allowed"),
+    ] {
+        assert_gateway_error(&send_request(stack.api_request(method, path)).await, status, message);
     }
     let webhook = format!("{}/webhook/twilio/sms", stack.info.webhook_base_url);
     assert_eq!(send_request(request("POST", &webhook).body("MessageSid=SM1")).await.status, 403);

@@ -14,6 +14,13 @@ use uuid::Uuid;
 
 /// A subscription to events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01900000-0000-7000-8000-0000000000a1", "url": "https://collections.example/sms-events",
+    "queue_arn": null, "event_types": ["message.received"], "workflow_type": null, "tenant_id": null,
+    "include_unknown": false, "content": false, "max_in_flight": 10, "max_hold_seconds": 300, "description": null,
+    "status": "active", "disabled_reason": null, "failing_since": null, "previous_secret_until": null,
+    "is_replaying": false, "created_at": "2026-11-01T12:00:00Z", "updated_at": "2026-11-01T12:00:00Z"
+}))]
 pub struct Subscription {
     /// Subscription id.
     #[schema(value_type = Uuid)]
@@ -84,6 +91,14 @@ impl From<subscriptions::Subscription> for Subscription {
 
 /// A subscription with its new secret, which is not shown again.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01900000-0000-7000-8000-0000000000a1", "url": "https://collections.example/sms-events",
+    "queue_arn": null, "event_types": ["message.received"], "workflow_type": null, "tenant_id": null,
+    "include_unknown": false, "content": false, "max_in_flight": 10, "max_hold_seconds": 300, "description": null,
+    "status": "active", "disabled_reason": null, "failing_since": null, "previous_secret_until": null,
+    "is_replaying": false, "created_at": "2026-11-01T12:00:00Z", "updated_at": "2026-11-01T12:00:00Z",
+    "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+}))]
 pub struct SubscriptionWithSecret {
     #[serde(flatten)]
     subscription: Subscription,

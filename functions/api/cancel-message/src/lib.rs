@@ -15,6 +15,9 @@ use utoipa::ToSchema;
 
 /// A canceled message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01900000-0000-7000-8000-00000000000d", "status": "canceled"
+}))]
 pub struct CanceledMessage {
     /// Message id.
     #[schema(value_type = uuid::Uuid)]

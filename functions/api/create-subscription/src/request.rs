@@ -3,6 +3,7 @@
 use common::clock;
 use common::config::Secret;
 use common::db::subscriptions;
+use common::domain::event::EventType;
 use common::http::{Fields, Principal, ValidationError};
 use common::service::subscription::{GivenDestination, SubscriptionFields};
 use serde::Serialize;
@@ -19,13 +20,13 @@ const MAX_HOLD_SECONDS: i32 = 300;
 #[schema(example = json!({"url": "https://collections.example/sms-events", "event_types": ["message.received"]}))]
 pub struct NewSubscription {
     /// https URL that events are posted to, with public addresses only.
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 2048, format = "uri")]
     pub url: Option<String>,
     /// ARN of an SQS queue instead of a URL. This service's role must be allowed to send to it.
     #[schema(example = "arn:aws:sqs:us-east-1:123456789012:sms-events")]
     pub queue_arn: Option<String>,
     /// Types of events; an empty list means all types.
-    #[schema(max_items = 100)]
+    #[schema(value_type = Vec<EventType>, max_items = 100)]
     pub event_types: Vec<String>,
     /// Only events of this workflow.
     #[schema(min_length = 1, max_length = 64, pattern = "^[a-z][a-z0-9_]{0,63}$")]

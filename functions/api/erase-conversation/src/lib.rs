@@ -61,6 +61,11 @@ impl App {
 
 /// An erasure of a conversation's content.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "erasure_id": "01900000-0000-7000-8000-0000000000e1", "conversation_id": "01900000-0000-7000-8000-00000000000c",
+    "erased": {"messages": 10000, "canceled": 0, "in_flight": 0, "webhooks": 12, "status_callbacks": 20,
+    "opt_out_texts": 0, "waiting_webhooks": 0, "archived_rows": 0}, "remaining": 250
+}))]
 pub struct Erasure {
     /// Id of this request in the audit.
     pub erasure_id: Uuid,

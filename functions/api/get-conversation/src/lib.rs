@@ -24,6 +24,19 @@ use utoipa::ToSchema;
 
 /// A conversation and a page of its messages.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "phone_number_canonical": "+12025550123", "phone_number_original": "(202) 555-0123",
+    "conversation_id": "01900000-0000-7000-8000-00000000000c", "tenant_id": "t-42", "tenant_candidates": null,
+    "workflow_type": "collections", "workflow_id": "case-17", "conversation_status": "open",
+    "time_zone": "America/Chicago", "language_detected": "es", "language_confidence": 0.75, "opted_out": false,
+    "carrier_blocked_at": null, "number_deactivated_at": null, "last_message_at": "2026-11-01T12:00:03Z",
+    "messages": [{"id": "01900000-0000-7000-8000-00000000000d", "direction": "inbound",
+        "from_number": "+12025550123", "to_number": "+12025550100", "message_content": "No hay calefacción",
+        "content": "No hay calefacción", "media": [], "twilio_sid": "SM0123456789abcdef0123456789abcdef",
+        "delivery_status": "received", "error_code": null, "language": "es", "language_confidence": 0.75,
+    "opt_out": "none", "created_at": "2026-11-01T12:00:03Z"}], "page": 1, "limit": 20, "offset": 0, "total": 1,
+    "next_cursor": null
+}))]
 pub struct ConversationPage {
     #[serde(flatten)]
     conversation: Conversation,
@@ -139,11 +152,12 @@ impl ConversationPage {
     params(
         ("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
             alphanumeric sender; percent-encoded.", example = "+12035550123"),
-        ("page" = Option<u32>, Query, minimum = 1, description = "Page number, starting at 1."),
+        ("page" = Option<u64>, Query, minimum = 1, maximum = 4294967295_u32, description = "Page number, starting at 1."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Messages per page; default \
             20."),
-        ("offset" = Option<u32>, Query, description = "Number of newest messages to skip, instead of `page`."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page; cannot be combined \
+        ("offset" = Option<u64>, Query, maximum = 4294967295_u32, description = "Number of newest messages to skip, instead \
+            of `page`."),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "The `next_cursor` of the previous page; cannot be combined \
             with `page` or `offset`."),
     ),
     responses(

@@ -21,6 +21,22 @@ use utoipa::ToSchema;
 
 /// A message with its attempts and status history.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01900000-0000-7000-8000-00000000000d", "conversation_id": "01900000-0000-7000-8000-00000000000c",
+    "direction": "outbound", "from_number": "+12025550100", "to_number": "+12025550123",
+    "messaging_service_sid": null, "replaced_from": null, "batch_id": null,
+    "message_content": "Your rent is due on the 1st.", "content": "Your rent is due on the 1st.", "media": [],
+    "twilio_sid": "SM0123456789abcdef0123456789abcdef", "delivery_status": "delivered", "error_code": null,
+    "encoding": "GSM-7", "segments": 1, "language": "unknown", "language_confidence": 0.0, "opt_out": null,
+    "priority": "normal", "purpose": "service", "workflow_type": "collections", "workflow_id": "case-17",
+    "metadata": {"unit": "4B"}, "send_at": null, "send_before": null, "next_attempt_at": null, "parked_at": null,
+    "created_at": "2026-11-01T12:00:00Z",
+    "attempts": [{"number": 1, "outcome": "accepted", "twilio_sid": "SM0123456789abcdef0123456789abcdef",
+        "error_code": null, "detail": null, "started_at": "2026-11-01T12:00:00.2Z",
+        "finished_at": "2026-11-01T12:00:00.4Z"}],
+    "status_history": [{"status": "delivered", "error_code": null,
+        "twilio_sid": "SM0123456789abcdef0123456789abcdef", "contradicts": false, "at": "2026-11-01T12:00:03Z"}]
+}))]
 pub struct MessageDetails {
     /// Message id.
     #[schema(value_type = uuid::Uuid)]

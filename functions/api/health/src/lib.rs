@@ -117,6 +117,10 @@ impl Checks {
 
 /// The state of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "ok": true, "version": "0.1.0",
+    "checks": {"config": "ok", "db": "ok", "partitions": "ok", "queues": "ok", "twilio": "ok", "monitor": "ok"}
+}))]
 pub struct Health {
     /// Whether no check failed.
     pub ok: bool,

@@ -42,7 +42,7 @@ pub struct DeliveryList {
         whose first attempt succeeded is not listed. Attempts are kept for 30 days. Scope: `subscriptions:manage`.",
     params(
         ("id" = uuid::Uuid, Path, description = "Subscription id."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page."),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "The `next_cursor` of the previous page."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Deliveries per page; default 20."),
     ),
     responses(

@@ -20,6 +20,14 @@ const MAX_LIMIT: u32 = 1000;
 
 /// A page of subscriptions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "subscriptions": [{"id": "01900000-0000-7000-8000-0000000000a1",
+        "url": "https://collections.example/sms-events", "queue_arn": null, "event_types": ["message.received"],
+        "workflow_type": null, "tenant_id": null, "include_unknown": false, "content": false, "max_in_flight": 10,
+        "max_hold_seconds": 300, "description": null, "status": "active", "disabled_reason": null,
+        "failing_since": null, "previous_secret_until": null, "is_replaying": false,
+    "created_at": "2026-11-01T12:00:00Z", "updated_at": "2026-11-01T12:00:00Z"}], "limit": 100, "next_cursor": null
+}))]
 pub struct SubscriptionList {
     /// Subscriptions, newest first.
     pub subscriptions: Vec<Subscription>,
@@ -41,7 +49,7 @@ pub struct SubscriptionList {
     description = "Returns the subscriptions of the key, newest first, without their secrets; with the scope `admin` \
         those of all keys. Scope: `subscriptions:manage`.",
     params(
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page."),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "The `next_cursor` of the previous page."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "Per page; default 100."),
     ),
     responses(

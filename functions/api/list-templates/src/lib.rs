@@ -21,6 +21,12 @@ const MAX_LIMIT: u32 = 100;
 
 /// A page of templates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "templates": [{"id": "01900000-0000-7000-8000-0000000000f1", "name": "Rent reminder", "version": 1,
+        "texts": {"en": "Hi {{name}}, your rent is due on the 1st."}, "fallback": "en", "variables": ["name"],
+        "segments": {"en": {"encoding": "GSM-7", "segments": 1}}, "created_at": "2026-11-01T12:00:00Z",
+    "updated_at": "2026-11-01T12:00:00Z"}], "next_cursor": null
+}))]
 pub struct TemplateList {
     /// Current versions of the templates, newest template first.
     pub templates: Vec<Template>,
@@ -39,7 +45,7 @@ pub struct TemplateList {
     summary = "List templates",
     description = "Returns the current versions of all templates, newest template first. Scope: `messages:read`.",
     params(
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the previous page."),
+        ("cursor" = Option<String>, Query, min_length = 1, description = "The `next_cursor` of the previous page."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Per page; default 20."),
     ),
     responses(

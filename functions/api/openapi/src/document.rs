@@ -1,5 +1,6 @@
 //! The OpenAPI 3.1 document.
 
+use crate::{examples, links};
 use common::domain::event::{self, EventType};
 use common::http::{ErrorEnvelope, Scope, responses};
 use serde::Serialize;
@@ -38,7 +39,8 @@ struct Others;
         description = "SMS service of a property-management company. It stores every inbound message, and sends \
             messages through Twilio and tracks their delivery.\n\nAuthenticate with `Authorization: Bearer <key>`. \
             Every error has the body `ErrorEnvelope` with a stable `code`; errors of the gateway have the body \
-            `GatewayMessage`. Every response has the header `x-request-id`.",
+            `GatewayMessage`. Every response of the service has the header `x-request-id`. A path without the \
+            method is 405 with the header `Allow`; an unknown path is 404.",
     ),
     components(schemas(ErrorEnvelope, FunctionUrlMessage, GatewayMessage)),
     tags(
@@ -91,7 +93,8 @@ struct TwilioForm {
 #[utoipa::path(
     get, path = "/openapi.json", tag = "service", operation_id = "get_openapi",
     summary = "Get this document",
-    responses((status = 200, description = "This document.", body = Object)),
+    responses((status = 200, description = "This document.", body = Object,
+        example = json!({"openapi": "3.1.0", "info": {"title": "SMS Foundation"}}))),
     security(()),
 )]
 #[expect(dead_code, reason = "the path macro describes a function")]
@@ -120,10 +123,13 @@ fn docs_script() {}
     post, path = "/webhook/twilio/sms", tag = "webhooks", operation_id = "receive_inbound_sms",
     summary = "Receive an inbound message",
     description = "Called by Twilio only. A signed GET and a signed JSON body with `MessageSid` are also accepted.",
-    request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded", example = json!({
+        "MessageSid": "SM0123456789abcdef0123456789abcdef", "From": "+12025550123", "To": "+12025550100",
+        "Body": "No hay calefacción"
+    })),
     responses(
         (status = 200, description = "Stored. The body is an empty TwiML document.", body = String,
-        content_type = "text/xml"),
+        content_type = "text/xml", example = json!("<Response/>")),
         responses::InvalidRequest,
         responses::InvalidSignature,
         responses::PayloadTooLarge,
@@ -140,7 +146,9 @@ fn inbound_sms() {}
     description = "Called by Twilio only. A signed GET and a signed JSON body with `MessageSid` are also accepted.",
     params(("message_id" = Option<uuid::Uuid>, Query, description = "Message id of this service, from the \
         callback URL.")),
-    request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded", example = json!({
+        "MessageSid": "SM0123456789abcdef0123456789abcdef", "MessageStatus": "delivered"
+    })),
     responses(
         (status = 200, description = "Stored."),
         responses::InvalidRequest,
@@ -184,11 +192,13 @@ fn complete(document: &mut utoipa::openapi::OpenApi) {
 
 /// Adds the gateway's errors to an operation that needs a key, and the request id to every response.
 fn complete_operation(operation: &mut Operation) {
-    let needs_key = operation
-        .security
-        .iter()
-        .flatten()
-        .any(|requirement| serde_json::to_string(requirement).is_ok_and(|text| text.contains("api_key")));
+    let needs_key = needs(operation, "api_key");
+    links::add(operation);
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter && parameter.name == "types" {
+            parameter.schema = Some(list_of_event_types());
+        }
+    }
     let responses = &mut operation.responses.responses;
     if needs_key {
         // An operation with its own 401 verifies the key itself, at a function URL.
@@ -212,8 +222,9 @@ fn complete_operation(operation: &mut Operation) {
         let other = json_response("Any other error, such as too many requests.", either());
         responses.insert("default".to_owned(), RefOr::T(other));
     }
-    for response in responses.values_mut() {
+    for (status, response) in responses {
         if let RefOr::T(response) = response {
+            examples::add(status, response);
             let id = ObjectBuilder::new().schema_type(Type::String).build();
             let header = HeaderBuilder::new()
                 .schema(Some(id))
@@ -222,6 +233,19 @@ fn complete_operation(operation: &mut Operation) {
             response.headers.insert("x-request-id".to_owned(), RefOr::T(header));
         }
     }
+}
+
+/// Returns whether an operation accepts a security scheme.
+pub(crate) fn needs(operation: &Operation, scheme: &str) -> bool {
+    let mut requirements = operation.security.iter().flatten();
+    requirements.any(|one| serde_json::to_string(one).is_ok_and(|text| text.contains(&format!("\"{scheme}\""))))
+}
+
+/// Returns the schema of a parameter with event types, separated by commas.
+fn list_of_event_types() -> RefOr<Schema> {
+    let one = EventType::ALL.map(|of| of.as_str().replace('.', r"\.")).join("|");
+    let pattern = format!("^({one})(,({one}))*$");
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
 }
 
 /// Returns the events, one webhook per type. `GET /events` returns the same bodies.

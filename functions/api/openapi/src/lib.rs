@@ -1,12 +1,17 @@
 //! GET /openapi.json, GET /docs and GET /docs/scalar.js: the OpenAPI document, and a page to read and try it.
 //!
 //! Reads no configuration. The document is generated at cold start from the types of the other functions.
+//! Requests without a route get 405 or 404 here.
 
 mod document;
+mod examples;
+mod links;
+mod routes;
 
 pub use document::document;
 
-use common::http::{self, ApiError, HeaderValue, Request, RequestExt, Response, StatusCode};
+use common::http::{self, HeaderValue, Method, Request, RequestExt, Response, StatusCode};
+use routes::Routes;
 
 const PAGE: &str = include_str!("docs.html");
 /// The renderer of the page, compressed with gzip. Its source is in `scalar/README.md`.
@@ -25,6 +30,7 @@ const CACHE: &str = "public, max-age=300";
 #[derive(Debug)]
 pub struct App {
     document: String,
+    routes: Routes,
 }
 
 impl App {
@@ -34,18 +40,19 @@ impl App {
     ///
     /// When the document cannot be written as JSON.
     pub fn init() -> Result<Self, serde_json::Error> {
-        Ok(Self { document: serde_json::to_string(&document())? })
+        let document = document();
+        Ok(Self { document: serde_json::to_string(&document)?, routes: Routes::of(&document) })
     }
 }
 
-/// Returns the document, the page or its script.
-///
-/// # Errors
-///
-/// [`ApiError::NotFound`] for any other path, which means that the template has a wrong route.
-pub fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
+/// Returns the document, the page or its script, or that the request has no route.
+#[must_use]
+pub fn handle(app: &App, request: &Request) -> Response {
+    let path = request.raw_http_path();
+    let is_page = [Method::GET, Method::HEAD].contains(request.method());
     // A custom domain can put a prefix before our path.
-    let mut response = match request.raw_http_path() {
+    let mut response = match path {
+        _ if !is_page => return app.routes.refuse(request.method().as_str(), path),
         path if path.ends_with("/openapi.json") => {
             http::text(StatusCode::OK, "application/json", app.document.clone())
         }
@@ -61,9 +68,9 @@ pub fn handle(app: &App, request: &Request) -> Result<Response, ApiError> {
             script.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
             script
         }
-        _ => return Err(ApiError::NotFound("the page")),
+        path => return app.routes.refuse(request.method().as_str(), path),
     };
     response.headers_mut().insert("cache-control", HeaderValue::from_static(CACHE));
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    Ok(response)
+    response
 }

@@ -7,5 +7,5 @@ use openapi::App;
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init("openapi");
     let app = telemetry::or_exit(App::init());
-    http::run(async move |request| openapi::handle(&app, request)).await
+    http::run(async move |request| Ok(openapi::handle(&app, request))).await
 }

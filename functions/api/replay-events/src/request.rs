@@ -19,7 +19,7 @@ pub struct ReplayRequest {
     /// Events after this cursor of `GET /events`.
     pub after: Option<String>,
     /// Only these types, of those of the subscription. Default: all.
-    #[schema(max_items = 100)]
+    #[schema(value_type = Option<Vec<EventType>>, max_items = 100)]
     pub types: Option<Vec<String>>,
 }
 

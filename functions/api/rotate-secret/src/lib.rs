@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 /// Default of `grace_seconds`: one day.
 const GRACE_SECONDS: i32 = 86_400;
 
-/// How the secret is replaced. The body may be empty.
+/// How the secret is replaced. The body may be empty or `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"grace_seconds": 3600}))]
@@ -39,7 +39,7 @@ pub struct SecretRotation {
         signatures: of the new and of the previous secret. A secret before the previous one is no longer used. Scope: \
         `subscriptions:manage`.",
     params(("id" = uuid::Uuid, Path, description = "Subscription id.")),
-    request_body(content = Option<SecretRotation>),
+    request_body(content = Option<SecretRotation>, example = json!({"grace_seconds": 3600})),
     responses(
         (status = 200, description = "The subscription, with its new secret.", body = SubscriptionWithSecret),
         responses::InvalidRequest,
@@ -62,7 +62,8 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
 }
 
 fn grace(body: &[u8]) -> Result<Duration, ApiError> {
-    let mut fields = Fields::from_slice(if body.is_empty() { b"{}" } else { body })?;
+    let is_absent = [b"".as_slice(), b"null"].contains(&body.trim_ascii());
+    let mut fields = Fields::from_slice(if is_absent { b"{}" } else { body })?;
     let seconds = fields.number("grace_seconds", 0..=MAX_GRACE_SECONDS).unwrap_or(GRACE_SECONDS);
     let grace = Duration::from_secs(seconds.unsigned_abs().into());
     Ok(fields.finish_with(Some(grace))?)

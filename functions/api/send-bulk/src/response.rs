@@ -14,6 +14,12 @@ use utoipa::ToSchema;
 
 /// An accepted request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "batch_id": "01900000-0000-7000-8000-0000000000b1", "accepted": 1, "rejected": 1,
+    "items": [{"index": 0, "id": "01900000-0000-7000-8000-00000000000d", "status": "accepted"}, {"index": 1,
+        "status": "rejected", "error": {"code": "sms.validation_error", "message": "the request is not valid",
+        "details": [{"field": "to", "reason": "is missing"}]}}]
+}))]
 pub struct BulkAccepted {
     /// Batch id.
     #[schema(value_type = uuid::Uuid)]
@@ -92,6 +98,12 @@ fn rejected(index: usize, refusal: &Refusal) -> BulkItem {
 
 /// What a request would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "accepted": 2, "rejected": [], "opted_out": 0, "in_quiet_hours": 0, "segments": 2,
+    "by_language": {"en": {"messages": 1, "segments": 1, "encodings": {"GSM-7": 1}}, "es": {"messages": 1,
+        "segments": 1, "encodings": {"GSM-7": 1}}},
+    "longest": {"to": "+12025550123", "segments": 1, "body": "Hola Ana, el 3 de mayo no hay agua."}
+}))]
 pub struct DryRun {
     /// The number of messages that would be accepted.
     pub accepted: usize,

@@ -66,6 +66,10 @@ impl App {
 
 /// An accepted message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "id": "01900000-0000-7000-8000-00000000000d", "conversation_id": "01900000-0000-7000-8000-00000000000c",
+    "status": "pending", "twilio_sid": null, "to": "+12025550123", "encoding": "GSM-7", "segments": 1
+}))]
 pub struct SendAccepted {
     /// Message id.
     #[schema(value_type = uuid::Uuid)]

@@ -109,12 +109,12 @@ impl App {
     params(
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event. Takes precedence over \
             `after`."),
-        ("after" = Option<String>, Query, description = "An `id`, or a `next_cursor` of `GET /events`. Default: the \
+        ("after" = Option<String>, Query, min_length = 1, description = "An `id`, or a `next_cursor` of `GET /events`. Default: the \
             oldest kept event."),
         ("types" = Option<String>, Query, description = "Types, separated by commas.",
             example = "message.received,contact.opted_out"),
-        ("workflow_type" = Option<String>, Query, description = "Events of this workflow.", example = "collections"),
-        ("tenant_id" = Option<String>, Query, description = "Events of this tenant.", example = "t-42"),
+        ("workflow_type" = Option<String>, Query, min_length = 1, description = "Events of this workflow.", example = "collections"),
+        ("tenant_id" = Option<String>, Query, min_length = 1, description = "Events of this tenant.", example = "t-42"),
         ("conversation" = Option<uuid::Uuid>, Query, description = "Events of this conversation, by its id."),
     ),
     responses(
@@ -138,7 +138,7 @@ pub async fn handle(app: &App, request: &Request) -> Result<Streamed, ApiError> 
         return Err(ApiError::NotFound("a stream at this path"));
     }
     if request.method() != Method::GET {
-        return Err(ApiError::MethodNotAllowed);
+        return Err(ApiError::MethodNotAllowed { allowed: "GET" });
     }
     authorize(app, request).await?;
     let Query { filter, after, after_name } = Query::read(request)?;

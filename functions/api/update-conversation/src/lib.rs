@@ -18,6 +18,13 @@ use utoipa::ToSchema;
 
 /// A conversation as in `GET /conversations/{phone_number}`, but without messages, because they need another scope.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({
+    "phone_number_canonical": "+12025550123", "phone_number_original": "(202) 555-0123",
+    "conversation_id": "01900000-0000-7000-8000-00000000000c", "tenant_id": "t-42", "tenant_candidates": null,
+    "workflow_type": "collections", "workflow_id": "case-17", "conversation_status": "open",
+    "time_zone": "America/Chicago", "language_detected": "es", "language_confidence": 0.75, "opted_out": false,
+    "carrier_blocked_at": null, "number_deactivated_at": null, "last_message_at": "2026-11-01T12:00:03Z", "total": 3
+}))]
 pub struct ChangedConversation {
     #[serde(flatten)]
     conversation: Conversation,

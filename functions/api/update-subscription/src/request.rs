@@ -1,6 +1,7 @@
 //! The request body.
 
 use common::db::subscriptions::{self, Changes};
+use common::domain::event::EventType;
 use common::http::{Fields, ValidationError};
 use common::service::subscription::{GivenDestination, SubscriptionFields};
 use common::subscribers::Destination;
@@ -13,12 +14,12 @@ use utoipa::ToSchema;
 #[schema(example = json!({"event_types": ["message.received", "message.failed"], "max_in_flight": 20}))]
 pub struct SubscriptionChanges {
     /// New https URL; replaces a queue.
-    #[schema(max_length = 2048)]
+    #[schema(max_length = 2048, format = "uri")]
     pub url: Option<String>,
     /// New SQS queue; replaces a URL.
     pub queue_arn: Option<String>,
     /// Types of events; an empty list means all types.
-    #[schema(max_items = 100)]
+    #[schema(value_type = Option<Vec<EventType>>, max_items = 100)]
     pub event_types: Option<Vec<String>>,
     /// Only events of this workflow.
     #[schema(min_length = 1, max_length = 64, pattern = "^[a-z][a-z0-9_]{0,63}$")]

@@ -14,7 +14,7 @@ use common::domain::rate_limit::{Limit, Quota};
 use common::http::{ApiError, Scope, ValidationError};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use testing::{ApiRequest, Function, body, refusal};
+use testing::{ApiRequest, Function, body};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_openapi");
 
@@ -114,7 +114,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::Forbidden { missing: Scope::Admin },
         ApiError::BadSignature("".into()),
         ApiError::NotFound(""),
-        ApiError::MethodNotAllowed,
+        ApiError::MethodNotAllowed { allowed: "GET" },
         ApiError::IdempotencyConflict,
         ApiError::RecipientOptedOut,
         ApiError::Conflict("".into()),
@@ -209,6 +209,70 @@ async fn the_script_is_compressed_and_fits_into_a_response() {
 }
 
 #[tokio::test]
-async fn another_path_is_not_found() {
-    assert_eq!(refusal(&get("/openapi.yaml").await), "404 sms.not_found");
+async fn a_request_without_a_route_is_refused_with_the_methods_of_its_path() {
+    let mut function = Function::start(BINARY, &[]).await;
+    for (method, path, status, allowed) in [
+        ("DELETE", "/sms/send", 405, Some("POST")),
+        ("TRACE", "/health", 405, Some("GET, HEAD")),
+        ("OPTIONS", "/messages/1", 405, Some("GET")),
+        ("POST", "/templates/1", 405, Some("GET, PUT, DELETE")),
+        ("POST", "/openapi.json", 405, Some("GET, HEAD")),
+        ("GET", "/openapi.yaml", 404, None),
+        ("GET", "/messages/", 404, None),
+        ("GET", "/messages/1/2", 404, None),
+        // At function URLs.
+        ("PUT", "/webhook/twilio/sms", 404, None),
+        ("POST", "/events/stream", 404, None),
+    ] {
+        let reply = function.call(ApiRequest::new(method, path).unauthorized().event()).await;
+        let message = if status == 405 { "Method Not Allowed" } else { "Not Found" };
+        assert_eq!((&reply["statusCode"], body(&reply)), (&json!(status), json!({ "message": message })));
+        assert_eq!(reply["headers"]["allow"].as_str(), allowed, "{method} {path}");
+        assert!(reply["headers"]["x-request-id"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn every_body_has_an_example_that_its_schema_accepts() {
+    let contract = responses::Contract(document().await);
+    for (method, path, operation) in operations(&contract.0) {
+        let at = format!("/paths/{}/{}", path.replace('/', "~1"), method.to_lowercase());
+        let mut bodies = vec![format!("{at}/requestBody")];
+        let statuses = operation["responses"].as_object().unwrap().keys();
+        bodies.extend(statuses.map(|status| format!("{at}/responses/{status}")));
+        for pointer in bodies {
+            let content = contract.0.pointer(&format!("{pointer}/content")).and_then(Value::as_object);
+            for (of, content) in content.into_iter().flatten() {
+                // Pages, which need none.
+                if ["text/html", "text/javascript"].contains(&of.as_str()) {
+                    continue;
+                }
+                let schema = format!("{pointer}/content/{}/schema", of.replace('/', "~1"));
+                let example = contract.example(content);
+                let errors: Vec<String> =
+                    contract.schema(&schema).iter_errors(&example).map(|error| error.to_string()).collect();
+                assert!(!example.is_null() && errors.is_empty(), "{pointer} {of}: {errors:?} {example}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_link_names_an_operation_with_its_parameter() {
+    let document = document().await;
+    let mut links = 0;
+    for (method, path, operation) in operations(&document) {
+        for response in operation["responses"].as_object().unwrap().values() {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let target = operations(&document).find(|(.., other)| other["operationId"] == link["operationId"]);
+                let (.., target) = target.unwrap_or_else(|| panic!("{method} {path}: {name}"));
+                let known = target["parameters"].as_array().unwrap();
+                for parameter in link["parameters"].as_object().unwrap().keys() {
+                    assert!(known.iter().any(|one| one["name"] == parameter.as_str()), "{method} {path}: {name}");
+                }
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 30, "{links}");
 }

@@ -19,6 +19,13 @@ impl Contract {
         jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
     }
 
+    /// Returns the example of a body, or else of its schema.
+    pub(crate) fn example(&self, content: &Value) -> Value {
+        let reference = content["schema"]["$ref"].as_str();
+        let schema = reference.map_or(&content["schema"], |name| self.0.pointer(&name[1..]).unwrap());
+        [&content["example"], &schema["example"]].into_iter().find(|one| !one.is_null()).cloned().unwrap_or_default()
+    }
+
     pub(crate) fn check(&self, operation: &str, reply: &Value) {
         let status = &reply["statusCode"];
         let pointer = format!("/paths/{operation}/responses/{status}/content/application~1json/schema");

@@ -51,6 +51,10 @@ fn declared() -> BTreeMap<String, Caller> {
                 continue;
             }
             let path = text(event, &["Properties", "Path"]).unwrap();
+            // Requests without a route.
+            if path == "$default" {
+                continue;
+            }
             let is_open = text(event, &["Properties", "Auth", "Authorizer"]) == Some("NONE");
             let caller = if is_open { Caller::Anybody } else { Caller::KeyHolder };
             routes.insert(format!("{} {path}", method.to_uppercase()), caller);
