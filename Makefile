@@ -33,12 +33,14 @@ clean-data: ## Deletes the data that `make run` keeps between runs
 
 # Python packages that some tests start, in their own environment.
 PYTHON_TESTS := $(abspath $(TARGET))/python-tests
-# The JavaScript library of Standard Webhooks, if Node.js is installed.
+# The JavaScript library of Standard Webhooks, and a generator of TypeScript clients, if Node.js is installed.
 NODE_TESTS := $(abspath $(TARGET))/node-tests
+NODE_PACKAGES := standardwebhooks@1.1.1 openapi-fetch@0.17.0 openapi-typescript@7.13.0 typescript@5.9.3 \
+	@types/node@20.19.43
 test: toolchain ## Runs every test: units, SQL, binaries through the Runtime API, the whole stack
 	@local/get-programs.sh $(PROGRAMS) initdb pgbouncer
 	@local/get-python.sh $(PYTHON_TESTS) local/requirements-tests.txt || echo "Tests that need Python will be skipped"
-	@local/get-node.sh $(NODE_TESTS) standardwebhooks@1.1.1 || echo "Tests that need Node.js will be skipped"
+	@local/get-node.sh $(NODE_TESTS) $(NODE_PACKAGES) || echo "Tests that need Node.js will be skipped"
 	@# One build for all tests: building the binaries alone selects fewer features and would compile most crates twice.
 	cargo test --workspace --no-run
 	TEST_PYTHON=$(PYTHON_TESTS)/bin/python TEST_NODE_MODULES=$(NODE_TESTS)/node_modules \

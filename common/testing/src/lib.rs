@@ -28,7 +28,7 @@ pub use collector::{Collector, Exported};
 pub use database::{Database, connect};
 pub use events::SUBSCRIPTION_SECRET;
 pub use lambda::{Function, Outcome};
-pub use machine::{processes_of, python, skipped};
+pub use machine::{node_modules, processes_of, python, skipped};
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 pub use receiver::{Received, Receiver};
 pub use sends::new_send;

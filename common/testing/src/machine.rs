@@ -32,6 +32,17 @@ pub fn python(test: &str) -> Option<PathBuf> {
     python
 }
 
+/// Returns the folder in `TEST_NODE_MODULES`, with the npm packages of the `Makefile`. `make test` sets it. Without it,
+/// prints that the test is skipped.
+#[must_use]
+pub fn node_modules(test: &str) -> Option<PathBuf> {
+    let modules = std::env::var_os("TEST_NODE_MODULES").map(PathBuf::from).filter(|path| path.exists());
+    if modules.is_none() {
+        skipped(test, "it needs Node.js, for which `make test` installs packages where node and npm are installed");
+    }
+    modules
+}
+
 /// Prints on the terminal that a test is skipped, because the machine lacks something optional.
 pub fn skipped(test: &str, missing: &str) {
     // Not `eprintln!`, which the test harness captures.

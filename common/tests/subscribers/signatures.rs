@@ -5,9 +5,9 @@ use common::config::Secret;
 use common::subscribers::new_secret;
 use serde_json::json;
 use standardwebhooks::Webhook;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use testing::{Received, Receiver, skipped};
+use testing::{Received, Receiver};
 
 /// Delivers an event that is signed with these secrets.
 async fn delivered(secrets: &[Secret]) -> Received {
@@ -104,12 +104,7 @@ async fn the_python_library_verifies() {
 
 #[tokio::test]
 async fn the_javascript_library_verifies() {
-    let modules = std::env::var_os("TEST_NODE_MODULES").map(PathBuf::from).filter(|path| path.exists());
-    let Some(modules) = modules else {
-        let reason =
-            "it needs Node.js, for which `make test` installs a package where node and npm are installed";
-        return skipped("the_javascript_library_verifies", reason);
-    };
+    let Some(modules) = testing::node_modules("the_javascript_library_verifies") else { return };
     let mut node = Command::new("node");
     node.env("NODE_PATH", modules);
     run(node, "verify.cjs", &cases().await);

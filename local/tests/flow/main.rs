@@ -13,6 +13,7 @@ mod cancel;
 mod chaos;
 mod client;
 mod cold_start;
+mod contract;
 mod create_faults;
 mod daily_limit;
 mod database_crash;

@@ -13,10 +13,13 @@ use common::http::{
 };
 use common::service::caller;
 use common::service::events::{self, ReadError};
+use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::time::Duration;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// Configuration, read from the environment: the variables of [`DatabaseConfig`].
 #[derive(Debug, Clone)]
@@ -57,12 +60,36 @@ impl App {
     }
 }
 
+/// The body of an event, which is stored as text. `webhooks` has the schema of each type.
+#[derive(Debug, ToSchema)]
+pub struct LoggedEvent {
+    /// Event id, the same in every delivery.
+    pub id: Uuid,
+    /// Type of the event.
+    pub r#type: String,
+    /// When the change was made.
+    pub timestamp: Timestamp,
+    /// Conversation id, if the event is about one.
+    pub conversation_id: Option<Uuid>,
+    /// Number of the event in its conversation: 1, 2, 3 … without gaps.
+    #[schema(minimum = 1)]
+    pub conversation_sequence: Option<i64>,
+    /// Message id, if the event is about one message.
+    pub message_id: Option<Uuid>,
+    /// Tenant of the conversation, if it is known.
+    pub tenant_id: Option<String>,
+    /// Workflow of the message, or else of the conversation, if there is one.
+    pub workflow_type: Option<String>,
+    /// Data of the type.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
 /// A page of the event log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventList {
-    /// Bodies of the events, in the order of the log; `webhooks` has the schema of each type. An event has the same
-    /// text in every response.
-    #[schema(value_type = Vec<Object>)]
+    /// Bodies of the events, in the order of the log. An event has the same text in every response.
+    #[schema(value_type = Vec<LoggedEvent>)]
     pub events: Vec<Box<RawValue>>,
     /// The `after` of the next page, also if there are no more events yet.
     pub next_cursor: String,

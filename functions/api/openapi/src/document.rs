@@ -5,7 +5,7 @@ use common::domain::event::{self, EventType};
 use common::http::{ErrorEnvelope, Scope, responses};
 use serde::Serialize;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, PathItem, Paths, PathsBuilder};
+use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterIn, PathItem, Paths, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -77,6 +77,7 @@ struct FunctionUrlMessage {
 #[expect(dead_code, non_snake_case, reason = "it only documents Twilio's parameters")]
 struct TwilioForm {
     /// Twilio's SID of the message; required.
+    #[schema(min_length = 1, max_length = 255)]
     MessageSid: String,
     /// Sender.
     From: Option<String>,
@@ -195,8 +196,14 @@ fn complete_operation(operation: &mut Operation) {
     let needs_key = needs(operation, "api_key");
     links::add(operation);
     for parameter in operation.parameters.iter_mut().flatten() {
-        if let RefOr::T(parameter) = parameter && parameter.name == "types" {
-            parameter.schema = Some(list_of_event_types());
+        let RefOr::T(parameter) = parameter else { continue };
+        match &mut parameter.schema {
+            Some(schema) if parameter.name == "types" => *schema = list_of_event_types(),
+            // A header can be absent, but not null.
+            Some(RefOr::T(Schema::Object(schema))) if parameter.parameter_in == ParameterIn::Header => {
+                schema.schema_type = Type::String.into();
+            }
+            _ => {}
         }
     }
     let responses = &mut operation.responses.responses;

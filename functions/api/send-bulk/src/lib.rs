@@ -89,7 +89,23 @@ type WakeUps = Vec<(DispatchMessage, String, Duration)>;
         the first response. Scope: `messages:send`.",
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
         description = "Printable ASCII; stored per API key for 24 hours.")),
-    request_body = BulkRequest,
+    request_body(content = BulkRequest, examples(
+        ("messages" = (summary = "Messages", value = json!({
+            "messages": [
+                {"to": "(202) 555-0123", "body": "Your rent is due on the 1st."},
+                {"to": "(202) 555-0124", "body": "Your rent is due on the 1st.", "workflow_id": "case-17"}
+            ],
+            "workflow_type": "collections"
+        }))),
+        ("dry_run" = (summary = "Dry run of texts per language", value = json!({
+            "texts": {"en": "Hi {{name}}, water is off on May 3.", "es": "Hola {{name}}, el 3 de mayo no hay agua."},
+            "recipients": [
+                {"to": "(202) 555-0123", "variables": {"name": "Ana"}, "language": "es"},
+                {"to": "(202) 555-0124", "variables": {"name": "Tom"}}
+            ],
+            "dry_run": true
+        }))),
+    )),
     responses(
         (status = 200, description = "The result of a dry run.", body = DryRun),
         (status = 202, description = "The accepted messages are stored and will be sent.", body = BulkAccepted, headers(

@@ -19,11 +19,16 @@ impl Contract {
         jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
     }
 
-    /// Returns the example of a body, or else of its schema.
-    pub(crate) fn example(&self, content: &Value) -> Value {
+    /// Returns the examples of a body, or else of its schema.
+    pub(crate) fn examples<'a>(&'a self, content: &'a Value) -> Vec<&'a Value> {
+        let named = content["examples"].as_object();
+        let named: Vec<&Value> = named.into_iter().flat_map(|all| all.values().map(|one| &one["value"])).collect();
+        if !named.is_empty() {
+            return named;
+        }
         let reference = content["schema"]["$ref"].as_str();
         let schema = reference.map_or(&content["schema"], |name| self.0.pointer(&name[1..]).unwrap());
-        [&content["example"], &schema["example"]].into_iter().find(|one| !one.is_null()).cloned().unwrap_or_default()
+        [&content["example"], &schema["example"]].into_iter().filter(|one| !one.is_null()).take(1).collect()
     }
 
     pub(crate) fn check(&self, operation: &str, reply: &Value) {
