@@ -4,8 +4,8 @@ use super::{Response, Scope};
 use crate::domain::rate_limit::Quota;
 use crate::error::Retryable;
 use crate::telemetry;
-use http::StatusCode;
 use http::HeaderValue;
+use http::StatusCode;
 use http::header::{ALLOW, RETRY_AFTER};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -354,8 +354,12 @@ mod tests {
 
     #[test]
     fn a_refused_method_comes_with_those_that_are_allowed() {
-        let reply = ApiError::MethodNotAllowed { allowed: "GET, POST" }.response("r-1", Timestamp::UNIX_EPOCH);
-        assert_eq!((reply.status().as_u16(), &reply.headers()["allow"]), (405, &HeaderValue::from_static("GET, POST")));
+        let reply =
+            ApiError::MethodNotAllowed { allowed: "GET, POST" }.response("r-1", Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            (reply.status().as_u16(), &reply.headers()["allow"]),
+            (405, &HeaderValue::from_static("GET, POST"))
+        );
     }
 
     #[test]

@@ -38,7 +38,10 @@ pub fn python(test: &str) -> Option<PathBuf> {
 pub fn node_modules(test: &str) -> Option<PathBuf> {
     let modules = std::env::var_os("TEST_NODE_MODULES").map(PathBuf::from).filter(|path| path.exists());
     if modules.is_none() {
-        skipped(test, "it needs Node.js, for which `make test` installs packages where node and npm are installed");
+        skipped(
+            test,
+            "it needs Node.js, for which `make test` installs packages where node and npm are installed",
+        );
     }
     modules
 }

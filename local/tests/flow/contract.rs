@@ -80,7 +80,18 @@ async fn a_generated_typescript_client_works() {
     let mut generate = node("node_modules/openapi-typescript/bin/cli.js");
     run(generate.arg(document).args(["--output", "schema.d.ts", "--empty-objects-unknown"]), &stack);
     let mut compile = node("node_modules/typescript/bin/tsc");
-    run(compile.args(["--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2022", "client.ts"]), &stack);
+    run(
+        compile.args([
+            "--strict",
+            "--skipLibCheck",
+            "--module",
+            "nodenext",
+            "--target",
+            "es2022",
+            "client.ts",
+        ]),
+        &stack,
+    );
     let mut client = node("client.js");
     client.args([&stack.info.api_url, &fresh_handset()]);
     assert_eq!(run(&mut client, &stack).trim(), "ok");

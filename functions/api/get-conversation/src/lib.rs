@@ -152,12 +152,15 @@ impl ConversationPage {
     params(
         ("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
             alphanumeric sender; percent-encoded.", example = "+12035550123"),
-        ("page" = Option<u64>, Query, minimum = 1, maximum = 4294967295_u32, description = "Page number, starting at 1."),
+        ("page" = Option<u64>, Query, minimum = 1, maximum = 4294967295_u32,
+            description = "Page number, starting at 1."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Messages per page; default \
             20."),
-        ("offset" = Option<u64>, Query, maximum = 4294967295_u32, description = "Number of newest messages to skip, instead \
+        ("offset" = Option<u64>, Query, maximum = 4294967295_u32,
+            description = "Number of newest messages to skip, instead \
             of `page`."),
-        ("cursor" = Option<String>, Query, min_length = 1, description = "The `next_cursor` of the previous page; cannot be combined \
+        ("cursor" = Option<String>, Query, min_length = 1,
+            description = "The `next_cursor` of the previous page; cannot be combined \
             with `page` or `offset`."),
     ),
     responses(

@@ -112,17 +112,21 @@ impl ConversationList {
                    as `since`. \
                    Scope: `conversations:read`.",
     params(
-        ("tenant_id" = Option<String>, Query, min_length = 1, description = "Conversations of this tenant.", example = "t-42"),
+        ("tenant_id" = Option<String>, Query, min_length = 1,
+            description = "Conversations of this tenant.", example = "t-42"),
         ("workflow_type" = Option<String>, Query, min_length = 1, description = "Conversations with this workflow.",
             example = "collections"),
-        ("language" = Option<String>, Query, pattern = "^(en|es|pt|unknown)$", description = "Detected language: `en`, `es`, `pt` or `unknown`.",
+        ("language" = Option<String>, Query, pattern = "^(en|es|pt|unknown)$",
+            description = "Detected language: `en`, `es`, `pt` or `unknown`.",
             example = "es"),
         ("unknown" = Option<bool>, Query, description = "`true`: numbers without a tenant, or with several. `false`: \
             numbers with one."),
         ("opted_out" = Option<bool>, Query, description = "Whether the number has opted out of messages."),
-        ("since" = Option<jiff::Timestamp>, Query, description = "Conversations with activity at or after this time, RFC 3339.",
+        ("since" = Option<jiff::Timestamp>, Query,
+            description = "Conversations with activity at or after this time, RFC 3339.",
             example = "2026-11-01T12:00:00Z"),
-        ("cursor" = Option<String>, Query, min_length = 1, description = "The `next_cursor` of the previous page. The filters must be \
+        ("cursor" = Option<String>, Query, min_length = 1,
+            description = "The `next_cursor` of the previous page. The filters must be \
             the same; `limit` may differ."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Conversations per page; default 20."),
     ),

@@ -124,11 +124,13 @@ impl EventList {
                    event begins there. \
                    Scope: `events:read`.",
     params(
-        ("after" = Option<String>, Query, min_length = 1, description = "The `next_cursor` of the previous page. Default: the oldest \
+        ("after" = Option<String>, Query, min_length = 1,
+            description = "The `next_cursor` of the previous page. Default: the oldest \
             kept event."),
         ("types" = Option<String>, Query, description = "Types, separated by commas.",
             example = "message.received,contact.opted_out"),
-        ("workflow_type" = Option<String>, Query, min_length = 1, description = "Events of this workflow.", example = "collections"),
+        ("workflow_type" = Option<String>, Query, min_length = 1,
+            description = "Events of this workflow.", example = "collections"),
         ("tenant_id" = Option<String>, Query, min_length = 1, description = "Events of this tenant.", example = "t-42"),
         ("conversation" = Option<uuid::Uuid>, Query, description = "Events of this conversation, by its id."),
         ("wait" = Option<u32>, Query, minimum = 0, maximum = 20, description = "Seconds to wait if there is no event \

@@ -5,7 +5,9 @@ use common::domain::event::{self, EventType};
 use common::http::{ErrorEnvelope, Scope, responses};
 use serde::Serialize;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterIn, PathItem, Paths, PathsBuilder};
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, ParameterIn, PathItem, Paths, PathsBuilder,
+};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -245,7 +247,8 @@ fn complete_operation(operation: &mut Operation) {
 /// Returns whether an operation accepts a security scheme.
 pub(crate) fn needs(operation: &Operation, scheme: &str) -> bool {
     let mut requirements = operation.security.iter().flatten();
-    requirements.any(|one| serde_json::to_string(one).is_ok_and(|text| text.contains(&format!("\"{scheme}\""))))
+    requirements
+        .any(|one| serde_json::to_string(one).is_ok_and(|text| text.contains(&format!("\"{scheme}\""))))
 }
 
 /// Returns the schema of a parameter with event types, separated by commas.

@@ -1,8 +1,8 @@
 //! Links from the response that creates or finds something to the operations that use it.
 
+use utoipa::openapi::RefOr;
 use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::RefOr;
 
 /// A link: from an operation and its status, with a value of its response as a parameter, to operations.
 type Links = (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]);
@@ -37,7 +37,13 @@ const LINKS: [Links; 12] = [
     ),
     ("get_conversation", "200", "$response.body#/messages/0/id", "id", &["get_message"]),
     ("list_events", "200", "$response.body#/next_cursor", "after", &["list_events"]),
-    ("record_consent", "201", "$request.path.phone_number", "phone_number", &["list_consent", "get_conversation"]),
+    (
+        "record_consent",
+        "201",
+        "$request.path.phone_number",
+        "phone_number",
+        &["list_consent", "get_conversation"],
+    ),
 ];
 
 const TEMPLATE: &[&str] = &["get_template", "update_template", "delete_template"];

@@ -66,7 +66,9 @@ fn is_at_function_url(operation: &Operation) -> bool {
 fn matches(template: &str, path: &str) -> bool {
     let (mut expected, mut given) = (template.split('/'), path.split('/'));
     let all = expected.by_ref().all(|segment| {
-        given.next().is_some_and(|text| if segment.starts_with('{') { !text.is_empty() } else { text == segment })
+        given
+            .next()
+            .is_some_and(|text| if segment.starts_with('{') { !text.is_empty() } else { text == segment })
     });
     all && given.next().is_none()
 }

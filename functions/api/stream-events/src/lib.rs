@@ -109,11 +109,13 @@ impl App {
     params(
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event. Takes precedence over \
             `after`."),
-        ("after" = Option<String>, Query, min_length = 1, description = "An `id`, or a `next_cursor` of `GET /events`. Default: the \
+        ("after" = Option<String>, Query, min_length = 1,
+            description = "An `id`, or a `next_cursor` of `GET /events`. Default: the \
             oldest kept event."),
         ("types" = Option<String>, Query, description = "Types, separated by commas.",
             example = "message.received,contact.opted_out"),
-        ("workflow_type" = Option<String>, Query, min_length = 1, description = "Events of this workflow.", example = "collections"),
+        ("workflow_type" = Option<String>, Query, min_length = 1,
+            description = "Events of this workflow.", example = "collections"),
         ("tenant_id" = Option<String>, Query, min_length = 1, description = "Events of this tenant.", example = "t-42"),
         ("conversation" = Option<uuid::Uuid>, Query, description = "Events of this conversation, by its id."),
     ),

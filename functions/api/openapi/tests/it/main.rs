@@ -267,11 +267,15 @@ async fn every_link_names_an_operation_with_its_parameter() {
     for (method, path, operation) in operations(&document) {
         for response in operation["responses"].as_object().unwrap().values() {
             for (name, link) in response["links"].as_object().into_iter().flatten() {
-                let target = operations(&document).find(|(.., other)| other["operationId"] == link["operationId"]);
+                let target =
+                    operations(&document).find(|(.., other)| other["operationId"] == link["operationId"]);
                 let (.., target) = target.unwrap_or_else(|| panic!("{method} {path}: {name}"));
                 let known = target["parameters"].as_array().unwrap();
                 for parameter in link["parameters"].as_object().unwrap().keys() {
-                    assert!(known.iter().any(|one| one["name"] == parameter.as_str()), "{method} {path}: {name}");
+                    assert!(
+                        known.iter().any(|one| one["name"] == parameter.as_str()),
+                        "{method} {path}: {name}"
+                    );
                 }
                 links += 1;
             }

@@ -22,7 +22,8 @@ impl Contract {
     /// Returns the examples of a body, or else of its schema.
     pub(crate) fn examples<'a>(&'a self, content: &'a Value) -> Vec<&'a Value> {
         let named = content["examples"].as_object();
-        let named: Vec<&Value> = named.into_iter().flat_map(|all| all.values().map(|one| &one["value"])).collect();
+        let named: Vec<&Value> =
+            named.into_iter().flat_map(|all| all.values().map(|one| &one["value"])).collect();
         if !named.is_empty() {
             return named;
         }

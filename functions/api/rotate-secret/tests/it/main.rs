@@ -27,7 +27,9 @@ async fn stored(world: &SubscriptionWorld) -> String {
 async fn the_new_secret_is_shown_and_the_previous_one_signs_for_the_grace_period() {
     let mut world = SubscriptionWorld::start(BINARY, &[]).await;
     let mut previous = world.subscription.secret.expose().to_owned();
-    for (payload, minutes) in [("{}", 1_440), ("{\"grace_seconds\": 604800}", 10_080), ("", 1_440), ("null", 1_440)] {
+    for (payload, minutes) in
+        [("{}", 1_440), ("{\"grace_seconds\": 604800}", 10_080), ("", 1_440), ("null", 1_440)]
+    {
         let reply = rotate(&mut world, payload).await;
         assert_eq!(reply["statusCode"], 200, "{reply}");
         let secret = body(&reply)["secret"].as_str().unwrap().to_owned();
