@@ -200,7 +200,9 @@ impl Fields {
     /// Reads a whole number between two bounds.
     pub fn number(&mut self, name: &str, range: RangeInclusive<i32>) -> Option<i32> {
         let value = self.take(name)?;
-        let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
+        // JSON does not tell 7 from 7.0.
+        let whole = || value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64);
+        let number = value.as_i64().or_else(whole).and_then(|number| i32::try_from(number).ok());
         let number = number.filter(|number| range.contains(number));
         if number.is_none() {
             self.problem(name, format!("must be a whole number from {} to {}", range.start(), range.end()));
@@ -489,12 +491,13 @@ mod tests {
     fn flags_and_numbers_have_their_type_and_bounds() {
         let body =
             br#"{"yes": true, "no": 1, "least": 1, "most": 7, "below": 0, "above": 99999999999, "part": 1.5,
+            "float": 7.0, "huge": 1e300,
             "text": "1", "null": null}"#;
         let mut fields = Fields::from_slice(body).unwrap();
         assert_eq!((fields.flag("yes"), fields.flag("no"), fields.flag("absent")), (Some(true), None, None));
-        let numbers = ["least", "most", "below", "above", "part", "text", "null"]
+        let numbers = ["least", "most", "float", "below", "above", "part", "huge", "text", "null"]
             .map(|name| fields.number(name, 1..=7));
-        assert_eq!(numbers, [Some(1), Some(7), None, None, None, None, None]);
+        assert_eq!(numbers, [Some(1), Some(7), Some(7), None, None, None, None, None, None]);
         assert_eq!(
             listed(&fields.finish()),
             [
@@ -502,6 +505,7 @@ mod tests {
                 "below must be a whole number from 1 to 7",
                 "above must be a whole number from 1 to 7",
                 "part must be a whole number from 1 to 7",
+                "huge must be a whole number from 1 to 7",
                 "text must be a whole number from 1 to 7",
             ]
         );

@@ -123,7 +123,8 @@ fn admit(verifier: &Verifier, request: &Request) -> Result<Webhook, ApiError> {
     verify_signature(verifier, request, carrier, form.as_ref().ok())?;
     let at = WebhookKind::at(request.raw_http_path()).ok_or(ApiError::NotFound("a webhook at this path"))?;
     if ![Method::POST, Method::GET].contains(request.method()) {
-        return Err(ApiError::MethodNotAllowed { allowed: "GET, POST" });
+        // As in the document: GET is accepted, but not offered.
+        return Err(ApiError::MethodNotAllowed { allowed: "POST" });
     }
     let form = form?;
     match message_sid(&form) {

@@ -100,8 +100,8 @@ pub struct MessageDetails {
     /// Latest time to send; after that the message fails.
     pub send_before: Option<Timestamp>,
     /// Earliest time of the next attempt of a `pending` message: `send_at`, the end of the recipient's quiet hours, the
-    /// next day if the sender's daily limit is used up, or the next retry. Null during an attempt, and while its batch is
-    /// paused.
+    /// next day if the sender's daily limit is used up, or the next retry. Null during an attempt, and while its batch
+    /// is paused.
     pub next_attempt_at: Option<Timestamp>,
     /// Time since which an `unknown` message waits for an operator.
     pub parked_at: Option<Timestamp>,

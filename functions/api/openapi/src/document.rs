@@ -147,8 +147,8 @@ fn inbound_sms() {}
     post, path = "/webhook/twilio/status", tag = "webhooks", operation_id = "receive_delivery_status",
     summary = "Receive a status callback",
     description = "Called by Twilio only. A signed GET and a signed JSON body with `MessageSid` are also accepted.",
-    params(("message_id" = Option<uuid::Uuid>, Query, description = "Message id of this service, from the \
-        callback URL.")),
+    params(("message_id" = Option<String>, Query, description = "Message id of this service, from the callback URL. \
+        Ignored unless it is a UUID.")),
     request_body(content = TwilioForm, content_type = "application/x-www-form-urlencoded", example = json!({
         "MessageSid": "SM0123456789abcdef0123456789abcdef", "MessageStatus": "delivered"
     })),

@@ -231,18 +231,18 @@ fn list(fields: &mut Fields, name: &str) -> Option<Vec<Box<RawValue>>> {
 fn source(fields: &mut Fields) -> Option<Source> {
     let version = fields.number("template_version", 1..=i32::MAX);
     if fields.has("texts") {
-        if fields.has("template_id") {
-            let _ = fields.take("template_id");
+        if fields.take("template_id").is_some() {
             fields.problem("template_id", "can't be combined with texts");
         }
         return templates::texts(fields).map(Source::Texts);
     }
+    // It is null, as if it were absent.
+    let _ = fields.take("texts");
     let id = fields.id("template_id").map(TemplateId::from);
     if id.is_none() && version.is_some() {
         fields.problem("template_version", "needs a template_id");
     }
-    if fields.has("fallback") {
-        let _ = fields.take("fallback");
+    if fields.take("fallback").is_some() {
         fields.problem("fallback", "needs texts; a template has its own");
     }
     id.map(|id| Source::Template { id, version })

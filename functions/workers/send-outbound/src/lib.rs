@@ -45,7 +45,7 @@ use std::time::Duration;
 /// - `SEND_VERIFY_AFTER_SECONDS` (600): after how long a wait a message is looked for at Twilio before it is created.
 /// - `SEND_VERIFY_SINCE` (none): the time of a restored backup. Every message is looked for at Twilio since then.
 /// - `SENDER_SEGMENTS_PER_SECOND` (10, with defaults for other kinds of senders; example: `10,+12035550100=1,MG…=100`).
-/// - `SENDER_MMS_PER_SECOND` (1 for long codes, 3 for toll-free numbers) and `SENDER_SEGMENTS_PER_DAY` (none), likewise.
+/// - `SENDER_MMS_PER_SECOND` (1 for long codes, 3 for toll-free numbers) and `SENDER_SEGMENTS_PER_DAY` (none).
 /// - `SENDER_10DLC_REGISTRATION` (none): a trust score, `low_volume` or `sole_proprietor`, for the limits above.
 /// - `SENDER_BURST_SEGMENTS` (30, at least three seconds' worth).
 /// - `SENDER_HOLD_SECONDS` (300): how long a sender is held after Twilio refused it.

@@ -78,3 +78,20 @@ async fn opt_outs_of_a_workflow_or_purpose_stop_only_its_messages() {
     let stored = "select string_agg(message_content, ' ' order by message_content) from sms_messages";
     assert_eq!(world.database.scalar(stored).await, "a d");
 }
+
+#[tokio::test]
+async fn fields_that_are_null_count_as_absent() {
+    let mut world = World::start().await;
+    let messages = json!({
+        "messages": [{"to": TENANT, "body": "x"}], "recipients": null, "texts": null, "template_id": null,
+        "template_version": null, "fallback": null, "batch_id": null, "send_at": null, "from": null,
+    });
+    let texts = json!({
+        "recipients": [{"to": TENANT, "variables": null, "language": null}], "texts": {"en": "x", "es": null},
+        "messages": null, "template_id": null, "fallback": null, "priority": null, "purpose": null,
+    });
+    for payload in [messages, texts] {
+        let run = world.dry_run(payload).await;
+        assert_eq!(run["accepted"], 1, "{run}");
+    }
+}
