@@ -87,7 +87,7 @@ type WakeUps = Vec<(DispatchMessage, String, Duration)>;
         `items`, except with the priority `urgent` or the purpose `emergency`. `dry_run` stores nothing, uses up no \
         limit, and returns counts. With an `Idempotency-Key` a request can be retried without sending twice: it gets \
         the first response. Scope: `messages:send`.",
-    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$",
         description = "Printable ASCII; stored per API key for 24 hours.")),
     request_body(content = BulkRequest, examples(
         ("messages" = (summary = "Messages", value = json!({

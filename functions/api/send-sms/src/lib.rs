@@ -107,7 +107,7 @@ pub struct SendAccepted {
                    without sending twice: it gets the first response. The messages of an API key per minute, and to a \
                    recipient in 24 hours, can be limited; messages with the priority `urgent` or the purpose \
                    `emergency` are not refused for their recipient. Scope: `messages:send`.",
-    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$",
         description = "Printable ASCII; stored per API key for 24 hours.")),
     request_body = SendRequest,
     responses(
