@@ -1,7 +1,7 @@
 -- Records the consent of a chunk of an import, as if its rows were recorded one after the other (sms_record_consent).
 -- Returns for each row whether its number is known and whether it has a new entry. A row changes nothing if the latest
--- entry of its number states the same, or if all rows of its number were imported before (sms_repeated_consent). So a
--- chunk may be repeated. All rows of a number must be in one chunk, and the ids of the entries ascend with the rows.
+-- entry of its number states the same, if all rows of its number were imported before (sms_repeated_consent), or if it is
+-- an opt-in that was recorded before (sms_has_stated). So a chunk may be repeated. All rows of a number must be in one chunk, and the ids of the entries ascend with the rows.
 --
 -- - conversations: locked before the ledger is read (sms_consent_conversations);
 -- - given: the rows that are not repeated, ranked per conversation;
@@ -35,13 +35,14 @@ begin
             row_number() over (partition by conversations[r.place] order by r.place) as rank
         from jsonb_to_recordset(stated) as r (
             place int, entry_id uuid, action text, scope text, source text, evidence text, api_key_id uuid)
-        where conversations[r.place] is not null and conversations[r.place] <> all(repeated)
+        where conversations[r.place] is not null and conversations[r.place] <> all(repeated) and not (r.action = 'opt_in'
+          and sms_has_stated(conversations[r.place], r.action, coalesce(r.scope, 'all'), r.source, r.evidence))
     ), compared as (
         select g.*, max(latest.created_at) over ledger as latest_at,
             (g.action, g.scope, g.source, g.evidence) is distinct from (
                 lag(g.action, 1, latest.action) over ledger, lag(g.scope, 1, latest.scope) over ledger,
-                lag(g.source, 1, latest.stated_source) over ledger,
-                lag(g.evidence, 1, latest.stated_evidence) over ledger) as differs
+                lag(g.source, 1, latest.stated_source) over ledger, lag(g.evidence, 1, latest.stated_evidence) over ledger
+            ) as differs
         from given g left join lateral (
             select o.* from sms_opt_out_events o where g.rank = 1 and o.conversation_id = g.conversation_id
             order by o.created_at desc, o.id desc limit 1
@@ -67,7 +68,6 @@ begin
     into events
     from jsonb_to_recordset(stated) as r (place int, entry_id uuid, action text, event_data text) where r.entry_id = any(changes);
     perform sms_emit_events(events.types, events.conversation_ids, events.message_ids, events.data, at);
-    return query
-    select r.place, conversations[r.place] is not null, r.entry_id = any(entries)
+    return query select r.place, conversations[r.place] is not null, r.entry_id = any(entries)
     from jsonb_to_recordset(stated) as r (place int, entry_id uuid);
 end $$;

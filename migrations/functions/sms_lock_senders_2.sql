@@ -29,8 +29,7 @@ declare
 begin
     if exists (select from sms_send_attempts a where a.id = attempt_ids[1]) then
         kind := 'repeated';
-        return next;
-        return;
+        return next; return;
     end if;
     kind := 'done';
     for message_id in
@@ -51,10 +50,9 @@ begin
         kind := 'waiting';
         locked_ids := '{}';
         foreach of_priority in array array['urgent', 'normal', 'bulk'] loop
-            for priority, message_id, segments, is_mms, due_at, is_locked, opted_out, send_before, wanted_at in
-                select of_priority, d.message_id, d.segments,
-                    (select m.media <> '[]' from sms_messages m where m.id = d.message_id), d.due_at, true, d.opted_out,
-                    d.send_before, d.wanted_at
+            for priority, message_id, segments, due_at, is_locked, opted_out, send_before, wanted_at, is_mms in
+                select of_priority, d.message_id, d.segments, d.due_at, true, d.opted_out, d.send_before, d.wanted_at,
+                    (select m.media <> '[]' from sms_messages m where m.id = d.message_id)
                 from sms_due_sends(sender, of_priority, allowed, now_at, share - cardinality(locked_ids)) d
             loop
                 locked_ids := locked_ids || message_id;

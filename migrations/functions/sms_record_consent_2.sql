@@ -1,5 +1,6 @@
 -- Records consent in the ledger of a number, and returns its entry; nothing if there is no conversation and no recipient to
 -- create one with. If the latest entry states the same, it is returned, and nothing is written: a request may be repeated.
+-- An opt-in that was recorded before (sms_has_stated) is not recorded again; is_superseded tells that an opt-out followed it.
 --
 -- - The conversation is that of the first known variant of the number. Locked before the ledger is read, as for inbound messages.
 -- - A trigger applies the entry. An opt-out waits for calls to Twilio that have passed the gate (sms_conversation_opt_out).
@@ -8,7 +9,8 @@ create or replace function sms_record_consent_2(
     account text, variants text[], recipient text, recipient_original text, new_conversation uuid, entry_id uuid,
     entry_action text, entry_scope text, entry_source text, caller_source text, caller_evidence text, by_key uuid,
     event_type text, event_data text, at timestamptz)
-returns table (action text, scope text, source text, evidence text, recorded_at timestamptz, recorded_by uuid)
+returns table (action text, scope text, source text, evidence text, recorded_at timestamptz, recorded_by uuid,
+    is_superseded bool)
 language plpgsql
 -- A connection keeps plans that it made for small tables.
 set enable_seqscan = off set enable_bitmapscan = off set jit = off
@@ -35,6 +37,19 @@ begin
 
     select o.* into latest from sms_opt_out_events o where o.conversation_id = conversation
     order by o.created_at desc, o.id desc limit 1;
+    if entry_action = 'opt_in'
+        and sms_has_stated(conversation, entry_action, entry_scope, caller_source, caller_evidence)
+    then
+        return query
+        select o.action, o.scope, o.stated_source, o.stated_evidence, o.created_at, o.api_key_id, exists (
+            select from sms_opt_out_events later where later.conversation_id = conversation and later.action = 'opt_out'
+              and (later.created_at, later.id) > (o.created_at, o.id))
+        from sms_opt_out_events o
+        where o.conversation_id = conversation and o.action = entry_action and o.scope = entry_scope
+          and o.stated_source = caller_source and o.stated_evidence = caller_evidence
+        order by o.created_at desc, o.id desc limit 1;
+        return;
+    end if;
     if latest.action is distinct from entry_action or latest.scope is distinct from entry_scope
         or latest.stated_source is distinct from caller_source or latest.stated_evidence is distinct from caller_evidence
     then
@@ -48,5 +63,5 @@ begin
         end if;
     end if;
     return query select latest.action, latest.scope, latest.stated_source, latest.stated_evidence, latest.created_at,
-        latest.api_key_id;
+        latest.api_key_id, false;
 end $$;

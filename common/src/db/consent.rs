@@ -55,17 +55,26 @@ row! {
     }
 }
 
+row! {
+    /// How consent that was recorded relates to the rest of the ledger.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Recorded {
+        /// An opt-in that was recorded earlier, and an opt-out since then. The opt-out applies.
+        pub is_superseded: bool,
+    }
+}
+
 /// Its steps are described in `migrations/functions/sms_record_consent_2.sql`.
-const RECORD: Statement<Entry> = Statement::new(
+const RECORD: Statement<(Entry, Recorded)> = Statement::new(
     "record consent",
     "
-select action, scope, source, evidence, recorded_at, recorded_by
+select action, scope, source, evidence, recorded_at, recorded_by, is_superseded
 from sms_record_consent_2($account_sid, $variants, $recipient, $recipient_original, $new_conversation, $entry_id,
     $action, $scope, $source, $stated_source, $stated_evidence, $api_key_id, $event_type, $event_data, $now)",
 );
 
 /// Records consent of the first known variant of a number. A recipient without a conversation gets one. Returns `None`
-/// if there is neither. If the latest entry states the same, it is returned.
+/// if there is neither. If the latest entry states the same, or an earlier one the same opt-in, it is returned.
 ///
 /// # Errors
 ///
@@ -77,7 +86,7 @@ pub async fn record(
     recipient: Option<Recipient>,
     consent: &Consent,
     now: Timestamp,
-) -> Result<Option<Entry>, DbError> {
+) -> Result<Option<(Entry, Recorded)>, DbError> {
     let (event_type, event_data) = consent.event();
     let (recipient, recipient_original) = recipient.map(Recipient::into_parts).unzip();
     let params = params! {

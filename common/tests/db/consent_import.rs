@@ -8,6 +8,7 @@ use common::db::inbound::{NewInbound, OptOutChange, store};
 use common::domain::opt_out::{ConsentScope, OptOutAction, OptOutSource};
 use common::domain::phone::{NumberingPlan, Region};
 use common::domain::sids::AccountSid;
+use jiff::ToSpan;
 use testing::Database;
 use uuid::Uuid;
 
@@ -164,6 +165,39 @@ async fn rows_of_a_number_apply_in_their_order_and_change_nothing_when_they_are_
     let entries: Vec<_> = ledger.entries.iter().map(|e| (e.action, e.evidence.as_str())).collect();
     assert_eq!(entries, [(opt_out, "scan 1"), (opt_in, "scan 3"), (opt_out, "scan 1")]);
     assert!(ledger.entries.iter().all(|entry| entry.recorded_by == Some(key())));
+}
+
+#[tokio::test]
+async fn an_import_that_is_repeated_after_a_stop_does_not_end_it() {
+    let (opt_out, opt_in) = (OptOutAction::OptOut, OptOutAction::OptIn);
+    let database = Database::create().await;
+    let (db, plan) = (database.db(), NumberingPlan::load(Region::US).unwrap());
+    let rows = [
+        row(&plan, &number(1), opt_in, "scan 1"),
+        row(&plan, &number(2), opt_out, "scan 2"),
+        row(&plan, &number(2), opt_in, "scan 3"),
+    ];
+    assert_eq!(imported(&import(&db, &rows).await), 3);
+    let later = |n| NewInbound { received_at: now() + 1.minute(), ..stop(n) };
+    store(&db, &[later(1), later(2)]).await.unwrap();
+    let opted_out = "select string_agg((opted_out_at is not null)::text, ' ') from sms_conversations";
+    let entries = "select count(*) from sms_opt_out_events";
+    assert_eq!(
+        (database.scalar(opted_out).await, database.scalar(entries).await),
+        ("true true".into(), "5".into())
+    );
+    assert_eq!(import(&db, &rows).await, [ImportOutcome::Unchanged; 3]);
+    // The rows of a number may be in another file, too.
+    let mixed = [row(&plan, &number(2), opt_out, "scan 4"), row(&plan, &number(2), opt_in, "scan 3")];
+    assert_eq!(import(&db, &mixed).await, [ImportOutcome::Imported, ImportOutcome::Unchanged]);
+    assert_eq!(database.scalar(opted_out).await, "true true");
+    // New evidence counts, and the same opt-out is recorded again after it.
+    let new = [row(&plan, &number(2), opt_in, "scan 5")];
+    assert_eq!(imported(&import(&db, &new).await), 1);
+    assert_eq!(database.scalar(opted_out).await.matches("true").count(), 1);
+    let again = [row(&plan, &number(2), opt_out, "scan 2")];
+    assert_eq!(imported(&import(&db, &again).await), 1);
+    assert_eq!(database.scalar(opted_out).await, "true true");
 }
 
 #[tokio::test]

@@ -39,7 +39,8 @@ fn stated(action: OptOutAction, scope: &str) -> Consent {
 async fn record(db: &Db, action: OptOutAction, scope: &str) {
     let variants = [HANDSET.to_owned()];
     let consent = stated(action, scope);
-    let entry = consent::record(db, &account(), &variants, None, &consent, now()).await.unwrap().unwrap();
+    let (entry, _) =
+        consent::record(db, &account(), &variants, None, &consent, now()).await.unwrap().unwrap();
     assert_eq!((entry.action, entry.scope.as_str()), (action, scope));
 }
 

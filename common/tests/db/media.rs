@@ -121,7 +121,10 @@ async fn a_file_is_stored_once_with_one_event() {
     assert_eq!(events(&database).await, "1");
     let found = media::find(&db, id).await.unwrap().unwrap();
     assert_eq!((found.status, found.content_type.as_deref()), (MediaStatus::Stored, Some("image/jpeg")));
-    assert!(ids_due(&db, message.message_id, now() + 30.days()).await.is_empty(), "nothing is due any more");
+    assert!(
+        ids_due(&db, message.message_id, now() + 720.hours()).await.is_empty(),
+        "nothing is due any more"
+    );
 }
 
 #[tokio::test]

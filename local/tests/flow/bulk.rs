@@ -134,7 +134,9 @@ async fn a_cancelled_batch_sends_nothing_more_and_every_message_is_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bulk_does_not_delay_urgent_and_normal_messages() {
-    let stack = start().await;
+    // More than a minute for the batch, so that a slow machine does not send it before the other messages.
+    let setup = Setup::fast().with("SENDER_SEGMENTS_PER_SECOND", "4").with("SENDER_BURST_SEGMENTS", "12");
+    let stack = setup.start().await;
     let handsets: Vec<String> = (0..300).map(|_| fresh_handset()).collect();
     let accepted = stack.send_bulk(&texts_to(&handsets)).await;
     let batch = accepted["batch_id"].as_str().unwrap();

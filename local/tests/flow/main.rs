@@ -27,6 +27,7 @@ mod events;
 mod happy_path;
 mod health_checks;
 mod manage_sends;
+mod media;
 mod moto_sqs;
 mod opt_out;
 mod oracle;

@@ -69,6 +69,7 @@ impl Setup {
             // The tests share one sender, and few of them test its rate limit.
             .with("SENDER_SEGMENTS_PER_SECOND", "1000")
             .with("SENDER_BURST_SEGMENTS", "1000")
+            .with("MEDIA_RETRY_DELAYS_SECONDS", "1,1,2,4,8,16")
     }
 
     /// Replaces text in the template.

@@ -10,10 +10,14 @@ pub use request::ConsentRequest;
 
 use common::clock;
 use common::config::{Configuration, Env};
-use common::db::consent;
+use common::db::consent::{self, Recorded};
 use common::http::{self, ApiError, HttpRequestExt, Request, Response, Scope, StatusCode, responses};
 use common::service::consent::{ConsentEntry, ConsentScopes, RequestedConsent, no_number};
 use common::service::{caller, conversation};
+
+/// Why an opt-in that was recorded before is refused.
+const SUPERSEDED: &str = "this opt-in was recorded before, and the number has opted out since then; a new opt-in needs \
+     evidence of its own";
 
 /// Configuration, read from the environment: [`conversation::Config`] and [`ConsentScopes`].
 #[derive(Debug, Clone)]
@@ -57,7 +61,8 @@ impl App {
 ///
 /// # Errors
 ///
-/// [`ApiError`]: 400 with all invalid fields, 403, 413, or 503 when Postgres is unavailable.
+/// [`ApiError`]: 400 with all invalid fields, 403, 409 for an opt-in from before an opt-out, 413, or 503 when Postgres
+/// is unavailable.
 #[utoipa::path(
     post, path = "/conversations/{phone_number}/consent", tag = "consent",
     operation_id = "record_consent",
@@ -67,7 +72,8 @@ impl App {
         the service is configured for that (`CONSENT_SCOPES`). If it is not, all messages stop, and `scope` in the \
         response is `all`. An opt-in ends all opt-outs, or with a `scope` those with the same scope. A number without \
         a conversation gets one. If the latest entry of the number states the same, it is returned again and nothing \
-        changes, so a request can be repeated. An opt-in does not end a block by Twilio after a STOP: the recipient \
+        changes, so a request can be repeated. The `evidence` of an opt-in counts once: it does not end an opt-out \
+        that was recorded after it. An opt-in does not end a block by Twilio after a STOP: the recipient \
         must text START. Scope: `conversations:write`.",
     params(("phone_number" = String, Path, description = "Phone number in any common format, or a short code or \
         alphanumeric sender; percent-encoded.", example = "+12035550123")),
@@ -79,6 +85,11 @@ impl App {
         })),
         responses::InvalidRequest,
         responses::MissingScope,
+        (status = 409, description = "`sms.conflict`: this opt-in was recorded before an opt-out, which still applies. \
+            A new opt-in has evidence of its own.", body = http::ErrorEnvelope, example = json!({"error": {
+                "code": "sms.conflict", "message": SUPERSEDED, "details": [],
+                "request_id": "01900000-0000-7000-8000-0000000000e1", "timestamp": "2026-11-01T12:00:00Z"
+            }})),
         responses::PayloadTooLarge,
         responses::Unavailable,
     ),
@@ -96,7 +107,10 @@ pub async fn handle(app: &App, request: &Request) -> Result<Response, ApiError> 
     };
     let recorded =
         consent::record(&app.db, app.account_sid(), &variants, recipient, &consent, clock::now()).await?;
-    let entry = recorded.ok_or_else(|| no_number(refusal))?;
+    let (entry, Recorded { is_superseded }) = recorded.ok_or_else(|| no_number(refusal))?;
+    if is_superseded {
+        return Err(ApiError::Conflict(SUPERSEDED.into()));
+    }
     tracing::info!(action = consent.action.as_str(), is_widened, "consent recorded");
     http::json(StatusCode::CREATED, &ConsentEntry::from(entry))
 }

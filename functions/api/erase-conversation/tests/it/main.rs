@@ -90,7 +90,7 @@ async fn erased_content_is_in_no_table_and_everything_else_stays() {
     assert_eq!(
         erasure["erased"],
         json!({
-            "messages": 3, "canceled": 0, "in_flight": 0, "media": 0, "webhooks": 2, "status_callbacks": 2,
+            "messages": 3, "canceled": 0, "in_flight": 0, "media": 1, "webhooks": 2, "status_callbacks": 2,
             "opt_out_texts": 1,
             "waiting_webhooks": 3, "archived_rows": 0,
         })

@@ -224,7 +224,7 @@ async fn a_hundred_deep_calls_check_each_dependency_once() {
     for _ in 0..100 {
         assert_eq!(body(&function.call(get("deep=true")).await), health(true, ["ok"; 4]));
     }
-    assert_eq!(world.requests(&sqs).await, [6, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [7, 1, 1]);
     assert_eq!(world.database.scalar(SESSIONS).await, "1");
 }
 
@@ -251,7 +251,7 @@ async fn concurrent_deep_calls_to_many_instances_check_each_dependency_once() {
         });
     }
     calls.join_all().await;
-    assert_eq!(world.requests(&sqs).await, [6, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [7, 1, 1]);
 }
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn a_hundred_deep_calls_without_postgres_check_each_dependency_once() {
     for _ in 0..100 {
         assert_eq!(body(&function.call(get("deep=true")).await), health(false, ["failed", "ok", "ok", "ok"]));
     }
-    assert_eq!(world.requests(&sqs).await, [6, 1, 1]);
+    assert_eq!(world.requests(&sqs).await, [7, 1, 1]);
 }
 
 #[tokio::test]

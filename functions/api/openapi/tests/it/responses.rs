@@ -239,10 +239,12 @@ async fn responses_of_the_functions_match_the_document() {
 
     let mut record = start("record-consent", &environment).await;
     let consent = json!({"action": "opt_in", "source": "paper", "evidence": "scan 4711"});
-    for (payload, status) in [(consent, 201), (json!({"action": "x", "scope": "y"}), 400)] {
+    let opt_out = json!({"action": "opt_out", "source": "phone", "evidence": "call 17"});
+    let invalid = json!({"action": "x", "scope": "y"});
+    for (payload, status) in [(&consent, 201), (&opt_out, 201), (&consent, 409), (&invalid, 400)] {
         let request =
             ApiRequest::new("POST", "/conversations/x/consent").path_parameter("phone_number", TENANT);
-        let reply = record.call(request.json(&payload).event()).await;
+        let reply = record.call(request.json(payload).event()).await;
         assert_eq!(reply["statusCode"], status, "{reply}");
         contract.check("~1conversations~1{phone_number}~1consent/post", &reply);
     }

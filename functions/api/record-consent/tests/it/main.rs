@@ -76,13 +76,33 @@ async fn the_latest_entry_applies_and_only_changes_are_announced() {
             json!({"action": "opt_out", "source": "phone", "evidence": "call 17"}),
             "contact.opted_out:consent t",
         ),
-        (paper("opt_in"), "contact.opted_out:consent,contact.opted_in:consent f"),
+        (
+            json!({"action": "opt_in", "source": "paper", "evidence": "scan 2"}),
+            "contact.opted_out:consent,contact.opted_in:consent f",
+        ),
         (paper("opt_out"), "contact.opted_out:consent,contact.opted_in:consent,contact.opted_out:consent t"),
     ] {
         assert_eq!(world.post(TENANT, &consent).await["statusCode"], 201, "{consent}");
         assert_eq!(world.database.scalar(STATE).await, state, "{consent}");
     }
     assert_eq!(world.database.scalar("select count(*) from sms_opt_out_events").await, "5");
+}
+
+#[tokio::test]
+async fn a_repeated_opt_in_does_not_end_an_opt_out_that_was_recorded_after_it() {
+    let mut world = World::start().await;
+    let entry = body(&world.post(TENANT, &paper("opt_in")).await);
+    assert_eq!(body(&world.post(TENANT, &paper("opt_in")).await), entry);
+    let stop = "insert into sms_opt_out_events (id, conversation_id, action, source, evidence, created_at)
+        select gen_random_uuid(), id, 'opt_out', 'keyword', 'SM1', now() from sms_conversations";
+    world.database.client.batch_execute(stop).await.unwrap();
+    let refused = refusal(&world.post(TENANT, &paper("opt_in")).await);
+    assert!(refused.starts_with("409 sms.conflict"), "{refused}");
+    assert_eq!(world.database.scalar("select opted_out_at is not null from sms_conversations").await, "t");
+    assert_eq!(world.database.scalar("select count(*) from sms_opt_out_events").await, "2");
+    let again = json!({"action": "opt_in", "source": "paper", "evidence": "scan 2"});
+    assert_eq!(world.post(TENANT, &again).await["statusCode"], 201);
+    assert_eq!(world.database.scalar("select opted_out_at is null from sms_conversations").await, "t");
 }
 
 /// The events with their scopes, and what applies now.
