@@ -54,6 +54,7 @@ RULES = (
     "is not an http or https URL",
     "contains a NUL character",
     "can't be kept exactly",
+    "has no header line",
     "is not in the header",
     "is not a column of this request",
 )

@@ -218,18 +218,23 @@ fn complete_operation(operation: &mut Operation) {
         if !is_own {
             let refused = json_response("The request has no key.", message());
             responses.insert("401".to_owned(), RefOr::T(refused));
-            for (status, reason) in
-                [("403", " Or the key is not valid."), ("429", " Or the gateway gets too many requests.")]
-            {
-                if let Some(RefOr::T(refused)) = responses.get_mut(status) {
-                    refused.description.push_str(reason);
-                    let content = ContentBuilder::new().schema(Some(either())).build();
-                    refused.content.insert("application/json".to_owned(), RefOr::T(content));
-                }
+        }
+        for (status, reason) in [
+            ("403", " Or the key is not valid."),
+            ("429", " Or the gateway gets too many requests."),
+            ("503", " Or the gateway's time limit is exceeded."),
+        ] {
+            if let Some(RefOr::T(refused)) = responses.get_mut(status).filter(|_| !is_own) {
+                refused.description.push_str(reason);
+                let content = ContentBuilder::new().schema(Some(either())).build();
+                refused.content.insert("application/json".to_owned(), RefOr::T(content));
             }
         }
-        let other = json_response("Any other error, such as too many requests.", either());
-        responses.insert("default".to_owned(), RefOr::T(other));
+        let throttled = || RefOr::T(json_response("Too many requests.", message()));
+        responses.entry("429".to_owned()).or_insert_with(throttled);
+        // No `default`: a client or a test could not tell a wrong status.
+        let failed = json_response("Any other failure.", either());
+        responses.insert("5XX".to_owned(), RefOr::T(failed));
     }
     for (status, response) in responses {
         if let RefOr::T(response) = response {

@@ -17,10 +17,15 @@ pub(crate) fn add(status: &str, response: &mut Response) {
     content.example = match codes.first() {
         _ if status.starts_with('2') => None,
         Some(code) => envelope(code),
-        None if refers_to(content, "FunctionUrlMessage") => Some(json!({ "Message": "Rate Exceeded." })),
-        None if status == "401" => Some(json!({ "message": "Unauthorized" })),
-        None if status == "default" => Some(json!({ "message": "Too Many Requests" })),
-        None => None,
+        None if refers_to(content, "FunctionUrlMessage") && status == "429" => {
+            Some(json!({ "Message": "Rate Exceeded." }))
+        }
+        None => match status {
+            "401" => Some(json!({ "message": "Unauthorized" })),
+            "429" => Some(json!({ "message": "Too Many Requests" })),
+            "5XX" => envelope("sms.internal"),
+            _ => None,
+        },
     };
 }
 
@@ -37,7 +42,7 @@ fn envelope(code: &str) -> Option<Value> {
     serde_json::from_slice::<Value>(response.body()).ok()
 }
 
-fn errors() -> [ApiError; 10] {
+fn errors() -> [ApiError; 11] {
     [
         ApiError::Validation(ValidationError::field("limit", "must be a whole number from 1 to 100")),
         ApiError::Unauthorized,
@@ -48,6 +53,7 @@ fn errors() -> [ApiError; 10] {
         ApiError::Conflict("the current state does not allow it".into()),
         ApiError::PayloadTooLarge { limit: MAX_BODY_BYTES },
         ApiError::RateLimited(Quota { limit: Limit::Key(600), remaining: 0, reset_seconds: 12 }),
+        ApiError::internal(""),
         ApiError::unavailable(""),
     ]
 }
