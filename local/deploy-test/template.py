@@ -123,7 +123,7 @@ def routes(api, resource):
             }
             route = {
                 "ApiId": {"Ref": api},
-                "RouteKey": f"{method.upper()} {path}",
+                "RouteKey": "$default" if operation.get("isDefaultRoute") else f"{method.upper()} {path}",
                 "Target": {"Fn::Sub": "integrations/${" + key + "Integration}"},
             }
             required = [name for scheme in operation.get("security", []) for name in scheme if name != "NONE"]
