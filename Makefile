@@ -118,7 +118,7 @@ docs-test: toolchain ## Runs the commands of the documentation on the local stac
 	@$(TARGET)/debug/local with-postgres $(DEPLOY_TEST)/bin/python local/docs-test --binaries $(TARGET)/debug \
 		--tools $(TARGET)/debug --aws $(AWS)/bin $(if $(ONLY),--only $(ONLY))
 
-bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|batches|bulk|events|conversations|domain|years] [YEARS_MESSAGES=20000000]
+bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|batches|bulk|media|events|conversations|domain|years] [YEARS_MESSAGES=20000000]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	$(if $(filter years,$(BENCH)),cargo build --release --package bench,\
 		cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS)))

@@ -158,6 +158,10 @@ def valid_data_is_refused_for_a_rule(_context, response, case):
         assert known, f"the schema allows {problem['field']}, but: {problem['reason']}"
 
 
+# Only a handset creates a file. local/tests/flow/media.rs reads it.
+NEVER_SUCCEED = {"GET /media/{id}"}
+
+
 @schemathesis.check
 class EveryOperationSucceeds:
     """Fails if an operation never returned a 2xx or 3xx status."""
@@ -172,5 +176,5 @@ class EveryOperationSucceeds:
             self.succeeded.add(case.operation.label)
 
     def after_run(self, _context):
-        failed = sorted(self.tested - self.succeeded)
+        failed = sorted(self.tested - self.succeeded - NEVER_SUCCEED)
         assert not failed, f"no request of {', '.join(failed)} succeeded"

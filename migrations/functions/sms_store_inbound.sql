@@ -28,10 +28,9 @@ begin
         from unnest(ids, conversation_ids, account_sids, canonicals, twilio_sids, from_numbers, to_numbers, service_sids,
                     contents, media_lists, raw_data, nuls_removed, languages, language_confidences, language_strengths,
                     opt_outs, opt_actions, opt_sources, opt_words, request_ids, received)
-            with ordinality
-            as t (id, new_conversation_id, account_sid, canonical, twilio_sid, from_number, to_number, service_sid,
-                  content, media, raw_webhook_data, nul_removed, language, confidence, strength,
-                  opt_out, opt_action, opt_source, opt_words, request_id, received_at, place)
+            with ordinality as t (id, new_conversation_id, account_sid, canonical, twilio_sid, from_number, to_number,
+                  service_sid, content, media, raw_webhook_data, nul_removed, language, confidence, strength, opt_out,
+                  opt_action, opt_source, opt_words, request_id, received_at, place)
         order by twilio_sid, received_at
     ), fresh as (
         select * from input i where not exists (select from sms_message_sids s where s.packed_sid = sms_pack_sid(i.twilio_sid))
@@ -53,15 +52,12 @@ begin
         returning id, conversation_id, twilio_sid, erased_at
     ), payload as (
         insert into sms_message_payloads (message_id, raw_webhook_data, created_at)
-        select f.id, f.raw_webhook_data, f.received_at from fresh f join stored s on s.id = f.id
-        where s.erased_at is null
+        select f.id, f.raw_webhook_data, f.received_at from fresh f join stored s on s.id = f.id where s.erased_at is null
     ), file as (
         insert into sms_media (id, message_id, position, url, declared_type, status, next_attempt_at, created_at)
-        select sms_new_id(), s.id, m.position, m.item ->> 'url', m.item ->> 'content_type', 'pending', f.received_at,
-            f.received_at
+        select sms_new_id(), s.id, i.n, i.item->>'url', i.item->>'content_type', 'pending', f.received_at, f.received_at
         from fresh f join stored s on s.id = f.id
-        cross join lateral jsonb_array_elements(f.media) with ordinality as m (item, position)
-        where s.erased_at is null and m.position <= 10
+        cross join lateral jsonb_array_elements(f.media) with ordinality as i (item, n) where s.erased_at is null and i.n <= 10
     ), opted as (
         insert into sms_opt_out_events (id, conversation_id, action, source, words, our_number, evidence, created_at)
         select sms_new_id(), s.conversation_id, f.opt_action, f.opt_source,

@@ -21,6 +21,7 @@ mod fan_out;
 mod function;
 mod http;
 mod machine;
+mod media;
 mod pgbench;
 mod processes;
 mod secrets;
@@ -45,7 +46,7 @@ use twilio::Twilio;
 use world::World;
 
 const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [secrets] [webhooks] [workers] \
-    [conversations] [sends] [batches] [bulk] [events] | bench [--messages 20000000] years";
+    [conversations] [sends] [batches] [bulk] [media] [events] | bench [--messages 20000000] years";
 
 /// The messages of two years that `years` loads.
 const YEARS_MESSAGES: u64 = 20_000_000;
@@ -142,6 +143,9 @@ fn main() {
     if arguments.includes("bulk") {
         let messages = if arguments.quick { 1_000 } else { 10_000 };
         bulk::measure(&world.binaries, &template_file, messages);
+    }
+    if arguments.includes("media") {
+        media::measure(&world, &cluster, rounds);
     }
     if arguments.includes("events") {
         events::measure(&world, &cluster, rounds);

@@ -72,6 +72,6 @@ async fn a_hundred_deep_health_checks_call_each_service_once() {
             assert_eq!((response.status, &response.json()["ok"]), (200, &json!(true)), "{response:?}");
         }
     }
-    // One check of SQS calls each of the six queues.
+    // One check of SQS calls each of the seven queues.
     assert_eq!((sqs.checks() - before, twilio.checks(), monitor.checks()), (7, 1, 1));
 }

@@ -279,7 +279,7 @@ async fn an_old_result_or_an_abandoned_check_causes_another_check() {
         world.database.client.batch_execute(change).await.unwrap();
         let reply = start(&environment).await.call(get("deep=true")).await;
         assert_eq!(body(&reply), health(true, ["ok"; 4]), "{change}");
-        assert_eq!(world.requests(&sqs).await, [6 * checks, checks, checks], "{change}");
+        assert_eq!(world.requests(&sqs).await, [7 * checks, checks, checks], "{change}");
     }
 }
 

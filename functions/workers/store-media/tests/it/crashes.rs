@@ -4,6 +4,21 @@ use crate::twilio::Reply;
 use crate::world::{JPEG, World, call, hint};
 use testing::{connect, eventually, failed};
 
+/// The sessions that wait for a lock.
+const WAITING: &str = "pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+
+impl World {
+    async fn waiting(&self) -> String {
+        self.database.scalar(&format!("select count(*) from {WAITING}")).await
+    }
+
+    /// Ends the session of a killed worker. Postgres does not notice its death while it waits for a lock.
+    async fn end_waiting(&self) {
+        self.database.scalar(&format!("select count(pg_terminate_backend(pid)) from {WAITING}")).await;
+        eventually("the session has ended", async || (self.waiting().await == "0").then_some(())).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_dies_after_it_wrote_the_object_leaves_one_file_and_one_event() {
     let world = World::start().await;
@@ -19,12 +34,15 @@ async fn a_worker_that_dies_after_it_wrote_the_object_leaves_one_file_and_one_ev
         blocker.batch_execute("begin; select from sms_media for update").await.unwrap();
         world.storage.release();
         eventually("the object is written", async || object.exists().then_some(())).await;
+        eventually("the worker waits for the row", async || (world.waiting().await == "1").then_some(()))
+            .await;
     };
     tokio::select! {
         outcome = first.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
         () = until_written => {}
     }
     first.kill().await;
+    world.end_waiting().await;
     blocker.batch_execute("rollback").await.unwrap();
     assert_eq!(world.files().await, "pending");
 
@@ -98,12 +116,15 @@ async fn the_object_of_a_worker_that_dies_is_deleted_if_the_content_is_erased_th
         blocker.batch_execute("begin; select from sms_media for update").await.unwrap();
         world.storage.release();
         eventually("the object is written", async || object.exists().then_some(())).await;
+        eventually("the worker waits for the row", async || (world.waiting().await == "1").then_some(()))
+            .await;
     };
     tokio::select! {
         outcome = first.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
         () = until_written => {}
     }
     first.kill().await;
+    world.end_waiting().await;
     blocker.batch_execute("rollback").await.unwrap();
     world.erase().await;
 

@@ -40,7 +40,7 @@ async fn a_file_is_copied_and_the_storage_service_gets_no_credentials() {
         events[0]["data"],
         json!({"media_id": id, "content_type": "image/jpeg", "size": JPEG.len(), "sha256": digest})
     );
-    assert_eq!((&events[0]["message_id"], &events[0]["conversation_sequence"]), (&json!(message), &json!(2)));
+    assert_eq!((&events[0]["message_id"], &events[0]["conversation_sequence"]), (&json!(message), &json!(3)));
     assert_eq!(world.sqs.sent().len(), 1, "a hint for deliver-event");
 
     assert_eq!(world.twilio.received().len(), 1);
@@ -83,7 +83,7 @@ async fn ten_files_of_a_message_are_copied_each_with_its_event() {
     }
     let sequences: Vec<Value> =
         world.events().await.iter().map(|event| event["conversation_sequence"].clone()).collect();
-    assert_eq!(json!(sequences), json!((2..12).collect::<Vec<_>>()));
+    assert_eq!(json!(sequences), json!((3..13).collect::<Vec<_>>()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
