@@ -1,4 +1,4 @@
-//! Files of inbound messages: how many per second `store-media` copies to an S3 server on this machine, and their costs.
+//! Files of inbound messages: how many per second `store-media` copies to an S3 server on this machine, and their cost.
 
 use crate::cluster::{Cluster, Database};
 use crate::function::Function;
