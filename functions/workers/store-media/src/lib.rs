@@ -175,7 +175,7 @@ fn report(file: &ClaimedFile, done: &Done) -> usize {
             return 1;
         }
         Done::Failed { code, error } => {
-            telemetry::count_outcome(Metric::MediaFailed, *code, 1);
+            telemetry::count_outcome(Metric::MediaFailed, code, 1);
             tracing::warn!(media_id = %id, %message_id, code, error, "could not store a file");
         }
         Done::Deferred { error } => {
