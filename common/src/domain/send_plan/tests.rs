@@ -216,7 +216,7 @@ fn mms_without_a_rate_of_their_own_count_as_their_segments() {
     assert_eq!(plan.sender.mms_ready_at, None);
 }
 
-/// Plans with a daily limit of four, of which some are used.
+/// Plans for a sender with a daily limit of four segments that has sent some of them.
 fn planned_in_day(day: Day, waiting: &[Waiting]) -> Plan {
     let pace = SenderPace { per_day: Some(4), ..PACE };
     plan(&SenderState { day, ..idle() }, &pace, waiting, &limits(), now())

@@ -92,7 +92,7 @@ async fn the_redirect_leads_to_the_file_as_a_download_with_its_type() {
     let response = fetch(&location).await;
     assert!(response.starts_with(b"HTTP/1.1 200 "), "{}", response.escape_ascii());
     assert!(response.ends_with(&[b"\r\n\r\n", JPEG].concat()), "{}", response.escape_ascii());
-    // Nobody can change the type or the name.
+    // The signature covers the type and the name.
     let changed = location.replace("image%2Fjpeg", "text%2Fhtml");
     assert_ne!(changed, location);
     assert!(fetch(&changed).await.starts_with(b"HTTP/1.1 403 "));

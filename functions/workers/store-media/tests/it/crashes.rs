@@ -2,6 +2,8 @@
 
 use crate::twilio::Reply;
 use crate::world::{JPEG, World, call, hint};
+use common::domain::ids::MessageId;
+use std::path::PathBuf;
 use testing::{connect, eventually, failed};
 
 /// The sessions that wait for a lock.
@@ -17,6 +19,32 @@ impl World {
         self.database.scalar(&format!("select count(pg_terminate_backend(pid)) from {WAITING}")).await;
         eventually("the session has ended", async || (self.waiting().await == "0").then_some(())).await;
     }
+
+    /// Lets a worker process a message whose file is held, and kills it after it has written the object and before it
+    /// has marked the file as stored. Returns the path of the object.
+    async fn die_after_writing(&self, message: MessageId) -> PathBuf {
+        let object = self.s3.file(&self.key().await);
+        let mut function = self.function(&[]).await;
+        let blocker = connect(&self.database.url()).await;
+        let until_written = async {
+            let requested = async || (!self.storage.received().is_empty()).then_some(());
+            eventually("the file is requested", requested).await;
+            // The claim is committed. Now the worker cannot mark the file as stored.
+            blocker.batch_execute("begin; select from sms_media for update").await.unwrap();
+            self.storage.release();
+            eventually("the object is written", async || object.exists().then_some(())).await;
+            eventually("the worker waits for the row", async || (self.waiting().await == "1").then_some(()))
+                .await;
+        };
+        tokio::select! {
+            outcome = function.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
+            () = until_written => {}
+        }
+        function.kill().await;
+        self.end_waiting().await;
+        blocker.batch_execute("rollback").await.unwrap();
+        object
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,26 +52,7 @@ async fn a_worker_that_dies_after_it_wrote_the_object_leaves_one_file_and_one_ev
     let world = World::start().await;
     let url = world.file("ME1", &[Reply::Held(JPEG.to_vec()), Reply::File(JPEG.to_vec())]);
     let message = world.message(&[url]).await;
-    let object = world.s3.file(&world.key().await);
-    let mut first = world.function(&[]).await;
-    let blocker = connect(&world.database.url()).await;
-    let until_written = async {
-        eventually("the file is requested", async || (!world.storage.received().is_empty()).then_some(()))
-            .await;
-        // The claim is committed. Now the worker cannot mark the file as stored.
-        blocker.batch_execute("begin; select from sms_media for update").await.unwrap();
-        world.storage.release();
-        eventually("the object is written", async || object.exists().then_some(())).await;
-        eventually("the worker waits for the row", async || (world.waiting().await == "1").then_some(()))
-            .await;
-    };
-    tokio::select! {
-        outcome = first.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
-        () = until_written => {}
-    }
-    first.kill().await;
-    world.end_waiting().await;
-    blocker.batch_execute("rollback").await.unwrap();
+    let object = world.die_after_writing(message).await;
     assert_eq!(world.files().await, "pending");
 
     let mut second = world.function(&[]).await;
@@ -107,25 +116,7 @@ async fn the_object_of_a_worker_that_dies_is_deleted_if_the_content_is_erased_th
     let world = World::start().await;
     let url = world.file("ME1", &[Reply::Held(JPEG.to_vec())]);
     let message = world.message(&[url]).await;
-    let object = world.s3.file(&world.key().await);
-    let mut first = world.function(&[]).await;
-    let blocker = connect(&world.database.url()).await;
-    let until_written = async {
-        eventually("the file is requested", async || (!world.storage.received().is_empty()).then_some(()))
-            .await;
-        blocker.batch_execute("begin; select from sms_media for update").await.unwrap();
-        world.storage.release();
-        eventually("the object is written", async || object.exists().then_some(())).await;
-        eventually("the worker waits for the row", async || (world.waiting().await == "1").then_some(()))
-            .await;
-    };
-    tokio::select! {
-        outcome = first.invoke(testing::batch(&[hint(message)])) => panic!("{outcome:?}"),
-        () = until_written => {}
-    }
-    first.kill().await;
-    world.end_waiting().await;
-    blocker.batch_execute("rollback").await.unwrap();
+    let object = world.die_after_writing(message).await;
     world.erase().await;
 
     let mut second = world.function(&[]).await;
