@@ -81,10 +81,10 @@ impl App {
         with a header line that names the columns `phone_number`, `action`, `source`, `evidence` and optionally \
         `scope`, in any order. Fields with commas, quotes or line breaks are enclosed in double quotes.\n\nAn invalid \
         row is listed in `rejected` and does not stop the others. Rows of one number apply in the order of the file. \
-        A row is unchanged if the latest entry of its number states the same (action, scope, source and evidence), or \
-        if all rows of its number are the latest entries already, in this order. So the same file imports nothing the \
-        second time, unless other entries followed. An opt-in that was recorded before is always unchanged: it does \
-        not end an opt-out that was recorded after it.\n\nRows are stored in transactions of 500 in the order of the file; rows \
+        A row is unchanged if the latest entry of its number states the same (action, scope, source and evidence), \
+        or if all rows of its number are the latest entries already, in this order. So the same file imports nothing \
+        the second time, unless other entries followed. An opt-in that was recorded before is always unchanged: it \
+        does not end an opt-out that was recorded after it.\n\nRows are stored in transactions of 500 in the order of the file; rows \
         of one number are in the same transaction. After a 503 the committed transactions stay, and repeating the \
         request continues with the rest. Scope: `conversations:write`.",
     request_body(
