@@ -84,9 +84,9 @@ impl App {
         A row is unchanged if the latest entry of its number states the same (action, scope, source and evidence), \
         or if all rows of its number are the latest entries already, in this order. So the same file imports nothing \
         the second time, unless other entries followed. An opt-in that was recorded before is always unchanged: it \
-        does not end an opt-out that was recorded after it.\n\nRows are stored in transactions of 500 in the order of the file; rows \
-        of one number are in the same transaction. After a 503 the committed transactions stay, and repeating the \
-        request continues with the rest. Scope: `conversations:write`.",
+        does not end an opt-out that was recorded after it.\n\nRows are stored in transactions of 500 in \
+        the order of the file; rows of one number are in the same transaction. After a 503 the committed transactions \
+        stay, and repeating the request continues with the rest. Scope: `conversations:write`.",
     request_body(
         description = "At most 5 MB.",
         content(
