@@ -24,9 +24,7 @@ pub fn measure(world: &World, cluster: &Cluster, rounds: u64) {
         }
     }
     accept(world, &cluster.database("batches"), rounds);
-    let database = cluster.database("progress");
-    let costs = SIZES.map(|size| progress(world, &database, size, rounds));
-    println!("batches progress growth={:.2} from {} to {} messages", costs[1] / costs[0], SIZES[0], SIZES[1]);
+    progress(world, &cluster.database("progress"), rounds);
 }
 
 fn accept(world: &World, database: &Database<'_>, rounds: u64) {
@@ -80,9 +78,53 @@ fn request(first: u64, number: u64) -> Vec<u8> {
     traffic::api("POST", "/sms/bulk", &json!({}), "", Some(&json!({ "messages": messages })))
 }
 
-/// Prints the cost of reading the progress of a batch, and returns it.
-fn progress(world: &World, database: &Database<'_>, size: u64, rounds: u64) -> f64 {
-    let batch = format!("01900000-0000-7000-8000-{size:012}");
+/// Prints the cost of reading the progress of a small and a large batch, measured in turns.
+fn progress(world: &World, database: &Database<'_>, rounds: u64) {
+    for size in SIZES {
+        store(database, size);
+    }
+    // What autovacuum would do in the middle of a run.
+    database.settle();
+    let function = world.start("get-batch", &database.url, Vec::new());
+    let (mut in_function, mut in_postgres) = ([vec![], vec![]], [vec![], vec![]]);
+    // The first round is the warm-up.
+    for round in 0..=rounds {
+        for (place, size) in SIZES.into_iter().enumerate() {
+            let parameters = json!({ "batch_id": batch(size) });
+            let request = traffic::api("GET", "/sms/bulk/x", &parameters, "", None);
+            let requests = (0..READS).map(|_| request.clone()).collect();
+            let before = database.cluster.cpu();
+            let series = function.run(requests);
+            let postgres = milliseconds(database.cluster.cpu() - before) / READS as f64;
+            for invocation in &series.invocations {
+                let body = String::from_utf8_lossy(&invocation.body);
+                assert!(body.contains(r#""statusCode":200"#), "get-batch returned {body}");
+            }
+            if round > 0 {
+                in_function[place].push(milliseconds(series.cpu) / READS as f64);
+                in_postgres[place].push(postgres);
+            }
+        }
+    }
+    let costs = [0, 1].map(|place| (median(&in_function[place]), median(&in_postgres[place])));
+    for (size, (function, postgres)) in SIZES.into_iter().zip(costs) {
+        println!(
+            "batches progress messages={size} function_ms={function:.3} postgres_ms={postgres:.3} \
+             runs={rounds}x{READS}"
+        );
+    }
+    let [small, large] = costs.map(|(function, postgres)| function + postgres);
+    println!("batches progress growth={:.2} from {} to {} messages", large / small, SIZES[0], SIZES[1]);
+}
+
+/// Returns the id of the batch of a size.
+fn batch(size: u64) -> String {
+    format!("01900000-0000-7000-8000-{size:012}")
+}
+
+/// Stores a batch of delivered messages.
+fn store(database: &Database<'_>, size: u64) {
+    let batch = batch(size);
     database.execute(&format!(
         "begin;
          set local session_replication_role = replica;
@@ -91,35 +133,11 @@ fn progress(world: &World, database: &Database<'_>, size: u64, rounds: u64) -> f
          insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
              delivery_status, priority, created_at, batch_id)
          select sms_new_id(), c.id, 'outbound', '+18605550100', c.phone_number_canonical, 'x', 'delivered', 'bulk',
-             now(),
-             '{batch}'
+             now(), '{batch}'
          from sms_conversations c, generate_series(1, {size}) where c.phone_number_canonical = '+1203{size:07}';
          insert into sms_batches (id, total, segments, created_at, changed_at)
          values ('{batch}', {size}, {size}, now(), now());
          insert into sms_batch_counts (batch_id, status, messages) values ('{batch}', 'delivered', {size});
          commit"
     ));
-    database.settle();
-    let function = world.start("get-batch", &database.url, Vec::new());
-    let parameters = json!({ "batch_id": batch });
-    let request = || traffic::api("GET", "/sms/bulk/x", &parameters, "", None);
-    let requests = || (0..READS).map(|_| request()).collect::<Vec<_>>();
-    function.run(requests());
-    let (mut in_function, mut in_postgres) = (vec![], vec![]);
-    for _ in 0..rounds {
-        let before = database.cluster.cpu();
-        let series = function.run(requests());
-        in_postgres.push(milliseconds(database.cluster.cpu() - before) / READS as f64);
-        in_function.push(milliseconds(series.cpu) / READS as f64);
-        for invocation in &series.invocations {
-            let body = String::from_utf8_lossy(&invocation.body);
-            assert!(body.contains(r#""statusCode":200"#), "get-batch returned {body}");
-        }
-    }
-    println!(
-        "batches progress messages={size} function_ms={:.3} postgres_ms={:.3} runs={rounds}x{READS}",
-        median(&in_function),
-        median(&in_postgres),
-    );
-    median(&in_function) + median(&in_postgres)
 }

@@ -74,9 +74,10 @@ fn messages(database: &Database<'_>, twilio: &str, round: u64, files: u64) -> Ve
         "insert into sms_conversations (id, account_sid, phone_number_canonical, phone_number_original, created_at)
          select sms_new_id(), 'AC1', number, number, now()
          from (select '+1203' || (5000000 + {round} * {FILES} + n) as number from generate_series(1, {messages}) n) n;
-         insert into sms_messages (id, conversation_id, direction, from_number, to_number, message_content,
+         insert into sms_messages (id, conversation_id, direction, twilio_sid, from_number, to_number, message_content,
              delivery_status, created_at)
-         select sms_new_id(), c.id, 'inbound', c.phone_number_canonical, '+18605550100', 'A leak', 'received', now()
+         select sms_new_id(), c.id, 'inbound', 'MM' || md5(c.id::text), c.phone_number_canonical, '+18605550100',
+             'A leak', 'received', now()
          from sms_conversations c where not exists (select from sms_messages m where m.conversation_id = c.id);
          insert into sms_media (id, message_id, position, url, declared_type, status, next_attempt_at, created_at)
          select sms_new_id(), m.id, position, '{twilio}/2010-04-01/Accounts/AC1/Messages/MM1/Media/ME' || position,

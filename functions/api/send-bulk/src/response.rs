@@ -1,6 +1,7 @@
 //! The response bodies.
 
 use crate::items::{Item, Refusal};
+use common::db::sends::NewSend;
 use common::domain::ids::{BatchId, ConversationId, MessageId};
 use common::domain::language::{Language, detect};
 use common::domain::message::Priority;
@@ -100,8 +101,12 @@ fn rejected(index: usize, refusal: &Refusal) -> BulkItem {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(example = json!({
     "accepted": 2, "rejected": [], "opted_out": 0, "in_quiet_hours": 0, "segments": 2,
-    "by_language": {"en": {"messages": 1, "segments": 1, "encodings": {"GSM-7": 1}}, "es": {"messages": 1,
-        "segments": 1, "encodings": {"GSM-7": 1}}},
+    "by_language": {
+        "en": {"messages": 1, "segments": 1, "encodings": {"GSM-7": 1},
+            "longest": {"to": "+12025550124", "segments": 1, "body": "Hi Tom, the water is off on May 3."}},
+        "es": {"messages": 1, "segments": 1, "encodings": {"GSM-7": 1},
+            "longest": {"to": "+12025550123", "segments": 1, "body": "Hola Ana, el 3 de mayo no hay agua."}}
+    },
     "longest": {"to": "+12025550123", "segments": 1, "body": "Hola Ana, el 3 de mayo no hay agua."}
 }))]
 pub struct DryRun {
@@ -117,7 +122,7 @@ pub struct DryRun {
     pub segments: usize,
     /// The accepted messages by language: that of the chosen text, or the detected one.
     pub by_language: BTreeMap<String, LanguageCount>,
-    /// The accepted message with the most segments, and among these with the most characters.
+    /// The longest accepted message.
     pub longest: Option<Longest>,
 }
 
@@ -139,9 +144,11 @@ pub struct LanguageCount {
     pub segments: usize,
     /// The number of messages by encoding: `GSM-7` and `UCS-2`.
     pub encodings: BTreeMap<String, usize>,
+    /// The longest of them: a preview of a template.
+    pub longest: Option<Longest>,
 }
 
-/// The longest message.
+/// The longest message: that with the most segments, and among these with the most characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Longest {
     /// Recipient in E.164.
@@ -157,7 +164,6 @@ impl DryRun {
     pub(crate) fn new(prepared: &[Item], quiet: Option<&QuietHours>, now: Timestamp) -> Self {
         let mut run = Self::default();
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        let mut longest = (0, 0);
         for item in prepared {
             let ready = match item {
                 Ok(ready) => ready,
@@ -182,18 +188,22 @@ impl DryRun {
             count.messages += 1;
             count.segments += segments;
             *count.encodings.entry(send.encoding.to_string()).or_default() += 1;
-            let length = (segments, send.message_content.chars().count());
-            if length > longest {
-                longest = length;
-                run.longest = Some(Longest {
-                    to: send.to.clone().into(),
-                    segments,
-                    body: send.message_content.clone(),
-                });
-            }
+            keep_longer(&mut count.longest, send, segments);
+            keep_longer(&mut run.longest, send, segments);
         }
         run.rejected = reasons.into_iter().map(|(reason, count)| RejectedCount { reason, count }).collect();
         run.rejected.sort_by_key(|rejected| std::cmp::Reverse(rejected.count));
         run
+    }
+}
+
+/// Replaces `longest` by a longer message.
+fn keep_longer(longest: &mut Option<Longest>, send: &NewSend, segments: usize) {
+    let body = &send.message_content;
+    let is_longer = longest
+        .as_ref()
+        .is_none_or(|known| (segments, body.chars().count()) > (known.segments, known.body.chars().count()));
+    if is_longer {
+        *longest = Some(Longest { to: send.to.clone().into(), segments, body: body.clone() });
     }
 }

@@ -99,8 +99,8 @@ impl fmt::Display for Figures {
         write!(
             f,
             "messages={sends} creates={creates} faults_met={faults} receipts={receipts} duplicates={duplicates} \
-             delivered={delivered} undelivered={undelivered} failed={failed} unknown={unknown} untold={unreported} \
-             inbound={inbound} stops={stops} loose_calls={ungated}"
+             delivered={delivered} undelivered={undelivered} failed={failed} unknown={unknown} unreported={unreported} \
+             inbound={inbound} stops={stops} ungated={ungated}"
         )
     }
 }

@@ -30,9 +30,24 @@ async fn a_dry_run_counts_and_stores_nothing() {
     assert_eq!(run["accepted"], 3, "{run}");
     assert_eq!(run["opted_out"], 1);
     assert_eq!(run["segments"], 4);
-    assert_eq!(run["by_language"]["en"], json!({"messages": 2, "segments": 3, "encodings": {"GSM-7": 2}}));
-    assert_eq!(run["by_language"]["es"], json!({"messages": 1, "segments": 1, "encodings": {"UCS-2": 1}}));
-    assert_eq!((&run["longest"]["to"], &run["longest"]["segments"]), (&json!("+12035550125"), &json!(2)));
+    let longest = json!({
+        "to": "+12035550125", "segments": 2,
+        "body": format!("Hi {}, the water is off on May 3.", "x".repeat(200)),
+    });
+    assert_eq!(run["longest"], longest);
+    assert_eq!(
+        run["by_language"],
+        json!({
+            "en": {"messages": 2, "segments": 3, "encodings": {"GSM-7": 2}, "longest": longest},
+            "es": {
+                "messages": 1, "segments": 1, "encodings": {"UCS-2": 1},
+                "longest": {
+                    "to": "+12035550122", "segments": 1,
+                    "body": "Hola Ana, mañana no hay agua. Perdón 🙏",
+                },
+            },
+        })
+    );
     let reasons: Vec<_> = run["rejected"]
         .as_array()
         .unwrap()
