@@ -5,7 +5,10 @@
 Change a price or an assumption here, run it, and copy the tables.
 """
 
+import pathlib
 import sys
+
+TEMPLATE = (pathlib.Path(__file__).parent.parent / "template.yaml").read_text(encoding="utf-8")
 
 VOLUMES = {"10 thousand": 10_000, "1 million": 1_000_000, "10 million": 10_000_000}
 """Messages a month, half of them inbound."""
@@ -20,8 +23,8 @@ SECRET, SECRET_CALL = 0.40, 0.05 / 10_000
 ALARM_METRIC, CUSTOM_METRIC, DASHBOARD = 0.10, 0.30, 3.00
 TRACE = 5.00 / 1e6
 TRANSFER_GB = 0.09
-S3_GB = 0.023
-SEGMENT, CARRIER = 0.0083, 0.0035
+S3_GB, S3_PUT = 0.023, 0.005 / 1_000
+SEGMENT, CARRIER, MMS_IN = 0.0083, 0.0035, 0.0165
 RDS = {10_000: 11.68, 1_000_000: 23.36, 10_000_000: 47.45}  # db.t4g.micro, .small, .medium, one instance
 RDS_GB, RDS_SMALLEST_GB = 0.115, 20
 SUPABASE_PLAN, SUPABASE_CREDIT = 25, 10
@@ -30,15 +33,20 @@ SUPABASE_GB, SUPABASE_INCLUDED_GB = 0.125, 8
 AURORA_HOUR, AURORA_GB, AURORA_IO = 0.276, 0.10, 0.20 / 1e6  # db.r7g.large
 
 # Traffic.
-INVOCATIONS_IN, INVOCATIONS_OUT = 2.1, 6.1
-SECONDS_IN, SECONDS_OUT = 0.05, 0.48
-SQS_IN, SQS_OUT = 3, 9
+MEDIA = 0.05  # inbound messages with a file
+MEDIA_BYTES, MEDIA_SECONDS = 300_000, 0.6  # of a file
+INVOCATIONS_IN, INVOCATIONS_OUT = 2.1 + MEDIA, 6.1
+SECONDS_IN, SECONDS_OUT = 0.05 + MEDIA * MEDIA_SECONDS, 0.48
+SQS_IN, SQS_OUT = 3 + 3 * MEDIA, 9
 MEMORY_GB = 0.25
 SEGMENTS = 1.3
 MONTH_SECONDS = 730 * 3600
-SCHEDULED = 3 * 730 * 60 + 3 * 730  # three every minute, three every hour
+SCHEDULED = sum(
+    TEMPLATE.count(f"ScheduleExpression: rate(1 {unit})") * runs
+    for unit, runs in {"minute": 730 * 60, "hour": 730, "day": 730 / 24}.items()
+)
 SCHEDULED_SECONDS = 0.05
-EMPTY_POLLS = 4 * 5 * MONTH_SECONDS / 20  # four queues, five pollers each, 20 s
+EMPTY_POLLS = TEMPLATE.count("AWS::Lambda::EventSourceMapping") * 5 * MONTH_SECONDS / 20  # five pollers each, 20 s
 LOG_BYTES = 1_500  # per invocation
 COLD_STARTS = 0.01
 ALARM_METRICS, CUSTOM_METRICS = 189, 60
@@ -66,6 +74,7 @@ def aws(messages):
         "X-Ray": traces * TRACE,
         "Secrets Manager": 2 * SECRET + 2 * COLD_STARTS * invocations * SECRET_CALL,
         "data transfer": messages * TRANSFER_BYTES / 1e9 * TRANSFER_GB,
+        "media in S3, per year kept": half * MEDIA * (S3_PUT + 12 * MEDIA_BYTES / 1e9 * S3_GB),
         "archive in S3, per year kept": 12 * messages * ARCHIVE_BYTES / 1e9 * S3_GB,
     }
 
@@ -87,7 +96,7 @@ def databases(messages):
 
 def twilio(messages):
     half = messages / 2
-    return {"outbound": half * SEGMENTS * (SEGMENT + CARRIER), "inbound": half * SEGMENT}
+    return {"outbound": half * SEGMENTS * (SEGMENT + CARRIER), "inbound": half * ((1 - MEDIA) * SEGMENT + MEDIA * MMS_IN)}
 
 
 def dollars(value):
