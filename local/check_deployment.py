@@ -4,10 +4,12 @@
 - Everything that invokes a function names its alias.
 - A changed configuration publishes new versions.
 - Policies that concern all functions have all roles.
+- No resource depends on itself, also not through an alias and the alarms of its deployments.
 - samconfig.toml sets parameters that exist, and tags each stack.
 """
 
 import copy
+import graphlib
 import pathlib
 import re
 import sys
@@ -105,6 +107,19 @@ def policy_problems(resources, functions):
             yield f"{id}: the roles differ from those of the functions: {sorted(roles ^ wanted)}"
 
 
+def cycle_problems(resources):
+    """Yields a cycle of dependencies. CloudFormation refuses the template then; cfn-lint misses those of update policies."""
+    attributes = ("Properties", "UpdatePolicy", "CreationPolicy")
+    dependencies = {
+        id: resources.keys() & {*references([resource.get(name) for name in attributes]), *as_list(resource.get("DependsOn", []))}
+        for id, resource in resources.items()
+    }
+    try:
+        graphlib.TopologicalSorter(dependencies).prepare()
+    except graphlib.CycleError as error:
+        yield f"resources depend on each other: {', '.join(reversed(error.args[1]))}"
+
+
 def versions(resources):
     return {id for id, resource in resources.items() if resource["Type"] == "AWS::Lambda::Version"}
 
@@ -154,6 +169,7 @@ def main():
     for id, resource in resources.items():
         problems += invoker_problems(id, resource, functions)
     problems += policy_problems(resources, functions)
+    problems += cycle_problems(resources)
     problems += version_problems(template, resources)
     if len(resources) > MOST_RESOURCES:
         problems.append(f"{len(resources)} resources; CloudFormation allows {MOST_RESOURCES}")

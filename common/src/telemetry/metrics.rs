@@ -54,6 +54,10 @@ pub fn count_error(outcome: &'static str) {
 /// A metric, after its outcome, so that the values of each outcome are together.
 type Key = (Option<&'static str>, Metric);
 
+/// The metric that CloudWatch also adds up for all functions of a stack. Deployments watch it: an alarm on the gateway's
+/// own 5xx would refer to the API, which refers to the aliases, which refer to the alarms of their deployments.
+const OF_STACK: Metric = Metric::ApiFailures;
+
 /// Metrics with their values.
 type Recorded<'a> = &'a [(Metric, &'a [f64])];
 
@@ -101,17 +105,24 @@ impl EmbeddedMetrics {
         let stack = self.stack.as_ref().map(|_| "stack");
         let directive = |metrics: Recorded<'_>, outcome: Option<&'static str>| Directive {
             namespace: NAMESPACE,
-            dimensions: [stack.into_iter().chain(["service"]).chain(outcome).collect()],
+            dimensions: vec![stack.into_iter().chain(["service"]).chain(outcome).collect()],
             metrics: metrics
                 .iter()
                 .map(|(metric, _)| Declared { name: metric.name(), unit: metric.unit().as_str() })
                 .collect(),
         };
+        let (of_stack, plain): (Vec<_>, Vec<_>) =
+            plain.iter().copied().partition(|(metric, _)| *metric == OF_STACK);
         let (outcome, with_outcome) = outcome.unzip();
         let with_outcome = with_outcome.unwrap_or_default();
-        let mut directives = Vec::with_capacity(2);
+        let mut directives = Vec::with_capacity(3);
         if !plain.is_empty() {
-            directives.push(directive(plain, None));
+            directives.push(directive(&plain, None));
+        }
+        if !of_stack.is_empty() {
+            let mut of_stack = directive(&of_stack, None);
+            of_stack.dimensions.extend(stack.map(|stack| vec![stack]));
+            directives.push(of_stack);
         }
         if !with_outcome.is_empty() {
             directives.push(directive(with_outcome, Some("outcome")));
@@ -122,6 +133,7 @@ impl EmbeddedMetrics {
             outcome,
             values: plain
                 .iter()
+                .chain(&of_stack)
                 .chain(with_outcome)
                 .map(|(metric, values)| (metric.name(), Values::of(values)))
                 .collect(),
@@ -157,7 +169,8 @@ struct Metadata {
 #[serde(rename_all = "PascalCase")]
 struct Directive {
     namespace: &'static str,
-    dimensions: [Vec<&'static str>; 1],
+    /// The sets of dimensions; each is a metric of its own.
+    dimensions: Vec<Vec<&'static str>>,
     metrics: Vec<Declared>,
 }
 

@@ -284,6 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_the_api_are_also_counted_for_the_whole_stack() {
+        let lines = logged_lines(|| {
+            let _invocation = invocation(&lambda_runtime::Context::default()).entered();
+            count(Metric::ApiFailures, 1);
+            count(Metric::MessagesStored, 3);
+        });
+        assert_eq!((&lines[0]["api_failures"], &lines[0]["messages_stored"]), (&1.0.into(), &3.0.into()));
+        let directives = lines[0]["_aws"]["CloudWatchMetrics"].as_array().unwrap();
+        let of = |name: &str| {
+            let mut found =
+                directives.iter().filter(|directive| directive["Metrics"].to_string().contains(name));
+            (found.next().map(|directive| directive["Dimensions"].clone()), found.next())
+        };
+        let of_service = serde_json::json!([["stack", "service"]]);
+        assert_eq!(of("api_failures"), (Some(serde_json::json!([["stack", "service"], ["stack"]])), None));
+        assert_eq!(of("messages_stored"), (Some(of_service.clone()), None));
+        assert_eq!(of("cold_starts"), (Some(of_service), None));
+    }
+
+    #[test]
     fn counters_are_added_up_and_the_last_value_of_a_gauge_counts() {
         let lines = logged_lines(|| {
             let _invocation = invocation(&lambda_runtime::Context::default()).entered();

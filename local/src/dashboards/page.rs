@@ -14,7 +14,7 @@ Written from the list in `common/src/telemetry/metrics/list.rs` by
 On Lambda, the functions write each invocation's metrics as a log line in CloudWatch's embedded metric format, namespace
 `{NAMESPACE}`. The dimensions are `stack` and `service` (the function), and `outcome` where the table lists outcomes.
 CloudWatch has one metric per combination; an outcome that is not on the list counts as `{OTHER}`. An alarm or a query
-must name all of them.
+must name all of them. `api_failures` is also counted for the whole stack, with the dimension `stack` alone.
 
 The local stack serves the same metrics in Prometheus format at `/metrics`, with the dimensions as labels. There a
 counter ends in `_total`, a duration is a histogram in seconds, and AWS's own metrics are `lambda_…{{function}}` and
