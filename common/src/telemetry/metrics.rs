@@ -54,9 +54,9 @@ pub fn count_error(outcome: &'static str) {
 /// A metric, after its outcome, so that the values of each outcome are together.
 type Key = (Option<&'static str>, Metric);
 
-/// The metric that CloudWatch also adds up for all functions of a stack. Deployments watch it: an alarm on the gateway's
+/// The metric that CloudWatch also adds up for all functions of a stack. Deployments watch it: an alarm on the API's
 /// own 5xx would refer to the API, which refers to the aliases, which refer to the alarms of their deployments.
-const OF_STACK: Metric = Metric::ApiFailures;
+pub const OF_STACK: Metric = Metric::ApiFailures;
 
 /// Metrics with their values.
 type Recorded<'a> = &'a [(Metric, &'a [f64])];

@@ -17,7 +17,7 @@ mod metrics;
 pub mod traces;
 
 pub use metrics::{
-    FUNCTIONS, Kind, Metric, NAMESPACE, OTHER, Unit, count, count_error, count_outcome, record,
+    FUNCTIONS, Kind, Metric, NAMESPACE, OF_STACK, OTHER, Unit, count, count_error, count_outcome, record,
 };
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
