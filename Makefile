@@ -52,10 +52,16 @@ chaos: toolchain ## Checks the promises while all parts fail: make chaos [MESSAG
 	SMS_CHAOS_MESSAGES=$(or $(MESSAGES),3000) SMS_CHAOS_RUNS=$(or $(RUNS),1) $(if $(SEED),SMS_CHAOS_SEED=$(SEED)) \
 		SMS_CHAOS_BULK=$(or $(BULK),5000) cargo test --package local --test flow -- chaos:: --nocapture --test-threads 1
 
+# cargo-lambda and zig.
+RELEASE_TOOLS := $(abspath $(TARGET))/release-tools
+PACKAGE := $(abspath $(TARGET))/package
 deploy: toolchain ## Builds, migrates and deploys to a stage of samconfig.toml: make deploy STAGE=dev
 	@[ -n "$(STAGE)" ] || { echo "usage: make deploy STAGE=dev" >&2; exit 1; }
-	sam build --config-env $(STAGE)
-	local/deploy/deploy.sh $(STAGE)
+	@for tool in aws sam; do command -v $$tool >/dev/null || { echo "$$tool is missing" >&2; exit 1; }; done
+	@local/get-python.sh $(RELEASE_TOOLS) local/requirements-release.txt
+	@rm -rf $(PACKAGE)
+	PATH="$(RELEASE_TOOLS)/bin:$$PATH" local/deploy/package.sh $(PACKAGE)
+	local/deploy/deploy.sh $(STAGE) $(PACKAGE)/template.yaml
 
 compatibility: toolchain ## Runs the binaries of the last tag with this schema: make compatibility [PREVIOUS=<git ref>]
 	@local/get-programs.sh $(PROGRAMS) initdb

@@ -3,7 +3,7 @@
 #
 #   local/deploy/deploy.sh STAGE [TEMPLATE]
 #
-# TEMPLATE is the output of `sam build` (default), or the template of a release, with its zips next to it.
+# TEMPLATE is the output of `sam build` (default), or of package.sh, with its zips next to it.
 #
 # 1. Updates the code of the function `migrate`, publishes it as a version, and invokes that version. No alias moves, so the
 #    functions in traffic keep their code. If the migration fails, nothing is deployed.

@@ -37,10 +37,10 @@ SIMULATOR = "local/twilio-simulator/README.md"
 # The first one has the shell functions that the other uses.
 DEPLOYED = ("common/docs/operations.md", "common/docs/deployment.md")
 
-BUILD = "builds and deploys with SAM; `make deploy-test` covers the result, ci builds the functions"
+BUILD = "builds and deploys; `make deploy-test` covers the result, ci builds the functions"
 NOT_RUN = {
     # The first line of a snippet, and why it does not run.
-    "sam build && make deploy STAGE=prod": BUILD,
+    "make deploy STAGE=prod": BUILD,
     'dead=$(aws sqs get-queue-attributes --queue-url "$(resource InboundDeadLetterQueue)" --attribute-names QueueArn \\': (
         "the emulator's SQS has no StartMessageMoveTask"
     ),

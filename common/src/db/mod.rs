@@ -67,7 +67,7 @@ pub use connect::DatabaseConfig;
 pub use error::{DbError, PostgresError};
 pub use held::Held;
 pub use locks::LockWaits;
-pub use row::{Column, ColumnError, FromRow, read};
+pub use row::{Column, ColumnError, FromRow, RowReader};
 pub use statement::{Described, Param, ParameterError, Statement};
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::{Json, Type};

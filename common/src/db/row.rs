@@ -25,18 +25,28 @@ impl Column {
     }
 }
 
-/// A column cannot be read: it is missing, null, of another type, or has an unknown value.
+/// A column cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("column {column}")]
-pub struct ColumnError {
-    column: &'static str,
-    #[source]
-    source: tokio_postgres::Error,
+pub enum ColumnError {
+    /// The result does not have it.
+    #[error("column {0}: not in the result")]
+    Missing(&'static str),
+    /// It is null, of another type, or has an unknown value.
+    #[error("column {column}")]
+    Unreadable {
+        /// Its name.
+        column: &'static str,
+        /// The reason.
+        source: tokio_postgres::Error,
+    },
+    /// [`FromRow::columns`] has fewer columns than [`FromRow::from_row`] reads.
+    #[error("a column is read that is not listed")]
+    NotListed,
 }
 
 /// A type that is read from a row.
 pub trait FromRow: Sized {
-    /// Returns the columns that [`from_row`](Self::from_row) reads.
+    /// Returns the columns in the order in which [`from_row`](Self::from_row) reads them.
     fn columns() -> Vec<Column>;
 
     /// Reads a row.
@@ -44,16 +54,58 @@ pub trait FromRow: Sized {
     /// # Errors
     ///
     /// [`ColumnError`] for the first column that cannot be read.
-    fn from_row(row: &Row) -> Result<Self, ColumnError>;
+    fn from_row(row: &mut RowReader<'_>) -> Result<Self, ColumnError>;
 }
 
-/// Reads a column.
+/// Reads all rows of a result.
 ///
 /// # Errors
 ///
-/// [`ColumnError`] if it cannot be read.
-pub fn read<T: FromSqlOwned>(row: &Row, column: &'static str) -> Result<T, ColumnError> {
-    row.try_get(column).map_err(|source| ColumnError { column, source })
+/// [`ColumnError`] for the first column that cannot be read.
+pub(super) fn read_all<R: FromRow>(rows: &[Row]) -> Result<Vec<R>, ColumnError> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    // Once for all rows: tokio-postgres compares the names for each column that it reads by name.
+    let columns = R::columns().iter().map(|column| find(first, column.name)).collect::<Result<Vec<_>, _>>()?;
+    rows.iter().map(|row| R::from_row(&mut RowReader { row, columns: &columns })).collect()
+}
+
+/// A column and its position in the result.
+type Found = (&'static str, usize);
+
+fn find(row: &Row, name: &'static str) -> Result<Found, ColumnError> {
+    let position = row.columns().iter().position(|column| column.name() == name);
+    Ok((name, position.ok_or(ColumnError::Missing(name))?))
+}
+
+/// Reads the columns of a row in the order of [`FromRow::columns`].
+#[derive(Debug)]
+pub struct RowReader<'a> {
+    row: &'a Row,
+    /// The columns that are not read yet.
+    columns: &'a [Found],
+}
+
+impl RowReader<'_> {
+    /// Reads the next column.
+    ///
+    /// # Errors
+    ///
+    /// [`ColumnError`] if it cannot be read.
+    pub fn read_next<T: FromSqlOwned>(&mut self) -> Result<T, ColumnError> {
+        let value = self.peek()?;
+        self.skip(1);
+        Ok(value)
+    }
+
+    /// Reads the next column without advancing.
+    fn peek<T: FromSqlOwned>(&self) -> Result<T, ColumnError> {
+        let (column, position) = *self.columns.first().ok_or(ColumnError::NotListed)?;
+        self.row.try_get(position).map_err(|source| ColumnError::Unreadable { column, source })
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.columns = &self.columns[count..];
+    }
 }
 
 /// Defines a struct that is read from a row: one column per field, with the name of the field or, after `=`, another.
@@ -86,10 +138,8 @@ macro_rules! row {
                 vec![$($crate::db::Column::of::<$type>($crate::db::row::row!(@name $field $($column)?))),+]
             }
 
-            fn from_row(row: &$crate::db::Row) -> Result<Self, $crate::db::ColumnError> {
-                Ok(Self {
-                    $($field: $crate::db::row::read(row, $crate::db::row::row!(@name $field $($column)?))?,)+
-                })
+            fn from_row(row: &mut $crate::db::RowReader<'_>) -> Result<Self, $crate::db::ColumnError> {
+                Ok(Self { $($field: row.read_next()?,)+ })
             }
         }
     };
@@ -103,7 +153,7 @@ impl FromRow for () {
         Vec::new()
     }
 
-    fn from_row(_: &Row) -> Result<Self, ColumnError> {
+    fn from_row(_: &mut RowReader<'_>) -> Result<Self, ColumnError> {
         Ok(())
     }
 }
@@ -114,7 +164,7 @@ impl<A: FromRow, B: FromRow> FromRow for (A, B) {
         A::columns().into_iter().chain(B::columns()).collect()
     }
 
-    fn from_row(row: &Row) -> Result<Self, ColumnError> {
+    fn from_row(row: &mut RowReader<'_>) -> Result<Self, ColumnError> {
         Ok((A::from_row(row)?, B::from_row(row)?))
     }
 }
@@ -125,12 +175,12 @@ impl<R: FromRow> FromRow for Option<R> {
         R::columns()
     }
 
-    fn from_row(row: &Row) -> Result<Self, ColumnError> {
-        let is_missing = match R::columns().first() {
-            Some(first) => read::<Option<Present>>(row, first.name)?.is_none(),
-            None => false,
-        };
-        if is_missing { Ok(None) } else { R::from_row(row).map(Some) }
+    fn from_row(row: &mut RowReader<'_>) -> Result<Self, ColumnError> {
+        if row.peek::<Option<Present>>()?.is_some() {
+            return R::from_row(row).map(Some);
+        }
+        row.skip(R::columns().len());
+        Ok(None)
     }
 }
 

@@ -3,7 +3,7 @@
 //! SQL names its parameters: `where id = $id`. [`params!`](super::params) gives each a value by name, so that two
 //! parameters of the same type cannot be swapped by their order.
 
-use super::row::{Column, FromRow};
+use super::row::{self, Column, FromRow};
 use super::types::SqlParam;
 use super::{DbError, Row, Type};
 use std::marker::PhantomData;
@@ -61,7 +61,7 @@ impl<R: FromRow> Statement<R> {
 
     /// Reads the rows of its result.
     pub(super) fn read(&self, rows: &[Row]) -> Result<Vec<R>, DbError> {
-        let rows: Result<Vec<R>, _> = rows.iter().map(R::from_row).collect();
+        let rows = row::read_all(rows);
         rows.map_err(|source| DbError::Decode { operation: self.operation, source: source.into() })
     }
 }

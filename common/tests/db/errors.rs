@@ -1,6 +1,6 @@
 //! Postgres errors in logs must not contain data of messages.
 
-use common::db::{Column, ColumnError, DbError, FromRow, Row, SqlParam, Statement, read};
+use common::db::{Column, ColumnError, DbError, FromRow, RowReader, SqlParam, Statement};
 use common::domain::message::Status;
 use common::error::chain;
 use testing::Database;
@@ -81,8 +81,8 @@ impl FromRow for Read {
         vec![Column::of::<Status>("status")]
     }
 
-    fn from_row(row: &Row) -> Result<Self, ColumnError> {
-        read::<Status>(row, "status").map(|_| Self)
+    fn from_row(row: &mut RowReader<'_>) -> Result<Self, ColumnError> {
+        row.read_next::<Status>().map(|_| Self)
     }
 }
 
@@ -94,7 +94,7 @@ async fn a_column_that_cannot_be_read_is_an_error_with_its_name() {
         ("select 'lost' as status", "\"lost\" is not a message status"),
         ("select null::text as status", "NULL"),
         ("select 1 as status", "int4"),
-        ("select 'sent' as state", "invalid column"),
+        ("select 'sent' as state", "not in the result"),
     ] {
         let error = db.query(&Statement::<Read>::new("read a status", sql), &[]).await.unwrap_err();
         assert!(matches!(error, DbError::Decode { .. }) && !error.is_unavailable(), "{error:?}");

@@ -3,7 +3,7 @@
 use common::config::Env;
 use common::db::LockWaits;
 use common::db::migrations;
-use common::db::{Column, ColumnError, DatabaseConfig, Db, DbError, FromRow, Row, Statement, read};
+use common::db::{Column, ColumnError, DatabaseConfig, Db, DbError, FromRow, RowReader, Statement};
 use std::time::Duration;
 use testing::{Database, eventually};
 
@@ -44,8 +44,8 @@ impl FromRow for Backend {
         vec![Column::of::<i32>("pid")]
     }
 
-    fn from_row(row: &Row) -> Result<Self, ColumnError> {
-        Ok(Self { pid: read(row, "pid")? })
+    fn from_row(row: &mut RowReader<'_>) -> Result<Self, ColumnError> {
+        Ok(Self { pid: row.read_next()? })
     }
 }
 

@@ -4,7 +4,10 @@ use crate::cluster::Database;
 use crate::traffic;
 use common::clock;
 use common::db::inbound::STORE;
+use common::domain::event::{EventData, EventType, MessageReceived};
+use common::domain::keywords::OptOut;
 use common::domain::language;
+use common::domain::message::Direction;
 use common::twilio::{Form, InboundSms};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -45,22 +48,39 @@ impl Pgbench {
 /// Returns the statement with literals in place of its parameters.
 fn statement(series: u64, first: u64, size: u64) -> String {
     let rows: Vec<_> = (first..first + size).map(|number| row(series, number)).collect();
-    let mut sql = STORE.sql().to_owned();
+    let now = clock::now().to_string();
+    let mut values: Vec<(&str, String)> = vec![
+        ("received_event", format!("'{}'", EventType::MessageReceived.as_str())),
+        ("language_event", format!("'{}'", EventType::LanguageChanged.as_str())),
+        ("now", format!("'{now}'")),
+    ];
     for (position, (name, _)) in row(series, first).iter().enumerate() {
         let column: Vec<_> = rows.iter().map(|row| row[position].1.clone()).collect();
+        values.push((name, literal(&column)));
+    }
+    let mut sql = STORE.sql().to_owned();
+    for (name, value) in values {
         // With the character after the name, because one name may be a prefix of another.
         for end in [",", ")"] {
-            sql = sql.replace(&format!("${name}{end}"), &format!("{}{end}", literal(&column)));
+            sql = sql.replace(&format!("${name}{end}"), &format!("{value}{end}"));
         }
     }
     sql
 }
 
 /// Returns the parameters of a message.
-fn row(series: u64, number: u64) -> [(&'static str, Option<String>); 21] {
+fn row(series: u64, number: u64) -> [(&'static str, Option<String>); 24] {
     let form = Form::from_iter(traffic::inbound(series, number));
     let sms = InboundSms::read(&form).expect("a MessageSid");
     let detected = language::detect(&sms.body);
+    let received = MessageReceived {
+        direction: Direction::Inbound,
+        twilio_sid: sms.message_sid.to_string(),
+        language: detected.language,
+        language_confidence: f64::from(detected.confidence),
+        num_media: 0,
+        opt_out: OptOut::None,
+    };
     [
         ("ids", Some(clock::new_id().to_string())),
         ("conversation_ids", Some(clock::new_id().to_string())),
@@ -83,6 +103,9 @@ fn row(series: u64, number: u64) -> [(&'static str, Option<String>); 21] {
         ("opt_out_words", None),
         ("request_ids", Some(clock::new_id().to_string())),
         ("received_at", Some(clock::now().to_string())),
+        ("event_data", Some(received.json())),
+        ("opt_events", None),
+        ("opt_event_data", None),
     ]
 }
 
@@ -99,4 +122,17 @@ fn literal(column: &[Option<String>]) -> String {
     }
     text.push_str("}'");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_parameter_has_a_value() {
+        let sql = statement(1, 0, 2);
+        let parameters: Vec<_> =
+            sql.match_indices('$').map(|(at, _)| &sql[at..(at + 30).min(sql.len())]).collect();
+        assert_eq!(parameters, [""; 0]);
+    }
 }

@@ -47,7 +47,7 @@ select i.id, i.conversation_id, 'outbound', i.to_number, c.phone_number_canonica
     i.message_content, 'pending', i.encoding, i.segments, 'urgent', i.request_id, i.trace_context, i.inbound_id,
     true, i.expires_at, $now, $now
 from input i join claimed c on c.id = i.conversation_id
-on conflict (in_reply_to) do nothing
+on conflict (in_reply_to) where in_reply_to is not null do nothing
 returning id, coalesce(request_id, id::text) as request_id",
 );
 

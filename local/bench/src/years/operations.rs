@@ -85,7 +85,7 @@ impl Operation {
             Self::OldPage => "page of any conversation",
             Self::Message => "message by id",
             Self::Failures => "list of failures",
-            Self::RecentFailures => "list of failures of a day",
+            Self::RecentFailures => "list of failures of a month",
             Self::SweepDue => "sweep: due sends",
             Self::SweepUnresolved => "sweep: unresolved",
             Self::SweepOrphans => "sweep: early callbacks",
@@ -167,7 +167,8 @@ impl Worker {
             }
             Operation::Message => self.message().await,
             Operation::Failures => self.failures(None).await,
-            Operation::RecentFailures => self.failures(Some(SignedDuration::from_hours(24))).await,
+            // Both databases have more than a page of failures in a month.
+            Operation::RecentFailures => self.failures(Some(SignedDuration::from_hours(30 * 24))).await,
             Operation::SweepDue => {
                 senders::wake(&self.db, now).await.expect("a sweep");
             }
