@@ -99,7 +99,8 @@ pub enum PageStart {
     After(Timestamp, MessageId),
 }
 
-/// One round trip for both: the conversation is in every row, which costs less than a second query.
+/// One round trip for both: the conversation is in every row, which costs less than a second query. One row without a message
+/// if the page has none.
 const PAGE: Statement<(Conversation, Option<PageMessage>)> = Statement::new(
     "read a conversation",
     "
@@ -124,15 +125,7 @@ pub async fn page(
         PageStart::After(at, id) => (Some(at), Some(id), 0),
     };
     let params = params! { account_sid, variants, before, before_id, offset, limit };
-    let rows = db.query_idempotent(&PAGE, &params).await?;
-    let mut conversation = None;
-    let mut messages = Vec::with_capacity(rows.len());
-    for (of_row, message) in rows {
-        conversation = Some(of_row);
-        // A conversation without messages on this page has one row without a message.
-        messages.extend(message);
-    }
-    Ok(conversation.map(|conversation| (conversation, messages)))
+    db.query_joined(&PAGE, &params).await
 }
 
 row! {

@@ -237,6 +237,20 @@ impl Db {
         statement.read(&self.run_idempotent(&statement.bind(params)?).await?)
     }
 
+    /// Runs an idempotent join in which `A` is the same in all rows. Returns it with the `B` of each row that has one;
+    /// nothing if there is no row.
+    ///
+    /// # Errors
+    ///
+    /// See [`Db::query_idempotent`].
+    pub async fn query_joined<A: FromRow, B: FromRow>(
+        &self,
+        statement: &Statement<(A, Option<B>)>,
+        params: &[Param<'_>],
+    ) -> Result<Option<(A, Vec<B>)>, DbError> {
+        statement.read_joined(&self.run_idempotent(&statement.bind(params)?).await?)
+    }
+
     async fn run_confirmed(&self, bound: &Bound<'_>) -> Result<Vec<Row>, DbError> {
         let _latency = Latency::start();
         // After an error, closing the connection ends the transaction.

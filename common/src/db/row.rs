@@ -64,17 +64,33 @@ pub trait FromRow: Sized {
 /// [`ColumnError`] for the first column that cannot be read.
 pub(super) fn read_all<R: FromRow>(rows: &[Row]) -> Result<Vec<R>, ColumnError> {
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    // Once for all rows: tokio-postgres compares the names for each column that it reads by name.
-    let columns = R::columns().iter().map(|column| find(first, column.name)).collect::<Result<Vec<_>, _>>()?;
+    let columns = find::<R>(first)?;
     rows.iter().map(|row| R::from_row(&mut RowReader { row, columns: &columns })).collect()
+}
+
+/// Reads the rows of a join in which `A` is the same in all: `A` once, and each `B`.
+///
+/// # Errors
+///
+/// [`ColumnError`] for the first column that cannot be read.
+pub(super) fn read_joined<A: FromRow, B: FromRow>(rows: &[Row]) -> Result<Option<(A, Vec<B>)>, ColumnError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let columns = find::<(A, Option<B>)>(first)?;
+    let (of_a, of_b) = columns.split_at(A::columns().len());
+    let a = A::from_row(&mut RowReader { row: first, columns: of_a })?;
+    let read_b = |row| Option::<B>::from_row(&mut RowReader { row, columns: of_b });
+    let b = rows.iter().filter_map(|row| read_b(row).transpose()).collect::<Result<_, _>>()?;
+    Ok(Some((a, b)))
 }
 
 /// A column and its position in the result.
 type Found = (&'static str, usize);
 
-fn find(row: &Row, name: &'static str) -> Result<Found, ColumnError> {
-    let position = row.columns().iter().position(|column| column.name() == name);
-    Ok((name, position.ok_or(ColumnError::Missing(name))?))
+/// Finds the columns once for all rows: tokio-postgres compares the names for each column that it reads by name.
+fn find<R: FromRow>(row: &Row) -> Result<Vec<Found>, ColumnError> {
+    let position = |name| row.columns().iter().position(|column| column.name() == name);
+    let found = |Column { name, .. }| Ok((name, position(name).ok_or(ColumnError::Missing(name))?));
+    R::columns().into_iter().map(found).collect()
 }
 
 /// Reads the columns of a row in the order of [`FromRow::columns`].

@@ -3,7 +3,7 @@
 //! SQL names its parameters: `where id = $id`. [`params!`](super::params) gives each a value by name, so that two
 //! parameters of the same type cannot be swapped by their order.
 
-use super::row::{self, Column, FromRow};
+use super::row::{self, Column, ColumnError, FromRow};
 use super::types::SqlParam;
 use super::{DbError, Row, Type};
 use std::marker::PhantomData;
@@ -61,8 +61,18 @@ impl<R: FromRow> Statement<R> {
 
     /// Reads the rows of its result.
     pub(super) fn read(&self, rows: &[Row]) -> Result<Vec<R>, DbError> {
-        let rows = row::read_all(rows);
-        rows.map_err(|source| DbError::Decode { operation: self.operation, source: source.into() })
+        row::read_all(rows).map_err(|error| self.decode_error(error))
+    }
+
+    fn decode_error(&self, error: ColumnError) -> DbError {
+        DbError::Decode { operation: self.operation, source: error.into() }
+    }
+}
+
+impl<A: FromRow, B: FromRow> Statement<(A, Option<B>)> {
+    /// Reads the rows of a join in which `A` is the same in all.
+    pub(super) fn read_joined(&self, rows: &[Row]) -> Result<Option<(A, Vec<B>)>, DbError> {
+        row::read_joined(rows).map_err(|error| self.decode_error(error))
     }
 }
 

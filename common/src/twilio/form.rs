@@ -167,12 +167,10 @@ impl Form {
         for (key, value) in self.pairs() {
             nul_removed |= key.contains('\0') || value.contains('\0');
             let value = Value::String(value.replace('\0', ""));
-            match object.get_mut(&key.replace('\0', "")) {
-                None => {
-                    object.insert(key.replace('\0', ""), value);
-                }
-                Some(Value::Array(values)) => values.push(value),
-                Some(first) => *first = Value::Array(vec![first.take(), value]),
+            match object.entry(key.replace('\0', "")).or_insert(Value::Null) {
+                first @ Value::Null => *first = value,
+                Value::Array(values) => values.push(value),
+                first => *first = Value::Array(vec![first.take(), value]),
             }
         }
         RawForm { value: Value::Object(object), nul_removed }
