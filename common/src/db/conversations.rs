@@ -99,8 +99,8 @@ pub enum PageStart {
     After(Timestamp, MessageId),
 }
 
-/// One round trip for both: the conversation is in every row, which costs less than a second query. One row without a message
-/// if the page has none.
+/// One round trip for both: the conversation is in every row, which costs less than a second query. If the page has no
+/// message, there is one row without a message.
 const PAGE: Statement<(Conversation, Option<PageMessage>)> = Statement::new(
     "read a conversation",
     "
