@@ -124,7 +124,7 @@ docs-test: toolchain ## Runs the commands of the documentation on the local stac
 	@$(TARGET)/debug/local with-postgres $(DEPLOY_TEST)/bin/python local/docs-test --binaries $(TARGET)/debug \
 		--tools $(TARGET)/debug --aws $(AWS)/bin $(if $(ONLY),--only $(ONLY))
 
-bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|batches|bulk|media|events|conversations|domain|years] [YEARS_MESSAGES=20000000 YEARS_BUFFERS=128MB]
+bench: toolchain ## Prints the figures of common/docs/performance.md: make bench [BENCH=cold-start|secrets|webhooks|workers|sends|batches|bulk|media|events|conversations|domain|years] [YEARS_MESSAGES=20000000]
 	@local/get-programs.sh $(PROGRAMS) initdb
 	$(if $(filter years,$(BENCH)),cargo build --release --package bench,\
 		cargo build --release --package hello $(addprefix --package ,$(FUNCTIONS)))
@@ -132,5 +132,5 @@ bench: toolchain ## Prints the figures of common/docs/performance.md: make bench
 	@# The latency of events is that of the whole stack. Its features differ from those of the functions.
 	$(if $(filter-out events,$(BENCH)),,cargo build --release --package local)
 	@$(TARGET)/$(if $(filter years,$(BENCH)),release,debug)/bench --binaries $(TARGET)/release \
-		$(if $(YEARS_MESSAGES),--messages $(YEARS_MESSAGES)) $(if $(YEARS_BUFFERS),--shared-buffers $(YEARS_BUFFERS)) $(BENCH)
+		$(if $(YEARS_MESSAGES),--messages $(YEARS_MESSAGES)) $(BENCH)
 	$(if $(filter domain years,$(BENCH)),,@cargo bench --quiet --package common --bench domain)

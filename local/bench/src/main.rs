@@ -46,8 +46,7 @@ use twilio::Twilio;
 use world::World;
 
 const USAGE: &str = "bench [--binaries target/release] [--quick] [cold-start] [secrets] [webhooks] [workers] \
-    [conversations] [sends] [batches] [bulk] [media] [events] | \
-    bench [--messages 20000000] [--shared-buffers 128MB] years";
+    [conversations] [sends] [batches] [bulk] [media] [events] | bench [--messages 20000000] years";
 
 /// The messages of two years that `years` loads.
 const YEARS_MESSAGES: u64 = 20_000_000;
@@ -58,7 +57,6 @@ struct Arguments {
     quick: bool,
     on_one_core: bool,
     messages: u64,
-    shared_buffers: String,
 }
 
 impl Arguments {
@@ -69,7 +67,6 @@ impl Arguments {
             quick: false,
             on_one_core: false,
             messages: YEARS_MESSAGES,
-            shared_buffers: "128MB".to_owned(),
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
@@ -78,7 +75,6 @@ impl Arguments {
                 Arg::Long("quick") => arguments.quick = true,
                 Arg::Long("on-one-core") => arguments.on_one_core = true,
                 Arg::Long("messages") => arguments.messages = parser.value()?.parse()?,
-                Arg::Long("shared-buffers") => arguments.shared_buffers = parser.value()?.string()?,
                 Arg::Value(part) => arguments.parts.push(part.to_string_lossy().into_owned()),
                 _ => return Err(argument.unexpected()),
             }
@@ -104,9 +100,7 @@ fn main() {
     // Takes much longer than the other parts, and only on request.
     if arguments.parts == ["years"] {
         machine::print();
-        if let Err(error) =
-            years::measure(folder.path(), arguments.messages, &arguments.shared_buffers, rounds)
-        {
+        if let Err(error) = years::measure(folder.path(), arguments.messages, rounds) {
             eprintln!("{error}");
             std::process::exit(1);
         }

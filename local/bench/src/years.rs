@@ -41,7 +41,7 @@ const MAX_GROWTH: f64 = 1.15;
 /// # Errors
 ///
 /// When the disk has not enough room.
-pub fn measure(folder: &Path, messages: u64, shared_buffers: &str, rounds: u64) -> Result<(), String> {
+pub fn measure(folder: &Path, messages: u64, rounds: u64) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let server = Server::start(folder).await;
@@ -54,13 +54,13 @@ pub fn measure(folder: &Path, messages: u64, shared_buffers: &str, rounds: u64) 
                 free / 1_000_000_000,
             ));
         }
-        let server = compare(server, messages, shared_buffers, rounds).await;
+        let server = compare(server, messages, rounds).await;
         server.remove().await;
         Ok(())
     })
 }
 
-async fn compare(server: Server, messages: u64, shared_buffers: &str, rounds: u64) -> Server {
+async fn compare(server: Server, messages: u64, rounds: u64) -> Server {
     let until = clock::now() - SignedDuration::from_mins(1);
     let since = until.to_zoned(TimeZone::UTC).saturating_sub(load::MONTHS.months()).timestamp();
     let plans = [(SMALL, SMALL_MESSAGES), (YEARS, messages)]
@@ -69,7 +69,7 @@ async fn compare(server: Server, messages: u64, shared_buffers: &str, rounds: u6
         server.create(database).await;
         load::load(&server, database, plan).await;
     }
-    let server = server.restart(shared_buffers).await;
+    let server = server.restart().await;
     print_sizes(&server, messages).await;
     compare_operations(&server, plans, rounds).await;
     contention::measure(&server, YEARS, plans[1].1).await;

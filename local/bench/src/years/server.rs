@@ -1,4 +1,4 @@
-//! A PostgreSQL server that is loaded without durability and then measured with the defaults.
+//! A PostgreSQL server that is loaded without durability and then measured with `shared_buffers` of 128 MB.
 
 use common::db::{DatabaseConfig, Db, migrations};
 use local::postgres::Postgres;
@@ -20,8 +20,13 @@ const LOADING: &[&str] = &[
 ];
 
 /// Settings for the measurement: the defaults, except that no checkpoint and no autovacuum happens in between.
-const MEASURING: &[&str] =
-    &["max_wal_size=8GB", "checkpoint_timeout=1h", "autovacuum=off", "track_commit_timestamp=on"];
+const MEASURING: &[&str] = &[
+    "shared_buffers=128MB",
+    "max_wal_size=8GB",
+    "checkpoint_timeout=1h",
+    "autovacuum=off",
+    "track_commit_timestamp=on",
+];
 
 /// A running server.
 #[derive(Debug)]
@@ -38,9 +43,7 @@ impl Server {
     }
 
     /// Restarts the server with settings for the measurement.
-    pub async fn restart(self, shared_buffers: &str) -> Self {
-        let setting = format!("alter system set shared_buffers = '{shared_buffers}'");
-        self.connect(None).await.batch_execute(&setting).await.expect("a setting");
+    pub async fn restart(self) -> Self {
         self.postgres.stop().await;
         // What the load has written must not be written during the measurement.
         rustix::fs::sync();
