@@ -68,7 +68,8 @@ pub(super) fn read_all<R: FromRow>(rows: &[Row]) -> Result<Vec<R>, ColumnError> 
     rows.iter().map(|row| R::from_row(&mut RowReader { row, columns: &columns })).collect()
 }
 
-/// Reads the rows of a join in which `A` is the same in all: `A` once, and each `B`.
+/// Reads the rows of a join in which `A` is the same in all rows: `A` from the first row, and `B` from each row that has
+/// one.
 ///
 /// # Errors
 ///
@@ -120,7 +121,7 @@ impl RowReader<'_> {
     }
 
     fn skip(&mut self, count: usize) {
-        self.columns = &self.columns[count..];
+        self.columns = self.columns.get(count..).unwrap_or_default();
     }
 }
 
