@@ -68,8 +68,7 @@ pub(super) fn read_all<R: FromRow>(rows: &[Row]) -> Result<Vec<R>, ColumnError> 
     rows.iter().map(|row| R::from_row(&mut RowReader { row, columns: &columns })).collect()
 }
 
-/// Reads the rows of a join in which `A` is the same in all rows: `A` from the first row, and `B` from each row that has
-/// one.
+/// Reads the rows of a join in which all have the same `A`: `A` from the first row, and `B` from each that has one.
 ///
 /// # Errors
 ///
