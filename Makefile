@@ -37,6 +37,7 @@ PYTHON_TESTS := $(abspath $(TARGET))/python-tests
 NODE_TESTS := $(abspath $(TARGET))/node-tests
 NODE_PACKAGES := standardwebhooks@1.1.1 openapi-fetch@0.17.0 openapi-typescript@7.13.0 typescript@5.9.3 \
 	@types/node@20.19.43
+# TESTS="--test flow" runs a part.
 test: toolchain ## Runs every test: units, SQL, binaries through the Runtime API, the whole stack
 	@local/get-programs.sh $(PROGRAMS) initdb pgbouncer
 	@local/get-python.sh $(PYTHON_TESTS) local/requirements-tests.txt || echo "Tests that need Python will be skipped"
@@ -44,7 +45,7 @@ test: toolchain ## Runs every test: units, SQL, binaries through the Runtime API
 	@# One build for all tests: building the binaries alone selects fewer features and would compile most crates twice.
 	cargo test --workspace --no-run
 	TEST_PYTHON=$(PYTHON_TESTS)/bin/python TEST_NODE_MODULES=$(NODE_TESTS)/node_modules \
-		$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast
+		$(TARGET)/debug/local with-postgres cargo test --workspace --no-fail-fast $(TESTS)
 
 chaos: toolchain ## Checks the promises while all parts fail: make chaos [MESSAGES=3000] [BULK=5000] [RUNS=1] [SEED=…]
 	@local/get-programs.sh $(PROGRAMS) initdb

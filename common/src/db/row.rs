@@ -87,9 +87,16 @@ pub(super) fn read_joined<A: FromRow, B: FromRow>(rows: &[Row]) -> Result<Option
 type Found = (&'static str, usize);
 
 /// Finds the columns once for all rows: tokio-postgres compares the names for each column that it reads by name.
+/// Each search starts after the last column found, because structs mostly list columns in the order of the result.
 fn find<R: FromRow>(row: &Row) -> Result<Vec<Found>, ColumnError> {
-    let position = |name| row.columns().iter().position(|column| column.name() == name);
-    let found = |Column { name, .. }| Ok((name, position(name).ok_or(ColumnError::Missing(name))?));
+    let names = row.columns();
+    let mut next = 0;
+    let found = |Column { name, .. }| {
+        let mut positions = (next..names.len()).chain(0..next);
+        let position = positions.find(|at| names[*at].name() == name).ok_or(ColumnError::Missing(name))?;
+        next = position + 1;
+        Ok((name, position))
+    };
     R::columns().into_iter().map(found).collect()
 }
 
