@@ -7,12 +7,22 @@ use super::E164;
 /// The list. Its first lines have the source and the date.
 const LIST: &str = include_str!("nanp.txt");
 
-/// Returns the columns of each line: area code, country, states, time zones, and the overlaid area codes.
-fn lines() -> impl Iterator<Item = [&'static str; 5]> {
-    LIST.lines().filter(|line| !line.starts_with('#')).map(|line| {
-        let mut columns = line.split(' ');
-        std::array::from_fn(|_| columns.next().unwrap_or_default())
-    })
+/// The columns of a line: area code, country, states, time zones, and the overlaid area codes.
+type Columns = [&'static str; 5];
+
+fn columns(line: &'static str) -> Columns {
+    let mut columns = line.split(' ');
+    std::array::from_fn(|_| columns.next().unwrap_or_default())
+}
+
+fn lines() -> impl Iterator<Item = Columns> {
+    LIST.lines().filter(|line| !line.starts_with('#')).map(columns)
+}
+
+/// Returns the line of a number's area code.
+fn line_of(number: &E164) -> Option<Columns> {
+    let code = number.national().get(..3).filter(|_| number.country_code() == "1")?;
+    LIST.lines().find(|line| line.starts_with(code)).map(columns)
 }
 
 /// Returns whether a number is in an area code of the US or Canada that is in service or assigned.
@@ -22,23 +32,18 @@ fn lines() -> impl Iterator<Item = [&'static str; 5]> {
 pub(super) fn is_in_use(number: &E164) -> bool {
     let national = number.national().as_bytes();
     let has_shape = national.len() == 10 && national[0] >= b'2' && national[3] >= b'2';
-    number.country_code() == "1"
-        && has_shape
-        && lines()
-            .any(|[code, country, ..]| matches!(country, "US" | "CA") && number.national().starts_with(code))
+    has_shape && line_of(number).is_some_and(|[_, country, ..]| matches!(country, "US" | "CA"))
 }
 
 /// Returns the ISO 3166-1 code of the country of a number's area code.
 pub(super) fn country(number: &E164) -> Option<&'static str> {
-    let mut lines = lines().filter(|_| number.country_code() == "1");
-    lines.find_map(|[code, country, ..]| number.national().starts_with(code).then_some(country))
+    line_of(number).map(|[_, country, ..]| country)
 }
 
 /// Returns the states of the US in which a number's area code is: none for other numbers.
 pub(in crate::domain) fn states(number: &E164) -> impl Iterator<Item = &'static str> {
-    let code = lines().find(|[code, ..]| number.country_code() == "1" && number.national().starts_with(code));
-    let states = code.filter(|[_, country, ..]| *country == "US").map(|[_, _, states, ..]| states);
-    states.into_iter().flat_map(|states| states.split(','))
+    let line = line_of(number).filter(|[_, country, ..]| *country == "US");
+    line.into_iter().flat_map(|[_, _, states, ..]| states.split(','))
 }
 
 /// Returns the code of a state of the US, if it has an area code.

@@ -163,6 +163,9 @@ impl NumberingPlan {
     ///
     /// When the text is not a valid recipient. Show the reason to the caller.
     pub fn recipient(&self, spelling: &str) -> Result<Recipient, PhoneError> {
+        if let Some(e164) = listed(spelling) {
+            return Ok(Recipient { e164, original: spelling.to_owned() });
+        }
         if spelling.chars().nth(MAX_CHARACTERS).is_some() {
             return Err(PhoneError::TooLong);
         }
@@ -247,6 +250,9 @@ impl NumberingPlan {
     /// the international prefix everywhere. A foreign number may lack its plus sign, which callers forget to
     /// percent-encode.
     fn resolve(&self, spelling: &str) -> Option<E164> {
+        if let Some(number) = listed(spelling) {
+            return Some(number);
+        }
         if spelling.chars().nth(MAX_CHARACTERS).is_some() {
             return None;
         }
@@ -310,6 +316,11 @@ impl NumberingPlan {
             Err(ValidationError::InvalidLength) => PhoneError::WrongLength,
         }
     }
+}
+
+/// Reads a US or Canadian number in E.164 format. Most numbers are, and the library takes 20 µs for one.
+fn listed(spelling: &str) -> Option<E164> {
+    spelling.parse().ok().filter(nanp::is_in_use)
 }
 
 /// Removes invisible characters from a text that is not a number, such as a short code.

@@ -152,6 +152,25 @@ fn an_area_code_that_nanpa_lists_can_be_sent_to() {
 }
 
 #[test]
+fn a_listed_number_is_the_one_that_the_library_reads() {
+    for area_code in nanp::area_codes().map(|area_code| area_code.code) {
+        for exchange in ["200", "211", "555", "800", "999"] {
+            let spelling = format!("+1{area_code}{exchange}0123");
+            let Some(listed) = listed(&spelling) else { continue };
+            let parsed = PLAN.parse(&spelling).unwrap();
+            assert!(PLAN.is_complete(&parsed) && PLAN.is_in_plan(&parsed), "{spelling}");
+            assert_eq!(PLAN.format(&parsed), Some(listed), "{spelling}");
+        }
+    }
+    assert!(listed("+12035550123").is_some());
+    for other in
+        ["2035550123", "+1 2035550123", "+12035550123x1", "+442035550123", "+18765550123", "+10035550123"]
+    {
+        assert_eq!(listed(other), None, "{other}");
+    }
+}
+
+#[test]
 fn a_number_that_its_plan_lacks_is_read_for_whoever_has_written_to_us() {
     let unlisted = |spelling: &str| {
         let recipient = PLAN.unlisted_recipient(spelling, PLAN.recipient(spelling).unwrap_err())?;
