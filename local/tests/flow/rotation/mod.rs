@@ -33,9 +33,13 @@ const RECEIVERS: [&str; 2] = ["inbound-sms", "delivery-status"];
 #[tokio::test(flavor = "multi_thread")]
 async fn rotations_under_load_lose_no_webhook_and_lose_or_double_no_send() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let pause = number("SMS_ROTATION_SECONDS");
-    let refetch = if pause.is_some() { 30 } else { REFETCH_SECONDS };
-    let pause = Duration::from_secs(pause.unwrap_or(PAUSE_SECONDS));
+    let (pause, refetch) = match number("SMS_ROTATION_SECONDS") {
+        Some(pause) => (pause, 30),
+        None => (PAUSE_SECONDS, REFETCH_SECONDS),
+    };
+    // Otherwise a function may have fetched the value of the step before less than an interval ago.
+    assert!(pause > refetch, "SMS_ROTATION_SECONDS={pause}: must be more than {refetch}");
+    let pause = Duration::from_secs(pause);
     let mut stack = Setup::fast()
         .with("SECRETS_REFETCH_SECONDS", &refetch.to_string())
         // A sender is held if Twilio refuses its credentials while Secrets Manager is too slow.
